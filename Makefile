@@ -1,0 +1,68 @@
+# The commands of this project; CI runs the same ones. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CLIPS ?= ../shared/clips
+# A stamp per set of packages and per Python: another interpreter means another environment.
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+BASE := $(VENV)/.base-$(PYTHON_VERSION)
+RUNTIME := $(VENV)/.runtime-$(PYTHON_VERSION)
+DEVICE_TEST := $(VENV)/.device-test-$(PYTHON_VERSION)
+WORKSTATION := $(VENV)/.workstation-$(PYTHON_VERSION)
+DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--source synthetic:demo --realtime)
+
+.PHONY: help demo test test-device check format model accuracy benchmark bench-check clean
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME)  ## install the runtime alone and watch it recognise; CAMERA=0 uses a camera
+	$(BIN)/edge-har run $(DEMO_SOURCE)
+
+test: $(WORKSTATION)  ## every test, training and conversion with it
+	$(BIN)/python -m pytest $(ARGS)
+
+test-device: $(DEVICE_TEST)  ## the runtime's tests alone, without TensorFlow
+	$(BIN)/python -m pytest $(ARGS) tests/test_edge_har_*.py
+
+check: $(WORKSTATION)  ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(WORKSTATION)  ## put the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+model: $(WORKSTATION)  ## make the shipped model again (needs CLIPS/weizmann)
+	$(BIN)/python -m benchmarks ship-model --clips $(CLIPS)/weizmann --out edge_har/default.ehar
+
+accuracy: $(WORKSTATION)  ## make docs/accuracy.md again (needs CLIPS/weizmann; resumable)
+	$(BIN)/python -m benchmarks accuracy --clips $(CLIPS)/weizmann --out docs/accuracy.md
+
+benchmark: $(WORKSTATION)  ## make docs/benchmark.md and its plot again (needs CLIPS/weizmann)
+	$(BIN)/edge-har benchmark --clips $(CLIPS)/weizmann --out docs/benchmark.md
+
+bench-check: $(WORKSTATION)  ## the limits on speed and memory, as ratios in one run
+	$(BIN)/python -m benchmarks check
+
+clean:  ## remove what these commands made, but not the caches of training
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+$(BASE):
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info[:2] <= (3, 13) else "edge_har needs Python 3.10 to 3.13, this is %d.%d: PYTHON=python3.12 make ... picks another" % sys.version_info[:2])'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	@touch $@
+
+$(RUNTIME): $(BASE) setup.cfg pyproject.toml
+	$(BIN)/pip install --quiet -e .
+	@touch $@
+
+$(DEVICE_TEST): $(BASE) setup.cfg pyproject.toml
+	$(BIN)/pip install --quiet -e '.[test]'
+	@touch $@
+
+$(WORKSTATION): $(BASE) setup.cfg pyproject.toml
+	$(BIN)/pip install --quiet -e '.[workstation,dev]'
+	@touch $@ $(RUNTIME) $(DEVICE_TEST)

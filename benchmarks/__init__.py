@@ -1,0 +1,1 @@
+"""Workstation: accuracy by people left out, latency of every form, the shipped model, limits."""

@@ -1,0 +1,101 @@
+"""`python -m benchmarks`: what the maintainers run to make figures, the shipped model, and to keep limits."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from edge_har.errors import EdgeHarError
+
+CLIPS = click.option(
+    "--clips",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The data set: a folder, clips.csv or index.",
+)
+JOBS = click.option(
+    "--jobs", type=click.IntRange(min=1), default=os.cpu_count(), show_default="cores", help="Folds at once."
+)
+
+
+@click.group()
+def group() -> None:
+    """Accuracy on people left out, the shipped model, limits on speed and memory."""
+
+
+@group.command()
+@CLIPS
+@JOBS
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown to write."
+)
+def accuracy(clips: Path, jobs: int, out: Path) -> None:
+    """Leave one group out with every model, and write the table.
+
+    Folds are kept by content: given again, the command goes on where it was interrupted.
+    """
+    from benchmarks.accuracy import measure_accuracy, page
+
+    measured = measure_accuracy(clips, say=_say, jobs=jobs)
+    out.write_text(page(measured, ["python", "-m", "benchmarks", "accuracy", "--clips", clips.name]))
+    _say(f"wrote {out}")
+
+
+@group.command("ship-model")
+@CLIPS
+@JOBS
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Bundle to write."
+)
+@click.option(
+    "--release", type=click.IntRange(min=1), help="[default: 1 more than that of the bundle at --out]"
+)
+def ship_model(clips: Path, jobs: int, out: Path, release: int | None) -> None:
+    """Train the motion model on all groups and pack it with the figures of the folds."""
+    from benchmarks.ship import ship
+
+    digest = ship(clips, out, release=release, say=_say, jobs=jobs)
+    _say(f"wrote {out}, {out.stat().st_size / 1000:.0f} kB, {digest[:12]}")
+
+
+@group.command()
+@click.option(
+    "--model", "models", multiple=True, metavar="BUNDLE", help="Bundles to check; default: the shipped one."
+)
+def check(models: tuple[str, ...]) -> None:
+    """Hold speed, memory and start-up against their limits; exit 1 naming what is past its limit."""
+    from benchmarks.check import run_checks
+
+    broken = 0
+    for line, within in run_checks(models):
+        click.echo(line)
+        broken += not within
+    if broken:
+        raise EdgeHarError(f"{broken} of the limits above {'is' if broken == 1 else 'are'} not kept")
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def main() -> None:
+    """Entry point: one line for every error raised on purpose."""
+    try:
+        code = group.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted; the same command goes on from there", err=True)
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except EdgeHarError as error:
+        click.echo(f"error: {error}", err=True)
+        code = error.exit_code
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

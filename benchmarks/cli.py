@@ -1,0 +1,77 @@
+"""`edge-har benchmark`: every form of the models beside each other, accuracy against latency, as Markdown and PNG."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from edge_har.errors import MisuseError
+
+
+@click.command()
+@click.option(
+    "--clips",
+    type=click.Path(path_type=Path),
+    help="A data set whose groups are left out in turn, every model.",
+)
+@click.option(
+    "--run",
+    "runs",
+    multiple=True,
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="A RUN instead; repeatable.",
+)
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown; a PNG beside it."
+)
+@click.option(
+    "--rounds", type=click.IntRange(min=10), default=200, show_default=True, help="Calls of each form."
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of each form."
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=os.cpu_count(),
+    show_default="cores",
+    help="Trainings at once.",
+)
+def benchmark(
+    clips: Path | None, runs: tuple[Path, ...], out: Path, rounds: int, threads: int, jobs: int
+) -> None:
+    """Compare float Keras, float TFLite, int8 and the int8 stream.
+
+    Latency of all forms is measured in turns in one run, so that ratios hold; accuracy is on the same held-out clips
+    for all. With --clips, folds that an earlier command made are used again. With --run, the clips that the RUN left
+    out are looked at.
+    """
+    if (clips is None) == (not runs):
+        raise MisuseError("name either --clips DIR or one or more --run RUN")
+    if out.suffix != ".md":
+        raise MisuseError(f"--out is a Markdown file ending with .md, got {out.name}")
+    from benchmarks.report import compare_folds, compare_runs
+
+    words = ["edge-har", "benchmark", "--rounds", str(rounds), "--threads", str(threads)]
+    if clips is not None:
+        words += ["--clips", clips.name]
+        compare_folds(
+            clips, out, words, rounds=rounds, threads=threads, jobs=jobs, say=_say, on_progress=_progress
+        )
+    else:
+        words += [word for run in runs for word in ("--run", run.name)]
+        compare_runs(runs, out, words, rounds=rounds, threads=threads, say=_say, on_progress=_progress)
+    _say(f"wrote {out} and {out.with_suffix('.png')}")
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty() and (done % 10 == 0 or done == total):
+        click.echo(f"\r{done} of {total} rounds", nl=done == total, err=True)

@@ -1,0 +1,1 @@
+"""From a trained Keras model to a bundle: prune, rebuild for streaming, quantise, check parity, pack."""

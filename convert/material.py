@@ -1,0 +1,119 @@
+"""The clips of a conversion, each used only for what its group allows; the choice of calibration windows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_har.cadence import TemporalContract
+from edge_har.errors import DataError
+from edge_har.preprocess import Pixels
+from train.batches import CachedClip, cache_clips, cache_folder, clip_windows
+from train.index import load_clips
+from train.runs import INDEX, Run
+from train.synthetic_clips import cache_synthetic
+
+CALIBRATION_WINDOWS = 100
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Material:
+    """training: of the groups the weights were trained on, for pruning and calibration. validation, test: held out
+    from them (empty where all groups were trained on). synthetic: drawn clips that were trained on.
+    """
+
+    training: Sequence[CachedClip]
+    validation: Sequence[CachedClip] = ()
+    test: Sequence[CachedClip] = ()
+    synthetic: Sequence[CachedClip] = ()
+
+    def __post_init__(self) -> None:
+        trained = {clip.group for clip in (*self.training, *self.synthetic)}
+        both = sorted(trained & {clip.group for clip in (*self.validation, *self.test)})
+        if both:
+            raise DataError(f"group {both[0]} was trained on and cannot be held out too")
+        if not self.training:
+            raise DataError("there is no clip of the groups that the model was trained on")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """pixels: uint8 [n, frames, height, width, 3]. sha256: names exactly these windows and their clips' content."""
+
+    pixels: Pixels
+    sha256: str
+
+
+def material_of_run(
+    run: Run, data: str | os.PathLike[str] | None, cache: Path | None, report: Report
+) -> Material:
+    """The clips a RUN was trained and tested on, decoded. data: where they lie now; default: where they lay.
+
+    Raises DataError when they are gone or are other clips than those of the training.
+    """
+    dataset = load_clips(data if data is not None else run.folder / INDEX)
+    if dataset.sha256 != run.index_sha256:
+        raise DataError(
+            f"{data or run.folder / INDEX}: other clips (index hash {dataset.sha256[:12]}) than the RUN was trained on "
+            f"({run.index_sha256[:12]}); name those with --data"
+        )
+    place = cache or cache_folder()
+
+    def decoded(done: int, total: int) -> None:
+        if done == total or done % 100 == 0:
+            report(f"decoded {done} of {total} clips")
+
+    clips = cache_clips(dataset.clips, run.labels, run.config.frame_spec, place, decoded)
+    trained = set(run.metrics["trained_on"]["groups"])
+    parts = run.split["parts"]
+
+    def held_out(part: str) -> list[CachedClip]:
+        return [clip for clip in clips if clip.group in set(parts[part]) - trained]
+
+    return Material(
+        [clip for clip in clips if clip.group in trained],
+        held_out("validation"),
+        held_out("test"),
+        cache_synthetic(run.config, run.labels, place, decoded),
+    )
+
+
+def choose_calibration(
+    material: Material,
+    contract: TemporalContract,
+    *,
+    synthetic_share: float = 0.0,
+    windows: int = CALIBRATION_WINDOWS,
+    seed: int = 0,
+) -> Calibration:
+    """Windows of training clips, every label alike, synthetic ones in the share they were trained on."""
+    made = round(windows * synthetic_share) if material.synthetic else 0
+    random = np.random.default_rng([seed, 4])
+    pixels, names = [], []
+    for clips, count in ((material.training, windows - made), (material.synthetic, made)):
+        for clip in _in_turns(clips, count, random):
+            places = clip_windows(clip, contract, 1)
+            taken = places[int(random.integers(len(places)))]
+            pixels.append(clip.frames()[taken])
+            names.append([clip.name, clip.stem.name, taken.tolist()])
+    listed = json.dumps(names, separators=(",", ":"))
+    return Calibration(np.stack(pixels), hashlib.sha256(listed.encode()).hexdigest())
+
+
+def _in_turns(clips: Sequence[CachedClip], count: int, random: np.random.Generator) -> list[CachedClip]:
+    """`count` clips, label after label, within each in a shuffled order that starts again when it is used up."""
+    if count == 0:
+        return []
+    by_label: dict[int, list[CachedClip]] = {}
+    for place in random.permutation(len(clips)):
+        by_label.setdefault(clips[place].label, []).append(clips[place])
+    queues = [by_label[label] for label in sorted(by_label)]
+    return [queues[i % len(queues)][i // len(queues) % len(queues[i % len(queues)])] for i in range(count)]

@@ -1,0 +1,273 @@
+"""Recorded files -> what happens in them: one answer a file, and segments in time. Memory does not grow with the file."""
+
+from __future__ import annotations
+
+import glob
+import os
+from array import array
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_har.bundle import Bundle
+from edge_har.cadence import TemporalContract, fill_indices
+from edge_har.errors import MisuseError, SourceError
+from edge_har.preprocess import Pixels
+from edge_har.recognizer import Recognizer, Scores
+from edge_har.sources.base import Source
+from edge_har.sources.files import VIDEO_SUFFIXES, FileSource
+from edge_har.ticks import Sampler, Ticks
+
+TIME_DECIMALS, SCORE_DECIMALS = 3, 6
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a file with one label; None where no label is sure enough. score: mean probability of its top."""
+
+    label: str | None
+    start_s: float
+    end_s: float
+    score: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The segment as it is written."""
+        return {
+            "label": self.label,
+            "start_s": round(self.start_s, TIME_DECIMALS),
+            "end_s": round(self.end_s, TIME_DECIMALS),
+            "score": round(self.score, SCORE_DECIMALS),
+        }
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one file shows. scores: probability per label, the mean over all windows. rejected: no label is sure
+    enough. padded: a part shorter than a window was filled by repeating its frames. warning: what could not be read.
+    """
+
+    path: str
+    scores: dict[str, float]
+    rejected: bool
+    segments: tuple[Segment, ...]
+    padded: bool = False
+    warning: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The label of the highest score."""
+        return max(self.scores, key=lambda label: self.scores[label])
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as one JSON line."""
+        scores = {label: round(score, SCORE_DECIMALS) for label, score in self.scores.items()}
+        line: dict[str, Any] = {
+            "path": self.path,
+            "label": self.label,
+            "score": scores[self.label],
+            "scores": scores,
+            "rejected": self.rejected,
+            "segments": [segment.to_json() for segment in self.segments],
+        }
+        if self.padded:
+            line["padded"] = True
+        return line | ({} if self.warning is None else {"warning": self.warning})
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that cannot be read, and why in one line."""
+
+    path: str
+    error: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The failure as one JSON line."""
+        return {"path": self.path, "error": self.error}
+
+
+def find_files(paths: Iterable[str]) -> list[str]:
+    """The files that `paths` mean: files as named, folders searched for videos in sorted order, patterns expanded.
+
+    A path that is not there stays in the list: its line says so. Raises MisuseError when nothing is left to do.
+    """
+    given = list(paths)
+    found = [file for path in given for file in _files_of(path)]
+    if not found:
+        raise MisuseError(
+            f"no videos in {', '.join(given)}" if given else "name a file or folder to classify"
+        )
+    return found
+
+
+def _files_of(path: str) -> Iterator[str]:
+    if os.path.isdir(path):
+        for parent, folders, names in os.walk(path):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not name.startswith("."):
+                    yield os.path.join(parent, name)
+    elif glob.has_magic(path) and not os.path.exists(path):
+        yield from sorted(glob.glob(path, recursive=True)) or [path]
+    else:
+        yield path
+
+
+class Classifier:
+    """Classifies file after file with one bundle. threads: CPU threads of a graph."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        self.manifest = bundle.manifest
+        self._recognizer = Recognizer(bundle, threads=threads)
+
+    def files(self, paths: Iterable[str]) -> Iterator[Result | Failure]:
+        """A result or a failure for each file, in order, as soon as it is known."""
+        for path in paths:
+            try:
+                yield self.file(path)
+            except SourceError as error:
+                yield Failure(path, str(error).removeprefix(f"{path}: "))
+
+    def file(self, path: str) -> Result:
+        """Classify one file; raises SourceError when no frame of it can be read."""
+        with FileSource(path) as source:
+            return self.source(source, path)
+
+    def source(self, source: Source, path: str) -> Result:
+        """Classify a source that ends; it is left open. Raises SourceError when no frame of it can be read.
+
+        A silence that resets the tick clock cuts it into parts: no window spans it.
+        """
+        labels, reject = self.manifest.labels, self.manifest.reject_threshold
+        sampler = Sampler(self.manifest.frame, self.manifest.temporal)
+        parts = list(self._parts(source, sampler))
+        if not parts:
+            raise SourceError(f"{path}: no frame can be decoded")
+        mean = np.concatenate([part.scores for part in parts]).mean(0, dtype=np.float64)
+        warning = source.warning
+        if warning is None and sampler.damaged:
+            warning = f"{sampler.damaged} frames could not be decoded"
+        return Result(
+            path=path,
+            scores=dict(zip(labels, (mean / mean.sum()).tolist(), strict=True)),
+            rejected=reject is not None and bool(mean.max() < reject),
+            segments=tuple(segment for part in parts for segment in part.segments(labels, reject)),
+            padded=any(part.padded for part in parts),
+            warning=warning,
+        )
+
+    def _parts(self, source: Source, sampler: Sampler) -> Iterator[_Part]:
+        part: _Part | None = None
+        while (time_s := source.grab()) is not None:
+            ticks = sampler.offer(source, time_s)
+            if ticks is not None:
+                if part is None or ticks.reset:
+                    if part is not None:
+                        yield part.finished()
+                    part = _Part(self._recognizer, self.manifest.temporal, ticks.times_s[0])
+                part.take(ticks)
+            if part is not None:
+                part.frame_at(time_s)
+        if part is not None:
+            yield part.finished()
+
+
+class _Part:
+    """A stretch of a file without a gap. Keeps the probabilities of its windows, and frames of one window at most."""
+
+    def __init__(self, recognizer: Recognizer, contract: TemporalContract, start_s: float) -> None:
+        recognizer.reset()
+        self.start_s = self.end_s = self._frame_s = start_s
+        self.padded = False
+        self._recognizer = recognizer
+        self._contract = contract
+        self._ticks = 0
+        self._latest: deque[Pixels] = deque(maxlen=contract.frames)
+        self._kept = array("f")  # of the windows at the hops, then of the one that fills or ends the part
+        self._labels = 0
+
+    def frame_at(self, time_s: float) -> None:
+        """A frame was seen; the part ends when the last one does, which lasts as long as the one before it."""
+        self.end_s = time_s + max(0.0, time_s - self._frame_s)
+        self._frame_s = time_s
+
+    def take(self, ticks: Ticks) -> None:
+        """Recognise the next ticks."""
+        for _ in ticks.times_s:
+            self._ticks += 1
+            self._latest.append(ticks.frame)
+            self._keep(self._recognizer.tick(ticks.frame))
+
+    def finished(self) -> _Part:
+        """Add the window that the end wants: filled where the part is short, else aligned to the end."""
+        frames, hop = self._contract.frames, self._contract.hop_ticks
+        latest = list(self._latest)
+        if self._ticks < frames:
+            self.padded = True
+            self._keep(
+                self._recognizer.clip(np.stack([latest[i] for i in fill_indices(self._ticks, frames)]))
+            )
+        elif (self._ticks - frames) % hop:
+            self._keep(self._recognizer.clip(np.stack(latest)))
+        self._latest.clear()
+        return self
+
+    @property
+    def scores(self) -> Scores:
+        """Probabilities of every window: float32 [windows, labels]."""
+        return np.frombuffer(self._kept, np.float32).reshape(-1, self._labels)
+
+    def segments(self, labels: tuple[str, ...], reject_threshold: float | None) -> list[Segment]:
+        """What happens when: each hop has the label of the mean of the windows that cover it, equal ones are joined."""
+        means = hop_means(self.scores, self._ticks, self._contract)
+        tops = means.argmax(1)
+        sure = means.max(1) >= (reject_threshold or 0.0)
+        kinds = np.where(sure, tops, -1)
+        cuts = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(kinds)]
+        hop_s = self._contract.hop_ticks * self._contract.interval_ms / 1000
+        found = []
+        for first, after in pairwise(cuts):
+            kind = int(kinds[first])
+            found.append(
+                Segment(
+                    label=labels[kind] if kind >= 0 else None,
+                    start_s=self.start_s + first * hop_s,
+                    end_s=self.end_s if after == len(kinds) else self.start_s + after * hop_s,
+                    score=float(means[np.arange(first, after), tops[first:after]].mean()),
+                )
+            )
+        return found
+
+    def _keep(self, scores: Scores | None) -> None:
+        if scores is not None:
+            self._labels = len(scores)
+            self._kept.frombytes(scores.astype(np.float32).tobytes())
+
+
+def hop_means(scores: Scores, ticks: int, contract: TemporalContract) -> NDArray[np.float64]:
+    """Mean probabilities of the windows that cover each hop of a part: float64 [hops, labels].
+
+    scores: float32 [windows, labels]: the windows at the hops, then the one aligned to the end where the part has a
+    rest. A part shorter than a window has one window, which covers all of it.
+    """
+    frames, hop = contract.frames, contract.hop_ticks
+    hops = -(-ticks // hop)
+    if ticks <= frames:
+        return np.repeat(scores[:1].astype(np.float64), hops, 0)
+    regular = (ticks - frames) // hop + 1
+    sums = np.concatenate([np.zeros((1, scores.shape[1])), scores[:regular].cumsum(0, np.float64)])
+    at = np.arange(hops)
+    first = np.minimum(np.maximum(at - frames // hop + 1, 0), regular)
+    after = np.minimum(at + 1, regular)
+    total, count = sums[after] - sums[first], (after - first).astype(np.float64)
+    if len(scores) > regular:
+        in_tail = at * hop >= ticks - frames
+        total[in_tail] += scores[regular]
+        count[in_tail] += 1
+    means: NDArray[np.float64] = total / count[:, np.newaxis]
+    return means

@@ -1,0 +1,94 @@
+"""The `edge-har` command: every command lies in its own file and is loaded when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import signal
+import sys
+from importlib.metadata import EntryPoint, entry_points
+
+import click
+
+from edge_har import __version__
+from edge_har.errors import EdgeHarError
+
+ENTRY_POINT_GROUP = "edge_har.commands"
+WORKSTATION_INSTALL = "pip install -e '.[workstation]' in a checkout of edge_har"
+WORKSTATION_HELP = {
+    "data": "Index, check and split sets of clips (workstation).",
+    "train": "Train a model on clips (workstation).",
+    "convert": "Prune, quantise, check and pack a trained model (workstation).",
+    "benchmark": "Accuracy against latency, beside the float model (workstation).",
+}
+# Standing here so that `--help` needs no command's module, and so neither OpenCV nor TensorFlow.
+RUNTIME_HELP = {
+    "run": "Turn live sources into events.",
+    "classify": "Name the activity in recorded files.",
+    "bench": "Measure latency and memory on this device.",
+    "model": "Look at bundles and verify them.",
+    "flash": "Put a bundle on devices over ssh.",
+    "rollback": "Take devices back to the bundle before.",
+    "status": "What runs on devices.",
+    "receive": "Device side of flash: take a bundle from standard input.",
+}
+
+
+class LazyGroup(click.Group):
+    """Commands by name: the runtime's from edge_har.cli, the workstation's from installed entry points."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, runtime first."""
+        return [*RUNTIME_HELP, *(name for name in WORKSTATION_HELP)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command; a workstation command that is not installed says what to install."""
+        if cmd_name in RUNTIME_HELP:
+            command = importlib.import_module(f"edge_har.cli.{cmd_name}").command
+            assert isinstance(command, click.Command)
+            return command
+        found = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}.get(cmd_name)
+        if found is not None and _is_present(found):
+            loaded = found.load()
+            assert isinstance(loaded, click.Command)
+            return loaded
+        if cmd_name in WORKSTATION_HELP:
+            raise click.ClickException(f"'{cmd_name}' is a workstation command: {WORKSTATION_INSTALL}")
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list((RUNTIME_HELP | WORKSTATION_HELP).items()))
+
+
+def _is_present(entry: EntryPoint) -> bool:
+    """Only a top-level module that cannot be found counts as not installed; other import errors are shown."""
+    return importlib.util.find_spec(entry.module.partition(".")[0]) is not None
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edge-har")
+def cli() -> None:
+    """Recognise human activity on the edge."""
+
+
+def main() -> None:
+    """Entry point: one line for every error raised on purpose, the exit codes of the shell."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        code = 128 + signal.SIGINT
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except EdgeHarError as error:
+        click.echo(f"error: {error}", err=True)
+        code = error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has gone: end quietly, and keep the interpreter from flushing into the void.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + signal.SIGPIPE
+    sys.exit(code if isinstance(code, int) else 0)

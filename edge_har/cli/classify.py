@@ -1,0 +1,73 @@
+"""`edge-har classify`: what happens in recorded files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_har.cli.logs import verbosity_options
+
+if TYPE_CHECKING:
+    from edge_har.classify import Result
+
+MAX_PATH_COLUMN = 60  # characters; longer paths push their row to the right
+MAX_SEGMENTS_SHOWN = 6
+
+
+@click.command("classify")
+@click.argument("paths", metavar="PATH...", nargs=-1)
+@click.option("--model", metavar="BUNDLE", help="A bundle (.ehar or its folder); the shipped one by default.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a table.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of a graph."
+)
+@verbosity_options
+def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: int, verbosity: int) -> None:
+    """Name the activity in recorded files.
+
+    PATH is a video, a folder (searched for videos, in sorted order) or a pattern. A file that cannot be read gets a
+    line that says why, the others go on, and the exit code is 1.
+    """
+    from edge_har.bundle import default_bundle_path, open_bundle
+    from edge_har.classify import Classifier, Failure, find_files
+
+    files = find_files(paths)
+    classifier = Classifier(open_bundle(model or default_bundle_path()), threads=threads)
+    column = min(MAX_PATH_COLUMN, max(map(len, files)))
+    progress = verbosity >= 0 and sys.stderr.isatty()
+    failed = 0
+    for number, outcome in enumerate(classifier.files(files), 1):
+        failed += isinstance(outcome, Failure)
+        if progress:
+            click.echo("\r\x1b[K", nl=False, err=True)
+        if as_json:
+            line = json.dumps(outcome.to_json())
+        elif isinstance(outcome, Failure):
+            line = f"{outcome.path:<{column}}  error: {outcome.error}"
+        else:
+            line = _row(outcome, column)
+        sys.stdout.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+        sys.stdout.flush()
+        if progress and number < len(files):
+            click.echo(f"{number} of {len(files)}", nl=False, err=True)
+    if failed and verbosity >= 0:
+        click.echo(f"{failed} of {len(files)} could not be read", err=True)
+    if failed:
+        sys.exit(1)
+
+
+def _row(outcome: Result, column: int) -> str:
+    """One line for people: path, label and its probability, then when what happened, then what to know about it."""
+    label = "unknown" if outcome.rejected else outcome.label
+    row = f"{outcome.path:<{column}}  {label:<14} {outcome.scores[outcome.label]:.2f}"
+    if len(outcome.segments) > 1:
+        shown = [f"{s.start_s:.1f}-{s.end_s:.1f} s {s.label or 'unknown'}" for s in outcome.segments]
+        rest = len(shown) - MAX_SEGMENTS_SHOWN
+        row += "  " + ", ".join(shown[:MAX_SEGMENTS_SHOWN]) + (f", and {rest} more" if rest > 0 else "")
+    notes = ["shorter than a window, filled"] * outcome.padded + (
+        [outcome.warning] if outcome.warning else []
+    )
+    return row + (f"  ({'; '.join(notes)})" if notes else "")

@@ -1,0 +1,158 @@
+"""`edge-har model`: what is in a bundle, and whether this machine computes what it should."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from edge_har.bundle import Bundle, GraphTensors, TensorSpec
+
+INDENT = "  "
+
+
+@click.group("model")
+def command() -> None:
+    """Look at bundles and verify them."""
+
+
+@command.command("inspect")
+@click.argument("bundle", metavar="[BUNDLE]", required=False)
+@click.option("--json", "as_json", is_flag=True, help="The whole manifest as one JSON object.")
+def inspect(bundle: str | None, as_json: bool) -> None:
+    """Show what is in a bundle; the shipped one by default."""
+    opened, size = _open(bundle)
+    if as_json:
+        click.echo(json.dumps(inspect_json(opened, size), ensure_ascii=False))
+    else:
+        click.echo("\n".join(inspect_lines(opened, size)))
+
+
+@command.command("verify")
+@click.argument("bundle", metavar="[BUNDLE]", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a line.")
+def verify(bundle: str | None, as_json: bool) -> None:
+    """Check every byte of a bundle, and run its golden clips on this machine; the shipped one by default."""
+    from edge_har.interpreter import runtime_name
+    from edge_har.recognizer import check_golden
+
+    opened, _ = _open(bundle)
+    worst = check_golden(opened)
+    manifest = opened.manifest
+    if as_json:
+        said = {
+            "model": opened.model_id,
+            "digest": opened.digest,
+            "golden_clips": len(manifest.golden),
+            "max_difference": round(worst, 6),
+            "tolerance": manifest.golden_tolerance,
+            "runtime": runtime_name(),
+        }
+        click.echo(json.dumps(said))
+        return
+    click.echo(
+        f"{opened.model_id}: whole and unaltered; {len(manifest.golden)} golden clips within {worst:.4f} "
+        f"(allowed {manifest.golden_tolerance:g}) on {runtime_name()}"
+    )
+
+
+def _open(given: str | None) -> tuple[Bundle, int]:
+    from edge_har.bundle import default_bundle_path, open_bundle
+
+    path = Path(given) if given is not None else default_bundle_path()
+    bundle = open_bundle(path)
+    return bundle, _size(Path(os.path.realpath(path)))
+
+
+def _size(path: Path) -> int:
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size
+
+
+def inspect_json(bundle: Bundle, size: int) -> dict[str, Any]:
+    """The manifest as it stands in the bundle, with `model`, `digest`, `bytes` and `signed` beside its keys."""
+    manifest: dict[str, Any] = json.loads(bundle.manifest_bytes)
+    own = {"model": bundle.model_id, "digest": bundle.digest, "bytes": size}
+    return {**own, "signed": bundle.signature is not None, **manifest}
+
+
+def inspect_lines(bundle: Bundle, size: int) -> list[str]:
+    """The bundle for a person: labels, contract, tensors, figures, provenance, terms, files."""
+    manifest = bundle.manifest
+    frame, temporal, smoothing = manifest.frame, manifest.temporal, manifest.smoothing
+    reject = "never" if manifest.reject_threshold is None else f"below {manifest.reject_threshold:g}"
+    lines = [
+        (
+            f"{manifest.name} {manifest.version}, release {manifest.release}: {manifest.kind}, {manifest.precision}, "
+            f"{size:,} bytes"
+        ),
+        f"digest      {bundle.digest} ({'signed' if bundle.signature is not None else 'unsigned'})",
+        f"labels      {', '.join(manifest.labels)}",
+        f"frames      {frame.size_wh[0]}x{frame.size_wh[1]} {frame.color}, {frame.fit}, {frame.interpolation}",
+        (
+            f"time        {temporal.frames} frames, {temporal.interval_ms:g} ms apart: a window of {temporal.window_s:.2f} s, "
+            f"an answer every {_ticks(temporal.hop_ticks)}; a gap above {temporal.gap_ms:g} ms starts anew ({temporal.sampling})"
+        ),
+        (
+            f"events      mean of {smoothing.smooth_s:g} s, enter {smoothing.enter:g}, leave {smoothing.leave:g}, "
+            f"at least {smoothing.min_s:g} s; temperature {manifest.temperature:g}, rejects {reject}"
+        ),
+        f"golden      {len(manifest.golden)} clips, tolerance {manifest.golden_tolerance:g}: "
+        + ", ".join(golden.label for golden in manifest.golden),
+        f"runtimes    {', '.join(manifest.runtimes) or 'none listed'}",
+        f"protocol    {manifest.protocol}",
+    ]
+    for title, said in (
+        ("graphs", vars(manifest.graphs)),
+        ("metrics", manifest.metrics),
+        ("calibration", manifest.calibration),
+        ("provenance", manifest.provenance),
+        ("licence", manifest.licence),
+    ):
+        lines += [f"{title}:", *_tree(said)]
+    lines.append("tensors:")
+    for name, tensors in sorted(manifest.tensors.items()):
+        lines += [f"{INDENT}{name}", *_tensor_lines(tensors)]
+    lines.append("files:")
+    lines += [f"{INDENT}{name}  {length:,} bytes" for name, (length, _) in sorted(manifest.files.items())]
+    return lines
+
+
+def _ticks(count: int) -> str:
+    return "tick" if count == 1 else f"{count} ticks"
+
+
+def _tree(said: Mapping[str, Any], depth: int = 1) -> Iterator[str]:
+    for key, value in said.items():
+        if isinstance(value, Mapping) and {"share", "interval"} <= value.keys():
+            low, high = value["interval"]
+            yield f"{INDENT * depth}{key}: {value['share']:.3f} (95 % {low:.3f} to {high:.3f})"
+        elif isinstance(value, Mapping):
+            yield f"{INDENT * depth}{key}:"
+            yield from _tree(value, depth + 1)
+        else:
+            yield f"{INDENT * depth}{key}: {_short(value)}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_short(item) for item in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _tensor_lines(tensors: GraphTensors) -> Iterator[str]:
+    for way, specs in (("in ", tensors.inputs), ("out", tensors.outputs)):
+        for spec in sorted(specs, key=lambda spec: spec.role):
+            yield f"{INDENT * 2}{way} {spec.role:<9} {_tensor(spec)}"
+
+
+def _tensor(spec: TensorSpec) -> str:
+    shape = "x".join(str(side) for side in spec.shape)
+    scaled = f", scale {spec.scale:.6g}, zero point {spec.zero_point}" if spec.scale > 0 else ""
+    return f"{spec.dtype} {shape}{scaled}"

@@ -1,0 +1,73 @@
+"""`edge-har receive`: the device's side of flash, by hand or as the forced command of a key."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from edge_har.deploy.answers import Answer
+
+ORIGINAL_VARIABLE = "SSH_ORIGINAL_COMMAND"  # set by sshd where a key has a forced command
+LOCAL = ["--local", "--json"]
+STDIN = 0
+
+
+@click.command(name="receive")
+@click.option("--length", type=int, metavar="N", help="Bytes of the bundle that comes on standard input.")
+@click.option("--sha256", metavar="HEX", help="Their sha256.")
+@click.option("--digest", metavar="HEX", help="Sha256 of its manifest: read nothing where that is current.")
+@click.option("--allow-downgrade", is_flag=True, help="Take an older release than the current one.")
+@click.pass_context
+def command(
+    ctx: click.Context, length: int | None, sha256: str | None, digest: str | None, allow_downgrade: bool
+) -> None:
+    """Take a bundle from standard input, check it and make it current on this device.
+
+    `edge-har flash` calls this over ssh. Prints one line of JSON. As the forced command of a key
+    (command="edge-har receive" in authorized_keys) it lets that key flash, roll back and ask for the status, and
+    nothing else.
+    """
+    original = os.environ.pop(ORIGINAL_VARIABLE, None)
+    if length is None and sha256 is None and original is not None:
+        ctx.exit(_forced(ctx, original))
+    if length is None or sha256 is None:
+        raise click.UsageError(
+            "--length and --sha256 are needed; `edge-har flash` on another machine gives them"
+        )
+    from edge_har.deploy.receive import Offer, Patience, receive
+
+    offer = Offer(length, sha256, digest, allow_downgrade)
+    ctx.exit(_print(receive(offer, STDIN, ctx.find_object(Patience) or Patience())))
+
+
+def _forced(ctx: click.Context, original: str) -> int:
+    """Do what the sender asked for where it is one of three things; its options are the sender's own."""
+    from edge_har.deploy import receive
+    from edge_har.deploy.answers import Answer, Outcome
+
+    try:
+        words = shlex.split(original)
+    except ValueError:
+        words = []
+    # What stands before is how the sender thinks edge-har is called here: not followed.
+    at = next((i for i, word in enumerate(words) if word in ("receive", "rollback", "status")), len(words))
+    name, options = words[at : at + 1], words[at + 1 :]
+    if name == ["receive"] and options:
+        code = command.main(options, prog_name="edge-har receive", standalone_mode=False, obj=ctx.obj)
+        return code if isinstance(code, int) else 0
+    if name == ["rollback"] and options == LOCAL:
+        return _print(receive.roll_back(ctx.find_object(receive.Patience) or receive.Patience()))
+    if name == ["status"] and options == LOCAL:
+        return _print(receive.status())
+    return _print(
+        Answer(Outcome.REFUSED, "this key may flash, roll back and ask for the status, nothing else")
+    )
+
+
+def _print(answer: Answer) -> int:
+    click.echo(answer.to_line())
+    return 0 if answer.outcome.good else 1

@@ -1,0 +1,4 @@
+"""Putting bundles on devices: the store and the receiver on the device, the sender over ssh."""
+
+# Hosts at a time. Of 32 connections at once through one sshd a third failed by its MaxStartups; of 8 none.
+MAX_PARALLEL = 8

@@ -1,0 +1,268 @@
+"""The device's side: take a bundle from a connection, go back to the one before, say what is there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import select
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from edge_har import __version__
+from edge_har.bundle import MAX_BUNDLE_BYTES, Bundle, read_bundle
+from edge_har.deploy.answers import Answer, Failure, Outcome, refused
+from edge_har.deploy.selftest import run_selftest
+from edge_har.deploy.store import CONFIG, CURRENT, PREVIOUS, Store
+from edge_har.errors import BundleError, MisuseError
+
+SPARE_BYTES = 8 * 1024 * 1024
+CHUNK_BYTES = 64 * 1024
+SHA256_RULE = re.compile(r"[0-9a-f]{64}")
+
+# What `flash` does on the device, in this order; each may be cut off at any point and done again.
+STEPS = (
+    "lock",
+    "reconcile",
+    "clear-staging",
+    "permission",
+    "unchanged",
+    "space",
+    "receive",
+    "verify",
+    "release",
+    "extract",
+    "store",
+    "selftest",
+    "pending",
+    "previous",
+    "swap",
+    "read-back",
+    "confirm",
+    "collect",
+    "done",
+)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a sender says is coming.
+
+    length: of the bundle, in bytes. sha256: of these bytes. digest: of the manifest, where the sender wants
+    nothing transferred that is there already. Raises MisuseError.
+    """
+
+    length: int
+    sha256: str
+    digest: str | None = None
+    allow_downgrade: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.length <= MAX_BUNDLE_BYTES:
+            raise MisuseError(f"a bundle has 1 to {MAX_BUNDLE_BYTES} bytes, got a length of {self.length}")
+        if not SHA256_RULE.fullmatch(self.sha256) or not SHA256_RULE.fullmatch(self.digest or self.sha256):
+            raise MisuseError("a sha256 is 64 digits of 0-9 and a-f")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long the device waits, in seconds. on_step: told the name of each step just before it is taken."""
+
+    lock_s: float = 2.0
+    idle_s: float = 30.0
+    transfer_s: float = 600.0
+    selftest_s: float = 120.0
+    on_step: Callable[[str], None] | None = None
+
+
+def receive(offer: Offer, source: int, patience: Patience = Patience()) -> Answer:
+    """Take the offered bundle from the file descriptor `source` and make it current on this device."""
+    store = Store(on_step=patience.on_step)
+
+    def take() -> Answer:
+        _check_permission(store)
+        store.step("unchanged")
+        unchanged = _unchanged(store, offer.digest)
+        if unchanged is not None:
+            return unchanged
+        store.step("space")
+        _check_space(store, offer.length)
+        store.step("receive")
+        content = read_exactly(source, offer.length, idle_s=patience.idle_s, deadline_s=patience.transfer_s)
+        if hashlib.sha256(content).hexdigest() != offer.sha256:
+            raise refused("what arrived is not what was sent (sha256 differs): send it again")
+        store.step("verify")
+        bundle = read_bundle(content)
+        unchanged = _unchanged(store, bundle.digest)
+        if unchanged is not None:
+            return unchanged
+        store.step("release")
+        if not offer.allow_downgrade:
+            _check_release(store, bundle)
+        store.install(bundle)
+        return _activate(store, bundle, patience)
+
+    return _changing(store, patience, take)
+
+
+def roll_back(patience: Patience = Patience()) -> Answer:
+    """Make the previous bundle of this device current, and the current one previous."""
+    store = Store(on_step=patience.on_step)
+
+    def take() -> Answer:
+        digest = store.digest_of(PREVIOUS)
+        if digest is None:
+            raise refused("there is no previous bundle on this device to go back to")
+        try:
+            bundle = store.open_version(digest)
+        except BundleError as error:
+            raise refused(f"the previous bundle cannot be used, flash one instead: {error}") from error
+        return _activate(store, bundle, patience)
+
+    return _changing(store, patience, take)
+
+
+def status() -> Answer:
+    """What is on this device; BROKEN where `current` is damaged."""
+    store = Store()
+    try:
+        pending = store.pending()
+        about: dict[str, Any] = {
+            "home": str(store.root),
+            "edge_har": __version__,
+            "pending": None if pending is None else pending.digest,
+            CURRENT: _describe(store, store.digest_of(CURRENT)),
+            PREVIOUS: _describe(store, store.digest_of(PREVIOUS)),
+        }
+    except OSError as error:
+        return Answer(Outcome.REFUSED, f"{store.root} cannot be read: {error.strerror}")
+    current = about[CURRENT]
+    cut_off = "" if pending is None else f"a change to {pending.digest[:12]} is under way, or was cut off"
+    if current is None:
+        return Answer(Outcome.OK, cut_off or "no bundle on this device yet", store=about)
+    digest = current["digest"]
+    if "error" in current:
+        return Answer(Outcome.BROKEN, f"current is damaged: {current['error']}", digest=digest, store=about)
+    model = f"{current['name']}@{digest[:12]}"
+    return Answer(Outcome.OK, cut_off, model, current["version"], current["release"], digest, about)
+
+
+def read_exactly(source: int, length: int, *, idle_s: float, deadline_s: float) -> bytes:
+    """Exactly `length` bytes from a file descriptor; refused on an end before, a silence or past the deadline."""
+    end_s = time.monotonic() + deadline_s
+    chunks: list[bytes] = []
+    missing = length
+    while missing:
+        left_s = end_s - time.monotonic()
+        if left_s <= 0:
+            raise refused(
+                f"the transfer took longer than {deadline_s:g} s ({length - missing} of {length} bytes)"
+            )
+        if not select.select([source], [], [], min(idle_s, left_s))[0]:
+            if left_s < idle_s:
+                continue
+            raise refused(
+                f"the sender was silent for {idle_s:g} s after {length - missing} of {length} bytes"
+            )
+        chunk = os.read(source, min(CHUNK_BYTES, missing))
+        if not chunk:
+            raise refused(f"the transfer was cut off after {length - missing} of {length} bytes")
+        chunks.append(chunk)
+        missing -= len(chunk)
+    return b"".join(chunks)
+
+
+def _changing(store: Store, patience: Patience, take: Callable[[], Answer]) -> Answer:
+    """Run `take` as the only one who changes the store, from a settled state; every end is an answer."""
+    try:
+        with store.locked(patience.lock_s):
+            try:
+                store.reconcile()
+                store.clear_staging()
+                answer = take()
+            finally:
+                # Only room is lost where this fails, and the next flash tries again.
+                with contextlib.suppress(OSError):
+                    store.collect()
+        store.step("done")
+        return answer
+    except Failure as failure:
+        return Answer(failure.outcome, str(failure))
+    except BundleError as error:
+        return Answer(Outcome.REFUSED, str(error))
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        return Answer(Outcome.REFUSED, f"the device cannot store it: {error.strerror or error}{where}")
+
+
+def _activate(store: Store, bundle: Bundle, patience: Patience) -> Answer:
+    store.step("selftest")
+    run_selftest(store.versions / bundle.digest, cwd=store.root, timeout_s=patience.selftest_s)
+    store.activate(bundle.digest)
+    return _answer(Outcome.OK, bundle)
+
+
+def _answer(outcome: Outcome, bundle: Bundle) -> Answer:
+    manifest = bundle.manifest
+    return Answer(outcome, "", bundle.model_id, manifest.version, manifest.release, bundle.digest)
+
+
+def _check_permission(store: Store) -> None:
+    """Until a release key can be pinned, every bundle counts as unsigned."""
+    store.step("permission")
+    if not store.allows_unsigned():
+        raise refused(
+            f"this device takes no unsigned bundles: put the line `allow_unsigned = true` into "
+            f"{store.root / CONFIG} on the device"
+        )
+
+
+def _unchanged(store: Store, digest: str | None) -> Answer | None:
+    if digest is None or store.digest_of(CURRENT) != digest:
+        return None
+    try:
+        return _answer(Outcome.UNCHANGED, store.open_version(digest))
+    except BundleError:
+        return None  # damaged on the device: flashing it again mends it
+
+
+def _check_space(store: Store, length: int) -> None:
+    needed, free = 2 * length + SPARE_BYTES, shutil.disk_usage(store.root).free
+    if free < needed:
+        raise refused(
+            f"the device's disk is too full: {needed >> 20} MiB must be free at {store.root}, {free >> 20} MiB are"
+        )
+
+
+def _check_release(store: Store, bundle: Bundle) -> None:
+    digest = store.digest_of(CURRENT)
+    if digest is None:
+        return
+    try:
+        current = store.open_version(digest).manifest
+    except BundleError:
+        return  # damaged: any whole bundle is better
+    if current.name == bundle.manifest.name and bundle.manifest.release < current.release:
+        raise refused(
+            f"release {bundle.manifest.release} of {current.name} is older than release {current.release} on the "
+            "device (--allow-downgrade takes it all the same)"
+        )
+
+
+def _describe(store: Store, digest: str | None) -> dict[str, Any] | None:
+    if digest is None:
+        return None
+    try:
+        manifest = store.open_version(digest).manifest
+    except BundleError as error:
+        return {"digest": digest, "error": str(error)}
+    return {
+        "digest": digest,
+        "name": manifest.name,
+        "version": manifest.version,
+        "release": manifest.release,
+    }

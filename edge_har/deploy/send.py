@@ -1,0 +1,232 @@
+"""The sender's side: one channel of the system's ssh per host, a bundle in, one line of JSON out."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edge_har.bundle import read_bundle
+from edge_har.deploy import MAX_PARALLEL
+from edge_har.deploy.answers import Answer, Outcome, plain
+from edge_har.errors import BundleError, DeployError, MisuseError
+
+CONNECT_S = 10
+ALIVE_S = 15  # a connection that is silent for three of these is dead
+TRANSPORT_EXIT = 255  # ssh's own failures
+NOT_FOUND_EXIT = 127  # the remote shell's
+
+
+@dataclass(frozen=True)
+class Ssh:
+    """How to reach hosts. remote_command: what runs `edge-har` there, as the remote shell takes it.
+
+    timeout_s: for one host as a whole. Raises MisuseError.
+    """
+
+    config: Path | None = None
+    port: int | None = None
+    identity: Path | None = None
+    remote_command: str = "edge-har"
+    timeout_s: float = 900.0
+
+    def __post_init__(self) -> None:
+        if not self.remote_command.strip() or "\n" in self.remote_command:
+            raise MisuseError("the remote command must be one line that is not empty")
+
+    def argv(self, host: str, words: Sequence[str]) -> list[str]:
+        """The whole command; never asks anything, and takes no host key that is not known."""
+        options = {
+            "BatchMode": "yes",
+            "StrictHostKeyChecking": "yes",
+            "ConnectTimeout": str(CONNECT_S),
+            "ServerAliveInterval": str(ALIVE_S),
+            "ServerAliveCountMax": "3",
+            "ClearAllForwardings": "yes",
+            "ForwardAgent": "no",
+        }
+        argv = ["ssh", "-T", *(f"-o{name}={value}" for name, value in options.items())]
+        if self.config is not None:
+            argv += ["-F", str(self.config)]
+        if self.port is not None:
+            argv += ["-p", str(self.port)]
+        if self.identity is not None:
+            argv += ["-i", str(self.identity), "-oIdentitiesOnly=yes"]
+        return [*argv, "--", host, " ".join([self.remote_command, *words])]
+
+
+@dataclass(frozen=True)
+class HostResult:
+    """What came of one host. seconds: how long it took."""
+
+    host: str
+    answer: Answer
+    seconds: float = 0.0
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended."""
+        return self.answer.outcome
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {"host": self.host, **self.answer.to_json(), "seconds": round(self.seconds, 2)}
+
+
+def flash(
+    path: Path, hosts: Sequence[str], ssh: Ssh, *, parallel: int = 4, allow_downgrade: bool = False
+) -> Iterator[HostResult]:
+    """Put the bundle `path` on every host; yields results as they come.
+
+    Nothing is sent, and BundleError raised, where the bundle is not whole.
+    """
+    try:
+        content = path.read_bytes()
+        bundle = read_bundle(content)
+    except OSError as error:
+        raise BundleError(f"{path}: the bundle cannot be read: {error.strerror}") from error
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
+    words = ["receive", "--length", str(len(content)), "--sha256", hashlib.sha256(content).hexdigest()]
+    words += ["--digest", bundle.digest]
+    if allow_downgrade:
+        words.append("--allow-downgrade")
+    yield from ask_all(hosts, ssh, words, content, parallel=parallel, digest=bundle.digest)
+
+
+def roll_back(hosts: Sequence[str], ssh: Ssh, *, parallel: int = 4) -> Iterator[HostResult]:
+    """Take every host back to its previous bundle; yields results as they come."""
+    return ask_all(hosts, ssh, ["rollback", "--local", "--json"], b"", parallel=parallel)
+
+
+def status(hosts: Sequence[str], ssh: Ssh, *, parallel: int = 4) -> Iterator[HostResult]:
+    """Ask every host what it has; yields results as they come."""
+    return ask_all(hosts, ssh, ["status", "--local", "--json"], b"", parallel=parallel)
+
+
+def ask_all(
+    hosts: Sequence[str],
+    ssh: Ssh,
+    words: Sequence[str],
+    content: bytes,
+    *,
+    parallel: int,
+    digest: str | None = None,
+) -> Iterator[HostResult]:
+    """Run one command on every host, a few at a time; once one is BROKEN no further host is begun.
+
+    digest: of the bundle that a good answer must name.
+    """
+    if not 1 <= parallel <= MAX_PARALLEL:
+        raise MisuseError(f"1 to {MAX_PARALLEL} hosts can be asked at a time, got {parallel}")
+    for host in hosts:
+        if not host or host.startswith("-") or any(c.isspace() for c in host):
+            raise MisuseError(f"not a host that ssh takes: {host!r}")
+    stop, connections = threading.Event(), _Connections()
+
+    def one(host: str) -> HostResult:
+        if stop.is_set():
+            return HostResult(host, Answer(Outcome.NOT_TRIED, "another host came out BROKEN first"))
+        result = ask(host, ssh, words, content, connections)
+        if digest is not None and result.outcome.good and result.answer.digest != digest:
+            other = "the device answered with the digest of another bundle"
+            result = replace(result, answer=replace(result.answer, outcome=Outcome.BROKEN, detail=other))
+        if result.outcome is Outcome.BROKEN:
+            stop.set()
+        return result
+
+    with ThreadPoolExecutor(parallel) as pool:
+        futures = [pool.submit(one, host) for host in dict.fromkeys(hosts)]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:  # Ctrl-C above all: let go of every host, wherever it is
+            stop.set()
+            connections.close()
+            raise
+
+
+class _Connections:
+    """The ssh processes under way, to end them all from another thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._closed = False
+        self._open: set[subprocess.Popen[bytes]] = set()
+
+    def add(self, process: subprocess.Popen[bytes]) -> None:
+        """Take one on; it ends at once where `close` was called before."""
+        with self._lock:
+            self._open.add(process)
+            if self._closed:
+                process.kill()
+
+    def remove(self, process: subprocess.Popen[bytes]) -> None:
+        """It has ended by itself."""
+        with self._lock:
+            self._open.discard(process)
+
+    def close(self) -> None:
+        """End them all."""
+        with self._lock:
+            self._closed = True
+            for process in self._open:
+                process.kill()
+
+
+def ask(
+    host: str, ssh: Ssh, words: Sequence[str], content: bytes, connections: _Connections | None = None
+) -> HostResult:
+    """Run one command on one host with `content` on its standard input; raises DeployError without an ssh."""
+    connections = connections or _Connections()
+    started_s = time.monotonic()
+    try:
+        process = subprocess.Popen(
+            ssh.argv(host, words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    except FileNotFoundError as error:
+        raise DeployError("the program 'ssh' is absent: apt install openssh-client") from error
+    with process:
+        connections.add(process)
+        try:
+            output, errors = process.communicate(content, timeout=ssh.timeout_s)
+            answer = _read_answer(output, errors, process.returncode)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            answer = Answer(Outcome.UNREACHABLE, f"no answer within {ssh.timeout_s:g} s")
+        finally:
+            connections.remove(process)
+    return HostResult(host, answer, time.monotonic() - started_s)
+
+
+def _read_answer(output: bytes, errors: bytes, code: int) -> Answer:
+    """Only the device's own line counts; without one, ssh's 255 is transport and all else a refusal."""
+    for line in reversed(output.decode(errors="replace").splitlines()):
+        answer = Answer.from_line(line)
+        if answer is not None:
+            return answer
+    text = errors.decode(errors="replace")
+    said = next((plain(line) for line in reversed(text.splitlines()) if line.strip()), "")
+    if code == TRANSPORT_EXIT:
+        return Answer(Outcome.UNREACHABLE, _host_key_hint(text) or said or "the connection was lost")
+    if code == NOT_FOUND_EXIT:
+        return Answer(
+            Outcome.REFUSED, f"edge-har was not found there ({said}): say where with --remote-command"
+        )
+    return Answer(
+        Outcome.REFUSED, f"the device gave no result (exit code {code}): {said or 'no reason given'}"
+    )
+
+
+def _host_key_hint(text: str) -> str:
+    if "IDENTIFICATION HAS CHANGED" in text:
+        return "its host key is not the known one: find out why before you change known_hosts"
+    if "Host key verification failed" in text:
+        return "its host key is not known here: connect once with ssh by hand and compare the fingerprint"
+    return ""

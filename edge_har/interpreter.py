@@ -1,0 +1,174 @@
+"""The only file that knows LiteRT and tflite-runtime: graphs run here, and here alone numbers are quantised."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_har.errors import BundleError, MisuseError, RuntimeMissingError
+
+Array = NDArray[Any]
+
+_starting = threading.Lock()
+_started = threading.Event()  # whether this process has begun to make its first interpreter
+
+# In order of preference: module, distribution.
+RUNTIMES = (
+    ("ai_edge_litert.interpreter", "ai-edge-litert"),
+    ("tflite_runtime.interpreter", "tflite-runtime"),
+)
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a graph. scale is 0 where the tensor is not quantised."""
+
+    name: str
+    index: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    scale: float
+    zero_point: int
+
+    @property
+    def quantised(self) -> bool:
+        """Whether its integers stand for real numbers."""
+        return self.scale > 0
+
+
+def quantise(real: Array, info: TensorInfo) -> Array:
+    """Real numbers as the tensor holds them: round(x / scale) + zero point, clipped to the dtype's range."""
+    if not info.quantised:
+        return np.asarray(real, info.dtype)
+    if real.dtype == np.uint8 and info.dtype == np.int8 and info.scale == 1.0 and info.zero_point == -128:
+        return cast(Array, (real ^ np.uint8(0x80)).view(np.int8))  # the same arithmetic on bytes, for frames
+    limits = np.iinfo(info.dtype)
+    steps = np.rint(np.asarray(real, np.float32) / np.float32(info.scale)) + info.zero_point
+    return cast(Array, np.clip(steps, limits.min, limits.max).astype(info.dtype))
+
+
+def dequantise(stored: Array, info: TensorInfo) -> Array:
+    """The real numbers (float32) that the tensor's integers stand for; floats pass unchanged."""
+    if not info.quantised:
+        return stored
+    return cast(Array, (stored.astype(np.float32) - np.float32(info.zero_point)) * np.float32(info.scale))
+
+
+def requantise(stored: Array, held_as: TensorInfo, wanted_as: TensorInfo) -> Array:
+    """Carry a tensor's content from one quantisation into another; equal ones pass unchanged."""
+    same = (held_as.dtype, held_as.scale, held_as.zero_point) == (
+        wanted_as.dtype,
+        wanted_as.scale,
+        wanted_as.zero_point,
+    )
+    return stored if same else quantise(dequantise(stored, held_as), wanted_as)
+
+
+def zeros(info: TensorInfo) -> Array:
+    """A tensor whose content stands for 0.0, as `info` holds it."""
+    return np.full(info.shape, info.zero_point if info.quantised else 0, info.dtype)
+
+
+def _load_runtime() -> tuple[ModuleType, str]:
+    for module, distribution in RUNTIMES:
+        if importlib.util.find_spec(module.partition(".")[0]) is not None:
+            return importlib.import_module(module), distribution
+    raise RuntimeMissingError(
+        "no TFLite runtime is installed: pip install ai-edge-litert (64-bit only), or tflite-runtime on Python 3.11 or older"
+    )
+
+
+def runtime_name() -> str:
+    """Name and version of the runtime that graphs run on, such as `ai-edge-litert 2.3.0`."""
+    _, distribution = _load_runtime()
+    try:
+        return f"{distribution} {version(distribution)}"
+    except PackageNotFoundError:
+        return distribution
+
+
+@contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Keep the runtime's own greeting ("Created ... delegate") off stderr; it can be told so in no other way.
+
+    Once per process, as the greeting is; what goes wrong comes as an exception all the same.
+    """
+    if _started.is_set():
+        yield
+        return
+    with _starting, ExitStack() as afterwards:
+        if not _started.is_set():
+            _started.set()
+            _hide_stderr(afterwards)
+        yield
+
+
+def _hide_stderr(afterwards: ExitStack) -> None:
+    try:
+        kept = os.dup(2)
+    except OSError:  # this process has none
+        return
+    afterwards.callback(os.close, kept)
+    afterwards.callback(os.dup2, kept, 2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+
+
+class Graph:
+    """One TFLite graph, ready to run. Not for two threads, nor for two streams where it holds state.
+
+    content: the flatbuffer's bytes. threads: CPU threads. Raises BundleError when the runtime cannot load it.
+    """
+
+    def __init__(self, content: bytes, *, threads: int = 1) -> None:
+        if threads < 1:
+            raise MisuseError(f"threads must be 1 or more, got {threads}")
+        runtime, _ = _load_runtime()
+        try:
+            with _quiet_start():
+                self._interpreter = runtime.Interpreter(model_content=content, num_threads=threads)
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            first_line = str(error).strip().partition("\n")[0]
+            raise BundleError(f"{runtime_name()} cannot load the graph: {first_line}") from error
+        self.inputs = [_info(detail) for detail in self._interpreter.get_input_details()]
+        self.outputs = [_info(detail) for detail in self._interpreter.get_output_details()]
+
+    def run(self, *real: Array) -> list[Array]:
+        """Real numbers in and out, in the order of `inputs` and `outputs`; the outputs are copies."""
+        stored = self.run_raw(*(quantise(x, info) for x, info in zip(real, self.inputs, strict=True)))
+        return [dequantise(x, info) for x, info in zip(stored, self.outputs, strict=True)]
+
+    def run_raw(self, *stored: Array) -> list[Array]:
+        """As `run`, with tensors as the graph holds them: nothing is quantised or dequantised."""
+        for info, content in zip(self.inputs, stored, strict=True):
+            self._interpreter.set_tensor(info.index, content)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(info.index) for info in self.outputs]
+
+    def reset(self) -> None:
+        """Put state that the graph itself holds (a fused LSTM's) back to zero."""
+        self._interpreter.reset_all_variables()
+
+
+def _info(detail: dict[str, Any]) -> TensorInfo:
+    scale, zero_point = detail["quantization"]
+    return TensorInfo(
+        name=str(detail["name"]),
+        index=int(detail["index"]),
+        shape=tuple(int(n) for n in detail["shape"]),
+        dtype=np.dtype(detail["dtype"]),
+        scale=float(scale),
+        zero_point=int(zero_point),
+    )

@@ -1,0 +1,204 @@
+"""One tick in, probabilities out: every result equals the whole-clip model on its own window."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_har.bundle import Bundle, TensorSpec
+from edge_har.errors import BundleError, MisuseError
+from edge_har.interpreter import Array, Graph, TensorInfo, dequantise, quantise, requantise, zeros
+from edge_har.preprocess import Pixels
+
+Scores = NDArray[np.float32]
+
+
+class _Bank:
+    """The states and features of one window in the making."""
+
+    def __init__(self, states: list[Array]) -> None:
+        self.states = states
+        self.features: list[Array] = []
+
+
+class Recognizer:
+    """Recognises one stream with the bundle's streaming graphs.
+
+    A step graph runs once per tick, a head over the features of a window. Where the step carries states
+    (ConvLSTM), window / hop banks are kept, staggered by the hop, each from zero states at its window's start; where
+    it does not (LRCN, motion) one ring of features serves every window.
+
+    threads: CPU threads of each graph. Raises BundleError when the bundle's graphs do not fit its manifest.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        manifest = bundle.manifest
+        self.manifest = manifest
+        self.step = Graph(bundle.read(manifest.graphs.step), threads=threads)
+        self.head = Graph(bundle.read(manifest.graphs.head), threads=threads)
+        step_tensors = manifest.tensors[manifest.graphs.step]
+        head_tensors = manifest.tensors[manifest.graphs.head]
+        self._frames_at = _position(step_tensors.inputs, "frames", self.step.inputs)
+        self._feature_at = _position(step_tensors.outputs, "feature", self.step.outputs)
+        states = sorted(t.role for t in step_tensors.inputs if t.role.startswith("state_"))
+        self._states_in = [_position(step_tensors.inputs, role, self.step.inputs) for role in states]
+        self._states_out = [_position(step_tensors.outputs, role, self.step.outputs) for role in states]
+        self._features_at = _position(head_tensors.inputs, "features", self.head.inputs)
+        self._scores_at = _position(head_tensors.outputs, "scores", self.head.outputs)
+        if self._frame_info.shape[1] != manifest.graphs.frames_per_step:
+            raise BundleError("the step graph takes another number of frames than the manifest says")
+        if self._states_in and manifest.graphs.frames_per_step != 1:
+            raise BundleError("a step graph with states takes one frame at a time")
+        self._window = manifest.temporal.frames
+        self._hop = manifest.temporal.hop_ticks
+        self._recent: deque[Array] = deque(maxlen=manifest.graphs.frames_per_step)
+        self.reset()
+
+    @property
+    def _frame_info(self) -> TensorInfo:
+        return self.step.inputs[self._frames_at]
+
+    def reset(self) -> None:
+        """Forget the stream: a new file, a gap, a reconnect. The next tick is the first of a new window."""
+        self._tick = 0
+        self._recent.clear()
+        self._ring: deque[Array] = deque(maxlen=self.manifest.features_per_window)
+        self._banks: list[_Bank] = []
+
+    def tick(self, frame: Pixels) -> Scores | None:
+        """Take one prepared frame (uint8 [height, width, 3], RGB).
+
+        Returns the probabilities (float32 [labels], summing to 1) of the window that ends with this tick, or None when
+        no window ends here.
+        """
+        if frame.shape != self._frame_info.shape[2:]:
+            raise MisuseError(
+                f"the model takes frames of shape {self._frame_info.shape[2:]}, got {frame.shape}"
+            )
+        self._recent.append(quantise(frame, self._frame_info))
+        tick, self._tick = self._tick, self._tick + 1
+        if len(self._recent) < self.manifest.graphs.frames_per_step:
+            return None
+        frames = np.stack(self._recent)[np.newaxis]
+        return self._tick_banks(frames, tick) if self._states_in else self._tick_ring(frames, tick)
+
+    def clip(self, frames: Pixels) -> Scores:
+        """Probabilities (float32 [labels]) of one whole window: uint8 [frames, height, width, 3], RGB.
+
+        The stream is forgotten before and after.
+        """
+        if len(frames) != self._window:
+            raise MisuseError(f"a window is {self._window} frames, got {len(frames)}")
+        self.reset()
+        scores = None
+        for frame in frames:
+            scores = self.tick(frame)
+        self.reset()
+        assert scores is not None
+        return scores
+
+    def _tick_ring(self, frames: Array, tick: int) -> Scores | None:
+        self._ring.append(self._run_step(frames, None))
+        first = tick - self._window + 1
+        return self._run_head(list(self._ring)) if first >= 0 and first % self._hop == 0 else None
+
+    def _tick_banks(self, frames: Array, tick: int) -> Scores | None:
+        # A bank starts at each hop until the first of them has come to its window's end and starts again.
+        if tick % self._hop == 0 and len(self._banks) < self._window // self._hop:
+            self._banks.append(_Bank(self._zero_states()))
+        scores = None
+        for bank in self._banks:
+            bank.features.append(self._run_step(frames, bank))
+            if len(bank.features) == self.manifest.features_per_window:
+                scores = self._run_head(bank.features)
+                bank.features.clear()
+                bank.states = self._zero_states()
+        return scores
+
+    def _zero_states(self) -> list[Array]:
+        return [zeros(self.step.inputs[at]) for at in self._states_in]
+
+    def _run_step(self, frames: Array, bank: _Bank | None) -> Array:
+        inputs: list[Array] = [frames] * len(self.step.inputs)
+        if bank is not None:
+            for at, state in zip(self._states_in, bank.states, strict=True):
+                inputs[at] = state
+        outputs = self.step.run_raw(*inputs)
+        if bank is not None:
+            bank.states = [
+                requantise(outputs[out], self.step.outputs[out], self.step.inputs[into])
+                for out, into in zip(self._states_out, self._states_in, strict=True)
+            ]
+        feature = outputs[self._feature_at]
+        return requantise(feature, self.step.outputs[self._feature_at], self.head.inputs[self._features_at])
+
+    def _run_head(self, features: list[Array]) -> Scores:
+        self.head.reset()  # a fused LSTM keeps its state from one invoke to the next
+        stacked = np.stack([feature[0] for feature in features])[np.newaxis]
+        scores = self.head.run_raw(stacked)[self._scores_at]
+        return _probabilities(scores, self.head.outputs[self._scores_at], self.manifest.temperature)
+
+
+class WholeClip:
+    """Recognises whole windows with the bundle's reference graph; nothing is carried from one to the next."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        manifest = bundle.manifest
+        self.manifest = manifest
+        self.graph = Graph(bundle.read(manifest.graphs.clip), threads=threads)
+        tensors = manifest.tensors[manifest.graphs.clip]
+        self._clip_at = _position(tensors.inputs, "clip", self.graph.inputs)
+        self._scores_at = _position(tensors.outputs, "scores", self.graph.outputs)
+
+    def clip(self, frames: Pixels) -> Scores:
+        """Probabilities (float32 [labels]) of one window: uint8 [frames, height, width, 3], RGB."""
+        info = self.graph.inputs[self._clip_at]
+        if frames.shape != info.shape[1:]:
+            raise MisuseError(f"a window has the shape {info.shape[1:]}, got {frames.shape}")
+        self.graph.reset()
+        stored = self.graph.run_raw(quantise(frames[np.newaxis], info))[self._scores_at]
+        return _probabilities(stored, self.graph.outputs[self._scores_at], self.manifest.temperature)
+
+
+def check_golden(bundle: Bundle, *, threads: int = 1) -> float:
+    """Run the bundle's golden clips through its streaming graphs on this machine.
+
+    Returns the largest difference of a probability. Raises BundleError, naming the worst clip, where one differs by
+    more than the manifest's tolerance or has another top label, or where the bundle has no golden clips.
+    """
+    manifest = bundle.manifest
+    if not manifest.golden:
+        raise BundleError("the bundle has no golden clips to check this machine with")
+    recognizer = Recognizer(bundle, threads=threads)
+    worst, worst_file = 0.0, ""
+    for golden, frames in bundle.golden_clips():
+        expected = np.asarray(golden.scores, np.float32)
+        scores = recognizer.clip(frames)
+        difference = float(np.abs(scores - expected).max())
+        if int(scores.argmax()) != int(expected.argmax()):
+            got, wanted = manifest.labels[int(scores.argmax())], manifest.labels[int(expected.argmax())]
+            raise BundleError(f"golden clip {golden.file}: this machine says {got}, expected {wanted}")
+        if difference >= worst:
+            worst, worst_file = difference, golden.file
+    if not worst <= manifest.golden_tolerance:
+        raise BundleError(
+            f"golden clip {worst_file}: a probability differs by {worst:.3f}, more than {manifest.golden_tolerance}"
+        )
+    return worst
+
+
+def _probabilities(stored: Array, info: TensorInfo, temperature: float) -> Scores:
+    """Probabilities that sum to 1 (an int8 softmax does not quite), softened by the manifest's temperature."""
+    scores = np.clip(dequantise(stored, info)[0].astype(np.float64), 1e-9, None)
+    if temperature != 1.0:
+        scores = scores ** (1 / temperature)
+    return np.asarray(scores / scores.sum(), np.float32)
+
+
+def _position(specs: tuple[TensorSpec, ...], role: str, actual: list[TensorInfo]) -> int:
+    places = [i for i, spec in enumerate(specs) if spec.role == role]
+    if len(places) != 1 or len(specs) != len(actual) or specs[places[0]].shape != actual[places[0]].shape:
+        raise BundleError(f"the graph's tensors are not those of the manifest (role {role!r})")
+    return places[0]

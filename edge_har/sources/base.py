@@ -1,0 +1,76 @@
+"""What every source of frames offers: times first, pixels only on request."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+import cv2
+import numpy as np
+
+from edge_har.preprocess import Pixels
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture. time_s: seconds, monotonic per source. rgb: uint8, height x width x 3."""
+
+    time_s: float
+    rgb: Pixels
+
+
+class Source(ABC):
+    """A camera, stream, file or drawing. Use as a context manager: it is released at the end of the block.
+
+    name: what events call it; never shows a password. live: frames come at their own pace and are lost if nobody
+    looks. ends: no more frames is the end that was to come; else the source was lost and may be opened again.
+    color: the order of the pixels that `retrieve` gives. warning: what could not be read, once it has ended.
+    """
+
+    name: str = ""
+    live: bool = False
+    ends: bool = True
+    warning: str | None = None
+    color: Literal["rgb", "bgr"] = "bgr"
+
+    @abstractmethod
+    def grab(self) -> float | None:
+        """Step to the next frame; its time in seconds, or None at the end. Converts no pixels.
+
+        Raises SourceError where the source fails.
+        """
+
+    @abstractmethod
+    def retrieve(self) -> Pixels:
+        """The frame just grabbed: uint8, height x width x 3, in the order `color`.
+
+        Raises SourceError where this one frame is damaged; the next may be whole.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what the source holds; may be called twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def frames(source: Source) -> Iterator[Frame]:
+    """Every frame of `source`, in RGB, until its end; the source is closed then, or when the caller stops early."""
+    with source:
+        while (time_s := source.grab()) is not None:
+            pixels = source.retrieve()
+            if source.color == "bgr":
+                pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+            yield Frame(time_s, pixels)

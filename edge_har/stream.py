@@ -1,0 +1,190 @@
+"""One source's way from ticks to events: its recognizer, its smoothing, its counters."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from edge_har.bundle import Bundle, Smoothing
+from edge_har.events import Event, EventMachine
+from edge_har.preprocess import Pixels
+from edge_har.recognizer import Recognizer
+from edge_har.ticks import Ticks
+
+COSTS_KEPT = 4096  # ticks of which the cost is remembered, for the median
+SLOW_SHARE = 0.1  # of ticks that repeat a frame: above, the source is slower than the model
+SLOW_TICKS = 25  # before that is judged
+STATE_S = 1.0  # how often the state is told to who wants it
+
+log = logging.getLogger("edge_har")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run. duration_s: of the source's time, for live sources also of the wall clock; None: no limit.
+
+    realtime: play a file by the clock. wait_for_source: a source that is not there at first is waited for.
+    enter, leave, smooth_s, min_s: in place of the bundle's smoothing. threads: CPU threads of a graph.
+    """
+
+    threads: int = 1
+    duration_s: float | None = None
+    realtime: bool = False
+    wait_for_source: bool = False
+    smooth_s: float | None = None
+    enter: float | None = None
+    leave: float | None = None
+    min_s: float | None = None
+
+    def smoothing(self, of_bundle: Smoothing) -> Smoothing:
+        """The bundle's smoothing with what is set here; raises MisuseError where that cannot be."""
+        asked = {name: getattr(self, name) for name in ("smooth_s", "enter", "leave", "min_s")}
+        given = {name: value for name, value in asked.items() if value is not None}
+        if "enter" in given and "leave" not in given:
+            given["leave"] = min(of_bundle.leave, given["enter"])
+        if "leave" in given and "enter" not in given:
+            given["enter"] = max(of_bundle.enter, given["leave"])
+        return replace(of_bundle, **given)
+
+
+class Stream:
+    """One source's way from ticks to events: its recognizer, its smoothing, its counters."""
+
+    def __init__(self, name: str, bundle: Bundle, options: RunOptions, ids: Iterator[str]) -> None:
+        self.name = name
+        self.bundle = bundle
+        self.ticks = 0
+        self.repeated = 0
+        self.predicted = False  # whether a whole window was seen yet
+        self.events: Counter[str] = Counter()
+        self._options = options
+        self._recognizer = Recognizer(bundle, threads=options.threads)
+        manifest = bundle.manifest
+        self._machine = EventMachine(
+            manifest.labels,
+            options.smoothing(manifest.smoothing),
+            source=name,
+            model=bundle.model_id,
+            reject_threshold=manifest.reject_threshold,
+            ids=ids,
+        )
+        self._costs_ms: deque[float] = deque(maxlen=COSTS_KEPT)
+        self._since_reset = 0
+        self.last_s: float | None = None
+        self._told_slow = False
+        self._told_s = float("-inf")
+        self._history = self._new_history()
+
+    def _new_history(self) -> deque[tuple[int, Pixels]]:
+        # Enough frames for another model to pick up the stream where this one is.
+        temporal = self.bundle.manifest.temporal
+        return deque(maxlen=temporal.frames - 1 + temporal.hop_ticks)
+
+    def take(self, ticks: Ticks) -> list[Event]:
+        """Recognise one frame at each of its ticks; the events that come of it."""
+        began = time.perf_counter()
+        events = self._machine.back(ticks.times_s[0])
+        gap_s = self.bundle.manifest.temporal.gap_ms / 1000
+        if ticks.reset or (self.last_s is not None and ticks.times_s[0] - self.last_s > gap_s):
+            events += self._machine.close("gap")
+            self._recognizer.reset()
+            self._history.clear()
+            self._since_reset = 0
+        for time_s in ticks.times_s:
+            self._history.append((self._since_reset, ticks.frame))
+            self._since_reset += 1
+            scores = self._recognizer.tick(ticks.frame)
+            if scores is not None:
+                self.predicted = True
+                events += self._machine.predict(time_s, scores)
+        self.last_s = ticks.times_s[-1]
+        self.ticks += len(ticks.times_s)
+        self.repeated += len(ticks.times_s) - 1
+        cost_s = time.perf_counter() - began + ticks.cost_s
+        self._costs_ms.append(1000 * cost_s / len(ticks.times_s))
+        self._tell_if_slow()
+        self._tell_state()
+        return self._counted(events)
+
+    def lost(self, time_s: float) -> list[Event]:
+        """The source went away."""
+        self._recognizer.reset()
+        return self._counted(self._machine.lost(time_s))
+
+    def ended(self, warning: str | None) -> None:
+        """The source is at its end: say what of it could not be used."""
+        if warning is not None:
+            log.warning("%s: %s", self.name, warning)
+        if not self.predicted:
+            log.warning(
+                "%s is shorter than the model's window of %.2f s: nothing to tell; edge-har classify fills short clips",
+                self.name,
+                self.bundle.manifest.temporal.window_s,
+            )
+
+    def close(self) -> list[Event]:
+        """The end of the source, or of the run."""
+        return self._counted(self._machine.close("stop"))
+
+    def swap(self, bundle: Bundle, recognizer: Recognizer) -> tuple[list[Event], bool]:
+        """Go on with another model; the events that this ends, and whether the tick clock stays.
+
+        Where frames, time and labels are the same nothing is lost: the new model is given the frames of the running
+        window, and what is open stays open.
+        """
+        old, new = self.bundle.manifest, bundle.manifest
+        self.bundle, self._recognizer = bundle, recognizer
+        same_ticks = (old.frame, old.temporal) == (new.frame, new.temporal)
+        events = self._machine.swap(
+            new.labels,
+            self._options.smoothing(new.smoothing),
+            model=bundle.model_id,
+            reject_threshold=new.reject_threshold,
+            reset=not same_ticks,
+        )
+        if same_ticks:
+            first = next((i for i, _ in self._history if i % new.temporal.hop_ticks == 0), None)
+            for index, frame in self._history:
+                if first is not None and index >= first:
+                    recognizer.tick(frame)
+        else:
+            self._history = self._new_history()
+            self._since_reset = 0
+        return self._counted(events), same_ticks
+
+    @property
+    def tick_ms(self) -> float | None:
+        """Median cost of the latest ticks, in milliseconds."""
+        return statistics.median(self._costs_ms) if self._costs_ms else None
+
+    def _counted(self, events: list[Event]) -> list[Event]:
+        self.events.update(e.label for e in events if e.type == "start" and e.label is not None)
+        return events
+
+    def _tell_if_slow(self) -> None:
+        if self._told_slow or self.ticks < SLOW_TICKS or self.repeated <= SLOW_SHARE * self.ticks:
+            return
+        self._told_slow = True
+        model_hz = 1000 / self.bundle.manifest.temporal.interval_ms
+        log.warning(
+            "%s gives about %.1f frames a second, the model was made for %.1f: frames are repeated, expect it to be "
+            "less sure",
+            self.name,
+            model_hz * (1 - self.repeated / self.ticks),
+            model_hz,
+        )
+
+    def _tell_state(self) -> None:
+        assert self.last_s is not None
+        if self.last_s - self._told_s < STATE_S or not log.isEnabledFor(logging.DEBUG) or not self.predicted:
+            return
+        self._told_s = self.last_s
+        average = self._machine.average
+        top = int(average.argmax())
+        log.debug(
+            "%s %.2f s: %s %.2f", self.name, self.last_s, self.bundle.manifest.labels[top], average[top]
+        )

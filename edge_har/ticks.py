@@ -1,0 +1,94 @@
+"""A source's frames -> prepared frames at the model's ticks; what no tick needs is neither converted nor resized."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from edge_har.cadence import TemporalContract
+from edge_har.errors import BundleError, SourceError
+from edge_har.preprocess import FrameSpec, Pixels, prepare_frame
+from edge_har.sources.base import Source
+
+
+@dataclass(frozen=True)
+class Ticks:
+    """Consecutive ticks that share one frame; more than one where the source is slower than the model.
+
+    times_s: when they are, seconds of the source's clock. frame: prepared, uint8 [height, width, 3], RGB.
+    reset: the tick clock began anew with them. cost_s: seconds spent on converting and preparing.
+    """
+
+    times_s: tuple[float, ...]
+    frame: Pixels
+    reset: bool
+    cost_s: float
+    made_by: Sampler = field(compare=False, repr=False)
+
+
+class Sampler:
+    """The tick clock of one source, and the frames that its ticks take.
+
+    frames, damaged: how many frames were offered, and could not be decoded. A tick whose frame is damaged takes the
+    next one. Raises BundleError for a contract that is not sampled by time: only whole, trimmed clips can be spread.
+    """
+
+    def __init__(self, spec: FrameSpec, contract: TemporalContract) -> None:
+        if contract.sampling != "interval":
+            raise BundleError(
+                f"the model samples by {contract.sampling!r}, not by time: it cannot follow a stream"
+            )
+        self.spec = spec
+        self.contract = contract
+        self.cadence = contract.cadence()
+        self.frames = 0
+        self.damaged = 0
+        self.last_s: float | None = None
+        self._owed: tuple[float, ...] = ()
+        self._reset = False
+
+    @property
+    def repeated(self) -> int:
+        """Ticks that had to share a frame."""
+        return self.cadence.repeated
+
+    @property
+    def unused(self) -> int:
+        """Frames that no tick needed."""
+        return self.cadence.unused
+
+    def offer(self, source: Source, time_s: float) -> Ticks | None:
+        """The ticks that the frame just grabbed at `time_s` answers, or None: then it was not even converted."""
+        self.frames += 1
+        self.last_s = time_s
+        due = self.cadence.due(time_s)
+        if due.reset:
+            self._owed, self._reset = (), True
+        times_s = self._owed + tuple(
+            self.cadence.tick_time_s(tick) for tick in range(due.first, due.first + due.count)
+        )
+        if not times_s:
+            return None
+        began = time.perf_counter()
+        try:
+            frame = prepare_frame(source.retrieve(), self.spec, color=source.color)
+        except SourceError:
+            self.damaged += 1
+            self._owed = times_s
+            return None
+        made = Ticks(times_s, frame, self._reset, time.perf_counter() - began, self)
+        self._owed, self._reset = (), False
+        return made
+
+    def restart(self) -> None:
+        """The source was opened again: the next frame starts the tick clock."""
+        self.cadence.restart()
+
+
+def ticks_of(source: Source, sampler: Sampler) -> Iterator[Ticks]:
+    """All ticks of `source` to its end; the source is left open. Raises SourceError where it fails."""
+    while (time_s := source.grab()) is not None:
+        made = sampler.offer(source, time_s)
+        if made is not None:
+            yield made

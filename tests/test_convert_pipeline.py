@@ -1,0 +1,340 @@
+"""RUN to bundle, for every kind of model: parity, sizes, zeros, provenance, sameness; and nothing left when it fails."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from edge_har.bundle import Bundle, open_bundle
+from edge_har.errors import ConversionError, DataError, EdgeHarError, MisuseError, ParityError
+from edge_har.interpreter import runtime_name
+from edge_har.recognizer import Recognizer, WholeClip, check_golden
+from tests.helpers.need import need_clips, need_module
+from tests.helpers.runs import LABELS, train_tiny
+
+need_module("tensorflow", "pip install -e '.[workstation]'")
+
+from convert import flatbuffer, pipeline
+from convert.build import build
+from convert.cli import convert
+from convert.material import choose_calibration, material_of_run
+from convert.parity import STREAM_TOLERANCE, compare, figures, stream_scores
+from convert.pipeline import Options, check_keras_file, convert_run
+from edge_har.preprocess import Pixels
+from train.runs import load_run
+from train.tf import keras
+from train.videos import decode_ticks
+
+KINDS = ("lrcn", "motion", "convlstm")
+STEPS = 20
+Converted = tuple[Path, Bundle, dict[str, Any]]
+
+
+def silent(line: str) -> None:
+    """Progress is not looked at here."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def run_of(folder: Path) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def run(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = train_tiny(kind, folder)
+        return made[kind]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def converted(folder: Path, run_of: Callable[[str], Path]) -> Callable[[str], Converted]:
+    made: dict[str, Converted] = {}
+
+    def bundle(kind: str) -> Converted:
+        if kind not in made:
+            path = folder / f"{kind}.ehar"
+            said = convert_run(run_of(kind), path, options(folder), report=silent)
+            made[kind] = (path, open_bundle(path), said)
+        return made[kind]
+
+    return bundle
+
+
+def options(folder: Path, **changes: Any) -> Options:
+    return Options(**({"prune_steps": STEPS, "cache": folder / "cache"} | changes))
+
+
+def moving(bundle: Bundle, ticks: int) -> Pixels:
+    """Noise that slides over the picture: no frame is like another."""
+    width, height = bundle.manifest.frame.size_wh
+    ground = np.random.default_rng(5).integers(0, 256, (height, width, 3), np.uint8)
+    return np.stack([np.roll(ground, 3 * tick, axis=1) for tick in range(ticks)])
+
+
+def check_stream_equals_whole_clip(bundle: Bundle, frames: Pixels, tolerance: float) -> None:
+    """At every offset, and for the same top label wherever the whole clip is not itself undecided."""
+    window = bundle.manifest.temporal.frames
+    whole = WholeClip(bundle)
+    expected = np.stack([whole.clip(frames[at : at + window]) for at in range(len(frames) - window + 1)])
+    got = stream_scores(Recognizer(bundle), frames)
+    np.testing.assert_allclose(got, expected, atol=tolerance)
+    np.testing.assert_array_equal(got.argmax(axis=1), expected.argmax(axis=1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_becomes_a_bundle(converted: Callable[[str], Converted], kind: str) -> None:
+    path, bundle, said = converted(kind)
+    manifest = bundle.manifest
+    assert manifest.kind == kind and manifest.labels == LABELS and manifest.name == kind
+    assert manifest.precision == ("int8-weights" if kind == "convlstm" else "int8")
+    assert check_golden(bundle) < 1e-3
+    assert 1 <= len(manifest.golden) <= 4
+    assert path.stat().st_size < 1024 * 1024
+    test = said["parity"]["test"]
+    assert test["agreement"]["share"] >= said["agreement_limit"]
+    assert test["stream_against_whole_clip"]["max_error"] <= STREAM_TOLERANCE
+    assert manifest.metrics["test"]["windows"] == test["windows"] >= 80
+    assert manifest.protocol == "held-out groups"
+    assert json.loads(path.with_suffix(".report.json").read_text()) == said
+    assert not path.with_suffix(".convert.log").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_of_the_exported_weights_are_zero(converted: Callable[[str], Converted], kind: str) -> None:
+    _, bundle, said = converted(kind)
+    graphs = bundle.manifest.graphs
+    for name in (graphs.step, graphs.head):
+        for kernel in flatbuffer.kernels(bundle.read(name)):
+            assert 0.45 <= kernel.zero_share <= 0.75, kernel.name
+        assert set(said["zero_share"][name].values())
+    assert said["provenance"]["zero_share"] == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_tensors_are_the_graphs_own(converted: Callable[[str], Converted], kind: str) -> None:
+    _, bundle, _ = converted(kind)
+    graphs, tensors = bundle.manifest.graphs, bundle.manifest.tensors
+    step, head = tensors[graphs.step], tensors[graphs.head]
+    (frames,) = (t for t in step.inputs if t.role == "frames")
+    (feature,) = (t for t in step.outputs if t.role == "feature")
+    states = {t.role: t.shape for t in step.inputs if t.role.startswith("state_")}
+    assert states == {t.role: t.shape for t in step.outputs if t.role.startswith("state_")}
+    assert len(states) == (8 if kind == "convlstm" else 0)
+    if kind != "convlstm":
+        assert (frames.dtype, frames.scale, frames.zero_point) == ("int8", 1.0, -128)
+        assert (feature.scale, feature.zero_point) == (head.inputs[0].scale, head.inputs[0].zero_point)
+        assert not any(
+            "float" in name for file in tensors for name in flatbuffer.operators(bundle.read(file))
+        )
+    else:
+        kernels = flatbuffer.kernels(bundle.read(graphs.step))
+        assert {kernel.values.dtype for kernel in kernels} == {np.dtype(np.int8)} and len(kernels) == 8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_int8_stream_equals_its_whole_clip(converted: Callable[[str], Converted], kind: str) -> None:
+    _, bundle, _ = converted(kind)
+    check_stream_equals_whole_clip(bundle, moving(bundle, 20), STREAM_TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_float_stream_equals_its_whole_clip_and_keras(
+    run_of: Callable[[str], Path], folder: Path, kind: str
+) -> None:
+    run = load_run(run_of(kind))
+    material = material_of_run(run, None, folder / "cache", silent)
+    made = build(
+        run.model(),
+        kind=kind,
+        labels=run.labels,
+        frame=run.config.frame_spec,
+        temporal=run.config.contract,
+        calibration=choose_calibration(material, run.config.contract, windows=4).pixels,
+        log=folder / "float.log",
+        precision="float32",
+    )
+    bundle = made.bundle()
+    assert made.rebuild_error < 1e-5
+    check_stream_equals_whole_clip(bundle, moving(bundle, 20), 1e-5)
+    said = figures(compare(run.model(), bundle, material.test))
+    assert said["agreement"]["share"] == 1 and said["probability_error"]["max_error"] < 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_real_clips_stream_as_a_whole(converted: Callable[[str], Converted], kind: str) -> None:
+    _, bundle, _ = converted(kind)
+    clip = next(iter(sorted((need_clips() / "Walk").glob("*.avi"))))
+    frames = decode_ticks(clip, bundle.manifest.frame, bundle.manifest.temporal.interval_ms)
+    assert len(frames) > bundle.manifest.temporal.frames + 4
+    check_stream_equals_whole_clip(bundle, frames, STREAM_TOLERANCE)
+
+
+def test_equal_runs_give_equal_bundles(
+    converted: Callable[[str], Converted], run_of: Callable[[str], Path], folder: Path
+) -> None:
+    path, bundle, _ = converted("motion")
+    again = folder / "again" / path.name
+    again.parent.mkdir()
+    convert_run(run_of("motion"), again, options(folder), report=silent)
+    other = open_bundle(again)
+    assert {n: c for n, c in other.contents.items() if n != "MODEL_CARD.md"} == {
+        n: c for n, c in bundle.contents.items() if n != "MODEL_CARD.md"
+    }
+    if other.manifest.provenance["commit"] == bundle.manifest.provenance["commit"]:
+        assert again.read_bytes() == path.read_bytes()
+    text = json.dumps(bundle.manifest.to_json())
+    assert str(folder) not in text and str(Path.home()) not in text
+
+
+def test_calibration_is_of_training_groups_alone(run_of: Callable[[str], Path], folder: Path) -> None:
+    run = load_run(run_of("motion"))
+    material = material_of_run(run, None, folder / "cache", silent)
+    trained = set(run.metrics["trained_on"]["groups"])
+    assert {clip.group for clip in material.training} == trained
+    assert not trained & {clip.group for clip in (*material.validation, *material.test)}
+    one = choose_calibration(material, run.config.contract)
+    assert one.pixels.shape == (100, *run.model().input_shape[1:]) and one.pixels.dtype == np.uint8
+    assert one.sha256 == choose_calibration(material, run.config.contract).sha256
+    known = {frame.tobytes() for clip in material.training for frame in clip.frames()}
+    assert all(frame.tobytes() in known for window in one.pixels for frame in window)
+
+
+def test_no_clip_may_stand_on_both_sides(run_of: Callable[[str], Path], folder: Path) -> None:
+    material = material_of_run(load_run(run_of("motion")), None, folder / "cache", silent)
+    with pytest.raises(DataError, match="was trained on and cannot be held out"):
+        pipeline.Material(material.training, (), material.training[:1])
+
+
+def test_a_model_of_all_groups_has_its_outputs_compared(folder: Path, tmp_path: Path) -> None:
+    run = train_tiny("motion", folder, everything=True)
+    out = folder / "all.ehar"
+    metrics = {"leave_one_group_out": {"clip_accuracy": 0.97}}
+    protocol = "leave-one-group-out"
+    lines: list[str] = []
+    own, other = Path(sys.executable), tmp_path / "other-python"
+    other.write_text("#!/bin/sh\necho 'no such runtime' >&2\nexit 1\n")
+    other.chmod(0o755)
+    asked = options(folder, prune=0.0, metrics=metrics, protocol=protocol, release=7, runtimes=(own, other))
+    said = convert_run(run, out, asked, report=lines.append)
+    assert any("other-python: does not run this bundle: no such runtime" in line for line in lines)
+    manifest = open_bundle(out).manifest
+    assert list(said["parity"]) == ["outputs_only"] and "accuracy" not in said["parity"]["outputs_only"]
+    assert manifest.metrics["leave_one_group_out"] == {"clip_accuracy": 0.97}
+    assert manifest.runtimes == (runtime_name(),)
+    assert manifest.protocol == protocol and manifest.release == 7 and manifest.version == "7.0"
+    assert "zero_share" not in manifest.provenance
+    card = open_bundle(out).read("MODEL_CARD.md").decode()
+    assert "leave-one-group-out" in card and "code: Apache-2.0" in card and "weights: " in card
+    assert pipeline.next_release(out, options(folder)) == 8
+
+
+def untrained(run: Path, folder: Path) -> Path:
+    """The same RUN with fresh weights: it gives one label to everything."""
+    from train.models import build as build_model
+    from train.runs import MODEL, _sha256
+
+    copy = folder / "untrained"
+    shutil.copytree(run, copy)
+    keras.utils.set_random_seed(11)
+    known = load_run(run)
+    build_model(known.config.model, known.config.frames, known.config.size, len(LABELS)).save(copy / MODEL)
+    metrics = json.loads((copy / "metrics.json").read_text())
+    (copy / "metrics.json").write_text(json.dumps(metrics | {"model_sha256": _sha256(copy / MODEL)}))
+    return copy
+
+
+def test_a_failed_gate_leaves_no_bundle(run_of: Callable[[str], Path], folder: Path, tmp_path: Path) -> None:
+    run, out = untrained(run_of("motion"), folder), tmp_path / "bad.ehar"
+    result = CliRunner().invoke(
+        convert, [str(run), "--out", str(out), "--prune", "0", "--cache", str(folder / "cache")]
+    )
+    assert isinstance(result.exception, ParityError) and result.exception.exit_code == 1
+    assert "collapsed" in str(result.exception) and "\n" not in str(result.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.report.json"]
+    said = json.loads((tmp_path / "bad.report.json").read_text())
+    assert "collapsed" in said["failed"] and said["parity"]["test"]["windows"] > 0
+
+
+def test_a_converter_that_cannot_finish_leaves_no_bundle(
+    run_of: Callable[[str], Path], folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConversionError, match="took longer than 1 s"):
+        convert_run(
+            run_of("motion"), tmp_path / "late.ehar", options(folder, prune=0.0, timeout_s=1.0), report=silent
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["late.convert.log"]
+
+
+def one_line(error: pytest.ExceptionInfo[EdgeHarError]) -> str:
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_wrong_input_is_told_before_any_work(
+    run_of: Callable[[str], Path], folder: Path, tmp_path: Path
+) -> None:
+    run = run_of("motion")
+    for out, match in (("x.zip", "ends with .ehar"), ("absent/x.ehar", "no such folder")):
+        with pytest.raises(MisuseError, match=match):
+            convert_run(run, tmp_path / out, options(folder), report=silent)
+    with pytest.raises(DataError, match="no such RUN"):
+        convert_run(tmp_path / "none", tmp_path / "x.ehar", report=silent)
+    for wrong in ({"prune": 1.0}, {"prune_steps": 0}, {"precision": "int4"}, {"release": 0}):
+        with pytest.raises(MisuseError):
+            Options(**wrong)
+
+
+def test_other_clips_than_those_trained_on(
+    run_of: Callable[[str], Path], folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder / "clips", tmp_path / "clips")
+    shutil.rmtree(tmp_path / "clips" / LABELS[0])
+    with pytest.raises(DataError, match="other clips") as error:
+        convert_run(
+            run_of("motion"), tmp_path / "x.ehar", options(folder, data=tmp_path / "clips"), report=silent
+        )
+    assert "--data" in one_line(error)
+
+
+def test_a_keras_model_that_no_bundle_can_feed(
+    run_of: Callable[[str], Path], folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run_of("motion"), copy)
+    inputs = keras.layers.Input((64, 64, 3))
+    scores = keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(inputs))
+    keras.Model(inputs, scores).save(copy / "model.keras")
+    with pytest.raises(ConversionError, match=r"rank 4.*expected \[None or 1, frames") as error:
+        convert_run(copy, tmp_path / "x.ehar", options(folder), report=silent)
+    assert "model.keras" in one_line(error)
+    (copy / "model.keras").write_bytes(b"not a model")
+    with pytest.raises(ConversionError, match="not a Keras model that can be read"):
+        convert_run(copy, tmp_path / "x.ehar", options(folder), report=silent)
+    assert not (tmp_path / "x.ehar").exists()
+
+
+def test_a_lambda_layer_is_refused_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_HAR_TEST_EXECUTED", "")
+    inputs = keras.layers.Input((4, 8, 8, 3))
+    note = keras.layers.Lambda(
+        lambda x: (__import__("os").environ.__setitem__("EDGE_HAR_TEST_EXECUTED", "yes"), x)[1]
+    )
+    scores = keras.layers.Dense(2)(keras.layers.Flatten()(note(inputs)))
+    keras.Model(inputs, scores).save(tmp_path / "model.keras")
+    assert os.environ["EDGE_HAR_TEST_EXECUTED"] == "yes"
+    monkeypatch.setenv("EDGE_HAR_TEST_EXECUTED", "")
+    with pytest.raises(ConversionError, match="not a Keras model that can be read"):
+        check_keras_file(tmp_path / "model.keras")
+    assert os.environ["EDGE_HAR_TEST_EXECUTED"] == ""

@@ -1,0 +1,73 @@
+"""`edge-har classify` in a process of its own: a table, JSON lines, exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.colours import COLOURS, colour_bytes, painted
+from tests.helpers.command import edge_har
+from tests.helpers.videos import write_text_as_video, write_video
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle, a clip of each colour, one of two, and a text that calls itself a video."""
+    place = tmp_path_factory.mktemp("clips")
+    (place / "colours.ehar").write_bytes(colour_bytes())
+    for colour in COLOURS:
+        write_video(place / "one" / f"{colour}.avi", painted(colour, 50, (32, 24)))
+    write_video(
+        place / "two ünd.avi", np.concatenate([painted("Red", 50, (32, 24)), painted("Blue", 50, (32, 24))])
+    )
+    write_text_as_video(place / "text.avi")
+    return place
+
+
+def test_json_lines_come_in_order_with_the_paths_as_found(folder: Path) -> None:
+    done = edge_har("classify", "one", "two ünd.avi", "--model", "colours.ehar", "--json", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(line["path"], line["label"]) for line in found[:3]] == [
+        ("one/Blue.avi", "Blue"),
+        ("one/Green.avi", "Green"),
+        ("one/Red.avi", "Red"),
+    ]
+    assert found[3]["path"] == "two ünd.avi"
+    assert [s["label"] for s in found[3]["segments"]] == ["Red", "Blue"]
+    for line in found:
+        assert sum(line["scores"].values()) == pytest.approx(1, abs=1e-5)
+        assert line["rejected"] is False and line["score"] == line["scores"][line["label"]]
+
+
+def test_a_file_that_cannot_be_read_has_its_line_and_the_rest_go_on(folder: Path) -> None:
+    done = edge_har("classify", "none.avi", ".", "--model", "colours.ehar", "--json", cwd=folder)
+    assert done.returncode == 1
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert found[0] == {"path": "none.avi", "error": "no such file"}
+    assert {"path": "./text.avi", "error": "a text file, not a video"} in found
+    assert sum("label" in line for line in found) == 4
+    assert done.stderr == "2 of 6 could not be read\n"
+
+
+def test_a_table_for_people(folder: Path) -> None:
+    done = edge_har("classify", "one", "two ünd.avi", "text.avi", "--model", "colours.ehar", cwd=folder)
+    rows = done.stdout.splitlines()
+    assert done.returncode == 1 and len(rows) == 5
+    assert rows[0].split() == ["one/Blue.avi", "Blue", "1.00"]
+    assert "0.0-2.0 s Red, 2.0-4.0 s Blue" in rows[3]
+    assert rows[4].split(maxsplit=1) == ["text.avi", "error: a text file, not a video"]
+
+
+def test_nothing_to_do_is_misuse(folder: Path, tmp_path: Path) -> None:
+    for arguments in ([], [tmp_path]):
+        done = edge_har("classify", *arguments, "--model", folder / "colours.ehar")
+        assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_a_bundle_that_cannot_be_used_is_one_line(folder: Path) -> None:
+    done = edge_har("classify", "one", "--model", "text.avi", cwd=folder)
+    assert done.returncode == 1 and "not a whole bundle" in done.stderr and done.stderr.count("\n") == 1

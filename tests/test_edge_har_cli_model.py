@@ -1,0 +1,109 @@
+"""`edge-har model`: a bundle is shown in full, and verified on this machine."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edge_har.bundle import Bundle, open_bundle
+from edge_har.cli.model import command
+from edge_har.errors import BundleError
+from tests.helpers.bundles import failing_golden, some_bundle, variant
+
+
+@pytest.fixture
+def bundle_path(tmp_path: Path) -> Path:
+    metrics = {"test": {"agreement": {"share": 0.991, "interval": [0.97, 1.0]}, "windows": 412}}
+    path = tmp_path / "some.ehar"
+    path.write_bytes(variant(some_bundle(), metrics=metrics, protocol="held-out groups"))
+    return path
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(command, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_inspect_shows_what_a_person_asks(bundle_path: Path) -> None:
+    bundle = open_bundle(bundle_path)
+    said = run("inspect", str(bundle_path))
+    assert said.startswith(f"{bundle.manifest.name} {bundle.manifest.version}, release")
+    for expected in (
+        bundle.digest,
+        ", ".join(bundle.manifest.labels),
+        f"{bundle.manifest.temporal.interval_ms:g} ms apart",
+        "protocol    held-out groups",
+        "agreement: 0.991 (95 % 0.970 to 1.000)",
+        "windows: 412",
+        f"{bundle_path.stat().st_size:,} bytes",
+        "tensors:",
+        "provenance:",
+        "licence:",
+    ):
+        assert expected in said
+    assert all(name in said for name in bundle.contents)
+
+
+def test_inspect_json_is_the_manifest(bundle_path: Path) -> None:
+    bundle = open_bundle(bundle_path)
+    said = json.loads(run("inspect", "--json", str(bundle_path)))
+    own = {key: said.pop(key) for key in ("model", "digest", "bytes", "signed")}
+    assert own == {
+        "model": bundle.model_id,
+        "digest": bundle.digest,
+        "bytes": bundle_path.stat().st_size,
+        "signed": False,
+    }
+    assert said == json.loads(bundle.manifest_bytes)
+
+
+def test_an_unpacked_bundle_is_inspected_alike(bundle_path: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    open_bundle(bundle_path).extract(folder)
+    packed, unpacked = (json.loads(run("inspect", "--json", str(p))) for p in (bundle_path, folder))
+    files = sum(file["size"] for file in packed["files"].values())
+    assert unpacked.pop("bytes") == files + len(open_bundle(bundle_path).manifest_bytes)
+    del packed["bytes"]
+    assert unpacked == packed
+
+
+def test_verify_runs_the_golden_clips(bundle_path: Path) -> None:
+    count = len(open_bundle(bundle_path).manifest.golden)
+    assert f"{count} golden clips within" in run("verify", str(bundle_path))
+    said = json.loads(run("verify", "--json", str(bundle_path)))
+    assert said["golden_clips"] == count and said["max_difference"] <= said["tolerance"]
+
+
+def refused(path: Path, *, match: str) -> None:
+    with pytest.raises(BundleError, match=match) as caught:
+        CliRunner().invoke(command, ["verify", str(path)], catch_exceptions=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_verify_refuses(bundle_path: Path, tmp_path: Path) -> None:
+    refused(tmp_path / "absent.ehar", match="no such bundle")
+    content = bundle_path.read_bytes()
+    (tmp_path / "cut.ehar").write_bytes(content[: len(content) // 2])
+    refused(tmp_path / "cut.ehar", match="truncated")
+    altered = bytearray(content)
+    altered[len(content) // 2] ^= 1
+    (tmp_path / "altered.ehar").write_bytes(altered)
+    refused(tmp_path / "altered.ehar", match="altered")
+    (tmp_path / "wrong.ehar").write_bytes(failing_golden(2))
+    refused(tmp_path / "wrong.ehar", match="golden clip golden/")
+
+
+def test_verify_names_the_worst_clip(tmp_path: Path) -> None:
+    bundle: Bundle = some_bundle()
+    first = bundle.manifest.golden[0]
+    best = max(first.scores)
+    moved = tuple(
+        score - 0.1 if score == best else score + 0.1 / (len(first.scores) - 1) for score in first.scores
+    )
+    golden = (replace(first, scores=moved), *bundle.manifest.golden[1:])
+    (tmp_path / "moved.ehar").write_bytes(variant(bundle, golden=golden))
+    refused(tmp_path / "moved.ehar", match=f"{first.file}: a probability differs by 0.1")

@@ -1,0 +1,218 @@
+"""`edge-har run` in a process of its own: streams and exit codes, signals, broken pipes, memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.colours import GREY, colour_bytes, painted
+from tests.helpers.command import edge_har, environment, peak_mb, start_edge_har
+from tests.helpers.mjpeg import MjpegServer, jpeg
+from tests.helpers.need import need_program
+from tests.helpers.published import published_bundle
+from tests.helpers.rtsp import rtsp_camera
+from tests.helpers.videos import write_text_as_video, write_video
+
+PEAK_LIMIT_MB = 120
+ENOUGH_S = 2.0  # for what must be quick, on a busy machine
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundle") / "colours.ehar"
+    path.write_bytes(colour_bytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Grey, red, green, grey."""
+    parts = [painted(c, n, (32, 24)) for c, n in ((GREY, 50), ("Red", 75), ("Green", 75), (GREY, 50))]
+    return write_video(tmp_path_factory.mktemp("scene") / "scene.avi", np.concatenate(parts))
+
+
+def lines(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_file_gives_json_lines_a_line_for_people_and_a_summary(bundle: Path, scene: Path) -> None:
+    done = edge_har("run", "--model", bundle, "--source", scene)
+    assert done.returncode == 0
+    events = lines(done.stdout)
+    assert [(e["type"], e["label"]) for e in events if e["type"] != "update"] == [
+        ("start", "Red"),
+        ("end", "Red"),
+        ("start", "Green"),
+        ("end", "Green"),
+    ]
+    assert all(e["v"] == 1 and e["source"] == str(scene) for e in events)
+    assert all(e["model"].startswith("colours@") and len(e["model"]) == len("colours@") + 12 for e in events)
+    for_people = done.stderr.splitlines()
+    assert len(for_people) == len(events) + 1
+    assert for_people[0].startswith("start  Red") and "\x1b" not in done.stderr
+    assert "250 frames, 125 ticks, 125 unused; events: Red 1, Green 1" in for_people[-1]
+    assert "ms a tick (p50)" in for_people[-1]
+
+
+def test_quiet_says_nothing_on_stderr_and_verbose_more(bundle: Path, scene: Path) -> None:
+    quiet = edge_har("run", "--model", bundle, "--source", scene, "-q")
+    assert quiet.stderr == "" and len(lines(quiet.stdout)) > 4
+    verbose = edge_har("run", "--model", bundle, "--source", scene, "-v")
+    assert f"{scene} 3." in verbose.stderr
+
+
+def test_thresholds_can_be_set(bundle: Path, scene: Path) -> None:
+    done = edge_har("run", "--model", bundle, "--source", scene, "--min-duration", 20, "-q")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_built_in_source_runs_until_its_time_is_up(bundle: Path) -> None:
+    done = edge_har("run", "--model", bundle, "--source", "synthetic:Walk?size=160x120", "--duration", 2)
+    assert done.returncode == 0 and "26 ticks" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--camera", "9"], 1, "error: no camera /dev/video9"),
+        (["--source", "none.avi"], 1, "error: none.avi: no such file"),
+        (["--source", "http://me:s3cret@127.0.0.1:1/x"], 1, "error: http://me:***@127.0.0.1:1/x: cannot be"),
+        (["--source", "gopher://x"], 2, "error: no source is called 'gopher://x'"),
+        ([], 2, "error: name one source"),
+        (["--source", "a", "--camera", "0"], 2, "error: name one source"),
+    ],
+)
+def test_what_cannot_run_is_one_line(bundle: Path, arguments: list[str], code: int, says: str) -> None:
+    done = edge_har("run", "--model", bundle, *arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(says) and done.stderr.count("\n") == 1
+
+
+def test_a_file_that_is_no_video_and_a_bundle_that_is_none_are_one_line(bundle: Path, tmp_path: Path) -> None:
+    text = write_text_as_video(tmp_path / "text.avi")
+    for arguments, says in (
+        (["--model", bundle, "--source", text], "a text file, not a video"),
+        (["--model", text, "--source", text], "not a whole bundle"),
+        (["--model", "none.ehar", "--source", text], "none.ehar: no such bundle"),
+    ):
+        done = edge_har("run", *arguments)
+        assert done.returncode == 1 and says in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_cleanly_and_closes_what_is_open(bundle: Path, number: signal.Signals) -> None:
+    with MjpegServer([jpeg(painted("Red", 1, (32, 24))[0])], 25.0, loop=True) as server:
+        running = start_edge_har("run", "--model", bundle, "--source", server.url)
+        assert json.loads(running.stdout.readline())["type"] == "start"
+        running.send_signal(number)
+        began_s = time.monotonic()
+        rest, errors = running.communicate(timeout=20)
+        assert time.monotonic() - began_s < ENOUGH_S
+    assert running.returncode == 0
+    last = lines(rest)[-1]
+    assert (last["type"], last["reason"]) == ("end", "stop")
+    assert "Red 1" in errors.splitlines()[-1] and "Traceback" not in errors
+
+
+def test_a_camera_that_hangs_does_not_keep_the_program(bundle: Path) -> None:
+    with MjpegServer([jpeg(painted("Red", 1, (32, 24))[0])], 25.0, loop=True) as server:
+        running = start_edge_har("run", "--model", bundle, "--source", server.url)
+        running.stdout.readline()
+        server.stall()
+        time.sleep(0.2)
+        running.send_signal(signal.SIGTERM)
+        began_s = time.monotonic()
+        rest, errors = running.communicate(timeout=20)
+    assert time.monotonic() - began_s < ENOUGH_S + 1
+    assert running.returncode == 0 and lines(rest)[-1]["reason"] == "stop" and "Traceback" not in errors
+
+
+def test_a_second_ctrl_c_ends_at_once(bundle: Path) -> None:
+    # Its first open hangs: nobody accepts.
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as deaf:
+        running = start_edge_har(
+            "run", "--model", bundle, "--source", f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+        )
+        connection, _ = deaf.accept()
+        with connection:
+            running.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+            running.send_signal(signal.SIGINT)
+            _, errors = running.communicate(timeout=20)
+    assert running.returncode in (0, -signal.SIGINT) and "Traceback" not in errors
+
+
+def test_a_reader_that_goes_away_is_no_news(bundle: Path, scene: Path) -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-m", "edge_har", "run", "--model", str(bundle), "--source", str(scene)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    running.stdout.close()
+    errors = running.stderr.read().decode()
+    assert running.wait(20) in (1, 128 + signal.SIGPIPE)
+    assert "Error" not in errors and "Traceback" not in errors
+
+
+def test_a_full_disk_is_one_line(bundle: Path, scene: Path) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_har", "run", "--model", bundle, "--source", scene, "-q"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=environment(),
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "error: events cannot be written: No space left on device"
+    assert "Traceback" not in done.stderr
+
+
+def test_an_rtsp_camera(bundle: Path) -> None:
+    with rtsp_camera("red", 20) as url:
+        done = edge_har("run", "--model", bundle, "--source", url, "--duration", 4)
+    assert done.returncode == 0, done.stderr
+    events = lines(done.stdout)
+    assert [(e["type"], e["label"]) for e in events if e["type"] != "update"] == [
+        ("start", "Red"),
+        ("end", "Red"),
+    ]
+    assert " skipped" not in done.stderr and " repeated" not in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["lrcn", "convlstm"])
+def test_peak_memory_at_1280x720(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "hd.mp4"
+    made = "testsrc2=size=1280x720:rate=30:duration=6"
+    command = [
+        need_program("ffmpeg"),
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        made,
+        "-c:v",
+        "libx264",
+        "-bf",
+        "3",
+        path,
+    ]
+    subprocess.run(command, check=True)
+    model = published_bundle(kind)
+    assert peak_mb("run", "--model", model, "--source", path) < PEAK_LIMIT_MB
+    assert peak_mb("classify", path, "--model", model) < PEAK_LIMIT_MB

@@ -1,0 +1,111 @@
+"""`edge-har data` as a user meets it: files, exit codes, one clear line for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.videos import make_dataset, noise, write_text_as_video, write_video
+
+
+def edge_har(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command in `cwd`."""
+    return subprocess.run(
+        [sys.executable, "-m", "edge_har", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def assert_one_line(run: subprocess.CompletedProcess[str], exit_code: int, *says: str) -> None:
+    """The run failed with that code and a last line that says it, with no traceback."""
+    assert run.returncode == exit_code, run.stderr
+    assert run.stdout == "" and "Traceback" not in run.stderr
+    last = run.stderr.splitlines()[-1]
+    assert last.lower().startswith("error: ") and all(word in last for word in says), run.stderr
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    return make_dataset(tmp_path / "clips", ("Walk", "Run"), groups=5, clips_per_group=2, frames=3)
+
+
+def test_index_then_split(clips: Path, tmp_path: Path) -> None:
+    write_text_as_video(clips / "Run" / "v_Run_g01_c09.avi")
+    before = {path: path.stat().st_mtime_ns for path in [clips, *clips.rglob("*")]}
+    made = edge_har("data", "index", "clips", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert "v_Run_g01_c09.avi" in made.stderr and "left out 1 of 21 clips" in made.stderr
+    assert "20 clips, 2 labels, groups: 5" in made.stderr
+    assert {path: path.stat().st_mtime_ns for path in [clips, *clips.rglob("*")]} == before
+    split = edge_har("data", "split", "index.csv", "--seed", 2, cwd=tmp_path)
+    assert split.returncode == 0 and "train: 12 clips, validation: 4 clips, test: 4 clips" in split.stderr
+    assert json.loads((tmp_path / "split.json").read_text())["seed"] == 2
+    folds = edge_har(
+        "data", "split", "index.csv", "--folds", "leave-one-group-out", "--out", "f.json", cwd=tmp_path
+    )
+    assert folds.returncode == 0 and len(json.loads((tmp_path / "f.json").read_text())["folds"]) == 5
+
+
+def test_unknown_groups_are_said(tmp_path: Path) -> None:
+    for label in ("Walk", "Run"):
+        for number in range(3):
+            write_video(tmp_path / "clips" / label / f"{number}.avi", noise(2, seed=number))
+    made = edge_har("data", "index", "clips", cwd=tmp_path)
+    assert "groups: unknown" in made.stderr and "warning: 3 clips have the same content" in made.stderr
+
+
+def test_the_data_set_is_never_written_to(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(clips)
+    assert_one_line(edge_har("data", "index", ".", cwd=clips), 2, "index.csv lies in the data set")
+    assert_one_line(
+        edge_har("data", "index", "clips", "--out", "link/Run/i.csv", cwd=tmp_path), 2, "choose another"
+    )
+    (clips / "clips.csv").write_text("path,label\n")
+    assert_one_line(
+        edge_har("data", "index", "clips.csv", "--out", "clips.csv", cwd=clips), 2, "choose another"
+    )
+
+
+def test_bad_folders_give_one_line(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    write_text_as_video(tmp_path / "one" / "Walk" / "a.avi")
+    write_text_as_video(tmp_path / "two" / "Walk" / "a.avi")
+    write_text_as_video(tmp_path / "two" / "Run" / "b.avi")
+    for name, *says in (
+        ("absent", "absent", "no such folder"),
+        ("empty", "no videos found"),
+        ("one", "only one label (Walk)"),
+        ("two", "2 of 2 clips cannot be decoded", "a.avi", "b.avi"),
+    ):
+        assert_one_line(edge_har("data", "index", name, cwd=tmp_path), 1, *says)
+    assert not (tmp_path / "index.csv").exists()
+    assert_one_line(
+        edge_har("data", "index", "clips", "--out", "no/i.csv", cwd=tmp_path), 1, "cannot be written"
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--parts", "60,40"], ["--parts", "a,b,c"], ["--parts", "60,20,20", "--folds", "leave-one-group-out"]],
+)
+def test_wrong_shares_are_misuse_before_any_clip_is_looked_for(tmp_path: Path, options: list[str]) -> None:
+    assert_one_line(edge_har("data", "split", "absent", *options, cwd=tmp_path), 2, "parts")
+
+
+def test_a_full_disk_leaves_nothing_behind(clips: Path, tmp_path: Path) -> None:
+    run = subprocess.run(
+        ["bash", "-c", f"ulimit -f 0; exec {sys.executable} -m edge_har data index clips"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1 and "cannot be written" in run.stderr.splitlines()[-1], run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["clips"]

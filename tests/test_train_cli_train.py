@@ -1,0 +1,132 @@
+"""`edge-har train` from the outside: a RUN at the end, one line where the input is wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edge_har.cli import cli
+from edge_har.errors import EdgeHarError
+from tests.helpers.need import need_module
+from tests.helpers.videos import make_dataset, write_text_as_video
+
+need_module("tensorflow", "pip install -e '.[workstation]'")
+
+REPOSITORY = Path(__file__).parents[1]
+LABELS = ("Down", "Right")
+QUICK = ["--frames", "4", "--size", "16", "--epochs", "1", "--windows", "8", "--batch", "4"]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("clips"), LABELS, groups=5, frames=20)
+
+
+def edge_har(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edge_har", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=REPOSITORY)
+
+
+def refused(*arguments: object) -> str:
+    """The message of a call that must fail on purpose."""
+    result = CliRunner().invoke(cli, ["train", *map(str, arguments)], standalone_mode=False)
+    assert isinstance(result.exception, EdgeHarError), result.output
+    assert "\n" not in str(result.exception)
+    return str(result.exception)
+
+
+def test_clips_in_a_run_out(clips, tmp_path) -> None:
+    out = tmp_path / "RUN"
+    done = edge_har(
+        "train",
+        "--data",
+        clips,
+        "--model",
+        "motion",
+        "--out",
+        out,
+        "--seed",
+        1,
+        "--cache",
+        tmp_path / "c",
+        *QUICK,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1/1" in done.stderr and "Traceback" not in done.stderr and "oneDNN" not in done.stderr
+    assert done.stdout.splitlines()[-1] == f"finished {out}: best epoch 1"
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["test"]["labels"] == list(LABELS) and metrics["groups"] == "known"
+    config = json.loads((out / "config.json").read_text())
+    assert config["settings"]["seed"] == 1 and config["temporal"]["frames"] == 4
+    parts = json.loads((out / "split.json").read_text())["parts"]
+    assert sorted(group for groups in parts.values() for group in groups) == [
+        "g01",
+        "g02",
+        "g03",
+        "g04",
+        "g05",
+    ]
+
+
+def test_a_fold_and_training_on_everything(clips, tmp_path) -> None:
+    folds = tmp_path / "folds.json"
+    common = ["train", "--data", clips, "--model", "motion", "--cache", tmp_path / "c", *QUICK]
+    runner = CliRunner()
+    made = runner.invoke(
+        cli, ["data", "split", str(clips), "--folds", "leave-one-group-out", "--out", str(folds)]
+    )
+    assert made.exit_code == 0, made.output
+    for name, more in (("fold", ["--split", folds, "--fold", 2]), ("all", ["--no-validation"])):
+        result = runner.invoke(cli, [*map(str, (*common, "--out", tmp_path / name, *more))])
+        assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "fold" / "metrics.json").read_text())["test"]["groups"] == ["g03"]
+    everything = json.loads((tmp_path / "all" / "metrics.json").read_text())
+    assert len(everything["trained_on"]["groups"]) == 5 and "test" not in everything
+    assert "folds 0 to 4" in refused(*common[1:], "--out", tmp_path / "x", "--split", folds, "--fold", 5)
+    assert "holds 5 folds" in refused(*common[1:], "--out", tmp_path / "x", "--split", folds)
+
+
+def test_wrong_data_is_one_line(clips, tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    make_dataset(tmp_path / "one", ("Down",), groups=3, frames=4)
+    make_dataset(tmp_path / "text", LABELS, groups=3, frames=4)
+    write_text_as_video(tmp_path / "text" / "Down" / "v_Down_g04_c01.avi")
+    for data, message in (
+        (tmp_path / "absent", "no such folder"),
+        (tmp_path / "empty", "no videos found"),
+        (tmp_path / "one", "only one label"),
+        (tmp_path / "text", "cannot be decoded, more than 5%"),
+    ):
+        assert message in refused("--data", data, "--model", "lrcn", "--out", tmp_path / "RUN")
+    assert not (tmp_path / "RUN").exists()
+
+
+def test_a_group_on_both_sides_of_a_hand_made_split_is_one_line(clips, tmp_path) -> None:
+    split = tmp_path / "split.json"
+    parts = {"train": ["g01", "g02", "g03"], "validation": ["g03", "g04"], "test": ["g05"]}
+    split.write_text(json.dumps({"schema": 1, "parts": parts}))
+    done = edge_har("train", "--data", clips, "--model", "lrcn", "--out", tmp_path / "RUN", "--split", split)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "g03" in line and "two sides" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fold", "1"], "--fold chooses from the folds of --split"),
+        (["--model", "lrcn", "--size", "32"], "lrcn needs frames of 64 pixels"),
+        (["--frames", "4", "--hop", "3"], "hop_ticks must divide"),
+        (["--synthetic", "0.6"], "under half"),
+        (["--mirror", "nowhere.json"], "auto, off or a JSON file"),
+        (["--synthetic", "0.2"], "cannot do 'Down'"),
+    ],
+)
+def test_wrong_options_are_one_line(clips, tmp_path, options: list[str], message: str) -> None:
+    model = [] if "--model" in options else ["--model", "motion"]
+    assert message in refused("--data", clips, "--out", tmp_path / "RUN", *model, *options)
+    assert not (tmp_path / "RUN").exists()

@@ -1,0 +1,1 @@
+"""Workstation: clips, splits, batches, Keras models, fitting, evaluation."""

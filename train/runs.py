@@ -1,0 +1,280 @@
+"""A RUN folder: what a training leaves. It is finished when it holds metrics.json, which is written last."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from edge_har.cadence import TemporalContract
+from edge_har.errors import DataError, MisuseError
+from edge_har.preprocess import FrameSpec
+from train.files import write_text
+from train.sampling import Sampling
+
+SCHEMA = 1
+MODELS = ("lrcn", "convlstm", "motion")  # the names train.models builds; here without TensorFlow
+CONFIG = "config.json"
+SPLIT = "split.json"
+INDEX = "index.csv"  # which clips, by path: what `convert` reads again
+HISTORY = "history.csv"
+MODEL = "model.keras"
+METRICS = "metrics.json"
+CONFUSION = "confusion.png"
+CHECKPOINT = "checkpoint.npz"  # there while the training is unfinished
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything a training is made of, but its clips.
+
+    windows_per_epoch: training windows in an epoch, whatever the number of clips. patience: epochs without a better
+    validation loss that end the training. clip_norm: longest gradient over all variables, so that one odd batch does
+    not throw a recurrent model off; 0 for any. average: momentum of the running mean of the weights, which is what
+    is validated and kept; 0 keeps the plain weights. augmentation: factor of all of train.augment's amounts.
+    validate: False trains on the validation groups too, for all epochs.
+    synthetic_share: part of each batch drawn from the synthetic person; below half. Raises MisuseError.
+    """
+
+    model: str
+    frames: int = 20
+    interval_ms: float = 80.0
+    hop_ticks: int = 1
+    size: int = 64
+    fit: str = "stretch"
+    interpolation: str = "area"
+    epochs: int = 40
+    patience: int = 12
+    windows_per_epoch: int = 320
+    batch: int = 32
+    learning_rate: float = 2e-3
+    clip_norm: float = 0.0
+    label_smoothing: float = 0.05
+    average: float = 0.98
+    jitter: float = 0.15
+    short_share: float = 0.2
+    mirror: str = "auto"
+    augmentation: float = 1.0
+    synthetic_share: float = 0.0
+    validate: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise MisuseError(f"model must be one of {', '.join(MODELS)}, got {self.model!r}")
+        for name in ("epochs", "patience", "windows_per_epoch", "batch"):
+            if getattr(self, name) < 1:
+                raise MisuseError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise MisuseError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not self.clip_norm >= 0:
+            raise MisuseError(f"clip_norm must be 0 or more, got {self.clip_norm}")
+        for name in ("label_smoothing", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise MisuseError(f"{name} must be 0 or more and below 1, got {getattr(self, name)}")
+        if not self.augmentation >= 0:
+            raise MisuseError(f"augmentation must be 0 or more, got {self.augmentation}")
+        if self.seed < 0:
+            raise MisuseError(f"seed must be 0 or more, got {self.seed}")
+        _ = self.frame_spec, self.sampling  # they check themselves
+
+    @property
+    def frame_spec(self) -> FrameSpec:
+        """The pixels this model is trained on."""
+        return FrameSpec((self.size, self.size), self.fit, self.interpolation)  # type: ignore[arg-type]
+
+    @property
+    def contract(self) -> TemporalContract:
+        """The cadence this model is trained on."""
+        return TemporalContract(self.frames, self.interval_ms, self.hop_ticks)
+
+    @property
+    def sampling(self) -> Sampling:
+        """How this model's training windows are drawn."""
+        return Sampling(
+            self.contract, self.batch, self.seed, self.jitter, self.short_share, self.synthetic_share
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return max(1, round(self.windows_per_epoch / self.batch))
+
+
+# Where a model is best served by other settings than the class's own, tried on weizmann's groups: models of plain RGB
+# learn slowly under strong changes, and a ConvLSTM wants many small steps whose gradients are kept short.
+PLAIN_RGB = {"augmentation": 0.35, "average": 0.0}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "lrcn": {"epochs": 50, "patience": 20, **PLAIN_RGB},
+    "convlstm": {
+        "epochs": 30,
+        "windows_per_epoch": 160,
+        "batch": 16,
+        "learning_rate": 4e-3,
+        "label_smoothing": 0.0,
+        "clip_norm": 1.0,
+        **PLAIN_RGB,
+    },
+    "motion": {"epochs": 60, "patience": 25, "learning_rate": 3e-3, "average": 0.985},
+}
+
+
+def default_config(model: str, **changes: Any) -> TrainConfig:
+    """The settings that suit `model`, with changes by name; a ConvLSTM answers four times a window, others each tick.
+
+    Raises MisuseError for what cannot be.
+    """
+    settings = DEFAULTS.get(model, {}) | changes
+    if model == "convlstm" and "hop_ticks" not in settings:
+        frames = settings.get("frames", TrainConfig.frames)
+        settings["hop_ticks"] = max(hop for hop in range(1, max(1, frames // 4) + 1) if frames % hop == 0)
+    return TrainConfig(model, **settings)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training. labels: in the order of the model's outputs. split: the parts' groups as stored."""
+
+    folder: Path
+    config: TrainConfig
+    labels: tuple[str, ...]
+    groups_known: bool
+    index_sha256: str
+    split: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+    def model(self) -> Any:
+        """The trained Keras model, built from its known architecture; nothing stored in the file is executed.
+
+        Raises DataError when the weights are damaged or do not fit.
+        """
+        from train.models import build
+        from train.tf import keras
+
+        path = self.folder / MODEL
+        if _sha256(path) != self.metrics["model_sha256"]:
+            raise DataError(f"{path}: not the model this RUN was finished with; train again")
+        loaded = keras.models.load_model(path, compile=False, safe_mode=True)
+        model = build(self.config.model, self.config.frames, self.config.size, len(self.labels))
+        model.set_weights(loaded.get_weights())
+        return model
+
+
+def load_run(folder: str | os.PathLike[str]) -> Run:
+    """Open a finished RUN; raises DataError for anything else, an interrupted training included."""
+    place = Path(folder)
+    if not place.is_dir():
+        raise DataError(f"{folder}: no such RUN folder; make it with 'edge-har train --out {folder}'")
+    if not (place / CONFIG).is_file():
+        raise DataError(f"{folder}: not a RUN: it has no {CONFIG}")
+    if not (place / METRICS).is_file():
+        raise DataError(f"{folder}: this training is not finished; the same 'edge-har train' goes on with it")
+    said = read_json(place / CONFIG)
+    try:
+        return Run(
+            place,
+            config_from_json(said["settings"]),
+            tuple(said["labels"]),
+            said["groups"] == "known",
+            said["index_sha256"],
+            read_json(place / SPLIT),
+            read_json(place / METRICS),
+        )
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{place / CONFIG}: not a RUN's configuration: {error}") from error
+
+
+def config_from_json(said: Mapping[str, Any]) -> TrainConfig:
+    """A stored configuration; settings that a newer version added take their defaults."""
+    known = {field.name for field in fields(TrainConfig)}
+    return TrainConfig(**{key: value for key, value in said.items() if key in known})
+
+
+def start_run(folder: Path, identity: Mapping[str, Any], split: Mapping[str, Any]) -> bool:
+    """Make the RUN folder, or find the same training begun there; returns whether it is finished already.
+
+    identity: what the training is made of (`settings`, labels, hashes); it is compared. Raises MisuseError when the
+    folder holds something else.
+    """
+    if (folder / CONFIG).is_file():
+        before = dict(read_json(folder / CONFIG), split=read_json(folder / SPLIT))
+        difference = first_difference(before, dict(identity, split=split))
+        if difference:
+            raise MisuseError(f"{folder}: holds another training ({difference}); choose another --out")
+        return (folder / METRICS).is_file()
+    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {SPLIT}):
+        raise MisuseError(f"{folder}: exists and is not a RUN; choose another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be made: {error.strerror or error}") from error
+    write_json(folder / SPLIT, split)
+    write_json(folder / CONFIG, identity)
+    return False
+
+
+def first_difference(before: Mapping[str, Any], now: Mapping[str, Any], where: str = "") -> str | None:
+    """The first key whose values differ, as `key: before, now`; None when there is none."""
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            inner = first_difference(old, new, f"{where}{key}.")
+            if inner:
+                return inner
+        elif old != new:
+            return f"{where}{key}: {_short(old)} there, {_short(new)} here"
+    return None
+
+
+def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One line per epoch, as csv."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_text(folder / HISTORY, text.getvalue())
+
+
+def finish_run(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Write metrics.json, with the hash of the model it belongs to: from now on the RUN is finished."""
+    write_json(folder / METRICS, dict(metrics, model_sha256=_sha256(folder / MODEL)))
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def settings_json(config: TrainConfig) -> dict[str, Any]:
+    """A configuration as it is stored."""
+    return asdict(config)
+
+
+def write_json(path: Path, said: Mapping[str, Any]) -> None:
+    """Write JSON for people and programs, whole or not at all."""
+    write_text(path, json.dumps(said, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one of a RUN's files; raises DataError naming it."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(said, dict):
+        raise DataError(f"{path}: expected a JSON object")
+    return said
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _short(value: Any, limit: int = 40) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

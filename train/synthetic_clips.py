@@ -1,0 +1,95 @@
+"""Clips of the drawn person as extra training data, kept in the cache of decoded clips.
+
+Seeds below FIRST_SEED belong to the demo, golden clips and tests: nothing is ever trained on them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_har.errors import MisuseError
+from edge_har.preprocess import prepare_frame
+from edge_har.sources import synthetic, synthetic_body, synthetic_scene
+from train.batches import CachedClip, OnProgress, cache_key, is_cached, store
+from train.runs import TrainConfig
+
+FIRST_SEED = 1000
+CLIPS_PER_LABEL = 60
+RATE_HZ = 25.0
+
+
+def synthetic_identity(config: TrainConfig, labels: Sequence[str]) -> dict[str, Any] | None:
+    """What config.json says of the synthetic clips; None without any. Raises MisuseError for labels not drawn."""
+    if config.synthetic_share == 0:
+        return None
+    absent = [label for label in labels if label not in synthetic.LABELS]
+    if absent:
+        raise MisuseError(
+            f"the synthetic person cannot do {absent[0]!r}; synthetic clips need labels of "
+            f"{', '.join(synthetic.LABELS)}"
+        )
+    return {
+        "share": config.synthetic_share,
+        "first_seed": FIRST_SEED,
+        "last_seed": FIRST_SEED + CLIPS_PER_LABEL * len(labels) - 1,
+        "clips_per_label": CLIPS_PER_LABEL,
+        "drawing_sha256": _drawing(),
+    }
+
+
+def cache_synthetic(
+    config: TrainConfig, labels: Sequence[str], folder: Path, on_progress: OnProgress | None = None
+) -> list[CachedClip]:
+    """Draw, in parallel, the synthetic clips that the cache does not hold yet; none where the share is 0.
+
+    Every clip has a seed of its own. Raises DataError when the cache cannot be written.
+    """
+    if config.synthetic_share == 0:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    drawing = _drawing()
+    frames = math.ceil(config.contract.window_s * (1 + config.jitter) * RATE_HZ) + 1
+    seeds = {
+        seed: (seed - FIRST_SEED) % len(labels)
+        for seed in range(FIRST_SEED, FIRST_SEED + CLIPS_PER_LABEL * len(labels))
+    }
+    clips = {}
+    for seed, label in seeds.items():
+        content = f"{drawing} {labels[label]} {seed} {frames} {RATE_HZ}"
+        clips[seed] = CachedClip(
+            f"synthetic:{labels[label]}?seed={seed}",
+            label,
+            "synthetic",
+            folder / cache_key(content, config.frame_spec),
+        )
+
+    def draw(seed: int) -> None:
+        rgb = synthetic.render_clip(labels[seeds[seed]], seed, frames, RATE_HZ)
+        pixels = np.stack([prepare_frame(frame, config.frame_spec) for frame in rgb])
+        store(clips[seed], np.arange(frames) / RATE_HZ, pixels)
+
+    missing = [seed for seed, clip in clips.items() if not is_cached(clip)]
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for done, _ in enumerate(pool.map(draw, missing), start=1):
+            if on_progress is not None:
+                on_progress(done, len(missing))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return list(clips.values())
+
+
+def _drawing() -> str:
+    """Hash of the code that draws: another drawing is another data set."""
+    digest = hashlib.sha256()
+    for module in (synthetic, synthetic_body, synthetic_scene):
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.hexdigest()
