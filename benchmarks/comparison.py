@@ -24,8 +24,8 @@ from benchmarks.folds import (
     FoldResult,
     Folds,
     Say,
-    code_sha256,
     float_figures,
+    package_sha256,
     reported_figures,
 )
 from benchmarks.latency import Call, OnProgress, interleaved
@@ -102,7 +102,7 @@ def subjects_of_folds(folds: Folds, results: Sequence[FoldResult], cache: Path, 
             "schema": SCHEMA,
             "work": "float",
             "model": metrics["model_sha256"],
-            "code": code_sha256("convert"),
+            "code": package_sha256("convert"),
         }
         folder, _ = keep(cache, made_of, partial(_float, run=run, say=say))
         clips = tuple(folds.held_out(fold))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import hashlib
 import json
@@ -25,6 +24,7 @@ from edge_har.errors import DataError, EdgeHarError
 from edge_har.preprocess import prepare_frame
 from edge_har.recognizer import Recognizer
 from edge_har.sources.synthetic import LABELS, render_clip
+from train.code import code_sha256
 
 SCHEMA = 1
 CACHE = ROOT / ".cache" / "folds"
@@ -253,30 +253,13 @@ def conversion_of(entry: Entry, training: Mapping[str, Any]) -> dict[str, Any]:
         "work": "convert",
         "training": key_of(training),
         "options": list(entry.conversion),
-        "code": code_sha256("convert"),
+        "code": package_sha256("convert"),
     }
 
 
-def code_sha256(package: str) -> str:
-    """Hash of what a package's code does: docstrings, comments, formatting and the files of TEXTS do not count."""
-    digest = hashlib.sha256()
-    for path in sorted((ROOT / package).glob("*.py")):
-        if path.name not in TEXTS:
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            for node in ast.walk(tree):
-                body = getattr(node, "body", None)
-                if isinstance(body, list) and body and _is_text(body[0]):
-                    del body[0]
-            digest.update(f"{path.name}\n{ast.dump(tree)}\n".encode())
-    return digest.hexdigest()
-
-
-def _is_text(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+def package_sha256(package: str) -> str:
+    """Hash of what a package's code does; the files of TEXTS do not count."""
+    return code_sha256(path for path in sorted((ROOT / package).glob("*.py")) if path.name not in TEXTS)
 
 
 def run_fold(

@@ -19,9 +19,9 @@ from benchmarks.folds import (
     SCHEMA,
     FoldResult,
     Say,
-    code_sha256,
     describe,
     measure_drawn,
+    package_sha256,
 )
 from benchmarks.measure import Figures
 from benchmarks.statistics import wilson_interval
@@ -65,7 +65,7 @@ def ship(
         "work": "ship",
         "identity": describe(MOTION, accuracy.folds, cache),
         "epochs": epochs,
-        "code": code_sha256("convert"),
+        "code": package_sha256("convert"),
         "figures": said,
         "terms": [WEIGHTS_TERMS, DATA_TERMS],
         "release": release,

@@ -37,7 +37,7 @@ from edge_har.errors import BundleError, ConversionError, MisuseError, ParityErr
 from edge_har.interpreter import runtime_name
 from edge_har.recognizer import check_golden
 from train.augment import Amounts, decide_mirror
-from train.batches import Sampling, WindowPlan, training_batches
+from train.batches import WindowPlan, training_batches
 from train.fit import class_weights
 from train.runs import MODEL, Run, load_run, write_json
 from train.tf import keras, tf
@@ -153,16 +153,12 @@ def check_keras_file(path: Path) -> None:
 def pruned_model(model: Any, run: Run, material: Material, share: float, steps: int, report: Report) -> Any:
     """The model with `share` of its weights at zero, fine-tuned on windows of its own training."""
     config = run.config
-    sampling = Sampling(
-        config.contract,
-        config.batch,
-        config.seed + 1,  # other windows than those of the training's first steps
-        config.jitter,
-        config.short_share,
-        config.synthetic_share,
-    )
+    sampling = replace(
+        config.sampling, seed=config.seed + 1
+    )  # other windows than those of the training's first steps
     plan = WindowPlan(material.training, sampling, material.synthetic)
-    batches = training_batches(plan, 0, steps, decide_mirror(config.mirror, run.labels), Amounts())
+    amounts = Amounts().scaled(config.augmentation)
+    batches = training_batches(plan, 0, steps, decide_mirror(config.mirror, run.labels), amounts)
     return prune(
         model,
         share,

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from edge_har.errors import MisuseError
+from train.batches import targets
 from train.merged import MergedConvLSTM2D
-from train.tf import keras, tf
+from train.tf import keras
 
 import tensorflow_model_optimization as tfmot  # isort: skip  # after train.tf, which chooses Keras 2
 
@@ -79,7 +80,7 @@ def prune(
     )
     classes = int(model.output_shape[-1])
     pruned.fit(
-        batches.map(lambda clips, labels: (clips, tf.one_hot(labels, classes))),
+        batches.map(lambda clips, labels: (clips, targets(labels, classes))),
         epochs=1,
         steps_per_epoch=steps,
         class_weight=None if class_weights is None else dict(enumerate(class_weights)),

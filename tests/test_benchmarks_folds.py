@@ -14,8 +14,8 @@ from benchmarks.folds import (
     RUN,
     Entry,
     Work,
-    code_sha256,
     describe,
+    package_sha256,
     prepare_folds,
     run_fold,
     training_of,
@@ -81,11 +81,11 @@ def test_what_code_does_counts_not_how_it_looks(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "convert").mkdir()
     module = tmp_path / "convert" / "prune.py"
     module.write_text('"""Prune."""\n\ndef half(x):\n    """Half of x."""\n    return x / 2\n')
-    first = code_sha256("convert")
+    first = package_sha256("convert")
     module.write_text('"""Prune!"""\ndef half(x):  # of it\n    return (x / 2)\n')
-    assert code_sha256("convert") == first
+    assert package_sha256("convert") == first
     module.write_text("def half(x):\n    return x / 3\n")
-    assert code_sha256("convert") != first
+    assert package_sha256("convert") != first
 
 
 def test_the_time_left_goes_by_what_such_folds_took() -> None:

@@ -254,7 +254,7 @@ def test_a_resumed_training_has_the_state_of_one_that_never_stopped(dataset, cac
     first._save()
     second = fit._Training(SMALL, clips, LABELS, mirror, tmp_path / "a")
     second.resume(lambda _: None)
-    assert second.history == first.history and second.best_loss == first.best_loss
+    assert second.history == first.history and second.best_mark == first.best_mark
     for ours, theirs in zip(second._variables(), first._variables(), strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
     for ours, theirs in zip(second.best, first.best, strict=True):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_har.errors import DataError, MisuseError
+from train.sampling import NOTHING
 from train.tf import tf
 
 OFF = "off"
@@ -117,13 +118,14 @@ def _mirror_from_file(path: Path, labels: Sequence[str]) -> Mirror:
 
 
 def augment(clips: Any, labels: Any, seed: Any, mirror: Mirror, amounts: Amounts) -> tuple[Any, Any]:
-    """Change a batch. clips: uint8 [batch, frames, height, width, 3]; labels: int32 [batch]; seed: int [2].
+    """Change a batch. clips: uint8 [batch, frames, height, width, 3]; labels: int32 [batch], or NOTHING; seed: int [2].
 
     Returns float32 clips, whole numbers of 0..255, of the same shape, and the labels after mirroring.
     """
     batch = tf.shape(clips)[0]
     draw = _Draw(seed, batch)
-    target = tf.gather(tf.constant(mirror.target, tf.int32), labels)
+    target = tf.gather(tf.constant(mirror.target, tf.int32), tf.maximum(labels, 0))
+    target = tf.where(labels == NOTHING, NEVER, target)
     mirrored = (draw.between(0.0, 1.0) < 0.5) & (target != NEVER)
     labels = tf.where(mirrored, target, labels)
     scale, aspect = draw.between_logs(amounts.scale), draw.between_logs(amounts.aspect)

@@ -27,7 +27,7 @@ from edge_har.errors import DataError, MisuseError, SourceError
 from edge_har.preprocess import FrameSpec, Pixels
 from train.augment import Amounts, Mirror, augment
 from train.index import Clip
-from train.sampling import Sampling
+from train.sampling import NOTHING, Sampling
 from train.tf import tf
 from train.videos import decode_prepared, tick_indices
 
@@ -39,6 +39,10 @@ NPY_START = len(NPY_MAGIC) + 2  # bytes before the header: the magic and the hea
 NPY_SHAPE = re.compile(rb"'shape': \(([0-9, ]+)\)")
 SHORTEST_SHARE = 0.6  # of a window's ticks that a deliberately short sample keeps
 PREFETCH_BATCHES = 2
+# Of a still window: how many frames of the clip it creeps through, and how far shaking and changing light go.
+CREEP_FRAMES = 2.0
+SHAKE_SHARE = 0.05  # of the frame's side
+LIGHT_LOG = 0.5  # natural logarithm of the change
 EVALUATION_WINDOWS = 32  # windows predicted at once
 
 OnProgress = Callable[[int, int], None]  # clips done, clips in all
@@ -198,7 +202,11 @@ def evaluation_batches(
 
 
 class WindowPlan:
-    """Which windows training sees: every clip equally often, each time at a random start and cadence."""
+    """Which windows training sees: every clip equally often, each time at a random start and cadence.
+
+    Still windows show a moment of a clip in which nothing is done: it stands, or creeps; some are shaken as by the
+    camera, some change their light. Their label is NOTHING.
+    """
 
     def __init__(
         self, clips: Sequence[CachedClip], sampling: Sampling, synthetic: Sequence[CachedClip] = ()
@@ -209,13 +217,14 @@ class WindowPlan:
         self.sampling = sampling
 
     def batch(self, step: int) -> tuple[Pixels, NDArray[np.int32]]:
-        """Batch number `step`: uint8 [batch, frames, height, width, 3] and int32 [batch] labels."""
+        """Batch number `step`: uint8 [batch, frames, height, width, 3] and int32 [batch] labels, or NOTHING."""
         random = np.random.default_rng([self.sampling.seed, 1, step])
-        made = self.sampling.synthetic_windows
-        chosen = self._turn(self._clips, self.sampling.batch - made, step, 2)
+        made, still = self.sampling.synthetic_windows, self.sampling.still_windows
+        chosen = self._turn(self._clips, self.sampling.batch - made - still, step, 2)
         chosen += self._turn(self._synthetic, made, step, 3)
         pixels = [clip.frames()[self._window(clip.times_s(), random)] for clip in chosen]
-        return np.stack(pixels), np.array([clip.label for clip in chosen], np.int32)
+        pixels += [self._still(clip.frames(), random) for clip in self._turn(self._clips, still, step, 4)]
+        return np.stack(pixels), np.array([clip.label for clip in chosen] + [NOTHING] * still, np.int32)
 
     def _turn(self, clips: Sequence[CachedClip], count: int, step: int, stream: int) -> list[CachedClip]:
         """The next `count` clips of a shuffled order that is dealt anew each time it is used up."""
@@ -240,6 +249,40 @@ class WindowPlan:
         taken = taken[taken <= last]
         return np.asarray(taken[fill_indices(len(taken), contract.frames)], np.int64)
 
+    def _still(self, frames: Pixels, random: np.random.Generator) -> Pixels:
+        ticks = self.sampling.contract.frames
+        creep = random.choice([0.0, random.uniform(0, CREEP_FRAMES)])
+        at = random.uniform(0, max(0.0, len(frames) - 1 - creep)) + np.linspace(0, creep, ticks)
+        window = np.asarray(frames[np.minimum(at.astype(np.int64), len(frames) - 1)])
+        return random.choice([_as_it_is, _shaken, _relit])(window, random)
+
+
+def _as_it_is(window: Pixels, random: np.random.Generator) -> Pixels:
+    return window
+
+
+def _shaken(window: Pixels, random: np.random.Generator) -> Pixels:
+    """Every frame moved by a little, as when somebody knocks against the camera; what comes in repeats the border."""
+    height, width = window.shape[1:3]
+    reach = max(1, round(SHAKE_SHARE * min(height, width)))
+    moves = random.integers(-reach, reach + 1, (len(window), 2))
+    calm = random.integers(0, len(window), 2)  # it begins and ends at some time
+    moves[: calm.min()] = moves[calm.max() :] = 0
+    rows = np.clip(np.arange(height) + moves[:, :1], 0, height - 1)
+    columns = np.clip(np.arange(width) + moves[:, 1:], 0, width - 1)
+    return np.asarray(window[np.arange(len(window))[:, None, None], rows[:, :, None], columns[:, None, :]])
+
+
+def _relit(window: Pixels, random: np.random.Generator) -> Pixels:
+    """A lamp goes on or off, at once or slowly, or flashes."""
+    begin, end = np.sort(random.uniform(0, len(window), 2))
+    ticks = np.arange(len(window))
+    ramp = np.clip((ticks - begin) / max(end - begin, 1e-3), 0, 1)
+    course = random.choice(np.array([ramp, (ticks >= begin), (ticks >= begin) & (ticks < end)], np.float64))
+    gain = np.exp(random.uniform(-LIGHT_LOG, LIGHT_LOG) * course)
+    lit = window * gain[:, None, None, None]
+    return np.clip(np.rint(lit), 0, 255).astype(np.uint8)
+
 
 @lru_cache(maxsize=8)
 def _shuffled(count: int, seed: int, stream: int, turn: int) -> NDArray[np.int64]:
@@ -253,6 +296,11 @@ def _longest_piece(times_s: Times, max_gap_s: float) -> tuple[int, int]:
     edges = [0, *broken.tolist(), len(times_s)]
     first, end = max(pairwise(edges), key=lambda piece: piece[1] - piece[0])
     return first, end - 1
+
+
+def targets(labels: Any, classes: int) -> Any:
+    """What a model should answer: float32 [batch, classes], one label, or every label alike for NOTHING."""
+    return tf.where((labels != NOTHING)[:, None], tf.one_hot(labels, classes), 1 / classes)
 
 
 def training_batches(

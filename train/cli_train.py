@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_har.errors import MisuseError
-from train.runs import MODELS
+from train.runs import MODELS, MONITORS
 
 if TYPE_CHECKING:
     from train.runs import Run
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @click.option("--interpolation", type=click.Choice(["area", "linear"]), help="How frames are resized.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs at most.")
 @click.option(
-    "--patience", type=click.IntRange(min=1), help="Epochs without a better validation loss that end it."
+    "--patience", type=click.IntRange(min=1), help="Epochs without a better validation that end it."
 )
 @click.option(
     "--windows", "windows_per_epoch", type=click.IntRange(min=1), help="Training windows in an epoch."
@@ -56,6 +56,16 @@ if TYPE_CHECKING:
 @click.option("--mirror", metavar="auto|off|FILE", help="Mirrored clips as extra data.")
 @click.option("--augmentation", type=float, help="Factor of shift, scale, light and noise; 0 for none.")
 @click.option("--synthetic", "synthetic_share", metavar="SHARE", type=float, help="Of each batch; below 0.5.")
+@click.option(
+    "--still",
+    "still_share",
+    metavar="SHARE",
+    type=float,
+    help="Of each batch: scenes in which nothing is done.",
+)
+@click.option(
+    "--monitor", type=click.Choice(MONITORS), help="What chooses the best epoch on validation windows."
+)
 @click.option(
     "--seed", type=click.IntRange(min=0), help="Of weights, windows, augmentation and a made split."
 )

@@ -21,18 +21,20 @@ from numpy.typing import NDArray
 from edge_har.errors import DataError
 from train import runs
 from train.augment import Amounts, Mirror, decide_mirror
-from train.batches import CachedClip, WindowPlan, cache_clips, cache_folder, training_batches
+from train.batches import CachedClip, WindowPlan, cache_clips, cache_folder, targets, training_batches
 from train.evaluate import draw_confusion, keras_predict, measures, predict_clips
 from train.index import Dataset, write_index
 from train.merged import training_twin
 from train.models import build
 from train.runs import TrainConfig
+from train.sampling import NOTHING
 from train.splits import PARTS, Split, splits_to_json
 from train.synthetic_clips import cache_synthetic, synthetic_identity
 from train.tf import GPUS, keras, tf
 
-RECIPE = 1  # counts up where training changes in a way that neither settings nor architecture say
+RECIPE = 2  # counts up where training changes in a way that neither settings nor architecture say
 LAST_RATE_SHARE = 0.02  # the learning rate falls along a cosine to this share of the first
+AVERAGE_START_STEPS = 9.0  # early means look back over a share of the steps done: first weights do not linger
 VALIDATIONS_PER_WINDOW = 4  # while epochs are compared, windows overlap less than in use: it is much cheaper
 
 Report = Callable[[str], None]
@@ -185,7 +187,7 @@ class _Training:
         self.history: list[dict[str, float]] = []
         self.best: list[NDArray[Any]] | None = None
         self.best_epoch = 0
-        self.best_loss = float("inf")
+        self.best_mark: list[float] = []  # what `monitor` minimises, at the best epoch
 
     @property
     def epoch(self) -> int:
@@ -194,7 +196,7 @@ class _Training:
 
     @property
     def stopped(self) -> bool:
-        """Whether training is over: all epochs done, or no better validation loss for `patience` epochs."""
+        """Whether training is over: all epochs done, or no better validation for `patience` epochs."""
         tired = self.best is not None and self.epoch - self.best_epoch >= self.config.patience
         return self.epoch >= self.config.epochs or tired
 
@@ -211,7 +213,7 @@ class _Training:
             say(progress_line(row, self.config.epochs, per_epoch_s, left_s))
         if self.best is not None:
             self.averaged.set_weights(self.best)
-            say(f"best validation loss after epoch {self.best_epoch}")
+            say(f"best validation {self.config.monitor} after epoch {self.best_epoch}")
 
     def _batches(self) -> Iterator[tuple[Any, Any]]:
         """All batches from here to the last epoch: one pipeline, which goes on loading between epochs."""
@@ -242,9 +244,10 @@ class _Training:
         hop = max(contract.hop_ticks, contract.frames // VALIDATIONS_PER_WINDOW)
         predictions = predict_clips(self._predict, self.clips.validation, contract, hop)
         figures = measures(predictions, [str(i) for i in range(predictions.clips.shape[1])])
-        if figures["window_loss"] < self.best_loss:
-            self.best, self.best_epoch = self.averaged.get_weights(), int(epoch)
-            self.best_loss = figures["window_loss"]
+        wrong = 1 - figures["window_accuracy"] if self.config.monitor == "accuracy" else 0.0
+        mark = [wrong, figures["window_loss"]]
+        if self.best is None or mark < self.best_mark:
+            self.best, self.best_epoch, self.best_mark = self.averaged.get_weights(), int(epoch), mark
         return {
             "validation_loss": figures["window_loss"],
             "validation_window_accuracy": figures["window_accuracy"],
@@ -258,7 +261,7 @@ class _Training:
         """Everything needed to go on after this epoch, in one file that is replaced whole."""
         arrays = {f"variable_{i}": variable.numpy() for i, variable in enumerate(self._variables())}
         arrays |= {f"best_{i}": array for i, array in enumerate(self.best or [])}
-        said = {"history": self.history, "best_epoch": self.best_epoch, "best_loss": self.best_loss}
+        said = {"history": self.history, "best_epoch": self.best_epoch, "best_mark": self.best_mark}
         path = self.folder / runs.CHECKPOINT
         partial = path.with_suffix(".partial")
         try:
@@ -286,34 +289,42 @@ class _Training:
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise DataError(f"{path}: damaged ({error}); remove it to start this training anew") from error
         self.history, self.best = said["history"], best or None
-        self.best_epoch, self.best_loss = said["best_epoch"], said["best_loss"]
+        self.best_epoch, self.best_mark = said["best_epoch"], said["best_mark"]
         say(f"going on after epoch {self.epoch}")
 
 
 def _train_step(
     config: TrainConfig, model: Any, averaged: Any, optimizer: Any, weights: NDArray[np.float32]
 ) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """One step on one batch: returns the loss and the share of right answers. `averaged` follows `model`."""
+    """One step on one batch: returns the loss and the share of right answers, of the windows in which something is done.
+
+    `averaged` follows `model`.
+    """
     classes = len(weights)
-    follows = [
-        (mean, variable, config.average if variable.trainable else 0.0)
-        for mean, variable in zip(averaged.variables, model.variables, strict=True)
-    ]
+    follows = list(
+        zip(averaged.variables, model.variables, strict=True)
+    )  # running statistics too: they jump most
 
     def step(pixels: Any, labels: Any) -> tuple[Any, Any]:
-        wanted = tf.one_hot(labels, classes)
+        acts = labels != NOTHING
+        wanted = targets(labels, classes)
+        weight = tf.where(acts, tf.gather(tf.constant(weights), tf.maximum(labels, 0)), 1.0)
         with tf.GradientTape() as tape:
             scores = model(pixels, training=True)
             losses = keras.losses.categorical_crossentropy(
                 wanted, scores, label_smoothing=config.label_smoothing
             )
-            loss = tf.reduce_mean(tf.gather(tf.constant(weights), labels) * losses)
+            loss = tf.reduce_mean(weight * losses)
         variables = model.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        for mean, variable, momentum in follows:
+        done = tf.cast(optimizer.iterations, tf.float32)
+        momentum = tf.minimum(config.average, done / (done + AVERAGE_START_STEPS))
+        for mean, variable in follows:
             mean.assign(momentum * mean + (1 - momentum) * variable)
         right = tf.argmax(scores, axis=1, output_type=tf.int32) == labels
-        return loss, tf.reduce_mean(tf.cast(right, tf.float32))
+        return loss, tf.reduce_sum(tf.cast(right & acts, tf.float32)) / tf.reduce_sum(
+            tf.cast(acts, tf.float32)
+        )
 
     return step
 

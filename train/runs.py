@@ -19,6 +19,7 @@ from train.files import write_text
 from train.sampling import Sampling
 
 SCHEMA = 1
+MONITORS = ("loss", "accuracy")
 MODELS = ("lrcn", "convlstm", "motion")  # the names train.models builds; here without TensorFlow
 CONFIG = "config.json"
 SPLIT = "split.json"
@@ -39,7 +40,9 @@ class TrainConfig:
     not throw a recurrent model off; 0 for any. average: momentum of the running mean of the weights, which is what
     is validated and kept; 0 keeps the plain weights. augmentation: factor of all of train.augment's amounts.
     validate: False trains on the validation groups too, for all epochs.
-    synthetic_share: part of each batch drawn from the synthetic person; below half. Raises MisuseError.
+    monitor: what chooses the best epoch on validation windows, `loss` or `accuracy` (where equal, loss).
+    synthetic_share: part of each batch drawn from the synthetic person. still_share: part of each batch in which nothing
+    is done, so that no label is sure of an empty or still scene. Both together below half. Raises MisuseError.
     """
 
     model: str
@@ -62,12 +65,16 @@ class TrainConfig:
     mirror: str = "auto"
     augmentation: float = 1.0
     synthetic_share: float = 0.0
+    still_share: float = 0.0
+    monitor: str = "loss"
     validate: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
             raise MisuseError(f"model must be one of {', '.join(MODELS)}, got {self.model!r}")
+        if self.monitor not in MONITORS:
+            raise MisuseError(f"monitor must be one of {', '.join(MONITORS)}, got {self.monitor!r}")
         for name in ("epochs", "patience", "windows_per_epoch", "batch"):
             if getattr(self, name) < 1:
                 raise MisuseError(f"{name} must be 1 or more, got {getattr(self, name)}")
@@ -98,7 +105,13 @@ class TrainConfig:
     def sampling(self) -> Sampling:
         """How this model's training windows are drawn."""
         return Sampling(
-            self.contract, self.batch, self.seed, self.jitter, self.short_share, self.synthetic_share
+            self.contract,
+            self.batch,
+            self.seed,
+            self.jitter,
+            self.short_share,
+            self.synthetic_share,
+            self.still_share,
         )
 
     @property
@@ -108,12 +121,14 @@ class TrainConfig:
 
 
 # Where a model is best served by other settings than the class's own, tried on weizmann's groups: models of plain RGB
-# learn slowly under strong changes, and a ConvLSTM wants many small steps whose gradients are kept short.
-PLAIN_RGB = {"augmentation": 0.35, "average": 0.0}
+# learn slowly under strong changes and grow sure of their errors, so that their validation loss is lowest before they
+# know anything; a ConvLSTM wants many small steps whose gradients are kept short.
+PLAIN_RGB = {"augmentation": 0.35, "average": 0.0, "monitor": "accuracy"}
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "lrcn": {"epochs": 50, "patience": 20, **PLAIN_RGB},
+    "lrcn": {"epochs": 50, "patience": 50, **PLAIN_RGB},
     "convlstm": {
         "epochs": 30,
+        "patience": 30,
         "windows_per_epoch": 160,
         "batch": 16,
         "learning_rate": 4e-3,
@@ -121,7 +136,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "clip_norm": 1.0,
         **PLAIN_RGB,
     },
-    "motion": {"epochs": 60, "patience": 25, "learning_rate": 3e-3, "average": 0.985},
+    "motion": {
+        "epochs": 60,
+        "patience": 25,
+        "learning_rate": 3e-3,
+        "average": 0.985,
+        "still_share": 0.125,
+    },
 }
 
 

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from edge_har.cadence import TemporalContract
 from edge_har.errors import MisuseError
 
+NOTHING = -1  # the label of a window in which nobody does anything: every label is then equally likely
+
 
 @dataclass(frozen=True)
 class Sampling:
     """How training windows are drawn. batch: windows in a batch. jitter: half range of the interval's factor.
 
     short_share: how many windows hold fewer ticks than a window and are filled, so that length tells no label.
-    synthetic_share: how much of each batch is drawn from the synthetic clips; below half.
+    synthetic_share: how much of each batch is drawn from the synthetic clips; below half. still_share: how much of
+    each batch are real scenes standing still, of the label NOTHING; below half, as both together are.
     """
 
     contract: TemporalContract
@@ -22,6 +25,7 @@ class Sampling:
     jitter: float = 0.15
     short_share: float = 0.2
     synthetic_share: float = 0.0
+    still_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -34,8 +38,18 @@ class Sampling:
             raise MisuseError(
                 f"synthetic windows must stay under half of a batch, got {self.synthetic_share}"
             )
+        if not (self.still_share >= 0 and self.still_share + self.synthetic_share < 0.5):
+            raise MisuseError(
+                f"still and synthetic windows must stay under half of a batch, got {self.still_share} and "
+                f"{self.synthetic_share}"
+            )
 
     @property
     def synthetic_windows(self) -> int:
         """How many windows of a batch are synthetic."""
         return int(self.batch * self.synthetic_share)
+
+    @property
+    def still_windows(self) -> int:
+        """How many windows of a batch stand still."""
+        return int(self.batch * self.still_share)

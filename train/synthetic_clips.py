@@ -1,11 +1,10 @@
 """Clips of the drawn person as extra training data, kept in the cache of decoded clips.
 
-Seeds below FIRST_SEED belong to the demo, golden clips and tests: nothing is ever trained on them.
+Where still windows are trained on too, some of the clips show the person standing, and their label is NOTHING. Seeds below FIRST_SEED belong to the demo, golden clips and tests: nothing is ever trained on them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Sequence
@@ -19,11 +18,14 @@ from edge_har.errors import MisuseError
 from edge_har.preprocess import prepare_frame
 from edge_har.sources import synthetic, synthetic_body, synthetic_scene
 from train.batches import CachedClip, OnProgress, cache_key, is_cached, store
+from train.code import code_sha256
 from train.runs import TrainConfig
+from train.sampling import NOTHING
 
 FIRST_SEED = 1000
 CLIPS_PER_LABEL = 60
 RATE_HZ = 25.0
+STANDING = ("Bend", "JumpingJack", "WaveOneHand", "WaveTwoHands")  # whoever does these stays in place
 
 
 def synthetic_identity(config: TrainConfig, labels: Sequence[str]) -> dict[str, Any] | None:
@@ -39,7 +41,7 @@ def synthetic_identity(config: TrainConfig, labels: Sequence[str]) -> dict[str, 
     return {
         "share": config.synthetic_share,
         "first_seed": FIRST_SEED,
-        "last_seed": FIRST_SEED + CLIPS_PER_LABEL * len(labels) - 1,
+        "last_seed": FIRST_SEED + len(_cast(config, labels)) - 1,
         "clips_per_label": CLIPS_PER_LABEL,
         "drawing_sha256": _drawing(),
     }
@@ -57,22 +59,17 @@ def cache_synthetic(
     folder.mkdir(parents=True, exist_ok=True)
     drawing = _drawing()
     frames = math.ceil(config.contract.window_s * (1 + config.jitter) * RATE_HZ) + 1
-    seeds = {
-        seed: (seed - FIRST_SEED) % len(labels)
-        for seed in range(FIRST_SEED, FIRST_SEED + CLIPS_PER_LABEL * len(labels))
-    }
+    cast = _cast(config, labels)
     clips = {}
-    for seed, label in seeds.items():
-        content = f"{drawing} {labels[label]} {seed} {frames} {RATE_HZ}"
-        clips[seed] = CachedClip(
-            f"synthetic:{labels[label]}?seed={seed}",
-            label,
-            "synthetic",
-            folder / cache_key(content, config.frame_spec),
-        )
+    for seed, (action, label) in cast.items():
+        stands = ", standing" if label == NOTHING else ""
+        content = f"{drawing} {action}{stands} {seed} {frames} {RATE_HZ}"
+        name = f"synthetic:{action}?seed={seed}{stands}"
+        clips[seed] = CachedClip(name, label, "synthetic", folder / cache_key(content, config.frame_spec))
 
     def draw(seed: int) -> None:
-        rgb = synthetic.render_clip(labels[seeds[seed]], seed, frames, RATE_HZ)
+        action, label = cast[seed]
+        rgb = synthetic.render_clip(action, seed, frames, RATE_HZ, stands=label == NOTHING)
         pixels = np.stack([prepare_frame(frame, config.frame_spec) for frame in rgb])
         store(clips[seed], np.arange(frames) / RATE_HZ, pixels)
 
@@ -87,9 +84,18 @@ def cache_synthetic(
     return list(clips.values())
 
 
+def _cast(config: TrainConfig, labels: Sequence[str]) -> dict[int, tuple[str, int]]:
+    """Seed -> (action drawn, label): every label alike, and standing as one more label where it is trained on."""
+    parts = [(name, label) for label, name in enumerate(labels)]
+    seeds = range(FIRST_SEED, FIRST_SEED + CLIPS_PER_LABEL * (len(parts) + (config.still_share > 0)))
+    cast = {}
+    for seed in seeds:
+        turn, place = divmod(seed - FIRST_SEED, len(seeds) // CLIPS_PER_LABEL)
+        standing = (STANDING[turn % len(STANDING)], NOTHING)
+        cast[seed] = parts[place] if place < len(parts) else standing
+    return cast
+
+
 def _drawing() -> str:
     """Hash of the code that draws: another drawing is another data set."""
-    digest = hashlib.sha256()
-    for module in (synthetic, synthetic_body, synthetic_scene):
-        digest.update(Path(str(module.__file__)).read_bytes())
-    return digest.hexdigest()
+    return code_sha256(Path(str(module.__file__)) for module in (synthetic, synthetic_body, synthetic_scene))

@@ -41,6 +41,7 @@ OUT_OF_SIGHT = 0.3  # body heights past the edge at which a crossing person turn
 HEAD_START = 0.42  # body heights from there at which a stream of one action begins: just in sight
 ACT_S = 5.0  # an action of the demo lasts at least so long, to the end of its cycle or crossing
 PAUSE_S = 2.0  # between two actions of the demo
+STANDS_S = 30.0  # a clip of somebody who stands begins within this time
 EASE_S = 0.4  # from standing to acting and back, in the demo
 SIZE_LIMITS = (16, 4096)  # px
 RATE_LIMITS = (0.1, 240.0)  # Hz
@@ -88,12 +89,19 @@ class Performance:
 
 
 def render_clip(
-    label: str, seed: int, frames: int, rate_hz: float = 25.0, size_wh: tuple[int, int] = (320, 240)
+    label: str,
+    seed: int,
+    frames: int,
+    rate_hz: float = 25.0,
+    size_wh: tuple[int, int] = (320, 240),
+    *,
+    stands: bool = False,
 ) -> Pixels:
     """One clip for training or checking: uint8 [frames, h, w, 3] RGB, begun at a moment of the action that `seed` chooses.
 
-    A person who crosses the picture stays in it as long as the clip is short enough. Equal arguments give equal
-    bytes (with the same OpenCV). Raises MisuseError for an unknown label or a size, rate, seed that cannot be.
+    A person who crosses the picture stays in it as long as the clip is short enough. stands: the person does nothing,
+    as between two actions of the demo. Equal arguments give equal bytes (with the same OpenCV). Raises MisuseError for
+    an unknown label, one that crosses the picture where it `stands`, or a size, rate, seed that cannot be.
     """
     label = label_named(label)
     _check(seed, size_wh, rate_hz)
@@ -103,6 +111,11 @@ def render_clip(
     performance = Performance(label, seed, painter)
     style = performance.style
     choice_s = 4 * style.period_s
+    if stands:
+        if style.travels:
+            raise MisuseError(f"{label} crosses the picture; name an action that stays in place")
+        start_s = performance.start_share * STANDS_S
+        return np.stack([performance.act(i, start_s + i / rate_hz, still=1.0) for i in range(frames)])
     if style.travels:
         in_sight = performance.path - 2 * HEAD_START
         choice_s = max(in_sight / style.speed - frames / rate_hz, 0.0)
