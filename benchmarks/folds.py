@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import hashlib
 import json
@@ -24,7 +25,6 @@ from edge_har.errors import DataError, EdgeHarError
 from edge_har.preprocess import prepare_frame
 from edge_har.recognizer import Recognizer
 from edge_har.sources.synthetic import LABELS, render_clip
-from train.code import code_sha256
 
 SCHEMA = 1
 CACHE = ROOT / ".cache" / "folds"
@@ -258,8 +258,25 @@ def conversion_of(entry: Entry, training: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def package_sha256(package: str) -> str:
-    """Hash of what a package's code does; the files of TEXTS do not count."""
-    return code_sha256(path for path in sorted((ROOT / package).glob("*.py")) if path.name not in TEXTS)
+    """Hash of what a package's code does: docstrings, comments, formatting and the files of TEXTS do not count."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / package).glob("*.py")):
+        if path.name not in TEXTS:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            for node in ast.walk(tree):
+                body = getattr(node, "body", None)
+                if isinstance(body, list) and body and _is_text(body[0]):
+                    del body[0]
+            digest.update(f"{path.name}\n{ast.dump(tree)}\n".encode())
+    return digest.hexdigest()
+
+
+def _is_text(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def run_fold(

@@ -17,6 +17,7 @@ from edge_har import __version__
 from edge_har.bundle import Bundle, open_bundle
 from edge_har.errors import MisuseError
 from edge_har.interpreter import Array, Graph, runtime_name
+from edge_har.memory import peak_memory_mb
 from edge_har.preprocess import Pixels, prepare_frame
 from edge_har.recognizer import Recognizer, WholeClip
 from edge_har.sources.synthetic import render_clip
@@ -225,14 +226,6 @@ def _lap(
     if on_progress is not None:
         on_progress(number + 1, ticks)
     return prepared - start, ticked - prepared, done - ticked
-
-
-def peak_memory_mb() -> float | None:
-    """The most memory this process has held so far (VmHWM), in MB of 10^6 bytes; None where the system hides it."""
-    for line in _text("/proc/self/status").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    return None
 
 
 def machine() -> Machine:

@@ -334,6 +334,16 @@ def test_what_cannot_be_is_one_clear_line(uri: str, says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_who_stands_stays_in_place_and_hardly_moves() -> None:
+    standing, acting = (
+        render_clip("JumpingJack", 3, 10, stands=stands).astype(int) for stands in (True, False)
+    )
+    changed = [(np.abs(clip[-1] - clip[0]) > 40).sum() for clip in (standing, acting)]  # more than noise
+    assert changed[0] < changed[1] / 4
+    with pytest.raises(MisuseError, match="Walk crosses the picture"):
+        render_clip("Walk", 3, 10, stands=True)
+
+
 def test_a_clip_needs_a_frame() -> None:
     with pytest.raises(MisuseError, match="at least 1"):
         render_clip("Walk", 0, 0)

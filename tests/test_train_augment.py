@@ -10,6 +10,7 @@ from edge_har.errors import DataError, MisuseError
 from tests.helpers.need import need_module
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
+from train import sampling
 from train.augment import NEVER, Amounts, augment, decide_mirror, resampling
 
 NOTHING = Amounts().scaled(0)
@@ -68,6 +69,13 @@ def test_without_amounts_only_mirroring_is_left_and_labels_swap_with_it() -> Non
     assert 0 < mirrored.sum() < len(labels)
     np.testing.assert_array_equal(out.numpy()[~mirrored], pixels[~mirrored])
     np.testing.assert_array_equal(out.numpy()[mirrored], pixels[mirrored][:, :, :, ::-1])
+
+
+def test_windows_in_which_nothing_is_done_keep_their_label() -> None:
+    pixels, _ = batch()
+    nothing = np.full(len(pixels), sampling.NOTHING, np.int32)
+    _, became = augment(pixels, nothing, [0, 5], decide_mirror("auto", ["GoLeft", "GoRight"]), Amounts())
+    np.testing.assert_array_equal(became.numpy(), nothing)
 
 
 def test_off_leaves_pixels_and_labels() -> None:

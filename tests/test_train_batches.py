@@ -19,6 +19,7 @@ from train import batches
 from train.augment import Amounts, decide_mirror
 from train.batches import CachedClip, Sampling, WindowPlan
 from train.index import load_clips
+from train.sampling import NOTHING
 from train.videos import decode_ticks
 
 SPEC = FrameSpec((16, 16))
@@ -155,6 +156,58 @@ def test_synthetic_windows_are_the_share_that_was_asked(tmp_path) -> None:
         Sampling(CONTRACT, synthetic_share=0.5)
     with pytest.raises(MisuseError, match="no clips"):
         WindowPlan(real, Sampling(CONTRACT, 10, synthetic_share=0.4))
+
+
+def still_windows(tmp_path: Path, count: int = 40) -> list[np.ndarray]:
+    clips = made_clips(tmp_path / "clips", 2, 100)
+    rows = np.random.default_rng(1).integers(0, 256, (16, 1, 3), np.uint8)  # a shake up and down shows
+    for clip in clips:
+        batches.store(clip, clip.times_s(), np.clip(clip.frames() // 4 + rows, 0, 255).astype(np.uint8))
+    plan = WindowPlan(clips, Sampling(CONTRACT, 10, still_share=0.4))
+    made = [plan.batch(step) for step in range(count // 4)]
+    assert all((labels == NOTHING).sum() == 4 and labels[-1] == NOTHING for _, labels in made)
+    return [window for pixels, labels in made for window in pixels[labels == NOTHING]]
+
+
+def test_still_windows_stand_or_creep_and_some_are_shaken_or_relit(tmp_path) -> None:
+    windows = still_windows(tmp_path)
+    whole = [np.abs(window.astype(int) - window[0]).mean() for window in windows]
+    assert min(whole) == 0 and max(whole) > 10  # grey levels
+    assert 5 < sum(change < 2 for change in whole) < 35
+
+
+def test_a_shaken_window_shows_the_same_scene_moved_and_begins_and_ends_calm() -> None:
+    random = np.random.default_rng(3)
+    frame = random.integers(0, 256, (40, 40, 3), np.uint8)
+    for _ in range(20):
+        shaken = batches._shaken(np.stack([frame] * 9), random)
+        for moved in shaken:
+            inside = moved[4:-4, 4:-4]
+            offsets = [
+                (y, x)
+                for y in range(-2, 3)
+                for x in range(-2, 3)
+                if np.array_equal(inside, frame[4 + y : 36 + y, 4 + x : 36 + x])
+            ]
+            assert len(offsets) == 1
+
+
+def test_light_changes_alike_everywhere_and_within_its_bounds() -> None:
+    random = np.random.default_rng(4)
+    window = np.full((9, 4, 4, 3), 100, np.uint8)
+    lit = np.stack([batches._relit(window, random) for _ in range(50)])
+    assert (lit == lit[:, :, :1, :1, :1]).all()
+    low, high = 100 * np.exp(-batches.LIGHT_LOG), 100 * np.exp(batches.LIGHT_LOG)
+    assert low - 1 <= lit.min() < 75 and 130 < lit.max() <= high + 1
+
+
+def test_nothing_asks_for_every_label_alike() -> None:
+    wanted = batches.targets(np.int32([1, NOTHING]), 4).numpy()
+    np.testing.assert_array_equal(wanted, [[0, 1, 0, 0], [0.25] * 4])
+    with pytest.raises(MisuseError, match="under half"):
+        Sampling(CONTRACT, synthetic_share=0.3, still_share=0.2)
+    with pytest.raises(MisuseError, match="under half"):
+        Sampling(CONTRACT, still_share=-0.1)
 
 
 def test_memory_and_open_files_do_not_grow_with_the_number_of_clips(tmp_path) -> None:

@@ -170,6 +170,13 @@ def test_synthetic_clips_join_training_and_their_seeds_are_recorded(cache, tmp_p
     run = fit.train_run(config, data, tmp_path / "RUN", cache=cache, report=lambda _: None)
     said = json.loads((run.folder / "config.json").read_text())["synthetic"]
     assert said["first_seed"] == 1000 and said["last_seed"] == 1003 and said["share"] == 0.25
+    still = replace(config, still_share=0.125)
+    cast = synthetic_clips.cache_synthetic(still, data.labels, cache)
+    assert sorted(clip.label for clip in cast) == [fit.NOTHING] * 2 + [0, 0, 1, 1]
+    standing = [clip.frames().astype(int) for clip in cast if clip.label == fit.NOTHING]
+    acting = [clip.frames().astype(int) for clip in cast if clip.label != fit.NOTHING]
+    moves = [[np.abs(np.diff(frames, axis=0)).mean() for frames in clips] for clips in (standing, acting)]
+    assert max(moves[0]) < min(moves[1])
     with pytest.raises(MisuseError, match="cannot do 'Juggle'"):
         synthetic_clips.synthetic_identity(config, ["Juggle", "Walk"])
 
@@ -195,6 +202,55 @@ def test_the_training_twin_computes_the_same() -> None:
 
     for ours, theirs in zip(gradients(twin), gradients(model), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_kept_weights_and_statistics_are_a_running_mean_that_forgets_the_first_ones() -> None:
+    model, averaged = (build("motion", 4, 16, 2) for _ in range(2))
+    averaged.set_weights(model.get_weights())
+    expected = [weight.copy() for weight in model.get_weights()]
+    optimizer = keras.optimizers.Adam(1e-2)
+    optimizer.build(model.trainable_variables)
+    step = fit._train_step(replace(SMALL, average=0.7), model, averaged, optimizer, np.ones(2, np.float32))
+    clips = np.random.default_rng(0).integers(0, 256, (4, 4, 16, 16, 3)).astype(np.float32)
+    moving = [i for i, v in enumerate(model.variables) if "moving_mean" in v.name]
+    assert moving
+    for done in range(1, 30):
+        step(clips, np.int32([0, 1, 0, 1]))
+        momentum = min(0.7, done / (done + fit.AVERAGE_START_STEPS))
+        expected = [
+            momentum * mean + (1 - momentum) * weight
+            for mean, weight in zip(expected, model.get_weights(), strict=True)
+        ]
+    for ours, theirs in zip(averaged.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_best_epoch_goes_by_what_is_monitored(enough, cache, tmp_path) -> None:
+    config = replace(SMALL, size=16, epochs=6, patience=6, monitor="accuracy", windows_per_epoch=64)
+    run = fit.train_run(config, enough, tmp_path / "RUN", split=SPLIT, cache=cache, report=lambda _: None)
+    with (run.folder / "history.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    marks = [(-float(r["validation_window_accuracy"]), float(r["validation_loss"])) for r in rows]
+    assert run.metrics["best_epoch"] == 1 + marks.index(min(marks))
+
+
+def test_a_window_in_which_nothing_is_done_counts_in_the_loss_and_not_in_the_accuracy(dataset, cache) -> None:
+    model, averaged = (
+        keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")])
+        for _ in range(2)
+    )
+    for made in (model, averaged):
+        made.build((None, 4, 16, 16, 3))
+    optimizer = keras.optimizers.Adam(0.0)
+    optimizer.build(model.trainable_variables)
+    config = replace(SMALL, label_smoothing=0.0)
+    step = fit._train_step(config, model, averaged, optimizer, np.array([0.5, 1.5], np.float32))
+    clips = np.random.default_rng(0).random((2, 4, 16, 16, 3), np.float32)
+    scores = model(clips, training=True).numpy()
+    loss, right = step(clips, np.int32([1, fit.NOTHING]))
+    expected = (-1.5 * np.log(scores[0, 1]) - np.log(scores[1]).mean()) / 2
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
+    assert float(right) == float(scores[0].argmax() == 1)
 
 
 KILLED = """
@@ -293,6 +349,8 @@ def test_a_cache_that_vanishes_during_training_is_one_line(dataset, tmp_path) ->
         ({"learning_rate": 0}, "learning_rate must be above 0"),
         ({"hop_ticks": 3}, "hop_ticks must divide"),
         ({"average": 1.0}, "average must be 0 or more and below 1"),
+        ({"monitor": "luck"}, "monitor must be one of loss, accuracy"),
+        ({"still_share": 0.5}, "under half"),
         ({"size": 0}, "1 to 4096 pixels"),
     ],
 )

@@ -33,9 +33,11 @@ def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: i
     """
     from edge_har.bundle import default_bundle_path, open_bundle
     from edge_har.classify import Classifier, Failure, find_files
+    from edge_har.memory import release_library_pages
 
     files = find_files(paths)
     classifier = Classifier(open_bundle(model or default_bundle_path()), threads=threads)
+    release_library_pages()
     column = min(MAX_PATH_COLUMN, max(map(len, files)))
     progress = verbosity >= 0 and sys.stderr.isatty()
     failed = 0

@@ -69,6 +69,7 @@ def command(
         raise MisuseError(f"name one source, with --source URI or --camera N; got {len(uris)}")
 
     from edge_har.bundle import default_bundle_path, open_bundle
+    from edge_har.memory import release_library_pages
     from edge_har.pipeline import Pipeline
     from edge_har.sinks.base import Sink
     from edge_har.sinks.console import ConsoleSink
@@ -91,6 +92,7 @@ def command(
         sinks.append(ConsoleSink(sys.stderr))
     bundle = open_bundle(model or default_bundle_path())
     pipeline = Pipeline(bundle, uris, sinks, options, bundle_path=Path(model) if model else None)
+    release_library_pages()
     stop = threading.Event()
     _end_on_signals(stop)
     summaries = pipeline.run(stop)

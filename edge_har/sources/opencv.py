@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 
 import cv2
+
+from edge_har.memory import release_library_pages
 
 FFMPEG_LOG_LEVEL = "OPENCV_FFMPEG_LOGLEVEL"
 FFMPEG_SILENT = "-8"  # AV_LOG_QUIET
@@ -24,4 +27,12 @@ def open_capture(target: str | int, backend: int, options: Sequence[int] = ()) -
         # OpenCV 5 moved it.
         set_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
         set_level(OPENCV_SILENT)
-    return cv2.VideoCapture(target, backend, list(options))
+    capture = cv2.VideoCapture(target, backend, list(options))
+    _release_codec_tables()
+    return capture
+
+
+@functools.cache
+def _release_codec_tables() -> None:
+    """Once, after the first opening: FFmpeg walks through all that it knows to find what this stream needs."""
+    release_library_pages()

@@ -287,8 +287,9 @@ class Painter:
         place, wall = paint_place(rng, (width, height), self.view.floor_px)
         self.body = Body.of_seed(rng)
         self.look = Look.of_seed(rng, wall)
-        tinted = place * np.array(self.light.tint, np.float32)
-        self._place = np.clip(tinted, 0, 255).astype(np.uint8)
+        self._place = place
+        for row in self._place:
+            row[:] = np.clip(row * np.array(self.light.tint, np.float32), 0, 255)
         self._brighter, self._darker = self._sensor_noise(rng, (width, height))
         self._slides = rng.integers(0, NOISE_MARGIN, (257, 2))
         self.stand_x = self.width_heights * float(rng.uniform(0.32, 0.68))  # where who stays in place stands
@@ -306,9 +307,12 @@ class Painter:
         grain = max(height // 64, 1)
         grains = rng.standard_normal((height // grain + 1, width // grain + 1)).astype(np.float32)
         coarse = cv2.resize(grains, (width, height), interpolation=cv2.INTER_LINEAR)
-        fine = rng.standard_normal((height, width, 3)).astype(np.float32)
-        noise = self.light.noise * (1.5 * coarse[..., None] + 0.9 * fine)
-        return np.clip(noise, 0, 60).astype(np.uint8), np.clip(-noise, 0, 60).astype(np.uint8)
+        brighter, darker = (np.empty((height, width, 3), np.uint8) for _ in range(2))
+        for row in range(height):  # one at a time: the floats of a whole picture are many times its bytes
+            fine = rng.standard_normal((width, 3)).astype(np.float32)
+            noise = self.light.noise * (1.5 * coarse[row, :, None] + 0.9 * fine)
+            brighter[row], darker[row] = np.clip(noise, 0, 60), np.clip(-noise, 0, 60)
+        return brighter, darker
 
     def _shadow_patch(self) -> Pixels:
         """Brightness factors (255 is none) of the soft shadow under the feet."""
