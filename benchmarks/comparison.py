@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +27,16 @@ from benchmarks.folds import (
     reported_figures,
 )
 from benchmarks.latency import Call, OnProgress, interleaved
-from benchmarks.measure import Figures, HeldOut, by_stream, by_window, clip_ticks, clip_windows, figures
+from benchmarks.measure import (
+    Figures,
+    HeldOut,
+    by_stream,
+    by_window,
+    clip_ticks,
+    clip_windows,
+    figures,
+    indexed_clips,
+)
 from edge_har.bench import Timing
 from edge_har.bundle import Bundle, open_bundle
 from edge_har.errors import DataError
@@ -117,7 +124,7 @@ def subjects_of_folds(folds: Folds, results: Sequence[FoldResult], cache: Path, 
 def subject_of_run(run: Path, folder: Path, say: Say) -> Subject:
     """A user's own RUN, converted now into `folder`; raises DataError when it left no clips out."""
     split = _json(run / "split.json")["parts"]
-    clips = tuple(clip for clip in _clips(run / "index.csv") if clip.group in split["test"])
+    clips = tuple(clip for clip in indexed_clips(run / "index.csv") if clip.group in split["test"])
     if not clips or "test" not in _json(run / "metrics.json"):
         raise DataError(f"{run}: it was trained on every group: there are no held-out clips to measure it on")
     _float(folder, run, say)
@@ -139,18 +146,6 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DataError(f"{path.parent}: not a finished RUN: {path.name} cannot be read") from error
     return dict(said)
-
-
-def _clips(index: Path) -> list[HeldOut]:
-    try:
-        with index.open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-    except OSError as error:
-        raise DataError(f"{index.parent}: not a finished RUN: {index.name} cannot be read") from error
-    paths = [Path(os.path.normpath(index.parent / row["path"])) for row in rows]
-    return [
-        HeldOut(path, path.name, row["label"], row["group"]) for path, row in zip(paths, rows, strict=True)
-    ]
 
 
 def compare(

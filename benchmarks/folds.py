@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import csv
 import hashlib
 import json
 import os
@@ -18,7 +17,7 @@ import numpy as np
 
 from benchmarks.cache import keep, key_of
 from benchmarks.commands import ROOT, edge_har, interrupt_all, last_line
-from benchmarks.measure import Figures, HeldOut, by_stream, clip_ticks, figures
+from benchmarks.measure import Figures, HeldOut, by_stream, clip_ticks, figures, indexed_clips
 from benchmarks.provenance import commit
 from edge_har.bundle import open_bundle
 from edge_har.errors import DataError, EdgeHarError
@@ -71,14 +70,7 @@ class Folds:
 
     def clips(self) -> list[HeldOut]:
         """Every clip of the index."""
-        with self.index.open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-        paths = [Path(os.path.normpath(self.index.parent / row["path"])) for row in rows]
-        common = os.path.commonpath([path.parent for path in paths])
-        return [
-            HeldOut(path, path.relative_to(common).as_posix(), row["label"], row["group"])
-            for path, row in zip(paths, rows, strict=True)
-        ]
+        return indexed_clips(self.index)
 
 
 @dataclass(frozen=True)

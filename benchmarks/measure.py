@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_har.cadence import TemporalContract, fill_indices, window_starts
+from edge_har.errors import DataError
 from edge_har.preprocess import FrameSpec, Pixels
 from edge_har.recognizer import Recognizer
 from edge_har.sources.files import FileSource
@@ -28,6 +31,22 @@ class HeldOut:
     name: str
     label: str
     group: str
+
+
+def indexed_clips(index: Path) -> list[HeldOut]:
+    """The clips of an index.csv, named by what tells them apart; raises DataError where it cannot be read."""
+    try:
+        with index.open(newline="", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))
+    except OSError as error:
+        raise DataError(f"{index}: cannot be read: {error.strerror}") from error
+    folder = os.path.realpath(index.parent)  # what its paths are relative to
+    paths = [Path(os.path.normpath(os.path.join(folder, row["path"]))) for row in rows]
+    common = os.path.commonpath([path.parent for path in paths])
+    return [
+        HeldOut(path, path.relative_to(common).as_posix(), row["label"], row["group"])
+        for path, row in zip(paths, rows, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.measure import Figures, HeldOut, by_stream, by_window, clip_ticks, clip_windows, figures
+from benchmarks.measure import (
+    Figures,
+    HeldOut,
+    by_stream,
+    by_window,
+    clip_ticks,
+    clip_windows,
+    figures,
+    indexed_clips,
+)
 from edge_har.cadence import TemporalContract
+from edge_har.errors import DataError
 from edge_har.preprocess import FrameSpec
 from edge_har.recognizer import Recognizer, WholeClip
 from tests.helpers.bundles import tiny_bundle
@@ -61,3 +72,16 @@ def test_the_stream_answers_each_window_as_the_whole_clip_does(ticks: int) -> No
     whole = by_window(bundle.manifest.temporal, WholeClip(bundle).clip)(clip)
     assert stream.shape == whole.shape == (max(1, ticks - 3), 3)
     assert np.abs(stream - whole).max() < 1e-5
+
+
+def test_clips_of_an_index_are_found_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "clips" / "Walk").mkdir(parents=True)
+    run = tmp_path / "deep" / "runs" / "RUN"
+    run.mkdir(parents=True)
+    (run / "index.csv").write_text("path,label,group\n../../../clips/Walk/a.avi,Walk,g01\n")
+    (tmp_path / "RUN").symlink_to(run)
+    for folder in (run, tmp_path / "RUN"):
+        (clip,) = indexed_clips(folder / "index.csv")
+        assert clip.path == Path(os.path.realpath(tmp_path)) / "clips" / "Walk" / "a.avi"
+    with pytest.raises(DataError, match="cannot be read"):
+        indexed_clips(tmp_path / "index.csv")
