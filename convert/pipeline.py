@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,19 +14,21 @@ from typing import Any
 import numpy as np
 
 from convert import parity
-from convert.build import PLACEHOLDER_CARD, PRECISIONS, Built, build
+from convert.build import PLACEHOLDER_CARD, PRECISIONS, Built, build, float_clip
 from convert.card import model_card
 from convert.flatbuffer import kernels
 from convert.golden import TOLERANCE, choose_golden
 from convert.material import Calibration, choose_calibration
+from convert.parity import MAX_DROP_POINTS, Comparison, Limits, Verdict
 from convert.prune import STEPS, prune, tfmot
 from convert.quantise import TIMEOUT_S
+from convert.report import write_report
 from convert.runtimes import runtimes_that_agree
 from convert.subject import Subject, subject_of_run
 from edge_har.bundle import (
+    GATE,
     MODEL_CARD,
     SUFFIX,
-    Bundle,
     Manifest,
     Smoothing,
     open_bundle,
@@ -33,13 +36,12 @@ from edge_har.bundle import (
     read_bundle,
     write_bundle,
 )
-from edge_har.errors import BundleError, MisuseError, ParityError
+from edge_har.errors import BundleError, MisuseError
 from edge_har.interpreter import runtime_name
 from edge_har.recognizer import check_golden
 from train.augment import Amounts, decide_mirror
 from train.batches import WindowPlan, training_batches
 from train.fit import class_weights
-from train.runs import write_json
 from train.tf import keras, tf
 
 Report = Callable[[str], None]
@@ -59,6 +61,8 @@ class Options:
     name: default the bundle's file name. release: default one more than that of the bundle to be replaced, else 1.
     golden: folder of the user's own golden clips. runtimes: Python interpreters whose TFLite runtimes to try and list. metrics, protocol: figures measured elsewhere (leave-one-group-out)
     that stand in the manifest beside the gate's. data, cache: where the RUN's clips are now, and are kept decoded.
+    min_agreement (default: by precision), max_drop_points: the gate's limits. allow_drop: write the bundle although it
+    breaks them, and say so in it.
     Raises MisuseError.
     """
 
@@ -80,6 +84,9 @@ class Options:
     data: Path | None = None
     cache: Path | None = None
     timeout_s: float = TIMEOUT_S
+    min_agreement: float | None = None
+    max_drop_points: float = MAX_DROP_POINTS
+    allow_drop: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.prune < 1:
@@ -90,6 +97,7 @@ class Options:
             raise MisuseError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if self.release is not None and self.release < 1:
             raise MisuseError(f"release must be 1 or more, got {self.release}")
+        Limits(self.min_agreement or 0.0, self.max_drop_points)  # it checks itself
 
 
 def convert_run(
@@ -133,17 +141,35 @@ def convert_subject(
     say("making the graphs")
     built = build_subject(subject, calibration, options, log=path.with_suffix(".convert.log"))
     say("checking parity")
-    gated, comparison = _compare(subject, built.bundle(), say)
-    report_path = path.with_suffix(".report.json")
-    try:
-        parity.gate(comparison, built.manifest.precision)
-    except ParityError as error:
-        write_json(report_path, {"failed": str(error), "parity": gated})
-        raise
-    manifest, files = _finish(built, subject, calibration, gated, options, release, path, say)
-    said = _report(manifest, files, built, gated)
+    comparisons = _compare(subject, built, options, path.with_suffix(".convert.log"))
+    gated = {name: parity.figures(comparison) for name, comparison in comparisons.items()}
+    for name, found in gated.items():
+        say(_line(name, found))
+    judged = list(comparisons)[-1]
+    limits = Limits.of(
+        built.manifest, min_agreement=options.min_agreement, max_drop_points=options.max_drop_points
+    )
+    verdict = parity.gate(comparisons[judged], limits, allow_drop=options.allow_drop)
+    stem = path.with_suffix("")
+    if not verdict.passed:
+        write_report(
+            stem,
+            _report(
+                named_manifest(built, options, release, path),
+                built.files,
+                built,
+                gated,
+                verdict,
+                comparisons[judged],
+            ),
+        )
+        verdict.check()
+    for breach in verdict.allowed:
+        say(f"allowed by --allow-drop: {breach}")
+    manifest, files = _finish(built, subject, calibration, gated, verdict, options, release, path, say)
+    said = _report(manifest, files, built, gated, verdict, comparisons[judged])
     digest = write_bundle(path, manifest, files)
-    write_json(report_path, said)
+    write_report(stem, said)
     say(f"wrote {path}: {path.stat().st_size} bytes, sha256 {digest}")
     return said
 
@@ -211,24 +237,28 @@ def next_release(path: Path, options: Options) -> int:
         raise BundleError(f"{error}; remove it, or say --release") from error
 
 
-def _compare(subject: Subject, bundle: Bundle, say: Report) -> tuple[dict[str, Any], parity.Comparison]:
-    """Figures by part, and what the gate looks at: validation for the eye, test for the gate; without held-out clips,
+def _compare(subject: Subject, built: Built, options: Options, log: Path) -> dict[str, Comparison]:
+    """By part, the last of which the gate judges: validation for the eye, test for the gate; without held-out clips,
     outputs on all of them.
     """
     material = subject.material
     parts = {"validation": material.validation, "test": material.test}
     held_out = {name: clips for name, clips in parts.items() if clips}
-    clips_of = held_out or {"outputs_only": material.training}
-    said, comparisons = {}, {}
-    for name, clips in clips_of.items():
-        comparisons[name] = parity.compare(subject.model, bundle, clips)
-        said[name] = parity.figures(
-            comparisons[name],
+    bundle = built.bundle()
+    reference = float_clip(subject.model, log=log, timeout_s=options.timeout_s)
+    return {
+        name: parity.compare(
+            subject.model,
+            bundle,
+            clips,
+            subject.labels,
+            float_clip=reference,
+            labelled=subject.labelled,
+            held_out=bool(held_out),
             groups_known=subject.groups_known,
-            accuracy=bool(held_out) and subject.labelled,
         )
-        say(_line(name, said[name]))
-    return said, comparisons[list(clips_of)[-1]]
+        for name, clips in (held_out or {"outputs_only": material.training}).items()
+    }
 
 
 def _line(name: str, figures: Mapping[str, Any]) -> str:
@@ -245,17 +275,9 @@ def _line(name: str, figures: Mapping[str, Any]) -> str:
     return line
 
 
-def _finish(
-    built: Built,
-    subject: Subject,
-    calibration: Calibration,
-    gated: Mapping[str, Any],
-    options: Options,
-    release: int,
-    path: Path,
-    say: Report,
-) -> tuple[Manifest, dict[str, bytes]]:
-    named = replace(
+def named_manifest(built: Built, options: Options, release: int, path: Path) -> Manifest:
+    """The manifest with what the user calls and sets it."""
+    return replace(
         built.manifest,
         name=options.name or path.stem,
         version=options.version or f"{release}.0",
@@ -264,12 +286,26 @@ def _finish(
         temperature=options.temperature,
         reject_threshold=options.reject_threshold,
     )
+
+
+def _finish(
+    built: Built,
+    subject: Subject,
+    calibration: Calibration,
+    gated: Mapping[str, Any],
+    verdict: Verdict,
+    options: Options,
+    release: int,
+    path: Path,
+    say: Report,
+) -> tuple[Manifest, dict[str, bytes]]:
+    named = named_manifest(built, options, release, path)
     golden, strips, shows = choose_golden(replace(built, manifest=named).bundle(), options.golden)
     manifest = replace(
         named,
         golden=tuple(golden),
         golden_tolerance=TOLERANCE,
-        metrics={**gated, **options.metrics},
+        metrics={**gated, **options.metrics, GATE: verdict.to_json()},
         protocol=options.protocol or _protocol(subject),
         calibration=(
             {"clips": len(calibration.pixels), "sha256": calibration.sha256}
@@ -342,21 +378,30 @@ def _commit() -> dict[str, str]:
 
 
 def _report(
-    manifest: Manifest, files: Mapping[str, bytes], built: Built, gated: Mapping[str, Any]
+    manifest: Manifest,
+    files: Mapping[str, bytes],
+    built: Built,
+    gated: Mapping[str, Any],
+    verdict: Verdict,
+    judged: Comparison,
 ) -> dict[str, Any]:
+    """What NAME.report.json and NAME.report.html say, also of a bundle that the gate refused."""
     return {
         "name": manifest.name,
         "release": manifest.release,
         "kind": manifest.kind,
         "precision": manifest.precision,
+        "failed": None if verdict.passed else "; ".join(verdict.breaches),
+        GATE: verdict.to_json(),
         "parity": dict(gated),
-        "agreement_limit": parity.AGREEMENT_LIMITS[manifest.precision],
-        "failed": None,
+        "details": parity.details(judged),
         "rebuild_error": float(np.float32(built.rebuild_error)),
         "zero_share": built.zero_shares(),
         "operators": {name: dict(counts) for name, counts in built.operators.items()},
         "bytes": {name: len(content) for name, content in sorted(files.items())},
+        "zipped_bytes": {name: len(zlib.compress(content, 9)) for name, content in sorted(files.items())},
         "golden": [{"file": g.file, "label": g.label} for g in manifest.golden],
         "calibration": dict(manifest.calibration),
+        "runtimes": list(manifest.runtimes),
         "provenance": dict(manifest.provenance),
     }
