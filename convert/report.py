@@ -177,9 +177,14 @@ def _section(title: str, said: str, *content: Element) -> list[Element]:
     return [_make("h2", title), _make("p", said, class_="soft"), *content]
 
 
-def _table(head: Sequence[str], rows: Sequence[Element], **attributes: str) -> Element:
-    """In a frame of its own that scrolls where the screen is narrow."""
-    top = _make("thead", _make("tr", *(_make("th", column, scope="col") for column in head)))
+def _table(
+    head: Sequence[str], rows: Sequence[Element], *, text: Sequence[str] = (), **attributes: str
+) -> Element:
+    """In a frame of its own that scrolls where the screen is narrow. text: columns that hold words, not numbers."""
+    columns = (
+        _make("th", column, scope="col", **({"class_": "text"} if column in text else {})) for column in head
+    )
+    top = _make("thead", _make("tr", *columns))
     return _make("div", _make("table", top, _make("tbody", *rows), **attributes), class_="wide")
 
 
@@ -481,7 +486,7 @@ def _operators(said: Mapping[str, Any]) -> Iterator[Element]:
                 _make("td", listed, class_="text"),
             )
         )
-    yield _table(("File", "Operators", "Float", "Which"), rows)
+    yield _table(("File", "Operators", "Float", "Which"), rows, text=("Which",))
 
 
 def _extras(said: Mapping[str, Any]) -> Iterator[Element]:
@@ -512,10 +517,9 @@ def _any(value: Any) -> Element:
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> Element:
     columns = list(dict.fromkeys(key for row in rows for key in row))[:MOST_COLUMNS]
-    return _table(
-        [_words(column) for column in columns],
-        [_row(*(_make("td", _text(row.get(column)), class_="text") for column in columns)) for row in rows],
-    )
+    head = [_words(column) for column in columns]
+    cells = [[_make("td", _text(row.get(column)), class_="text") for column in columns] for row in rows]
+    return _table(head, [_row(*row) for row in cells], text=head)
 
 
 def _words(key: Any) -> str:
