@@ -86,7 +86,8 @@ th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align
 th { font-weight: 600; color: var(--soft); }
 td:first-child, th:first-child { text-align: left; padding-left: 0; }
 tr.main td { font-weight: 600; }
-td.text, th.text { text-align: left; overflow-wrap: anywhere; min-width: 6rem; }
+td.text, th.text { text-align: left; }
+td.text { overflow-wrap: anywhere; min-width: 6rem; }
 td small { color: var(--soft); white-space: nowrap; display: block; font-weight: 400; }
 .yes { color: var(--good); }
 .no { color: var(--bad); font-weight: 600; }
@@ -102,7 +103,7 @@ td small { color: var(--soft); white-space: nowrap; display: block; font-weight:
 svg { display: block; width: 100%; max-width: 26rem; height: auto; }
 svg text { fill: var(--soft); font-size: 11px; }
 svg .axis { stroke: var(--line); fill: none; }
-svg .dots { stroke: var(--bar); stroke-width: 3.2; stroke-linecap: round; stroke-opacity: .4; fill: none; }
+svg .dots { stroke: var(--bar); stroke-width: 3.2; stroke-linecap: round; stroke-opacity: .55; fill: none; }
 dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .2rem 1.2rem; font-size: .9rem; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }

@@ -94,7 +94,7 @@ def turned(weights: list[Array]) -> list[Array]:
 
 
 def test_calibration_on_noise(subject_of: SubjectOf, tmp_path: Path) -> None:
-    subject = subject_of("lrcn")
+    subject = subject_of("motion")
     noisy = with_noise(list(subject.material.training), tmp_path / "noise")
     (tmp_path / "out").mkdir()
     broken = replace(subject, material=replace(subject.material, training=noisy))
@@ -103,21 +103,21 @@ def test_calibration_on_noise(subject_of: SubjectOf, tmp_path: Path) -> None:
 
 def test_swapped_colours(subject_of: SubjectOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, lambda subject: replace(subject, model=with_weights(subject.model, blue_first)))
-    assert "accuracy falls from" in refused(subject_of("lrcn"), tmp_path)
+    assert "accuracy falls from" in refused(subject_of("motion"), tmp_path)
 
 
 def test_outputs_in_another_order(
     subject_of: SubjectOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch, lambda subject: replace(subject, model=with_weights(subject.model, turned)))
-    assert "gives the float model's label on" in refused(subject_of("lrcn"), tmp_path)
+    assert "gives the float model's label on" in refused(subject_of("motion"), tmp_path)
 
 
 def test_labels_in_another_order_than_the_outputs(
     subject_of: SubjectOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch, lambda subject: replace(subject, labels=LABELS[::-1]))
-    assert "gives the float model's label on" in refused(subject_of("lrcn"), tmp_path)
+    assert "gives the float model's label on" in refused(subject_of("motion"), tmp_path)
 
 
 def test_labels_given_in_another_order_than_the_models(subject_of: SubjectOf, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_labels_given_in_another_order_than_the_models(subject_of: SubjectOf, tm
     def renamed(clips: Any) -> list[CachedClip]:
         return [replace(clip, label=len(LABELS) - 1 - clip.label) for clip in clips]
 
-    subject = subject_of("lrcn")
+    subject = subject_of("motion")
     given = subject.material
     material = replace(
         given,
