@@ -33,6 +33,7 @@ INT8_WEIGHTS = "int8-weights"  # how a manifest names int8 weights with float be
 REBUILD_LIMIT = 1e-4  # probabilities; a wrong rebuild is off by far more, float noise by far less
 REBUILD_CLIPS = 4
 
+CLIP = "clip.tflite"
 PLACEHOLDER_CARD = b"# In the making\n"
 
 
@@ -90,7 +91,7 @@ def build(
     mode = FLOAT32 if precision == "float32" else DYNAMIC if graphs.states else INT8
     samples = calibration_samples(graphs, calibration) if mode == INT8 else {}
     names = {
-        "clip": "clip.tflite",
+        "clip": CLIP,
         "step": "step.tflite" if graphs.states else "encoder.tflite",
         "head": "head.tflite",
     }
@@ -168,3 +169,12 @@ def _check_shapes(
             f"the model takes {frames} frames of {width}x{height}; the contract says {temporal.frames} of "
             f"{frame.size_wh[0]}x{frame.size_wh[1]}"
         )
+
+
+def float_clip(model: Any, *, log: Path, timeout_s: float = TIMEOUT_S) -> bytes:
+    """The whole-clip graph in float32, as a TFLite file: one of the ways that the parity gate compares.
+
+    Raises ConversionError, as `build`.
+    """
+    graph = float_graphs(model).clip
+    return convert_graphs({CLIP: (graph, FLOAT32, None)}, log=log, timeout_s=timeout_s)[CLIP]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edge_har.bundle import Manifest
+from edge_har.bundle import GATE, Manifest
 
 KINDS = {
     "lrcn": "LRCN: four convolutions per frame, an LSTM over the frames (published architecture)",
@@ -64,7 +64,9 @@ def model_card(manifest: Manifest, golden_show: str) -> bytes:
 def _figures(manifest: Manifest) -> list[str]:
     lines = [f"Protocol: {manifest.protocol}."]
     for name, figures in sorted(manifest.metrics.items()):
-        if isinstance(figures, Mapping) and isinstance(figures.get("agreement"), Mapping):
+        if name == GATE:
+            lines += [f"- Let pass by its maker: {breach}." for breach in figures["allowed_by_user"]]
+        elif isinstance(figures, Mapping) and isinstance(figures.get("agreement"), Mapping):
             lines += _part(name, figures)
         elif isinstance(figures, Mapping):
             said = "; ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in figures.items())

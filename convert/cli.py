@@ -28,6 +28,22 @@ PATH = click.Path(path_type=Path)
     show_default=True,
     help="float32 is for comparison.",
 )
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 1),
+    help="Least share of windows with the float model's label. [default: 0.98 for int8 without states, else 0.97]",
+)
+@click.option(
+    "--max-drop",
+    "max_drop_points",
+    type=click.FloatRange(0, 100),
+    help="Largest loss of accuracy over windows, in percentage points. [default: 2]",
+)
+@click.option(
+    "--allow-drop",
+    is_flag=True,
+    help="Write the bundle although it breaks these two limits; it says so.",
+)
 @click.option("--name", help="The bundle's name. [default: from --out]")
 @click.option("--version", help="A version for people. [default: from the release]")
 @click.option(
@@ -61,7 +77,8 @@ def convert(run: Path, out: Path, figures: Path | None, **given: Any) -> None:
     """Prune, quantise, check and pack a trained model.
 
     The bundle is written only when the parity gate passes: whole clip and stream are compared with the float model on
-    held-out clips. NAME.report.json holds every figure.
+    held-out clips. NAME.report.html shows every figure, NAME.report.json holds it
+    for programs; both are written when the gate refuses, too.
     """
     from convert.pipeline import Options, convert_run  # TensorFlow takes seconds to load
     from train.runs import read_json

@@ -29,6 +29,7 @@ MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"
 LABELS = "labels.txt"
 MODEL_CARD = "MODEL_CARD.md"
+GATE = "gate"  # the key of a manifest's metrics under which the parity gate's verdict stands
 MAX_BUNDLE_BYTES = 64 * 1024 * 1024
 MAX_MANIFEST_BYTES = 1024 * 1024
 FIXED_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a ZIP can say: equal content must be equal bytes

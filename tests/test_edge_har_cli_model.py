@@ -47,6 +47,19 @@ def test_inspect_shows_what_a_person_asks(bundle_path: Path) -> None:
     assert all(name in said for name in bundle.contents)
 
 
+def test_inspect_shows_what_the_gate_let_pass(tmp_path: Path) -> None:
+    path = tmp_path / "some.ehar"
+    gate = {"passed": True, "allowed_by_user": [], "min_agreement": 0.97}
+    path.write_bytes(variant(some_bundle(), metrics={"gate": gate}))
+    assert "gate        passed\n" in run("inspect", str(path))
+    allowed = gate | {"allowed_by_user": ["accuracy falls from 90% to 80% of windows"]}
+    path.write_bytes(variant(some_bundle(), metrics={"gate": allowed}))
+    said = run("inspect", str(path))
+    assert "gate        passed only with --allow-drop:\n  accuracy falls from 90% to 80% of windows\n" in said
+    path.write_bytes(variant(some_bundle(), metrics={}))
+    assert "gate  " not in run("inspect", str(path)), "older bundles say nothing of it"
+
+
 def test_inspect_json_is_the_manifest(bundle_path: Path) -> None:
     bundle = open_bundle(bundle_path)
     said = json.loads(run("inspect", "--json", str(bundle_path)))

@@ -124,8 +124,12 @@ def wilson_interval(right: int, count: int, z: float = Z_95) -> tuple[float, flo
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def group_interval(right: NDArray[np.bool_], groups: Sequence[str], seed: int = 0) -> list[float]:
-    """95 % bootstrap interval of the share of right clips, whole groups resampled: clips of a person go together."""
+def group_interval(
+    right: NDArray[np.bool_] | NDArray[np.float64], groups: Sequence[str], seed: int = 0
+) -> list[float]:
+    """95 % bootstrap interval of the share of right clips, or of the mean of any figure a clip; whole groups
+    resampled: clips of a person go together.
+    """
     names = sorted(set(groups))
     which = np.array([names.index(group) for group in groups])
     hits = np.bincount(which, weights=right, minlength=len(names))

@@ -107,6 +107,7 @@ def inspect_lines(bundle: Bundle, size: int) -> list[str]:
         + ", ".join(golden.label for golden in manifest.golden),
         f"runtimes    {', '.join(manifest.runtimes) or 'none listed'}",
         f"protocol    {manifest.protocol}",
+        *_gate_lines(manifest.metrics),
     ]
     for title, said in (
         ("graphs", vars(manifest.graphs)),
@@ -122,6 +123,18 @@ def inspect_lines(bundle: Bundle, size: int) -> list[str]:
     lines.append("files:")
     lines += [f"{INDENT}{name}  {length:,} bytes" for name, (length, _) in sorted(manifest.files.items())]
     return lines
+
+
+def _gate_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """What the parity gate said when the bundle was made, and what its maker let pass; nothing in older bundles."""
+    from edge_har.bundle import GATE
+
+    verdict = metrics.get(GATE)
+    if not isinstance(verdict, Mapping):
+        return
+    allowed = verdict.get("allowed_by_user", [])
+    yield f"gate        {'passed only with --allow-drop:' if allowed else 'passed'}"
+    yield from (f"{INDENT}{breach}" for breach in allowed)
 
 
 def _ticks(count: int) -> str:
