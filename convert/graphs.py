@@ -182,17 +182,15 @@ def fold_scale(model: Any) -> Any:
 
 def _stateful(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
     chain = _chain(model)
-    cut = next((i for i, layer in enumerate(chain) if isinstance(layer, L.Flatten)), None)
-    if cut is None:
-        raise ConversionError(
-            f"model {model.name!r} has no Flatten between its ConvLSTM2D layers and its scores"
-        )
+    cut = _end_of_frames(chain)
     body, top = _body(chain[:cut]), chain[cut:]
+    last = chain[cut - 1]
+    last_only = isinstance(last, L.ConvLSTM2D) and not last.return_sequences
     frames, *frame_shape = clip_shape
     cells = [part for part in body if isinstance(part, Cell)]
     shapes = _state_shapes(body, tuple(frame_shape))
     states = {f"state_{i}": shape for i, shape in enumerate(s for s in shapes for _ in ("h", "c"))}
-    feature_shape = tuple(int(n) for n in chain[cut].input_shape[2:])
+    feature_shape = tuple(int(n) for n in last.output_shape[1 if last_only else 2 :])
 
     def step(frames: Any, **states: Any) -> Tensors:
         x, new = tf.reshape(frames, (1, *frame_shape)), {}
@@ -207,6 +205,7 @@ def _stateful(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
 
     def head(features: Any) -> Tensors:
         x = tf.reshape(features, (1, frames, *feature_shape))
+        x = x[:, -1] if last_only else x
         for layer in top:
             x = layer(x, training=False)
         return {"scores": x}
@@ -223,6 +222,19 @@ def _stateful(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
         head=FloatGraph("head", {"features": (1, frames, int(np.prod(feature_shape)))}, head, (model,)),
         frames_per_step=1,
     )
+
+
+def _end_of_frames(chain: Sequence[Any]) -> int:
+    """Where the layers that give one feature per frame end: after the last ConvLSTM2D and what is per frame after it."""
+    cut = 1 + max(i for i, layer in enumerate(chain) if isinstance(layer, L.ConvLSTM2D))
+    if chain[cut - 1].return_sequences:
+        while cut < len(chain) and isinstance(chain[cut], L.TimeDistributed):
+            cut += 1
+    if cut == len(chain):
+        raise ConversionError(
+            f"layer {chain[-1].name!r} is the last: expected layers that give scores after it"
+        )
+    return cut
 
 
 def _unroll(cell: Cell, frames: Any, state_shape: tuple[int, ...]) -> Any:
