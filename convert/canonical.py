@@ -183,6 +183,7 @@ class _Rewriting:
         self._names: Counter[str] = Counter()
         self._per_frame: dict[int, Any] = {}
         self._raw: set[int] = set()
+        self._called_by_name = False
         self._taken: list[Any] = []  # per-frame tensors that something over time reads
 
     def run(self) -> Canonical:
@@ -334,6 +335,7 @@ class _Rewriting:
 
         args = [[ours(v) for v in a] if isinstance(a, (list, tuple)) else ours(a) for a in node.call_args]
         named = {key: ours(value) for key, value in node.call_kwargs.items() if key != "training"}
+        self._called_by_name = True
         again = _again(layer, self._new_name(type(layer).__name__))
         self._weights[again.name] = _weights(layer)
         self._taken += [x for x in sources if self._is_per_frame(x)]
@@ -372,7 +374,7 @@ class _Rewriting:
     def _finished(self, clip: Any, scores: Any) -> Canonical:
         cuts = {id(x): x for x in self._taken}
         cut = next(iter(cuts.values())) if len(cuts) == 1 else None
-        streams = cut is not None and len(cut.shape) == 3 and cut is not clip
+        streams = cut is not None and len(cut.shape) == 3 and not self._called_by_name
         if streams:
             layer = cut.node.layer
             self._weights[FEATURES] = self._weights.pop(layer.name)

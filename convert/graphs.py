@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from convert.convlstm import Cell, cell_of
 from edge_har.errors import ConversionError
-from train.models import fold_batch_norm, split_stream
+from train.models import FEATURES, fold_batch_norm, split_stream
 from train.tf import keras, tf
 
 L = keras.layers
@@ -71,18 +71,25 @@ class FloatGraphs:
     """What a bundle's graphs are made from; batch 1, fixed shapes.
 
     clip [1, N, H, W, 3] -> scores [1, labels]. step: frames [1, K, H, W, 3] and states -> feature [1, F] and new
-    states. head: features [1, N - K + 1, F] -> scores [1, labels].
+    states. head: features [1, N - K + 1, F] -> scores [1, labels]. A model that does not stream has neither.
     """
 
     clip: FloatGraph
-    step: FloatGraph
-    head: FloatGraph
-    frames_per_step: int
+    step: FloatGraph | None = None
+    head: FloatGraph | None = None
+    frames_per_step: int = 1
 
     @property
     def states(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the step's states by role; empty for a stateless step."""
-        return {role: shape for role, shape in self.step.inputs.items() if role.startswith("state_")}
+        inputs = self.step.inputs if self.step is not None else {}
+        return {role: shape for role, shape in inputs.items() if role.startswith("state_")}
+
+    @property
+    def parts(self) -> dict[str, FloatGraph]:
+        """The graphs that there are: `clip`, and `step` and `head` of a model that streams."""
+        named = {"clip": self.clip, "step": self.step, "head": self.head}
+        return {part: graph for part, graph in named.items() if graph is not None}
 
 
 def check_input(model: Any) -> tuple[int, int, int, int]:
@@ -107,14 +114,26 @@ def check_input(model: Any) -> tuple[int, int, int, int]:
 
 
 def float_graphs(model: Any) -> FloatGraphs:
-    """The exact inference graphs of a trained Keras model: ConvLSTM rebuilt as a step, others cut at `features`.
+    """The exact inference graphs of a trained Keras model: ConvLSTM rebuilt as a step, others cut at their layer
+    `features`; a model without either is a whole-clip graph alone.
 
     Raises ConversionError for an input shape or a layer that cannot be converted.
     """
     clip_shape = check_input(model)
     if any(isinstance(layer, L.ConvLSTM2D) for layer in model.layers):
         return _stateful(model, clip_shape)
-    return _stateless(model, clip_shape)
+    if any(layer.name == FEATURES for layer in model.layers):
+        return _stateless(model, clip_shape)
+    return FloatGraphs(_whole_clip(model, clip_shape))
+
+
+def _whole_clip(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraph:
+    return FloatGraph(
+        "clip",
+        {"clip": (1, *clip_shape)},
+        lambda clip: {"scores": model(clip, training=False)},
+        (model,),
+    )
 
 
 def _stateless(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
@@ -124,12 +143,7 @@ def _stateless(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs
     width = int(parts.encoder.output_shape[-1])
     steps = frames - parts.frames_per_step + 1
     return FloatGraphs(
-        clip=FloatGraph(
-            "clip",
-            {"clip": (1, *clip_shape)},
-            lambda clip: {"scores": folded(clip, training=False)},
-            (folded,),
-        ),
+        clip=_whole_clip(folded, clip_shape),
         step=FloatGraph(
             "step",
             {"frames": (1, parts.frames_per_step, *frame_shape)},

@@ -368,9 +368,10 @@ def provenance(subject: Subject, options: Options, built: Built) -> dict[str, An
 
 
 def _zero_share(built: Built) -> float:
-    """Over all kernels of step and head, as exported."""
-    graphs = built.manifest.graphs
-    values = [kernel.values for name in (graphs.step, graphs.head) for kernel in kernels(built.files[name])]
+    """Over all kernels that the stream runs, as exported."""
+    values = [
+        kernel.values for name in built.manifest.graphs.of_stream for kernel in kernels(built.files[name])
+    ]
     return float(sum((v == 0).sum() for v in values) / sum(v.size for v in values))
 
 
