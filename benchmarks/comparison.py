@@ -271,6 +271,6 @@ def sizes_of(subject: Subject) -> dict[str, int]:
     if subject.int8 is not None:
         manifest = open_bundle(subject.int8).manifest
         sizes[INT8] = manifest.files[manifest.graphs.clip][0]
-        stream = sum(manifest.files[name][0] for name in (manifest.graphs.step, manifest.graphs.head))
+        stream = sum(manifest.files[name][0] for name in manifest.graphs.of_stream)
         sizes |= {TICK: stream, RESULT: stream}
     return sizes

@@ -95,13 +95,13 @@ def build(
         "step": "step.tflite" if graphs.states else "encoder.tflite",
         "head": "head.tflite",
     }
-    parts = {"clip": graphs.clip, "step": graphs.step, "head": graphs.head}
+    parts = graphs.parts
     files = convert_graphs(
         {names[part]: (graph, mode, samples.get(part)) for part, graph in parts.items()},
         log=log,
         timeout_s=timeout_s,
     )
-    if mode == INT8:
+    if mode == INT8 and "step" in parts:
         feature = Graph(files[names["step"]]).outputs[0]
         files[names["head"]] = flatbuffer.tie_input(files[names["head"]], feature.scale, feature.zero_point)
     manifest = Manifest(
@@ -113,7 +113,11 @@ def build(
         labels=tuple(labels),
         frame=frame,
         temporal=temporal,
-        graphs=Graphs(names["clip"], names["step"], names["head"], graphs.frames_per_step),
+        graphs=(
+            Graphs(names["clip"], names["step"], names["head"], graphs.frames_per_step)
+            if "step" in parts
+            else Graphs(names["clip"])
+        ),
         tensors={file: graph_tensors(content) for file, content in files.items()},
     )
     operators = {file: flatbuffer.operators(content) for file, content in files.items()}
@@ -143,19 +147,22 @@ def rebuild_error(model: Any, graphs: FloatGraphs, clips: Pixels) -> float:
     for clip in clips:
         expected = model(clip[np.newaxis], training=False).numpy()
         whole = graphs.clip.run(clip=clip[np.newaxis])["scores"]
-        for scores in (whole, _float_stream(graphs, clip)):
+        for scores in (whole, *_float_stream(graphs, clip)):
             worst = max(worst, float(np.abs(scores - expected).max()))
     return worst
 
 
-def _float_stream(graphs: FloatGraphs, clip: Pixels) -> Any:
+def _float_stream(graphs: FloatGraphs, clip: Pixels) -> list[Any]:
+    """The stream's scores of one window; none where the model does not stream."""
+    if graphs.step is None or graphs.head is None:
+        return []
     states = {role: np.zeros(shape, np.float32) for role, shape in graphs.states.items()}
     features = []
     for at in range(len(clip) - graphs.frames_per_step + 1):
         made = graphs.step.run(frames=clip[np.newaxis, at : at + graphs.frames_per_step], **states)
         features.append(made.pop("feature")[0])
         states = made
-    return graphs.head.run(features=np.stack(features)[np.newaxis])["scores"]
+    return [graphs.head.run(features=np.stack(features)[np.newaxis])["scores"]]
 
 
 def _check_shapes(

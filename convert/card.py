@@ -10,6 +10,7 @@ from edge_har.bundle import GATE, Manifest
 KINDS = {
     "lrcn": "LRCN: four convolutions per frame, an LSTM over the frames (published architecture)",
     "convlstm": "ConvLSTM: four convolutional LSTMs with pooling (published architecture)",
+    "clip": "a model that is run on whole windows",
     "motion": "differences of consecutive frames, convolutions per difference, convolutions over time",
 }
 PRECISIONS = {

@@ -56,7 +56,6 @@ def cell_of(layer: Any) -> Cell:
     gates = config["recurrent_activation"]
     expected = {
         "activation": "tanh",
-        "return_sequences": True,
         "go_backwards": False,
         "stateful": False,
         "data_format": "channels_last",

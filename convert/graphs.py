@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from convert.convlstm import Cell, cell_of
 from edge_har.errors import ConversionError
-from train.models import fold_batch_norm, split_stream
+from train.models import FEATURES, fold_batch_norm, split_stream
 from train.tf import keras, tf
 
 L = keras.layers
@@ -71,18 +71,25 @@ class FloatGraphs:
     """What a bundle's graphs are made from; batch 1, fixed shapes.
 
     clip [1, N, H, W, 3] -> scores [1, labels]. step: frames [1, K, H, W, 3] and states -> feature [1, F] and new
-    states. head: features [1, N - K + 1, F] -> scores [1, labels].
+    states. head: features [1, N - K + 1, F] -> scores [1, labels]. A model that does not stream has neither.
     """
 
     clip: FloatGraph
-    step: FloatGraph
-    head: FloatGraph
-    frames_per_step: int
+    step: FloatGraph | None = None
+    head: FloatGraph | None = None
+    frames_per_step: int = 1
 
     @property
     def states(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the step's states by role; empty for a stateless step."""
-        return {role: shape for role, shape in self.step.inputs.items() if role.startswith("state_")}
+        inputs = self.step.inputs if self.step is not None else {}
+        return {role: shape for role, shape in inputs.items() if role.startswith("state_")}
+
+    @property
+    def parts(self) -> dict[str, FloatGraph]:
+        """The graphs that there are: `clip`, and `step` and `head` of a model that streams."""
+        named = {"clip": self.clip, "step": self.step, "head": self.head}
+        return {part: graph for part, graph in named.items() if graph is not None}
 
 
 def check_input(model: Any) -> tuple[int, int, int, int]:
@@ -107,14 +114,26 @@ def check_input(model: Any) -> tuple[int, int, int, int]:
 
 
 def float_graphs(model: Any) -> FloatGraphs:
-    """The exact inference graphs of a trained Keras model: ConvLSTM rebuilt as a step, others cut at `features`.
+    """The exact inference graphs of a trained Keras model: ConvLSTM rebuilt as a step, others cut at their layer
+    `features`; a model without either is a whole-clip graph alone.
 
     Raises ConversionError for an input shape or a layer that cannot be converted.
     """
     clip_shape = check_input(model)
     if any(isinstance(layer, L.ConvLSTM2D) for layer in model.layers):
         return _stateful(model, clip_shape)
-    return _stateless(model, clip_shape)
+    if any(layer.name == FEATURES for layer in model.layers):
+        return _stateless(model, clip_shape)
+    return FloatGraphs(_whole_clip(model, clip_shape))
+
+
+def _whole_clip(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraph:
+    return FloatGraph(
+        "clip",
+        {"clip": (1, *clip_shape)},
+        lambda clip: {"scores": model(clip, training=False)},
+        (model,),
+    )
 
 
 def _stateless(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
@@ -124,12 +143,7 @@ def _stateless(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs
     width = int(parts.encoder.output_shape[-1])
     steps = frames - parts.frames_per_step + 1
     return FloatGraphs(
-        clip=FloatGraph(
-            "clip",
-            {"clip": (1, *clip_shape)},
-            lambda clip: {"scores": folded(clip, training=False)},
-            (folded,),
-        ),
+        clip=_whole_clip(folded, clip_shape),
         step=FloatGraph(
             "step",
             {"frames": (1, parts.frames_per_step, *frame_shape)},
@@ -182,17 +196,15 @@ def fold_scale(model: Any) -> Any:
 
 def _stateful(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
     chain = _chain(model)
-    cut = next((i for i, layer in enumerate(chain) if isinstance(layer, L.Flatten)), None)
-    if cut is None:
-        raise ConversionError(
-            f"model {model.name!r} has no Flatten between its ConvLSTM2D layers and its scores"
-        )
+    cut = _end_of_frames(chain)
     body, top = _body(chain[:cut]), chain[cut:]
+    last = chain[cut - 1]
+    last_only = isinstance(last, L.ConvLSTM2D) and not last.return_sequences
     frames, *frame_shape = clip_shape
     cells = [part for part in body if isinstance(part, Cell)]
     shapes = _state_shapes(body, tuple(frame_shape))
     states = {f"state_{i}": shape for i, shape in enumerate(s for s in shapes for _ in ("h", "c"))}
-    feature_shape = tuple(int(n) for n in chain[cut].input_shape[2:])
+    feature_shape = tuple(int(n) for n in last.output_shape[1 if last_only else 2 :])
 
     def step(frames: Any, **states: Any) -> Tensors:
         x, new = tf.reshape(frames, (1, *frame_shape)), {}
@@ -207,6 +219,7 @@ def _stateful(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
 
     def head(features: Any) -> Tensors:
         x = tf.reshape(features, (1, frames, *feature_shape))
+        x = x[:, -1] if last_only else x
         for layer in top:
             x = layer(x, training=False)
         return {"scores": x}
@@ -223,6 +236,19 @@ def _stateful(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
         head=FloatGraph("head", {"features": (1, frames, int(np.prod(feature_shape)))}, head, (model,)),
         frames_per_step=1,
     )
+
+
+def _end_of_frames(chain: Sequence[Any]) -> int:
+    """Where the layers that give one feature per frame end: after the last ConvLSTM2D and what is per frame after it."""
+    cut = 1 + max(i for i, layer in enumerate(chain) if isinstance(layer, L.ConvLSTM2D))
+    if chain[cut - 1].return_sequences:
+        while cut < len(chain) and isinstance(chain[cut], L.TimeDistributed):
+            cut += 1
+    if cut == len(chain):
+        raise ConversionError(
+            f"layer {chain[-1].name!r} is the last: expected layers that give scores after it"
+        )
+    return cut
 
 
 def _unroll(cell: Cell, frames: Any, state_shape: tuple[int, ...]) -> Any:

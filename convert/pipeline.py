@@ -17,6 +17,7 @@ from convert import parity
 from convert.build import PLACEHOLDER_CARD, PRECISIONS, Built, build, float_clip
 from convert.card import model_card
 from convert.flatbuffer import kernels
+from convert.foreign import SUFFIXES
 from convert.golden import TOLERANCE, choose_golden
 from convert.material import Calibration, choose_calibration
 from convert.parity import MAX_DROP_POINTS, Comparison, Limits, Verdict
@@ -24,7 +25,7 @@ from convert.prune import STEPS, prune, tfmot
 from convert.quantise import TIMEOUT_S
 from convert.report import write_report
 from convert.runtimes import runtimes_that_agree
-from convert.subject import Subject, subject_of_run
+from convert.subject import FileFacts, Subject, subject_of_file, subject_of_run
 from edge_har.bundle import (
     GATE,
     MODEL_CARD,
@@ -51,12 +52,15 @@ UNSTATED = "not stated; ask whoever made them"
 HELD_OUT = "held-out groups"
 OUTPUTS_ONLY = "all groups trained on: outputs compared, accuracy not measured"
 UNLABELLED = "clips without labels: outputs compared, accuracy not measured"
+PRUNE = 0.5
 NOT_A_COMMIT = "unknown"
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to convert. prune: share of weights set to zero (0: none). prune_steps: batches of fine-tuning.
+    """How to convert. prune: share of weights set to zero (0: none; default PRUNE for a RUN, 0 for a model file).
+
+    prune_steps: batches of fine-tuning. file: what a model file does not say.
 
     name: default the bundle's file name. release: default one more than that of the bundle to be replaced, else 1.
     golden: folder of the user's own golden clips. runtimes: Python interpreters whose TFLite runtimes to try and list. metrics, protocol: figures measured elsewhere (leave-one-group-out)
@@ -66,7 +70,7 @@ class Options:
     Raises MisuseError.
     """
 
-    prune: float = 0.5
+    prune: float | None = None
     prune_steps: int = STEPS
     precision: str = "int8"
     name: str | None = None
@@ -81,6 +85,7 @@ class Options:
     data_terms: str = UNSTATED
     metrics: Mapping[str, Any] = field(default_factory=dict)
     protocol: str | None = None
+    file: FileFacts = field(default_factory=FileFacts)
     data: Path | None = None
     cache: Path | None = None
     timeout_s: float = TIMEOUT_S
@@ -89,7 +94,7 @@ class Options:
     allow_drop: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.prune < 1:
+        if self.prune is not None and not 0 <= self.prune < 1:
             raise MisuseError(f"the pruned share must be 0 or more and below 1, got {self.prune}")
         if self.prune_steps < 1:
             raise MisuseError(f"pruning needs 1 step of fine-tuning or more, got {self.prune_steps}")
@@ -98,6 +103,45 @@ class Options:
         if self.release is not None and self.release < 1:
             raise MisuseError(f"release must be 1 or more, got {self.release}")
         Limits(self.min_agreement or 0.0, self.max_drop_points)  # it checks itself
+
+    def pruned_share(self, subject: Subject) -> float:
+        """The share to prune: what was asked for, else PRUNE for our own trainings and nothing of a model file."""
+        if self.prune is not None:
+            return self.prune
+        return PRUNE if subject.run is not None else 0.0
+
+
+def convert(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: Options | None = None,
+    *,
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Convert a RUN folder or a model file (.h5, .keras) into the bundle `out`; see `convert_run`, `convert_file`."""
+    place = Path(source)
+    if place.suffix.lower() in SUFFIXES and not place.is_dir():
+        return convert_file(place, out, options, report=report)
+    return convert_run(place, out, options, report=report)
+
+
+def convert_file(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: Options | None = None,
+    *,
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Convert somebody else's Keras 2 model, with `options.file` as what its file does not say.
+
+    As `convert_subject`, with the errors of `subject_of_file` too.
+    """
+    options, say = options or Options(), report or _to_stderr
+    next_release(Path(out), options)
+    if options.data is not None:
+        raise MisuseError("--data is for a RUN; name the clips of a model file with --calibration DIR")
+    subject = subject_of_file(Path(path), options.file, options.cache, say)
+    return convert_subject(subject, out, options, report=say)
 
 
 def convert_run(
@@ -113,6 +157,10 @@ def convert_run(
     """
     options, say = options or Options(), report or _to_stderr
     next_release(Path(out), options)
+    if options.file != FileFacts():
+        raise MisuseError(
+            "labels, input range, colour, interval and calibration are for a model file; a RUN knows its own"
+        )
     return convert_subject(
         subject_of_run(Path(run_dir), options.data, options.cache, say), out, options, report=say
     )
@@ -132,9 +180,10 @@ def convert_subject(
     """
     options, say, path = options or Options(), report or _to_stderr, Path(out)
     release = next_release(path, options)
-    if options.prune:
-        say(f"pruning {options.prune:.0%}, fine-tuning {options.prune_steps} steps")
-        subject = replace(subject, model=pruned_model(subject, options.prune, options.prune_steps, say))
+    share = options.pruned_share(subject)
+    if share:
+        say(f"pruning {share:.0%}, fine-tuning {options.prune_steps} steps")
+        subject = replace(subject, model=pruned_model(subject, share, options.prune_steps, say))
     calibration = choose_calibration(
         subject.material, subject.temporal, synthetic_share=subject.synthetic_share
     )
@@ -177,13 +226,14 @@ def convert_subject(
 def pruned_model(subject: Subject, share: float, steps: int, report: Report) -> Any:
     """The model with `share` of its weights at zero, fine-tuned on windows of its own training.
 
-    Raises MisuseError where the training is not known.
+    Raises MisuseError where there is nothing to fine-tune on.
     """
-    if subject.run is None:
+    if subject.training is None:
         raise MisuseError(
-            "pruning fine-tunes on the model's own training, which a model file does not hold: use --prune 0"
+            "pruning fine-tunes the model: it needs --calibration DIR with a folder of clips per label, and a model that "
+            "streams; else leave --prune out"
         )
-    config, material = subject.run.config, subject.material
+    config, material = subject.training, subject.material
     sampling = replace(
         config.sampling, seed=config.seed + 1
     )  # other windows than those of the training's first steps
@@ -333,8 +383,9 @@ def _protocol(subject: Subject) -> str:
 
 def provenance(subject: Subject, options: Options, built: Built) -> dict[str, Any]:
     """Where a bundle comes from, the same wherever and whenever it is made: no clock, no path."""
-    command = f"{subject.command} --prune {options.prune:g}"
-    if options.prune:
+    share = options.pruned_share(subject)
+    command = f"{subject.command} --prune {share:g}"
+    if share:
         command += f" --prune-steps {options.prune_steps}"
     said: dict[str, Any] = {
         **_commit(),
@@ -347,15 +398,16 @@ def provenance(subject: Subject, options: Options, built: Built) -> dict[str, An
             "numpy": np.__version__,
         },
     }
-    if options.prune:
-        said |= {"pruned_share": options.prune, "zero_share": round(_zero_share(built), 4)}
+    if share:
+        said |= {"pruned_share": share, "zero_share": round(_zero_share(built), 4)}
     return said
 
 
 def _zero_share(built: Built) -> float:
-    """Over all kernels of step and head, as exported."""
-    graphs = built.manifest.graphs
-    values = [kernel.values for name in (graphs.step, graphs.head) for kernel in kernels(built.files[name])]
+    """Over all kernels that the stream runs, as exported."""
+    values = [
+        kernel.values for name in built.manifest.graphs.of_stream for kernel in kernels(built.files[name])
+    ]
     return float(sum((v == 0).sum() for v in values) / sum(v.size for v in values))
 
 

@@ -134,6 +134,8 @@ def calibration_samples(graphs: FloatGraphs, clips: Pixels) -> dict[str, Samples
     extremes = np.empty((2, *clips.shape[1:]), np.uint8)
     extremes[0], extremes[1] = BLACK, WHITE
     every = np.concatenate([clips, extremes])
+    if graphs.step is None:
+        return {"clip": {"clip": every[:, np.newaxis]}}
     k = graphs.frames_per_step
     steps = np.stack([every[:, at : at + k] for at in range(every.shape[1] - k + 1)], axis=1)
     features = [graphs.step.run(frames=of_one_clip)["feature"] for of_one_clip in steps]

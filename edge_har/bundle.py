@@ -64,12 +64,25 @@ class GraphTensors:
 
 @dataclass(frozen=True)
 class Graphs:
-    """File names of the graphs. frames_per_step: consecutive frames that one step looks at."""
+    """File names of the graphs. frames_per_step: consecutive frames that one step looks at.
+
+    A model that cannot be cut into step and head (convolutions over time and space, say) has neither: a stream then
+    runs `clip` over the last window. Raises BundleError where only one of both is named.
+    """
 
     clip: str
-    step: str
-    head: str
+    step: str | None = None
+    head: str | None = None
     frames_per_step: int = 1
+
+    def __post_init__(self) -> None:
+        if (self.step is None) != (self.head is None):
+            raise BundleError("a bundle has both a step and a head graph, or neither")
+
+    @property
+    def of_stream(self) -> tuple[str, ...]:
+        """The graphs that a stream runs: step and head, else the clip's."""
+        return (self.clip,) if self.step is None or self.head is None else (self.step, self.head)
 
 
 @dataclass(frozen=True)
@@ -149,7 +162,7 @@ class Manifest:
             raise BundleError(f"reject_threshold must be 0 to 1, got {self.reject_threshold}")
         if not 1 <= self.graphs.frames_per_step <= self.temporal.frames:
             raise BundleError(f"frames_per_step must be 1 to {self.temporal.frames}")
-        missing = {self.graphs.clip, self.graphs.step, self.graphs.head} - set(self.tensors)
+        missing = {self.graphs.clip, *self.graphs.of_stream} - set(self.tensors)
         if missing:
             raise BundleError(f"the manifest lists no tensors for {', '.join(sorted(missing))}")
 
@@ -232,7 +245,10 @@ class Manifest:
             frame=FrameSpec.from_json(data["frame"]),
             temporal=TemporalContract.from_json(data["temporal"]),
             graphs=Graphs(
-                str(graphs["clip"]), str(graphs["step"]), str(graphs["head"]), int(graphs["frames_per_step"])
+                str(graphs["clip"]),
+                _name_or_none(graphs.get("step")),
+                _name_or_none(graphs.get("head")),
+                int(graphs["frames_per_step"]),
             ),
             tensors={
                 str(name): GraphTensors(
@@ -262,6 +278,10 @@ class Manifest:
             licence={str(k): str(v) for k, v in data.get("licence", {}).items()},
             files={str(n): (int(f["size"]), str(f["sha256"])) for n, f in data["files"].items()},
         )
+
+
+def _name_or_none(name: Any) -> str | None:
+    return None if name is None else str(name)
 
 
 def _tensor_from_json(data: Mapping[str, Any]) -> TensorSpec:
