@@ -21,7 +21,7 @@ from convert.graphs import check_input
 from convert.material import Calibration, Material, choose_calibration, material_of_run
 from convert.prune import STEPS, prune, tfmot
 from convert.quantise import TIMEOUT_S
-from convert.runtimes import runtimes_that_agree
+from convert.runtimes import check_promised, interpreters, runtimes_that_agree
 from edge_har.bundle import (
     MODEL_CARD,
     SUFFIX,
@@ -275,7 +275,8 @@ def _finish(
     files = {**built.files, **strips}
     content, _ = pack_bundle(manifest, {**files, MODEL_CARD: PLACEHOLDER_CARD})
     check_golden(read_bundle(content))
-    others = runtimes_that_agree(content, options.runtimes, say)
+    others = runtimes_that_agree(content, interpreters(options.runtimes, say), say)
+    check_promised(manifest, others)
     manifest = replace(manifest, runtimes=tuple(dict.fromkeys((*manifest.runtimes, *others))))
     return manifest, {**files, MODEL_CARD: model_card(manifest, shows)}
 

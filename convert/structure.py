@@ -190,7 +190,7 @@ def _check_shapes(name: str, model: Any) -> None:
         signature = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
         if min(signature, default=1) < 1:
             raise ConversionError(
-                f"{name}: {_short(tensor)!r} has the open shape {list(signature)}; expected a fixed one, batch 1"
+                f"{name}: {_short(tensor)!r} has the open shape {[int(n) for n in signature]}; expected a fixed one, batch 1"
             )
 
 

@@ -80,7 +80,11 @@ def test_int8_weights_keep_float_between(made: Callable[[str], Built]) -> None:
     assert {link.how for link in report.links} == {"float"} and len(report.links) == 9
     said = report.to_json()
     assert said["files"]["step.tflite"]["ends"]["state_0"] == "float32"
-    assert said["links"][0] == {"written": "step.tflite state_0", "read": "step.tflite state_0", "how": "float"}
+    assert said["links"][0] == {
+        "written": "step.tflite state_0",
+        "read": "step.tflite state_0",
+        "how": "float",
+    }
 
 
 def refused(built: Built, *, match: str, precision: Any = None) -> None:
@@ -195,9 +199,7 @@ def test_states_and_features_that_do_not_fit(made: Callable[[str], Built]) -> No
     refused(
         retold(made("convlstm"), "step.tflite", feature={"role": "state_9"}), match="no tensor plays the role"
     )
-    refused(
-        retold(made("motion"), "head.tflite", features={"shape": (1, 3, 9)}), match="reads features of 9"
-    )
+    refused(retold(made("motion"), "head.tflite", features={"shape": (1, 3, 9)}), match="reads features of 9")
     refused(
         retold(made("motion"), "clip.tflite", scores={"shape": (1, 9)}), match="gives 9 scores for 2 labels"
     )
