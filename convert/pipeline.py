@@ -24,7 +24,7 @@ from convert.parity import MAX_DROP_POINTS, Comparison, Limits, Verdict
 from convert.prune import STEPS, prune, tfmot
 from convert.quantise import TIMEOUT_S
 from convert.report import write_report
-from convert.runtimes import runtimes_that_agree
+from convert.runtimes import check_promised, interpreters, runtimes_that_agree
 from convert.subject import FileFacts, Subject, subject_of_file, subject_of_run
 from edge_har.bundle import (
     GATE,
@@ -369,7 +369,8 @@ def _finish(
     files = {**built.files, **strips}
     content, _ = pack_bundle(manifest, {**files, MODEL_CARD: PLACEHOLDER_CARD})
     check_golden(read_bundle(content))
-    others = runtimes_that_agree(content, options.runtimes, say)
+    others = runtimes_that_agree(content, interpreters(options.runtimes, say), say)
+    check_promised(manifest, others)
     manifest = replace(manifest, runtimes=tuple(dict.fromkeys((*manifest.runtimes, *others))))
     return manifest, {**files, MODEL_CARD: model_card(manifest, shows)}
 
