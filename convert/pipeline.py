@@ -1,4 +1,4 @@
-"""`convert_run`: a RUN folder to a bundle on disk, through every stage, or to one error and no bundle."""
+"""`convert`: a trained model to a bundle on disk, through every stage, or to one error and no bundle."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from convert.build import PLACEHOLDER_CARD, PRECISIONS, Built, build
 from convert.card import model_card
 from convert.flatbuffer import kernels
 from convert.golden import TOLERANCE, choose_golden
-from convert.graphs import check_input
-from convert.material import Calibration, Material, choose_calibration, material_of_run
+from convert.material import Calibration, choose_calibration
 from convert.prune import STEPS, prune, tfmot
 from convert.quantise import TIMEOUT_S
 from convert.runtimes import runtimes_that_agree
+from convert.subject import Subject, subject_of_run
 from edge_har.bundle import (
     MODEL_CARD,
     SUFFIX,
@@ -33,13 +33,13 @@ from edge_har.bundle import (
     read_bundle,
     write_bundle,
 )
-from edge_har.errors import BundleError, ConversionError, MisuseError, ParityError
+from edge_har.errors import BundleError, MisuseError, ParityError
 from edge_har.interpreter import runtime_name
 from edge_har.recognizer import check_golden
 from train.augment import Amounts, decide_mirror
 from train.batches import WindowPlan, training_batches
 from train.fit import class_weights
-from train.runs import MODEL, Run, load_run, write_json
+from train.runs import write_json
 from train.tf import keras, tf
 
 Report = Callable[[str], None]
@@ -48,6 +48,7 @@ CODE_LICENCE = "Apache-2.0"
 UNSTATED = "not stated; ask whoever made them"
 HELD_OUT = "held-out groups"
 OUTPUTS_ONLY = "all groups trained on: outputs compared, accuracy not measured"
+UNLABELLED = "clips without labels: outputs compared, accuracy not measured"
 NOT_A_COMMIT = "unknown"
 
 
@@ -100,30 +101,46 @@ def convert_run(
 ) -> dict[str, Any]:
     """Convert a finished RUN into the bundle `out` (`NAME.ehar`), with `NAME.report.json` beside it.
 
+    As `convert_subject`, with the errors of `subject_of_run` too; nothing is loaded for an `out` that cannot be.
+    """
+    options, say = options or Options(), report or _to_stderr
+    next_release(Path(out), options)
+    return convert_subject(
+        subject_of_run(Path(run_dir), options.data, options.cache, say), out, options, report=say
+    )
+
+
+def convert_subject(
+    subject: Subject,
+    out: str | os.PathLike[str],
+    options: Options | None = None,
+    *,
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Convert what any source gave into the bundle `out` (`NAME.ehar`), with `NAME.report.json` beside it.
+
     report: takes lines of progress; default stderr. Returns the report. Raises an EdgeHarError, one line, and leaves
     no bundle, when a stage fails or the parity gate does (ParityError; the report then says `failed` and the figures).
     """
     options, say, path = options or Options(), report or _to_stderr, Path(out)
     release = next_release(path, options)
-    run = load_run(run_dir)
-    model = load_model(run)
-    material = material_of_run(run, options.data, options.cache, say)
     if options.prune:
         say(f"pruning {options.prune:.0%}, fine-tuning {options.prune_steps} steps")
-        model = pruned_model(model, run, material, options.prune, options.prune_steps, say)
-    share = run.config.synthetic_share
-    calibration = choose_calibration(material, run.config.contract, synthetic_share=share)
+        subject = replace(subject, model=pruned_model(subject, options.prune, options.prune_steps, say))
+    calibration = choose_calibration(
+        subject.material, subject.temporal, synthetic_share=subject.synthetic_share
+    )
     say("making the graphs")
-    built = build_run(model, run, calibration, options, log=path.with_suffix(".convert.log"))
+    built = build_subject(subject, calibration, options, log=path.with_suffix(".convert.log"))
     say("checking parity")
-    gated, comparison = _compare(model, built.bundle(), run, material, say)
+    gated, comparison = _compare(subject, built.bundle(), say)
     report_path = path.with_suffix(".report.json")
     try:
         parity.gate(comparison, built.manifest.precision)
     except ParityError as error:
         write_json(report_path, {"failed": str(error), "parity": gated})
         raise
-    manifest, files = _finish(built, run, calibration, gated, options, release, path, say)
+    manifest, files = _finish(built, subject, calibration, gated, options, release, path, say)
     said = _report(manifest, files, built, gated)
     digest = write_bundle(path, manifest, files)
     write_json(report_path, said)
@@ -131,54 +148,42 @@ def convert_run(
     return said
 
 
-def load_model(run: Run) -> Any:
-    """The RUN's Keras model. Raises ConversionError for an input that no bundle can feed, else DataError."""
-    check_keras_file(run.folder / MODEL)
-    return run.model()
+def pruned_model(subject: Subject, share: float, steps: int, report: Report) -> Any:
+    """The model with `share` of its weights at zero, fine-tuned on windows of its own training.
 
-
-def check_keras_file(path: Path) -> None:
-    """Raises ConversionError, in one line, where a `.keras` file cannot be read or its input cannot be fed."""
-    try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise ConversionError(f"{path}: not a Keras model that can be read: {first_line}") from error
-    try:
-        check_input(model)
-    except ConversionError as error:
-        raise ConversionError(f"{path}: {error}") from error
-
-
-def pruned_model(model: Any, run: Run, material: Material, share: float, steps: int, report: Report) -> Any:
-    """The model with `share` of its weights at zero, fine-tuned on windows of its own training."""
-    config = run.config
+    Raises MisuseError where the training is not known.
+    """
+    if subject.run is None:
+        raise MisuseError(
+            "pruning fine-tunes on the model's own training, which a model file does not hold: use --prune 0"
+        )
+    config, material = subject.run.config, subject.material
     sampling = replace(
         config.sampling, seed=config.seed + 1
     )  # other windows than those of the training's first steps
     plan = WindowPlan(material.training, sampling, material.synthetic)
     amounts = Amounts().scaled(config.augmentation)
-    batches = training_batches(plan, 0, steps, decide_mirror(config.mirror, run.labels), amounts)
+    batches = training_batches(plan, 0, steps, decide_mirror(config.mirror, subject.labels), amounts)
     return prune(
-        model,
+        subject.model,
         share,
         batches,
         steps=steps,
         learning_rate=config.learning_rate,
         label_smoothing=config.label_smoothing,
-        class_weights=class_weights([clip.label for clip in material.training], len(run.labels)).tolist(),
+        class_weights=class_weights([clip.label for clip in material.training], len(subject.labels)).tolist(),
         report=report,
     )
 
 
-def build_run(model: Any, run: Run, calibration: Calibration, options: Options, *, log: Path) -> Built:
-    """The graphs of a RUN's (pruned) model."""
+def build_subject(subject: Subject, calibration: Calibration, options: Options, *, log: Path) -> Built:
+    """The graphs of a subject's (pruned) model."""
     return build(
-        model,
-        kind=run.config.model,
-        labels=run.labels,
-        frame=run.config.frame_spec,
-        temporal=run.config.contract,
+        subject.model,
+        kind=subject.kind,
+        labels=subject.labels,
+        frame=subject.frame,
+        temporal=subject.temporal,
         calibration=calibration.pixels,
         log=log,
         precision=options.precision,
@@ -206,19 +211,22 @@ def next_release(path: Path, options: Options) -> int:
         raise BundleError(f"{error}; remove it, or say --release") from error
 
 
-def _compare(
-    model: Any, bundle: Bundle, run: Run, material: Material, say: Report
-) -> tuple[dict[str, Any], parity.Comparison]:
+def _compare(subject: Subject, bundle: Bundle, say: Report) -> tuple[dict[str, Any], parity.Comparison]:
     """Figures by part, and what the gate looks at: validation for the eye, test for the gate; without held-out clips,
     outputs on all of them.
     """
+    material = subject.material
     parts = {"validation": material.validation, "test": material.test}
     held_out = {name: clips for name, clips in parts.items() if clips}
     clips_of = held_out or {"outputs_only": material.training}
     said, comparisons = {}, {}
     for name, clips in clips_of.items():
-        comparisons[name] = parity.compare(model, bundle, clips)
-        said[name] = parity.figures(comparisons[name], groups_known=run.groups_known, accuracy=bool(held_out))
+        comparisons[name] = parity.compare(subject.model, bundle, clips)
+        said[name] = parity.figures(
+            comparisons[name],
+            groups_known=subject.groups_known,
+            accuracy=bool(held_out) and subject.labelled,
+        )
         say(_line(name, said[name]))
     return said, comparisons[list(clips_of)[-1]]
 
@@ -239,7 +247,7 @@ def _line(name: str, figures: Mapping[str, Any]) -> str:
 
 def _finish(
     built: Built,
-    run: Run,
+    subject: Subject,
     calibration: Calibration,
     gated: Mapping[str, Any],
     options: Options,
@@ -262,14 +270,14 @@ def _finish(
         golden=tuple(golden),
         golden_tolerance=TOLERANCE,
         metrics={**gated, **options.metrics},
-        protocol=options.protocol or (OUTPUTS_ONLY if "outputs_only" in gated else HELD_OUT),
+        protocol=options.protocol or _protocol(subject),
         calibration=(
             {"clips": len(calibration.pixels), "sha256": calibration.sha256}
             if named.precision == "int8"
             else {}
         ),
         runtimes=(runtime_name(),),
-        provenance=provenance(run, options, built),
+        provenance=provenance(subject, options, built),
         licence={"code": CODE_LICENCE, "weights": options.weights_terms, "data": options.data_terms},
     )
     files = {**built.files, **strips}
@@ -280,19 +288,22 @@ def _finish(
     return manifest, {**files, MODEL_CARD: model_card(manifest, shows)}
 
 
-def provenance(run: Run, options: Options, built: Built) -> dict[str, Any]:
+def _protocol(subject: Subject) -> str:
+    """How the gate's figures were measured."""
+    if not subject.labelled:
+        return UNLABELLED
+    return HELD_OUT if subject.material.validation or subject.material.test else OUTPUTS_ONLY
+
+
+def provenance(subject: Subject, options: Options, built: Built) -> dict[str, Any]:
     """Where a bundle comes from, the same wherever and whenever it is made: no clock, no path."""
-    command = (
-        f"edge-har convert RUN --out NAME.ehar --prune {options.prune:g} --prune-steps {options.prune_steps}"
-    )
+    command = f"{subject.command} --prune {options.prune:g}"
+    if options.prune:
+        command += f" --prune-steps {options.prune_steps}"
     said: dict[str, Any] = {
         **_commit(),
         "command": command + (f" --precision {options.precision}" if options.precision != "int8" else ""),
-        "index_sha256": run.index_sha256,
-        "model_sha256": run.metrics["model_sha256"],
-        "seed": run.config.seed,
-        "trained_on": list(run.metrics["trained_on"]["groups"]),
-        "synthetic_share": run.config.synthetic_share,
+        **subject.provenance,
         "versions": {
             "tensorflow": tf.__version__,
             "tf_keras": keras.__version__,

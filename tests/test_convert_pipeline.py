@@ -24,9 +24,10 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 from convert import flatbuffer, pipeline
 from convert.build import build
 from convert.cli import convert
-from convert.material import choose_calibration, material_of_run
+from convert.material import Material, choose_calibration, material_of_run
 from convert.parity import STREAM_TOLERANCE, compare, figures, stream_scores
-from convert.pipeline import Options, check_keras_file, convert_run
+from convert.pipeline import Options, convert_run
+from convert.subject import check_keras_file
 from edge_har.preprocess import Pixels
 from train.runs import load_run
 from train.tf import keras
@@ -214,7 +215,7 @@ def test_calibration_is_of_training_groups_alone(run_of: Callable[[str], Path], 
 def test_no_clip_may_stand_on_both_sides(run_of: Callable[[str], Path], folder: Path) -> None:
     material = material_of_run(load_run(run_of("motion")), None, folder / "cache", silent)
     with pytest.raises(DataError, match="was trained on and cannot be held out"):
-        pipeline.Material(material.training, (), material.training[:1])
+        Material(material.training, (), material.training[:1])
 
 
 def test_a_model_of_all_groups_has_its_outputs_compared(folder: Path, tmp_path: Path) -> None:
