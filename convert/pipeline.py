@@ -16,12 +16,13 @@ import numpy as np
 from convert import parity
 from convert.build import PLACEHOLDER_CARD, PRECISIONS, Built, build, float_clip
 from convert.card import model_card
+from convert.finetune import fine_tuning_of
 from convert.flatbuffer import kernels
 from convert.foreign import SUFFIXES
 from convert.golden import TOLERANCE, choose_golden
 from convert.material import Calibration, choose_calibration
 from convert.parity import MAX_DROP_POINTS, Comparison, Limits, Verdict
-from convert.prune import STEPS, prune, tfmot
+from convert.prune import MOST_PRUNED, STEPS, prune, tfmot
 from convert.quantise import TIMEOUT_S
 from convert.report import write_report
 from convert.runtimes import check_promised, interpreters, runtimes_that_agree
@@ -40,9 +41,6 @@ from edge_har.bundle import (
 from edge_har.errors import BundleError, MisuseError
 from edge_har.interpreter import runtime_name
 from edge_har.recognizer import check_golden
-from train.augment import Amounts, decide_mirror
-from train.batches import WindowPlan, training_batches
-from train.fit import class_weights
 from train.tf import keras, tf
 
 Report = Callable[[str], None]
@@ -94,8 +92,8 @@ class Options:
     allow_drop: bool = False
 
     def __post_init__(self) -> None:
-        if self.prune is not None and not 0 <= self.prune < 1:
-            raise MisuseError(f"the pruned share must be 0 or more and below 1, got {self.prune}")
+        if self.prune is not None and not 0 <= self.prune <= MOST_PRUNED:
+            raise MisuseError(f"the pruned share must be 0 to {MOST_PRUNED}, got {self.prune}")
         if self.prune_steps < 1:
             raise MisuseError(f"pruning needs 1 step of fine-tuning or more, got {self.prune_steps}")
         if self.precision not in PRECISIONS:
@@ -183,7 +181,8 @@ def convert_subject(
     share = options.pruned_share(subject)
     if share:
         say(f"pruning {share:.0%}, fine-tuning {options.prune_steps} steps")
-        subject = replace(subject, model=pruned_model(subject, share, options.prune_steps, say))
+        tuning = fine_tuning_of(subject, options.prune_steps)
+        subject = replace(subject, model=prune(subject.model, share, tuning, report=say))
     calibration = choose_calibration(
         subject.material, subject.temporal, synthetic_share=subject.synthetic_share
     )
@@ -221,35 +220,6 @@ def convert_subject(
     write_report(stem, said)
     say(f"wrote {path}: {path.stat().st_size} bytes, sha256 {digest}")
     return said
-
-
-def pruned_model(subject: Subject, share: float, steps: int, report: Report) -> Any:
-    """The model with `share` of its weights at zero, fine-tuned on windows of its own training.
-
-    Raises MisuseError where there is nothing to fine-tune on.
-    """
-    if subject.training is None:
-        raise MisuseError(
-            "pruning fine-tunes the model: it needs --calibration DIR with a folder of clips per label, and a model that "
-            "streams; else leave --prune out"
-        )
-    config, material = subject.training, subject.material
-    sampling = replace(
-        config.sampling, seed=config.seed + 1
-    )  # other windows than those of the training's first steps
-    plan = WindowPlan(material.training, sampling, material.synthetic)
-    amounts = Amounts().scaled(config.augmentation)
-    batches = training_batches(plan, 0, steps, decide_mirror(config.mirror, subject.labels), amounts)
-    return prune(
-        subject.model,
-        share,
-        batches,
-        steps=steps,
-        learning_rate=config.learning_rate,
-        label_smoothing=config.label_smoothing,
-        class_weights=class_weights([clip.label for clip in material.training], len(subject.labels)).tolist(),
-        report=report,
-    )
 
 
 def build_subject(subject: Subject, calibration: Calibration, options: Options, *, log: Path) -> Built:

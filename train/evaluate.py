@@ -139,6 +139,19 @@ def group_interval(
     return [float(share) for share in np.percentile(shares, PERCENT_95)]
 
 
+def share_interval(
+    right: NDArray[np.bool_], groups: Sequence[str], groups_known: bool = True
+) -> dict[str, Any]:
+    """A share with its 95 % interval: whole groups resampled, or Wilson's where there is one or they are unknown."""
+    by_group = groups_known and len(set(groups)) > 1
+    interval = group_interval(right, groups) if by_group else wilson_interval(int(right.sum()), len(right))
+    return {
+        "share": float(right.mean()),
+        "interval": [float(end) for end in interval],
+        "interval_by": "groups" if by_group else "wilson",
+    }
+
+
 def draw_confusion(path: Path, confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> None:
     """Draw a confusion matrix as PNG; colour is the share of its row. Raises DataError when it cannot be written."""
     from matplotlib.figure import Figure
