@@ -15,7 +15,10 @@ KINDS = {
 PRECISIONS = {
     "int8": "int8 weights and activations",
     "int8-weights": "int8 weights; convolutions in integers, float between them",
+    "int16x8": "int8 weights, int16 activations",
+    "float16": "float16 weights, computed in float32",
     "float32": "float32",
+    "mixed": "each graph in the precision that measured best",
 }
 
 

@@ -84,6 +84,12 @@ def roles(content: bytes) -> tuple[dict[str, int], dict[str, int]]:
     )
 
 
+def input_roles(content: bytes) -> list[str]:
+    """The roles of the inputs, in the graph's own order."""
+    role_of = {index: role for role, index in roles(content)[0].items()}
+    return [role_of[int(index)] for index in read(content).subgraphs[0].inputs]
+
+
 def tie_input(content: bytes, scale: float, zero_point: int) -> bytes:
     """Give the only input of an int8 graph exactly this scale, where its own differs by float noise alone.
 

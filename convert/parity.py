@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.build import INT8_WEIGHTS
+from convert.modes import INT8_WEIGHTS
 from edge_har.bundle import Bundle
 from edge_har.cadence import TemporalContract, fill_indices, window_starts
 from edge_har.errors import MisuseError, ParityError
@@ -20,6 +20,7 @@ from train.evaluate import Predict, group_interval, keras_predict, wilson_interv
 from train.videos import tick_indices
 
 AGREEMENT_LIMITS = {"int8": 0.98, INT8_WEIGHTS: 0.97, "float32": 0.999}
+OTHER_AGREEMENT_LIMIT = 0.97
 STREAM_TOLERANCE = (
     0.05  # of a probability, between the stream and the whole clip's graph; also of golden clips
 )
@@ -158,7 +159,7 @@ def gate(comparison: Comparison, precision: str) -> None:
                 f"the {name} gives one label to {share:.0%} of balanced windows (limit {COLLAPSE_SHARE:.0%}): it has "
                 "collapsed; train it longer or on more clips"
             )
-    limit = AGREEMENT_LIMITS[precision]
+    limit = AGREEMENT_LIMITS.get(precision, OTHER_AGREEMENT_LIMIT)
     for name, scores in (("stream", comparison.stream), ("whole clip", comparison.whole)):
         agreement = _same(scores, comparison.keras).mean()
         if agreement < limit:

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from convert import parity
-from convert.build import PLACEHOLDER_CARD, PRECISIONS, Built, build
+from convert.build import PLACEHOLDER_CARD, Built, build
 from convert.card import model_card
 from convert.flatbuffer import kernels
 from convert.golden import TOLERANCE, choose_golden
 from convert.graphs import check_input
 from convert.material import Calibration, Material, choose_calibration, material_of_run
+from convert.modes import CALIBRATED, PRECISIONS
 from convert.prune import STEPS, prune, tfmot
 from convert.quantise import TIMEOUT_S
 from convert.runtimes import runtimes_that_agree
@@ -63,7 +64,7 @@ class Options:
 
     prune: float = 0.5
     prune_steps: int = STEPS
-    precision: str = "int8"
+    precision: str | None = None
     name: str | None = None
     version: str | None = None
     release: int | None = None
@@ -85,7 +86,7 @@ class Options:
             raise MisuseError(f"the pruned share must be 0 or more and below 1, got {self.prune}")
         if self.prune_steps < 1:
             raise MisuseError(f"pruning needs 1 step of fine-tuning or more, got {self.prune_steps}")
-        if self.precision not in PRECISIONS:
+        if self.precision is not None and self.precision not in PRECISIONS:
             raise MisuseError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if self.release is not None and self.release < 1:
             raise MisuseError(f"release must be 1 or more, got {self.release}")
@@ -264,8 +265,8 @@ def _finish(
         metrics={**gated, **options.metrics},
         protocol=options.protocol or (OUTPUTS_ONLY if "outputs_only" in gated else HELD_OUT),
         calibration=(
-            {"clips": len(calibration.pixels), "sha256": calibration.sha256}
-            if named.precision == "int8"
+            {"clips": len(calibration.pixels), "sha256": calibration.sha256, "names": list(calibration.names)}
+            if any(form.mode in CALIBRATED for form in built.route.forms.values())
             else {}
         ),
         runtimes=(runtime_name(),),
@@ -287,7 +288,7 @@ def provenance(run: Run, options: Options, built: Built) -> dict[str, Any]:
     )
     said: dict[str, Any] = {
         **_commit(),
-        "command": command + (f" --precision {options.precision}" if options.precision != "int8" else ""),
+        "command": command + (f" --precision {options.precision}" if options.precision else ""),
         "index_sha256": run.index_sha256,
         "model_sha256": run.metrics["model_sha256"],
         "seed": run.config.seed,
@@ -339,7 +340,7 @@ def _report(
         "kind": manifest.kind,
         "precision": manifest.precision,
         "parity": dict(gated),
-        "agreement_limit": parity.AGREEMENT_LIMITS[manifest.precision],
+        "agreement_limit": parity.AGREEMENT_LIMITS.get(manifest.precision, parity.OTHER_AGREEMENT_LIMIT),
         "failed": None,
         "rebuild_error": float(np.float32(built.rebuild_error)),
         "zero_share": built.zero_shares(),
