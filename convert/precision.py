@@ -121,6 +121,13 @@ def build_auto(
         integer=integer,
         timeout_s=timeout_s,
     )
+    return choose(workshop, temporal, validate, report)
+
+
+def choose(
+    workshop: Workshop, temporal: TemporalContract, validate: Validate, report: Report
+) -> tuple[Built, list[Trial]]:
+    """As `build_auto`, of a workshop that may hold finished graphs."""
     return _Search(workshop, temporal, validate, report).run()
 
 
