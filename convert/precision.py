@@ -13,7 +13,6 @@ import numpy as np
 
 from convert.build import Built, Form, Integer, Route, Workshop
 from convert.modes import DYNAMIC, FLOAT16, FLOAT32, INT8
-from convert.quantise import TIMEOUT_S
 from edge_har.bundle import Bundle
 from edge_har.cadence import TemporalContract
 from edge_har.errors import ConversionError, ParityError
@@ -26,6 +25,7 @@ FLOAT_LAYERS = (1, 2, 4)  # of an int8 graph that the gate refused, tried in tur
 MEASURED_S = 2.0
 ROUNDS = (10, 300)  # at least and at most
 WARM_UP_ROUNDS = 3
+TRIAL_TIMEOUT_S = 300.0  # of one call of the converter; a form that hangs is tried twice
 SAME_SPEED = 1.05  # up to this ratio two routes are equally fast, and the smaller files are taken
 CONTROL = Route.uniform(FLOAT32)
 
@@ -100,7 +100,7 @@ def build_auto(
     report: Report,
     name: str = "model",
     integer: Integer | None = None,
-    timeout_s: float = TIMEOUT_S,
+    timeout_s: float = TRIAL_TIMEOUT_S,
 ) -> tuple[Built, list[Trial]]:
     """The fastest conversion that passes the gate, and what was tried, in the order of speed.
 

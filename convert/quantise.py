@@ -25,7 +25,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 WORKER = (sys.executable, "-m", "convert.worker")
 SPEC = "spec.json"
 BLACK, WHITE = 0, 255
-STEP_SAMPLES = 2000  # of a step with states; more set no other range
+STEP_SAMPLES = 400  # of a step with states, whose states are some 150 kB each
 
 Samples = Mapping[str, NDArray[np.float32] | Pixels]  # role -> [samples, *shape of the graph's input]
 
