@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,8 @@ class _Search:
             if trial.refused is None:
                 self._trials[route] = replace(trial, taken=True)
                 self._say(f"precision: {route}")
-                return self._built[route], [*self._trials.values(), *map(self._trial, self._waiting)]
+                slower = [self._trial(other) for other in self._waiting if other not in self._trials]
+                return self._built[route], [*self._trials.values(), *slower]
             if trial.outcome is not None and not self._mend(route):
                 break
         said = [f"{trial.route}: {trial.refused}" for trial in self._trials.values() if trial.refused]
@@ -170,7 +172,8 @@ class _Search:
         """Choose what to try instead of a refused route; False where float is refused too, so that nothing helps."""
         if self._try(CONTROL).refused is not None:
             return False
-        for other in [other for other in self._waiting if _shares_fault(refused, other)]:
+        untried = [other for other in self._waiting if other not in self._trials]
+        for other in filter(partial(_shares_fault, refused), untried):
             self._waiting.remove(other)
             self._trials[other] = replace(self._trial(other), refused=f"as {refused}")
         self._add(_partly_float(refused))
