@@ -31,9 +31,9 @@ def convert_saved_model(folder: str, mode: str, calibration: str | None) -> byte
     if mode != FLOAT32:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if mode == INT8:
-        assert calibration is not None, "int8 needs calibration data"
-        converter.representative_dataset = lambda: _samples(Path(calibration))
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        if calibration is not None:  # else the graph carries its ranges
+            converter.representative_dataset = lambda: _samples(Path(calibration))
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
     content = bytes(converter.convert())
