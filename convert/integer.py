@@ -28,6 +28,7 @@ UNIT = (
     -1.0,
     127 / 128,
 )  # the scale that TFLite prescribes for the output of TANH; h and centred pixels share it
+CELL = "/c"  # how the names of cell states' ranges end
 CENTRE = 128.0  # the pixel value that becomes zero
 CALIBRATED_AT_ONCE = 16
 SAME_SCALE = (
@@ -72,14 +73,19 @@ class Watch:
 
 @dataclass(frozen=True)
 class FakeQuantiser:
-    """Rounds to what int8 can hold; gradients pass through as if it did not round."""
+    """Rounds to what integers can hold; gradients pass through as if it did not round.
+
+    cell_bits: 16 foretells INT8_CELLS16, whose graphs are converted with 8 and then widened.
+    """
 
     ranges: Ranges
+    cell_bits: int = 8
 
     def tensor(self, name: str, x: Any, bounds: Bounds | None = None) -> Any:
-        """`x` on the 256 steps of its range."""
+        """`x` on the steps of its range."""
         low, high = bounds or self.ranges[name]
-        return tf.quantization.fake_quant_with_min_max_args(x, low, high)
+        bits = self.cell_bits if name.endswith(CELL) else 8
+        return tf.quantization.fake_quant_with_min_max_args(x, low, high, num_bits=bits)
 
     def kernel(self, values: Any, *, per_channel: bool = True) -> Any:
         """Weights on 255 steps symmetric about zero, the largest at the end."""
@@ -114,7 +120,7 @@ class IntegerForm:
             if isinstance(part, Cell):
                 roles = f"state_{len(new)}", f"state_{len(new) + 1}"
                 state_h = quantiser.tensor(f"{part.name}/h", states[roles[0]], UNIT)
-                state_c = quantiser.tensor(f"{part.name}/c", states[roles[1]])
+                state_c = quantiser.tensor(part.name + CELL, states[roles[1]])
                 x, state_c = _cell_step(part, x, held, state_h, state_c, quantiser)
                 new |= {roles[0]: x, roles[1]: state_c}
                 held = UNIT
@@ -160,9 +166,9 @@ def _cell_step(
     candidate = quantiser.tensor(
         f"{cell.name}/tanh", tf.tanh(mix("candidate", _columns(cell, 2), None)), UNIT
     )
-    kept = quantiser.tensor(f"{cell.name}/c", gate_f * c)
+    kept = quantiser.tensor(cell.name + CELL, gate_f * c)
     entered = quantiser.tensor(f"{cell.name}/entered", gate_i * candidate, UNIT)
-    new_c = quantiser.tensor(f"{cell.name}/c", kept + entered)
+    new_c = quantiser.tensor(cell.name + CELL, kept + entered)
     shown = quantiser.tensor(f"{cell.name}/shown", tf.tanh(new_c), UNIT)
     return quantiser.tensor(f"{cell.name}/h", gate_o * shown, UNIT), new_c
 
@@ -263,14 +269,6 @@ def _beside(one: Any, other: Any) -> Any:
     return np.concatenate([one, other], axis=2) if arrays else tf.concat([one, other], axis=2)
 
 
-def calibrate(form: IntegerForm, clips: Pixels) -> dict[str, Bounds]:
-    """The range of every tensor without prescribed bounds, over float rollouts of clips uint8 [n, N, H, W, 3]."""
-    watch = Watch()
-    for at in range(0, len(clips), CALIBRATED_AT_ONCE):
-        form.clip(tf.cast(clips[at : at + CALIBRATED_AT_ONCE], tf.float32), watch)
-    return watch.ranges
-
-
 def integer_form(model: Any, *, trainable: bool = False) -> IntegerForm:
     """The all-integer form of a ConvLSTM; trainable: gradients reach the model's variables through it.
 
@@ -287,10 +285,30 @@ def _variables(layer: Any) -> list[Any]:
     return [tf.convert_to_tensor(variable) for variable in layer.trainable_weights]
 
 
-def integer_graphs(form: IntegerForm, ranges: Ranges) -> FloatGraphs:
-    """The graphs of a bundle, for INT8 conversion without samples: they carry their ranges."""
-    quantiser = FakeQuantiser(ranges)
-    parts = form.parts
+def calibrate(form: IntegerForm, clips: Pixels) -> dict[str, Bounds]:
+    """The range of every tensor without prescribed bounds, over float rollouts of clips uint8 [n, N, H, W, 3].
+
+    Every tick of a rollout counts, the first with its zero states too.
+    """
+    watch = Watch()
+    for at in range(0, len(clips), CALIBRATED_AT_ONCE):
+        form.clip(tf.cast(clips[at : at + CALIBRATED_AT_ONCE], tf.float32), watch)
+    return watch.ranges
+
+
+def integer_graphs(model: Any, calibration: Pixels) -> FloatGraphs:
+    """A ConvLSTM's graphs for INT8 or INT8_CELLS16 conversion without samples; they carry their ranges.
+
+    calibration: windows of training clips, uint8 [n, N, H, W, 3]. Raises ConversionError for a layer that there are no
+    integers for.
+    """
+    form = integer_form(model)
+    return ranged_graphs(form, calibrate(form, calibration))
+
+
+def ranged_graphs(form: IntegerForm, ranges: Ranges) -> FloatGraphs:
+    """The graphs of an all-integer form, every tensor held to its range; they compute in float what int8 will."""
+    quantiser, parts = FakeQuantiser(ranges), form.parts
     frames, *frame_shape = parts.clip_shape
     width = int(np.prod(parts.feature_shape))
 
@@ -306,7 +324,7 @@ def integer_graphs(form: IntegerForm, ranges: Ranges) -> FloatGraphs:
         head=FloatGraph(
             "head",
             {"features": (1, frames, width)},
-            lambda features: {"scores": form.head(quantiser.tensor("", features, UNIT), quantiser)},
+            lambda features: {"scores": form.head(quantiser.tensor("features", features, UNIT), quantiser)},
         ),
         frames_per_step=1,
     )

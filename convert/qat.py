@@ -47,19 +47,24 @@ def qat(
     calibration: Pixels,
     label_smoothing: float = 0.0,
     class_weights: Sequence[float] | None = None,
+    cell_bits: int = 16,
     report: Report,
 ) -> Any:
     """A copy of `model` fine-tuned for `steps` batches under int8's rounding; weights that are zero stay zero.
 
     batches: tf.data.Dataset of `steps` (clips float32, labels int32). calibration: windows of training clips, uint8
-    [n, N, H, W, 3], that set the ranges. learning_rate: of the training; a share of it is used. Raises MisuseError
-    for fewer than 1 step, ConversionError for a ConvLSTM that cannot be made all-integer.
+    [n, N, H, W, 3], that set the ranges. learning_rate: of the training; a share of it is used. cell_bits: of a
+    ConvLSTM's cell states, 16 or 8. Raises MisuseError for fewer than 1 step, ConversionError for a ConvLSTM that
+    cannot be made all-integer.
     """
     if steps < 1:
         raise MisuseError(f"quantisation-aware training needs 1 step or more, got {steps}")
     stateful = any(isinstance(layer, L.ConvLSTM2D) for layer in model.layers)
     trained = _copy(model) if stateful else fold_batch_norm(model)
-    forward = _integer_forward(trained, calibration) if stateful else _layerwise_forward(trained, calibration)
+    if stateful:
+        forward = _integer_forward(trained, calibration, cell_bits)
+    else:
+        forward = _layerwise_forward(trained, calibration)
     optimizer = keras.optimizers.Adam(
         keras.optimizers.schedules.CosineDecay(learning_rate * RATE_SHARE, steps, alpha=LAST_RATE_SHARE)
     )
@@ -98,9 +103,9 @@ def _train_step(
     return step  # type: ignore[no-any-return]
 
 
-def _integer_forward(model: Any, calibration: Pixels) -> Forward:
+def _integer_forward(model: Any, calibration: Pixels, cell_bits: int) -> Forward:
     """A ConvLSTM's all-integer form, as it will be converted."""
-    quantiser = FakeQuantiser(calibrate(integer_form(model), calibration))
+    quantiser = FakeQuantiser(calibrate(integer_form(model), calibration), cell_bits=cell_bits)
     return lambda clips: integer_form(model, trainable=True).clip(clips, quantiser)
 
 

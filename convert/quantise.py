@@ -35,7 +35,9 @@ def convert_graphs(
     timeout_s: float = TIMEOUT_S,
     worker: Sequence[str] = WORKER,
 ) -> dict[str, bytes]:
-    """The TFLite files of several graphs: name -> (graph, FLOAT32 | DYNAMIC | INT8, calibration samples for INT8).
+    """The TFLite files of several graphs: name -> (graph, one of convert.modes, calibration samples for INT8).
+
+    Samples are None where the graph carries its ranges (convert.integer).
 
     One child process does them in turn; what it says goes to `log`, which is removed when all went well. Raises
     ConversionError, in one line naming the graph and the log, when it fails, crashes or takes longer than timeout_s.

@@ -17,27 +17,31 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the converter calibrates on the CPU
 
 import numpy as np
 
-from convert.flatbuffer import quantise_float_kernels
-from convert.modes import DYNAMIC, FLOAT32, INT8
+from convert.flatbuffer import quantise_float_kernels, widen_cells
+from convert.modes import DYNAMIC, FLOAT32, INT8, INT8_CELLS16
 from train.tf import tf
 
 
 def convert_saved_model(folder: str, mode: str, calibration: str | None) -> bytes:
-    """The flatbuffer of a SavedModel: float32, int8 weights with float activations, or int8 throughout."""
+    """The flatbuffer of a SavedModel: float32, int8 weights with float activations, or integers throughout.
+
+    calibration: samples that set the ranges of integers; None where the graph carries them as fake quantisation.
+    """
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     # tflite-runtime 2.14 cannot load dense layers with one scale per channel.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if mode != FLOAT32:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if mode == INT8:
-        if calibration is not None:  # else the graph carries its ranges
+    if mode in (INT8, INT8_CELLS16):
+        if calibration is not None:
             converter.representative_dataset = lambda: _samples(Path(calibration))
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
     content = bytes(converter.convert())
-    return quantise_float_kernels(content) if mode == DYNAMIC else content
+    edit = {DYNAMIC: quantise_float_kernels, INT8_CELLS16: widen_cells}.get(mode)
+    return edit(content) if edit else content
 
 
 def _samples(path: Path) -> Iterator[dict[str, Any]]:
