@@ -26,7 +26,7 @@ from benchmarks.folds import (
     run_fold,
 )
 from convert import parity
-from convert.build import Integer, build
+from convert.build import build
 from convert.material import Calibration, Material, all_windows, choose_calibration, material_of_run
 from edge_har.cadence import TemporalContract
 from edge_har.errors import MisuseError
@@ -44,7 +44,8 @@ INTRODUCTION = (
     "every window of the person left out. *None*: nothing is known of activations, so that weights alone become int8 "
     "and activations stay float. *Random noise*: 64 windows of uniform noise. *8*, *64*, *all*: real clips of the "
     "training people, by label in turns; all: their clips' every window, one beside the next. An all-black and an "
-    "all-white clip come with each choice. States are those of float rollouts."
+    "all-white clip come with each choice for a model without states; a ConvLSTM's pixels and gates have prescribed ranges, its "
+    "states are those of float rollouts."
 )
 NOTES = (
     "*agree*: share of windows on which int8 gives the float model's label, whole clip and stream. *largest error*: of a "
@@ -85,7 +86,7 @@ def calibration_of(choice: str, material: Material, contract: TemporalContract) 
 
 
 def measure_calibration(
-    run: Run, choice: str, *, log: Path, integer: Integer | None = None, cache: Path | None = None, say: Say
+    run: Run, choice: str, *, log: Path, cache: Path | None = None, say: Say
 ) -> dict[str, Any]:
     """Agreement of a RUN's int8 form, calibrated by `choice`, on the clips that it left out."""
     material = material_of_run(run, None, cache, say)
@@ -105,7 +106,6 @@ def measure_calibration(
         else calibration.pixels,
         log=log,
         precision="int8-weights" if calibration is None else "int8",
-        integer=integer,
     )
     said = parity.figures(parity.compare(model, built.bundle(), held_out), groups_known=run.groups_known)
     return {
@@ -118,9 +118,7 @@ def measure_calibration(
     }
 
 
-def _rows(
-    name: str, run_dir: Path, choices: Sequence[str], cache: Path, integer: Integer | None, say: Say
-) -> list[Row]:
+def _rows(name: str, run_dir: Path, choices: Sequence[str], cache: Path, say: Say) -> list[Row]:
     """Every choice for one RUN; what is in the cache is not made again."""
     run = load_run(run_dir)
     made = []
@@ -135,7 +133,7 @@ def _rows(
         }
 
         def measure(folder: Path, choice: str = choice) -> dict[str, Any]:
-            return measure_calibration(run, choice, log=folder / LOG, integer=integer, say=say)
+            return measure_calibration(run, choice, log=folder / LOG, say=say)
 
         _, said = keep(cache, made_of, measure)
         row = Row(
@@ -153,7 +151,6 @@ def compare_calibrations(
     runs: Sequence[Path],
     *,
     say: Say,
-    integer: Integer | None = None,
     choices: Sequence[str] = CHOICES,
     entries: Sequence[Entry] = ENTRIES,
     cache: Path = CACHE,
@@ -162,17 +159,13 @@ def compare_calibrations(
     and the hash of the clips' index.
     """
     if clips is None:
-        rows = [
-            row
-            for run in runs
-            for row in _rows(load_run(run).config.model, run, choices, cache, integer, say)
-        ]
+        rows = [row for run in runs for row in _rows(load_run(run).config.model, run, choices, cache, say)]
         return rows, ", ".join(sorted({load_run(run).index_sha256 for run in runs}))
     folds = prepare_folds(clips, cache, say)
     rows = [
         row
         for entry in entries
-        for row in _rows(entry.name, _trained(entry, folds, cache, say), choices, cache, integer, say)
+        for row in _rows(entry.name, _trained(entry, folds, cache, say), choices, cache, say)
     ]
     return rows, folds.sha256
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,10 +12,12 @@ import numpy as np
 
 from convert import flatbuffer
 from convert.graphs import FloatGraphs, float_graphs
+from convert.integer import integer_graphs
 from convert.modes import (
     CALIBRATED,
     DYNAMIC,
     INT8,
+    INT8_CELLS16,
     INT16X8,
     MIXED,
     MODE_OF,
@@ -44,9 +46,6 @@ REBUILD_CLIPS = 4
 
 PLACEHOLDER_CARD = b"# In the making\n"
 L = keras.layers
-
-Integer = Callable[[Any, Pixels], FloatGraphs]
-"""Makes a stateful model's graphs, from the model and calibration clips, in a form whose tensors carry int8 ranges."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,6 @@ def build(
     log: Path,
     precision: str | None = None,
     name: str = "model",
-    integer: Integer | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Built:
     """Convert a trained Keras model: whole clip, step and head, every graph in the same precision.
@@ -139,7 +137,7 @@ def build(
     """
     if precision is not None and precision not in PRECISIONS:
         raise MisuseError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    workshop = Workshop(model, kind, labels, frame, temporal, calibration, log, name, integer, timeout_s)
+    workshop = Workshop(model, kind, labels, frame, temporal, calibration, log, name, timeout_s)
     mode = MODE_OF[precision] if precision else DYNAMIC if workshop.graphs.states else INT8
     return workshop.build(Route.uniform(mode))
 
@@ -161,7 +159,6 @@ class Workshop:
         calibration: Pixels,
         log: Path,
         name: str = "model",
-        integer: Integer | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self.graphs = float_graphs(model)
@@ -171,7 +168,7 @@ class Workshop:
             raise ConversionError(
                 f"the float graphs differ from Keras by {self.rebuild_error:.2g}, more than {REBUILD_LIMIT:g}"
             )
-        self._model, self._calibration, self._integer = model, calibration, integer
+        self._model, self._calibration = model, calibration
         self._log, self._timeout_s = log, timeout_s
         self._describe = partial(
             Manifest, name, "0", 1, kind, labels=tuple(labels), frame=frame, temporal=temporal
@@ -189,8 +186,8 @@ class Workshop:
         return calibration_samples(self.graphs, self._calibration)
 
     @cached_property
-    def _integer_graphs(self) -> FloatGraphs | None:
-        return self._integer(self._model, self._calibration) if self._integer and self.graphs.states else None
+    def _integer_graphs(self) -> FloatGraphs:
+        return integer_graphs(self._model, self._calibration)
 
     def make(self, forms: Sequence[tuple[str, Form]]) -> list[bytes]:
         """The files of parts (`clip`, `step`, `head`) in these forms, in one child process for what is not made yet.
@@ -209,8 +206,10 @@ class Workshop:
             raise ConversionError(
                 "the converter makes no int16x8 of a fused LSTM; use --precision int8, int8-weights or auto"
             )
-        if form.mode == INT8 and self._integer_graphs is not None and not form.float_layers:
-            return Job(getattr(self._integer_graphs, part), INT8)
+        if form.mode == INT8_CELLS16 and not self.graphs.states:
+            raise ConversionError(f"only a ConvLSTM has cells to keep in 16 bits; use --precision {INT8}")
+        if form.mode in (INT8, INT8_CELLS16) and self.graphs.states:
+            return Job(getattr(self._integer_graphs, part), form.mode)  # it carries its ranges
         samples = self._samples[part] if form.mode in CALIBRATED else None
         return Job(getattr(self.graphs, part), form.mode, samples, form.float_layers)
 

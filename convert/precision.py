@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from convert.build import Built, Form, Integer, Route, Workshop
-from convert.modes import DYNAMIC, FLOAT16, FLOAT32, INT8
+from convert.build import Built, Form, Route, Workshop
+from convert.modes import DYNAMIC, FLOAT16, FLOAT32, INT8, INT8_CELLS16
 from edge_har.bundle import Bundle
 from edge_har.cadence import TemporalContract
 from edge_har.errors import ConversionError, ParityError
@@ -100,7 +100,6 @@ def build_auto(
     log: Path,
     report: Report,
     name: str = "model",
-    integer: Integer | None = None,
     timeout_s: float = TRIAL_TIMEOUT_S,
 ) -> tuple[Built, list[Trial]]:
     """The fastest conversion that passes the gate, and what was tried, in the order of speed.
@@ -119,7 +118,6 @@ def build_auto(
         calibration,
         log,
         name=name,
-        integer=integer,
         timeout_s=timeout_s,
     )
     return choose(workshop, temporal, validate, report)
@@ -141,7 +139,8 @@ class _Search:
         self, workshop: Workshop, temporal: TemporalContract, validate: Validate, report: Report
     ) -> None:
         self._workshop, self._validate, self._say = workshop, validate, report
-        banks = temporal.frames // temporal.hop_ticks if workshop.graphs.states else 1
+        self._stateful = bool(workshop.graphs.states)
+        banks = temporal.frames // temporal.hop_ticks if self._stateful else 1
         self._runs_per_tick = {"step": float(banks), "head": 1 / temporal.hop_ticks}
         self._files: dict[Part, bytes] = {}
         self._broken: dict[Part, str] = {}
@@ -152,8 +151,9 @@ class _Search:
 
     def run(self) -> tuple[Built, list[Trial]]:
         """The bundle's parts and the table of trials; raises NoRouteError."""
-        forms = [Form(mode) for mode in MODES]
-        self._add([Route(step, step, head) for step, head in itertools.product(forms, forms)])
+        heads = [Form(mode) for mode in MODES]
+        steps = [*heads, Form(INT8_CELLS16)] if self._stateful else heads
+        self._add([Route(step, step, head) for step, head in itertools.product(steps, heads)])
         while self._waiting:
             route = self._fastest()
             self._waiting.remove(route)
@@ -176,7 +176,10 @@ class _Search:
         for other in filter(partial(_shares_fault, refused), untried):
             self._waiting.remove(other)
             self._trials[other] = replace(self._trial(other), refused=f"as {refused}")
-        self._add(_partly_float(refused))
+        if (
+            not self._stateful
+        ):  # its int8 graphs carry their ranges whole; int8 weights is what it has between
+            self._add(_partly_float(refused))
         return True
 
     def _add(self, routes: Sequence[Route]) -> None:

@@ -19,8 +19,8 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the converter calibrates on the CPU
 
 import numpy as np
 
-from convert.flatbuffer import input_roles, quantise_float_kernels
-from convert.modes import CALIBRATED, DYNAMIC, FLOAT16, FLOAT32, INT8, INT16X8
+from convert.flatbuffer import input_roles, quantise_float_kernels, widen_cells
+from convert.modes import CALIBRATED, DYNAMIC, FLOAT16, FLOAT32, INT8, INT8_CELLS16, INT16X8
 from train.tf import tf
 
 from tensorflow.lite.python.convert import mlir_quantize  # isort: skip  # after train.tf, which comes first
@@ -31,12 +31,13 @@ OPS_OF = {
     INT8: OPS.TFLITE_BUILTINS_INT8,
     INT16X8: OPS.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
 }
-TYPE_OF = {INT8: tf.int8, INT16X8: tf.int16}
+TYPE_OF = {INT8: tf.int8, INT8_CELLS16: tf.int8, INT16X8: tf.int16}
 
 
 def convert_saved_model(folder: str, mode: str, calibration: str | None, float_layers: int = 0) -> bytes:
     """The flatbuffer of a SavedModel in one of convert.modes.
 
+    calibration: samples that set the ranges of integers; None where the graph carries them as fake quantisation.
     float_layers: how many layers of an INT8 graph stay float, those whose rounding costs most.
     """
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -53,7 +54,8 @@ def convert_saved_model(folder: str, mode: str, calibration: str | None, float_l
         assert mode == INT8 and calibration is not None, "layers stay float in a calibrated int8 graph"
         return _convert_partly(converter, Path(calibration), float_layers)
     content = bytes(converter.convert())
-    return quantise_float_kernels(content) if mode == DYNAMIC else content
+    edit = {DYNAMIC: quantise_float_kernels, INT8_CELLS16: widen_cells}.get(mode)
+    return edit(content) if edit else content
 
 
 def _set_integers(converter: Any, mode: str, calibration: str | None) -> None:

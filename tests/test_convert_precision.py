@@ -15,7 +15,7 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 from convert.build import Built, Form, Route, Workshop, build
 from convert.flatbuffer import operators
 from convert.graphs import float_graphs
-from convert.modes import CALIBRATED, DYNAMIC, FLOAT16, FLOAT32, INT8, INT16X8, MODE_OF
+from convert.modes import CALIBRATED, DYNAMIC, FLOAT16, FLOAT32, INT8, INT8_CELLS16, INT16X8, MODE_OF
 from convert.precision import (
     NoRouteError,
     Outcome,
@@ -85,7 +85,8 @@ def workshop_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Wor
         if kind not in made:
             made[kind] = Workshop(model_of(kind), **described(tmp_path_factory.mktemp(kind), kind))
             layers = (1, 2, 4) if kind == "motion" else ()
-            forms = [*map(Form, MODES), *(Form(INT8, count) for count in layers)]
+            modes = MODES if kind == "motion" else (*MODES, INT8_CELLS16)
+            forms = [*map(Form, modes), *(Form(INT8, count) for count in layers)]
             made[kind].make([(part, form) for part in PARTS for form in forms])
         return made[kind]
 
@@ -204,16 +205,21 @@ def test_layers_in_float_are_those_of_int8_graphs_alone() -> None:
     assert _partly_float(Route.uniform(DYNAMIC)) == _partly_float(made[0]) == []
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", ["motion", "convlstm"])
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [*((kind, mode) for kind in ("motion", "convlstm") for mode in MODES), ("convlstm", INT8_CELLS16)],
+)
 def test_one_precision_is_that_of_every_graph(
     workshop_of: Callable[[str], Workshop], kind: str, mode: str
 ) -> None:
     built = workshop_of(kind).build(Route.uniform(mode))
     assert built.manifest.precision == str(built.route) and MODE_OF[str(built.route)] == mode
-    held_as = {INT8: "int8", INT16X8: "int16"}.get(mode, "float32")
-    for tensors in built.manifest.tensors.values():
-        assert {tensor.dtype for tensor in (*tensors.inputs, *tensors.outputs)} == {held_as}
+    held_as = {INT8: {"int8"}, INT16X8: {"int16"}, INT8_CELLS16: {"int8", "int16"}}.get(mode, {"float32"})
+    every = [t for tensors in built.manifest.tensors.values() for t in (*tensors.inputs, *tensors.outputs)]
+    assert {tensor.dtype for tensor in every} == held_as
+    assert {tensor.dtype for tensor in every if not tensor.role.startswith("state_")} == {
+        "int8" if mode == INT8_CELLS16 else next(iter(held_as))
+    }
     if mode in CALIBRATED:
         assert not [op for counts in built.operators.values() for op in counts if "float" in op]
     clip = windows()[0]
