@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from convert.modes import PRECISIONS
 from edge_har.errors import DataError
 
 PATH = click.Path(path_type=Path)
@@ -24,10 +25,8 @@ PATH = click.Path(path_type=Path)
 @click.option("--prune-steps", type=click.IntRange(min=1), help="Batches of fine-tuning while pruning.")
 @click.option(
     "--precision",
-    type=click.Choice(["int8", "float32"]),
-    default="int8",
-    show_default=True,
-    help="float32 is for comparison.",
+    type=click.Choice(PRECISIONS),
+    help="Every graph's. [default: int8; int8-weights for a model with states]",
 )
 @click.option(
     "--min-agreement",

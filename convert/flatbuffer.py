@@ -18,6 +18,9 @@ from tensorflow.lite.tools import flatbuffer_utils  # isort: skip
 assert tf is not None
 INT8_LIMIT = 127
 SCALE_NOISE = 1e-4  # relative; far below what changes a result
+INT16_LIMIT = 32767
+TANH_END = 4.0  # of its int8 input; tanh(4) is a tenth of an int8 step from 1
+INT16_VERSIONS = {"ADD": 4, "MUL": 4, "QUANTIZE": 2}  # since when these take int16 of any scale
 HYBRID_PER_CHANNEL_VERSION = 5  # of CONV_2D: float input, int8 weights with a scale per output channel
 WEIGHT_INPUTS = {  # operator -> which of its inputs are kernels
     "CONV_2D": (1,),
@@ -84,6 +87,12 @@ def roles(content: bytes) -> tuple[dict[str, int], dict[str, int]]:
     )
 
 
+def input_roles(content: bytes) -> list[str]:
+    """The roles of the inputs, in the graph's own order."""
+    role_of = {index: role for role, index in roles(content)[0].items()}
+    return [role_of[int(index)] for index in read(content).subgraphs[0].inputs]
+
+
 def tie_input(content: bytes, scale: float, zero_point: int) -> bytes:
     """Give the only input of an int8 graph exactly this scale, where its own differs by float noise alone.
 
@@ -136,6 +145,117 @@ def quantise_float_kernels(content: bytes) -> bytes:
         if _name(model, op) == "CONV_2D" and op.inputs[1] in wanted:
             op.opcodeIndex = code
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def widen_cells(content: bytes) -> bytes:
+    """Keep the cell states c of an all-int8 ConvLSTM in 16 bits; h, gates and convolutions stay int8.
+
+    A cell adds small steps to large numbers: c reaches the window's length while a step below 1/256 of its range would
+    be lost. Everywhere that tanh reads the sum of `gate x c` and `gate x candidate`, product, sum and c become int16.
+    """
+    graph = _Editable(read(content))
+    for tanh in [op for op in graph.operators if graph.name(op) == "TANH"]:
+        add = graph.maker(tanh.inputs[0])
+        if add is not None and all(graph.is_made_by(product, "MUL") for product in add.inputs):
+            _widen_cell(graph, add, tanh)
+    return graph.content()
+
+
+def _widen_cell(graph: _Editable, add: Any, tanh: Any) -> None:
+    entered, kept = sorted(add.inputs, key=lambda product: not graph.reads_tanh(graph.maker(product)))
+    multiply = graph.maker(kept)
+    gate_at = next(at for at, tensor in enumerate(multiply.inputs) if graph.is_made_by(tensor, "SPLIT"))
+    gate, cell = multiply.inputs[gate_at], multiply.inputs[1 - gate_at]
+    scale = graph.largest(add.outputs[0]) / INT16_LIMIT
+    for tensor in (cell, kept, add.outputs[0]):
+        graph.make_int16(tensor, scale)
+    multiply.inputs[gate_at] = graph.requantised(gate, "int16", graph.largest(gate) / INT16_LIMIT, multiply)
+    added_at = list(add.inputs).index(entered)
+    add.inputs[added_at] = graph.requantised(entered, "int16", graph.largest(entered) / INT16_LIMIT, add)
+    tanh.inputs[0] = graph.requantised(add.outputs[0], "int8", TANH_END / INT8_LIMIT, tanh)
+    add.builtinOptions.potScaleInt16 = False
+    for op in (multiply, add):
+        graph.set_version(op)
+
+
+class _Editable:
+    """A flatbuffer's graph with the questions and changes that widening needs; tensors go by index."""
+
+    def __init__(self, model: Any) -> None:
+        self._model, self._graph = model, model.subgraphs[0]
+        self._makers = {int(out): op for op in self._graph.operators for out in op.outputs}
+
+    @property
+    def operators(self) -> list[Any]:
+        """In the order they run."""
+        return list(self._graph.operators)
+
+    def name(self, op: Any) -> str:
+        """Such as `ADD`."""
+        return _name(self._model, op)
+
+    def maker(self, tensor: int) -> Any:
+        """The operator that makes a tensor; None for inputs and constants."""
+        return self._makers.get(int(tensor))
+
+    def is_made_by(self, tensor: int, name: str) -> bool:
+        """Whether an operator of this name makes it."""
+        op = self.maker(tensor)
+        return op is not None and self.name(op) == name
+
+    def reads_tanh(self, op: Any) -> bool:
+        """Whether one of its inputs is a tanh."""
+        return any(self.is_made_by(tensor, "TANH") for tensor in op.inputs)
+
+    def largest(self, tensor: int) -> float:
+        """The largest magnitude that an int8 tensor can hold."""
+        held = self._graph.tensors[tensor].quantization
+        return float(held.scale[0]) * (INT8_LIMIT + 1 + abs(int(held.zeroPoint[0])))
+
+    def make_int16(self, index: int, scale: float) -> None:
+        """Hold a tensor in 16 bits; a constant must be zeros."""
+        tensor = self._graph.tensors[index]
+        tensor.type = schema.TensorType.INT16
+        tensor.quantization = _scaled(scale)
+        if self._model.buffers[tensor.buffer].data is not None:
+            self._model.buffers.append(schema.BufferT())
+            tensor.buffer = len(self._model.buffers) - 1
+            self._model.buffers[-1].data = np.zeros(2 * int(np.prod(tensor.shape)), np.uint8)
+
+    def requantised(self, index: int, dtype: str, scale: float, reader: Any) -> int:
+        """A tensor of the same numbers in another quantisation, made just before `reader`."""
+        held = self._graph.tensors[index]
+        tensor = schema.TensorT()
+        tensor.shape, tensor.shapeSignature = held.shape, held.shapeSignature
+        tensor.name = held.name + b"/" + dtype.encode()
+        tensor.type = getattr(schema.TensorType, dtype.upper())
+        tensor.quantization = _scaled(scale)
+        self._graph.tensors.append(tensor)
+        op = schema.OperatorT()
+        op.inputs = np.array([index], np.int32)
+        op.outputs = np.array([len(self._graph.tensors) - 1], np.int32)
+        op.opcodeIndex = _operator_code(
+            self._model, schema.BuiltinOperator.QUANTIZE, INT16_VERSIONS["QUANTIZE"]
+        )
+        self._graph.operators.insert(self._graph.operators.index(reader), op)
+        return len(self._graph.tensors) - 1
+
+    def set_version(self, op: Any) -> None:
+        """Declare that it takes 16 bits."""
+        name = self.name(op)
+        op.opcodeIndex = _operator_code(
+            self._model, getattr(schema.BuiltinOperator, name), INT16_VERSIONS[name]
+        )
+
+    def content(self) -> bytes:
+        """The flatbuffer."""
+        return bytes(flatbuffer_utils.convert_object_to_bytearray(self._model))
+
+
+def _scaled(scale: float) -> Any:
+    held = schema.QuantizationParametersT()
+    held.scale, held.zeroPoint = np.array([scale], np.float32), np.zeros(1, np.int64)
+    return held
 
 
 def _kernel_places(model: Any) -> Iterator[tuple[str, int]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.convlstm import Cell, cell_of
+from convert.convlstm import Cell, WeightsOf, cell_of, stored_weights
 from edge_har.errors import ConversionError
 from train.models import FEATURES, fold_batch_norm, split_stream
 from train.tf import keras, tf
@@ -194,17 +194,63 @@ def fold_scale(model: Any) -> Any:
     return folded
 
 
-def _stateful(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
+@dataclass(frozen=True)
+class StatefulParts:
+    """A ConvLSTM model cut for a stream; N frames of [H, W, 3] a clip.
+
+    body: per frame, in order: a Cell, or a function on frames [n, h, w, channels]. top: the layers that make scores
+    of all frames' features [n, N, *feature_shape]. state_shapes: [1, h, w, F] of h, and of c alike, by cell.
+    """
+
+    body: Sequence[Any]
+    top: Sequence[Any]
+    clip_shape: tuple[int, int, int, int]
+    feature_shape: tuple[int, ...]
+    state_shapes: Sequence[tuple[int, ...]]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The body's cells, in order."""
+        return [part for part in self.body if isinstance(part, Cell)]
+
+    @property
+    def states(self) -> dict[str, tuple[int, ...]]:
+        """Shapes by role: `state_0` is the first cell's h, `state_1` its c, and so on."""
+        return {
+            f"state_{i}": shape for i, shape in enumerate(s for s in self.state_shapes for _ in ("h", "c"))
+        }
+
+
+def stateful_parts(
+    model: Any, clip_shape: tuple[int, int, int, int], weights_of: WeightsOf = stored_weights
+) -> StatefulParts:
+    """Cut a ConvLSTM model; raises ConversionError for a layer that cannot be converted.
+
+    weights_of: what the cells are made of.
+    """
     chain = _chain(model)
     cut = _end_of_frames(chain)
-    body, top = _body(chain[:cut]), chain[cut:]
     last = chain[cut - 1]
     last_only = isinstance(last, L.ConvLSTM2D) and not last.return_sequences
-    frames, *frame_shape = clip_shape
-    cells = [part for part in body if isinstance(part, Cell)]
-    shapes = _state_shapes(body, tuple(frame_shape))
-    states = {f"state_{i}": shape for i, shape in enumerate(s for s in shapes for _ in ("h", "c"))}
+    body = _body(chain[:cut], weights_of)
     feature_shape = tuple(int(n) for n in last.output_shape[1 if last_only else 2 :])
+    top = [LastFrame(), *chain[cut:]] if last_only else chain[cut:]
+    return StatefulParts(body, top, clip_shape, feature_shape, _state_shapes(body, clip_shape[1:]))
+
+
+class LastFrame(L.Layer):  # type: ignore[misc]
+    """What a layer without return_sequences leaves of all frames' features: [n, N, ...] -> [n, ...]."""
+
+    def call(self, features: Any) -> Any:
+        """The last frame's."""
+        return features[:, -1]
+
+
+def _stateful(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
+    parts = stateful_parts(model, clip_shape)
+    body, top, feature_shape = parts.body, parts.top, parts.feature_shape
+    cells, shapes, states = parts.cells, parts.state_shapes, parts.states
+    frames, *frame_shape = clip_shape
 
     def step(frames: Any, **states: Any) -> Tensors:
         x, new = tf.reshape(frames, (1, *frame_shape)), {}
@@ -219,7 +265,6 @@ def _stateful(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
 
     def head(features: Any) -> Tensors:
         x = tf.reshape(features, (1, frames, *feature_shape))
-        x = x[:, -1] if last_only else x
         for layer in top:
             x = layer(x, training=False)
         return {"scores": x}
@@ -286,19 +331,19 @@ def _chain(model: Any) -> list[Any]:
     ]
 
 
-def _body(layers: Sequence[Any]) -> list[Any]:
+def _body(layers: Sequence[Any], weights_of: WeightsOf) -> list[Any]:
     """The layers of a step; the scaling of pixels moves into the first cell's kernel where it feeds that directly."""
-    parts = [_per_frame(layer) for layer in layers]
+    parts = [_per_frame(layer, weights_of) for layer in layers]
     first = parts[0]
     if isinstance(first, L.Rescaling) and first.offset == 0 and len(parts) > 1 and isinstance(parts[1], Cell):
         return [replace(parts[1], kernel=parts[1].kernel * np.float32(first.scale)), *parts[2:]]
     return parts
 
 
-def _per_frame(layer: Any) -> Any:
+def _per_frame(layer: Any, weights_of: WeightsOf) -> Any:
     """What the layer does to frames [n, h, w, channels]: a Cell or a function."""
     if isinstance(layer, L.ConvLSTM2D):
-        return cell_of(layer)
+        return cell_of(layer, weights_of)
     if isinstance(layer, L.TimeDistributed):
         return layer.layer
     if isinstance(layer, (L.Rescaling, L.Activation, L.ReLU)):

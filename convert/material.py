@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_har.cadence import TemporalContract
 from edge_har.errors import DataError, SourceError
@@ -51,10 +52,25 @@ class Material:
 
 @dataclass(frozen=True)
 class Calibration:
-    """pixels: uint8 [n, frames, height, width, 3]. sha256: names exactly these windows and their clips' content."""
+    """pixels: uint8 [n, frames, height, width, 3]. sha256: names exactly these windows and their clips' content.
+    names: the clips they were taken from, each once, sorted.
+    """
 
     pixels: Pixels
     sha256: str
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, windows: Sequence[tuple[CachedClip, NDArray[np.int64]]]) -> Calibration:
+        """Of clips and the frames taken from each: int64 [frames]."""
+        listed = json.dumps(
+            [[clip.name, clip.stem.name, taken.tolist()] for clip, taken in windows], separators=(",", ":")
+        )
+        return cls(
+            np.stack([clip.frames()[taken] for clip, taken in windows]),
+            hashlib.sha256(listed.encode()).hexdigest(),
+            tuple(sorted({clip.name for clip, _ in windows})),
+        )
 
 
 def material_of_run(
@@ -184,15 +200,23 @@ def choose_calibration(
     """Windows of training clips, every label alike, synthetic ones in the share they were trained on."""
     made = round(windows * synthetic_share) if material.synthetic else 0
     random = np.random.default_rng([seed, 4])
-    pixels, names = [], []
+    chosen = []
     for clips, count in ((material.training, windows - made), (material.synthetic, made)):
         for clip in _in_turns(clips, count, random):
             places = clip_windows(clip, contract, 1)
-            taken = places[int(random.integers(len(places)))]
-            pixels.append(clip.frames()[taken])
-            names.append([clip.name, clip.stem.name, taken.tolist()])
-    listed = json.dumps(names, separators=(",", ":"))
-    return Calibration(np.stack(pixels), hashlib.sha256(listed.encode()).hexdigest())
+            chosen.append((clip, places[int(random.integers(len(places)))]))
+    return Calibration.of(chosen)
+
+
+def all_windows(material: Material, contract: TemporalContract) -> Calibration:
+    """Every training clip from its start to its end, one window beside the next."""
+    return Calibration.of(
+        [
+            (clip, taken)
+            for clip in material.training
+            for taken in clip_windows(clip, contract, contract.frames)
+        ]
+    )
 
 
 def _in_turns(clips: Sequence[CachedClip], count: int, random: np.random.Generator) -> list[CachedClip]:

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from convert import parity
-from convert.build import PLACEHOLDER_CARD, PRECISIONS, Built, build, float_clip
+from convert.build import PLACEHOLDER_CARD, Built, build, float_clip
 from convert.card import model_card
 from convert.finetune import fine_tuning_of
 from convert.flatbuffer import kernels
 from convert.foreign import SUFFIXES
 from convert.golden import TOLERANCE, choose_golden
 from convert.material import Calibration, choose_calibration
+from convert.modes import CALIBRATED, PRECISIONS
 from convert.parity import MAX_DROP_POINTS, Comparison, Limits, Verdict
 from convert.prune import MOST_PRUNED, STEPS, prune, tfmot
 from convert.quantise import TIMEOUT_S
@@ -70,7 +71,7 @@ class Options:
 
     prune: float | None = None
     prune_steps: int = STEPS
-    precision: str = "int8"
+    precision: str | None = None
     name: str | None = None
     version: str | None = None
     release: int | None = None
@@ -96,7 +97,7 @@ class Options:
             raise MisuseError(f"the pruned share must be 0 to {MOST_PRUNED}, got {self.prune}")
         if self.prune_steps < 1:
             raise MisuseError(f"pruning needs 1 step of fine-tuning or more, got {self.prune_steps}")
-        if self.precision not in PRECISIONS:
+        if self.precision is not None and self.precision not in PRECISIONS:
             raise MisuseError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if self.release is not None and self.release < 1:
             raise MisuseError(f"release must be 1 or more, got {self.release}")
@@ -328,8 +329,8 @@ def _finish(
         metrics={**gated, **options.metrics, GATE: verdict.to_json()},
         protocol=options.protocol or _protocol(subject),
         calibration=(
-            {"clips": len(calibration.pixels), "sha256": calibration.sha256}
-            if named.precision == "int8"
+            {"clips": len(calibration.pixels), "sha256": calibration.sha256, "names": list(calibration.names)}
+            if any(form.mode in CALIBRATED for form in built.route.forms.values())
             else {}
         ),
         runtimes=(runtime_name(),),
@@ -360,7 +361,7 @@ def provenance(subject: Subject, options: Options, built: Built) -> dict[str, An
         command += f" --prune-steps {options.prune_steps}"
     said: dict[str, Any] = {
         **_commit(),
-        "command": command + (f" --precision {options.precision}" if options.precision != "int8" else ""),
+        "command": command + (f" --precision {options.precision}" if options.precision else ""),
         **subject.provenance,
         "versions": {
             "tensorflow": tf.__version__,
