@@ -19,8 +19,8 @@ assert tf is not None
 INT8_LIMIT = 127
 SCALE_NOISE = 1e-4  # relative; far below what changes a result
 INT16_LIMIT = 32767
-TANH_END = 4.0  # of its int8 input; tanh(4) is a tenth of an int8 step from 1
-INT16_VERSIONS = {"ADD": 4, "MUL": 4, "QUANTIZE": 2}  # since when these take int16 of any scale
+INT16_TANH_SCALE = 1 / 32768  # TFLite prescribes it for the output
+INT16_VERSIONS = {"ADD": 4, "MUL": 4, "QUANTIZE": 2, "TANH": 3}  # since when these take int16 of any scale
 HYBRID_PER_CHANNEL_VERSION = 5  # of CONV_2D: float input, int8 weights with a scale per output channel
 WEIGHT_INPUTS = {  # operator -> which of its inputs are kernels
     "CONV_2D": (1,),
@@ -151,7 +151,8 @@ def widen_cells(content: bytes) -> bytes:
     """Keep the cell states c of an all-int8 ConvLSTM in 16 bits; h, gates and convolutions stay int8.
 
     A cell adds small steps to large numbers: c reaches the window's length while a step below 1/256 of its range would
-    be lost. Everywhere that tanh reads the sum of `gate x c` and `gate x candidate`, product, sum and c become int16.
+    be lost. Everywhere that tanh reads the sum of `gate x c` and `gate x candidate`, product, sum, c and that tanh
+    become int16.
     """
     graph = _Editable(read(content))
     for tanh in [op for op in graph.operators if graph.name(op) == "TANH"]:
@@ -169,12 +170,12 @@ def _widen_cell(graph: _Editable, add: Any, tanh: Any) -> None:
     scale = graph.largest(add.outputs[0]) / INT16_LIMIT
     for tensor in (cell, kept, add.outputs[0]):
         graph.make_int16(tensor, scale)
-    multiply.inputs[gate_at] = graph.requantised(gate, "int16", graph.largest(gate) / INT16_LIMIT, multiply)
+    multiply.inputs[gate_at] = graph.requantised(gate, graph.largest(gate) / INT16_LIMIT, multiply)
     added_at = list(add.inputs).index(entered)
-    add.inputs[added_at] = graph.requantised(entered, "int16", graph.largest(entered) / INT16_LIMIT, add)
-    tanh.inputs[0] = graph.requantised(add.outputs[0], "int8", TANH_END / INT8_LIMIT, tanh)
+    add.inputs[added_at] = graph.requantised(entered, graph.largest(entered) / INT16_LIMIT, add)
+    graph.output_from_int16(tanh, INT16_TANH_SCALE)
     add.builtinOptions.potScaleInt16 = False
-    for op in (multiply, add):
+    for op in (multiply, add, tanh):
         graph.set_version(op)
 
 
@@ -222,23 +223,33 @@ class _Editable:
             tensor.buffer = len(self._model.buffers) - 1
             self._model.buffers[-1].data = np.zeros(2 * int(np.prod(tensor.shape)), np.uint8)
 
-    def requantised(self, index: int, dtype: str, scale: float, reader: Any) -> int:
-        """A tensor of the same numbers in another quantisation, made just before `reader`."""
-        held = self._graph.tensors[index]
-        tensor = schema.TensorT()
+    def requantised(self, index: int, scale: float, reader: Any) -> int:
+        """A tensor's numbers in 16 bits, made just before `reader`."""
+        made = self._int16_like(index, scale)
+        self._quantise(index, made, self._graph.operators.index(reader))
+        return made
+
+    def output_from_int16(self, op: Any, scale: float) -> None:
+        """Let `op` answer in 16 bits, which become its int8 output just after it."""
+        wanted = int(op.outputs[0])
+        op.outputs = np.array([self._int16_like(wanted, scale)], np.int32)
+        self._quantise(int(op.outputs[0]), wanted, self._graph.operators.index(op) + 1)
+
+    def _int16_like(self, index: int, scale: float) -> int:
+        held, tensor = self._graph.tensors[index], schema.TensorT()
         tensor.shape, tensor.shapeSignature = held.shape, held.shapeSignature
-        tensor.name = held.name + b"/" + dtype.encode()
-        tensor.type = getattr(schema.TensorType, dtype.upper())
+        tensor.name = held.name + b"/int16"
+        tensor.type = schema.TensorType.INT16
         tensor.quantization = _scaled(scale)
         self._graph.tensors.append(tensor)
-        op = schema.OperatorT()
-        op.inputs = np.array([index], np.int32)
-        op.outputs = np.array([len(self._graph.tensors) - 1], np.int32)
-        op.opcodeIndex = _operator_code(
-            self._model, schema.BuiltinOperator.QUANTIZE, INT16_VERSIONS["QUANTIZE"]
-        )
-        self._graph.operators.insert(self._graph.operators.index(reader), op)
         return len(self._graph.tensors) - 1
+
+    def _quantise(self, source: int, target: int, place: int) -> None:
+        op = schema.OperatorT()
+        op.inputs, op.outputs = np.array([source], np.int32), np.array([target], np.int32)
+        version = INT16_VERSIONS["QUANTIZE"]
+        op.opcodeIndex = _operator_code(self._model, schema.BuiltinOperator.QUANTIZE, version)
+        self._graph.operators.insert(place, op)
 
     def set_version(self, op: Any) -> None:
         """Declare that it takes 16 bits."""
