@@ -62,6 +62,9 @@ class Form:
         return f"{name} but {self.float_layers} float" if self.float_layers else name
 
 
+FLOAT_CLIP = ("clip", Form(FLOAT32))
+
+
 @dataclass(frozen=True)
 class Route:
     """The form of each of a bundle's graphs."""
@@ -137,11 +140,7 @@ def build(
     float between its convolutions. Raises MisuseError for an unknown precision, ConversionError when a graph cannot
     be made or does not compute what Keras does.
     """
-    if precision is not None and precision not in PRECISIONS:
-        raise MisuseError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    workshop = Workshop(model, kind, labels, frame, temporal, calibration, log, name, timeout_s)
-    mode = MODE_OF[precision] if precision else DYNAMIC if workshop.graphs.states else INT8
-    return workshop.build(Route.uniform(mode))
+    return Workshop(model, kind, labels, frame, temporal, calibration, log, name, timeout_s).forced(precision)
 
 
 class Workshop:
@@ -220,6 +219,19 @@ class Workshop:
         models = [model for graph in self.graphs.parts.values() for model in graph.tracked]
         return any(isinstance(layer, L.LSTM) for model in models for layer in model.layers)
 
+    @property
+    def float_clip(self) -> bytes:
+        """The whole-clip graph in float32: one of the ways that the parity gate compares."""
+        return self.make([FLOAT_CLIP])[0]
+
+    def forced(self, precision: str | None) -> Built:
+        """Every graph in one precision, and `float_clip` from the same child process. Errors as of `build`."""
+        if precision is not None and precision not in PRECISIONS:
+            raise MisuseError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        mode = MODE_OF[precision] if precision else DYNAMIC if self.graphs.states else INT8
+        self.make([*((part, Form(mode)) for part in self.file_names), FLOAT_CLIP])
+        return self.build(Route.uniform(mode))
+
     def build(self, route: Route) -> Built:
         """The bundle's parts along a route. Raises ConversionError."""
         parts = list(self.file_names)
@@ -294,12 +306,3 @@ def _check_shapes(
             f"the model takes {frames} frames of {width}x{height}; the contract says {temporal.frames} of "
             f"{frame.size_wh[0]}x{frame.size_wh[1]}"
         )
-
-
-def float_clip(model: Any, *, log: Path, timeout_s: float = TIMEOUT_S) -> bytes:
-    """The whole-clip graph in float32, as a TFLite file: one of the ways that the parity gate compares.
-
-    Raises ConversionError, as `build`.
-    """
-    job = Job(float_graphs(model).clip, FLOAT32)
-    return convert_graphs({CLIP: job}, log=log, timeout_s=timeout_s)[CLIP]

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from convert.modes import PRECISIONS
+from convert.modes import AUTO, PRECISIONS
 from edge_har.errors import DataError
 
 PATH = click.Path(path_type=Path)
@@ -19,14 +19,29 @@ PATH = click.Path(path_type=Path)
 @click.option("--out", required=True, metavar="NAME.ehar", type=PATH, help="The bundle to write.")
 @click.option(
     "--prune",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=click.FloatRange(0, 0.95),
     help="Share of every kernel's weights set to zero; 0 prunes nothing. [default: 0.5 for a RUN, 0 for a model file]",
 )
-@click.option("--prune-steps", type=click.IntRange(min=1), help="Batches of fine-tuning while pruning.")
+@click.option(
+    "--shrink",
+    type=click.FloatRange(0, 0.75),
+    help="Share of filters and units removed: the lever for speed. [default: 0]",
+)
+@click.option("--qat", is_flag=True, help="Train on under int8's rounding, for a model that loses by it.")
+@click.option(
+    "--fine-tune-steps",
+    type=click.IntRange(min=1),
+    help="Batches that the model learns on after each of these. [default: 200]",
+)
+@click.option(
+    "--control/--no-control",
+    default=None,
+    help="Measure what these saved and cost, beside a dense model fine-tuned just as long. [default: yes]",
+)
 @click.option(
     "--precision",
-    type=click.Choice(PRECISIONS),
-    help="Every graph's. [default: int8; int8-weights for a model with states]",
+    type=click.Choice([AUTO, *PRECISIONS]),
+    help="Every graph's; auto takes the fastest that passes. [default: int8; int8-weights for a model with states]",
 )
 @click.option(
     "--min-agreement",

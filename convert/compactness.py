@@ -37,8 +37,7 @@ class Variant:
     @property
     def files(self) -> dict[str, bytes]:
         """What a device runs at each tick: step and head."""
-        graphs = self.built.manifest.graphs
-        return {name: self.built.files[name] for name in (graphs.step, graphs.head)}
+        return {name: self.built.files[name] for name in self.built.manifest.graphs.of_stream}
 
 
 def compactness(

@@ -17,6 +17,7 @@ from tensorflow.lite.tools import flatbuffer_utils  # isort: skip
 
 assert tf is not None
 INT8_LIMIT = 127
+FLOAT_MARK = " (float)"  # after an operator's name
 SCALE_NOISE = 1e-4  # relative; far below what changes a result
 INT16_LIMIT = 32767
 INT16_TANH_SCALE = 1 / 32768  # TFLite prescribes it for the output
@@ -57,7 +58,7 @@ def operators(content: bytes) -> dict[str, int]:
     model = read(content)
     graph = model.subgraphs[0]
     names = (
-        _name(model, op) + (" (float)" if _type(graph.tensors[op.outputs[0]]).startswith("float") else "")
+        _name(model, op) + (FLOAT_MARK if _type(graph.tensors[op.outputs[0]]).startswith("float") else "")
         for op in graph.operators
     )
     return dict(sorted(Counter(names).items()))

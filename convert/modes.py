@@ -15,3 +15,4 @@ MIXED = "mixed"  # a bundle whose graphs differ
 MODE_OF = {name: name for name in (INT8, INT8_CELLS16, INT16X8, FLOAT16, FLOAT32)} | {INT8_WEIGHTS: DYNAMIC}
 NAME_OF = {mode: name for name, mode in MODE_OF.items()}
 PRECISIONS = tuple(MODE_OF)  # those that can be forced
+AUTO = "auto"  # the fastest that passes

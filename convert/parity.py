@@ -19,7 +19,7 @@ from edge_har.interpreter import Graph
 from edge_har.preprocess import Pixels
 from edge_har.recognizer import Recognizer, WholeClip
 from train.batches import CachedClip
-from train.evaluate import Predict, confusion_matrix, group_interval, keras_predict, wilson_interval
+from train.evaluate import Predict, confusion_matrix, group_interval, keras_predict, share_interval
 from train.videos import tick_indices
 
 MIN_AGREEMENT = 0.97  # of windows with the float model's top label
@@ -531,15 +531,10 @@ def _many_groups(comparison: Comparison) -> bool:
 
 
 def _share(right: NDArray[np.bool_], comparison: Comparison, *, of_clips: bool = False) -> dict[str, Any]:
-    """A share with its 95 % interval: whole groups resampled, or Wilson's where there is one or they are unknown."""
-    by_group = _many_groups(comparison)
     groups = comparison.groups if of_clips else _window_groups(comparison)
-    low, high = group_interval(right, groups) if by_group else wilson_interval(int(right.sum()), len(right))
-    return {
-        "share": _rounded(right.mean()),
-        "interval": [_rounded(low), _rounded(high)],
-        "interval_by": "groups" if by_group else "wilson",
-    }
+    said = share_interval(right, groups, comparison.groups_known)
+    low, high = said["interval"]
+    return {**said, "share": _rounded(said["share"]), "interval": [_rounded(low), _rounded(high)]}
 
 
 def _lost(comparison: Comparison) -> NDArray[np.float64]:

@@ -14,24 +14,30 @@ from typing import Any
 import numpy as np
 
 from convert import parity
-from convert.build import PLACEHOLDER_CARD, Built, build, float_clip
+from convert.build import PLACEHOLDER_CARD, Built, Workshop
 from convert.card import model_card
-from convert.finetune import fine_tuning_of
-from convert.flatbuffer import kernels
+from convert.compactness import Variant, compactness
+from convert.finetune import fine_tuned, fine_tuning_of
+from convert.flatbuffer import FLOAT_MARK, kernels
 from convert.foreign import SUFFIXES
 from convert.golden import TOLERANCE, choose_golden
 from convert.material import Calibration, choose_calibration
-from convert.modes import CALIBRATED, PRECISIONS
+from convert.modes import AUTO, CALIBRATED, NAME_OF, PRECISIONS
 from convert.parity import MAX_DROP_POINTS, Comparison, Limits, Verdict
+from convert.precision import NoRouteError, Outcome, Trial, choose
 from convert.prune import MOST_PRUNED, STEPS, prune, tfmot
+from convert.qat import qat
 from convert.quantise import TIMEOUT_S
 from convert.report import write_report
 from convert.runtimes import check_promised, interpreters, runtimes_that_agree
+from convert.shrink import MOST_SHRUNK, shrink
+from convert.structure import check_structure
 from convert.subject import FileFacts, Subject, subject_of_file, subject_of_run
 from edge_har.bundle import (
     GATE,
     MODEL_CARD,
     SUFFIX,
+    Bundle,
     Manifest,
     Smoothing,
     open_bundle,
@@ -57,20 +63,26 @@ NOT_A_COMMIT = "unknown"
 
 @dataclass(frozen=True)
 class Options:
-    """How to convert. prune: share of weights set to zero (0: none; default PRUNE for a RUN, 0 for a model file).
+    """How to convert. Raises MisuseError for what cannot be.
 
-    prune_steps: batches of fine-tuning. file: what a model file does not say.
+    shrink: share of filters and units removed. prune: share of weights set to zero (0: none; default PRUNE for a RUN, 0
+    for a model file). qat: train under int8's rounding. fine_tune_steps: batches that the model learns on after each of
+    these. control: measure what they saved and cost, beside a dense model fine-tuned just as long. precision: one of
+    convert.modes.PRECISIONS, or AUTO; default int8, or int8 weights for a model with states. file: what a model file
+    does not say.
 
     name: default the bundle's file name. release: default one more than that of the bundle to be replaced, else 1.
-    golden: folder of the user's own golden clips. runtimes: Python interpreters whose TFLite runtimes to try and list. metrics, protocol: figures measured elsewhere (leave-one-group-out)
-    that stand in the manifest beside the gate's. data, cache: where the RUN's clips are now, and are kept decoded.
-    min_agreement (default: by precision), max_drop_points: the gate's limits. allow_drop: write the bundle although it
-    breaks them, and say so in it.
-    Raises MisuseError.
+    golden: folder of the user's own golden clips. runtimes: Python interpreters whose TFLite runtimes to try and list.
+    metrics, protocol: figures measured elsewhere (leave-one-group-out) that stand in the manifest beside the gate's.
+    data, cache: where the RUN's clips are now, and are kept decoded. min_agreement (default: by precision),
+    max_drop_points: the gate's limits. allow_drop: write the bundle although it breaks them, and say so in it.
     """
 
     prune: float | None = None
-    prune_steps: int = STEPS
+    shrink: float = 0.0
+    qat: bool = False
+    fine_tune_steps: int = STEPS
+    control: bool = True
     precision: str | None = None
     name: str | None = None
     version: str | None = None
@@ -95,10 +107,14 @@ class Options:
     def __post_init__(self) -> None:
         if self.prune is not None and not 0 <= self.prune <= MOST_PRUNED:
             raise MisuseError(f"the pruned share must be 0 to {MOST_PRUNED}, got {self.prune}")
-        if self.prune_steps < 1:
-            raise MisuseError(f"pruning needs 1 step of fine-tuning or more, got {self.prune_steps}")
-        if self.precision is not None and self.precision not in PRECISIONS:
-            raise MisuseError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.fine_tune_steps < 1:
+            raise MisuseError(f"pruning needs 1 step of fine-tuning or more, got {self.fine_tune_steps}")
+        if not 0 <= self.shrink <= MOST_SHRUNK:
+            raise MisuseError(f"the share of units removed must be 0 to {MOST_SHRUNK}, got {self.shrink}")
+        if self.precision not in (None, AUTO, *PRECISIONS):
+            raise MisuseError(
+                f"precision must be one of {', '.join((AUTO, *PRECISIONS))}, got {self.precision!r}"
+            )
         if self.release is not None and self.release < 1:
             raise MisuseError(f"release must be 1 or more, got {self.release}")
         Limits(self.min_agreement or 0.0, self.max_drop_points)  # it checks itself
@@ -179,63 +195,158 @@ def convert_subject(
     """
     options, say, path = options or Options(), report or _to_stderr, Path(out)
     release = next_release(path, options)
-    share = options.pruned_share(subject)
-    if share:
-        say(f"pruning {share:.0%}, fine-tuning {options.prune_steps} steps")
-        tuning = fine_tuning_of(subject, options.prune_steps)
-        subject = replace(subject, model=prune(subject.model, share, tuning, report=say))
     calibration = choose_calibration(
         subject.material, subject.temporal, synthetic_share=subject.synthetic_share
     )
+    original, subject = subject, changed_subject(subject, calibration, options, say)
     say("making the graphs")
-    built = build_subject(subject, calibration, options, log=path.with_suffix(".convert.log"))
+    log, stem = path.with_suffix(".convert.log"), path.with_suffix("")
+    workshop = workshop_of(subject, calibration, options, log)
+    try:
+        built, trials = build_subject(workshop, subject, options, say)
+    except NoRouteError as error:
+        tried = [trial.to_json() for trial in error.trials]
+        write_report(stem, {"name": options.name or path.stem, "failed": str(error), "trials": tried})
+        raise
+    found: dict[str, Any] = {"trials": [trial.to_json() for trial in trials]} if trials else {}
+    found["structure"] = checked_structure(built)
     say("checking parity")
-    comparisons = _compare(subject, built, options, path.with_suffix(".convert.log"))
+    comparisons = _compare(subject, built, workshop.float_clip)
     gated = {name: parity.figures(comparison) for name, comparison in comparisons.items()}
-    for name, found in gated.items():
-        say(_line(name, found))
-    judged = list(comparisons)[-1]
+    for name, figures in gated.items():
+        say(_line(name, figures))
+    judged = comparisons[list(comparisons)[-1]]
     limits = Limits.of(
         built.manifest, min_agreement=options.min_agreement, max_drop_points=options.max_drop_points
     )
-    verdict = parity.gate(comparisons[judged], limits, allow_drop=options.allow_drop)
-    stem = path.with_suffix("")
+    verdict = parity.gate(judged, limits, allow_drop=options.allow_drop)
     if not verdict.passed:
-        write_report(
-            stem,
-            _report(
-                named_manifest(built, options, release, path),
-                built.files,
-                built,
-                gated,
-                verdict,
-                comparisons[judged],
-            ),
-        )
+        named = named_manifest(built, options, release, path)
+        write_report(stem, _report(named, built.files, built, gated, verdict, judged) | found)
         verdict.check()
     for breach in verdict.allowed:
         say(f"allowed by --allow-drop: {breach}")
+    if options.control and subject is not original:
+        found["compactness"] = compare_with_control(original, subject, built, calibration, options, log, say)
     manifest, files = _finish(built, subject, calibration, gated, verdict, options, release, path, say)
-    said = _report(manifest, files, built, gated, verdict, comparisons[judged])
+    said = _report(manifest, files, built, gated, verdict, judged) | found
     digest = write_bundle(path, manifest, files)
     write_report(stem, said)
     say(f"wrote {path}: {path.stat().st_size} bytes, sha256 {digest}")
     return said
 
 
-def build_subject(subject: Subject, calibration: Calibration, options: Options, *, log: Path) -> Built:
-    """The graphs of a subject's (pruned) model."""
-    return build(
+def changed_subject(subject: Subject, calibration: Calibration, options: Options, say: Report) -> Subject:
+    """The subject with its model shrunk, pruned and trained under int8's rounding, as asked; itself where nothing is.
+
+    Raises MisuseError where there is nothing to fine-tune on.
+    """
+    share, steps = options.pruned_share(subject), options.fine_tune_steps
+    if not (options.shrink or share or options.qat):
+        return subject
+    model, tuning = subject.model, fine_tuning_of(subject, steps)
+    if options.shrink:
+        say(f"shrinking {options.shrink:.0%}, fine-tuning {steps} steps")
+        model = shrink(model, options.shrink, tuning, report=say)
+    if share:
+        say(f"pruning {share:.0%}, fine-tuning {steps} steps")
+        model = prune(model, share, tuning, report=say)
+    if options.qat:
+        say(f"quantisation-aware training, {steps} steps")
+        model = qat(model, tuning, calibration=calibration.pixels, report=say)
+    return replace(subject, model=model)
+
+
+def workshop_of(subject: Subject, calibration: Calibration, options: Options, log: Path) -> Workshop:
+    """Where the graphs of a subject are made."""
+    return Workshop(
         subject.model,
-        kind=subject.kind,
-        labels=subject.labels,
-        frame=subject.frame,
-        temporal=subject.temporal,
-        calibration=calibration.pixels,
-        log=log,
-        precision=options.precision,
+        subject.kind,
+        subject.labels,
+        subject.frame,
+        subject.temporal,
+        calibration.pixels,
+        log,
         timeout_s=options.timeout_s,
     )
+
+
+def build_subject(
+    workshop: Workshop, subject: Subject, options: Options, say: Report
+) -> tuple[Built, list[Trial]]:
+    """The graphs in the precision asked for, or the fastest that passes on validation clips, with what was tried.
+
+    Raises ConversionError, and NoRouteError where no precision passes.
+    """
+    if options.precision != AUTO:
+        return workshop.forced(options.precision), []
+    material = subject.material
+    clips = material.validation or material.training
+
+    def validate(bundle: Bundle) -> Outcome:
+        comparison = parity.compare(
+            subject.model,
+            bundle,
+            clips,
+            subject.labels,
+            labelled=subject.labelled,
+            held_out=bool(material.validation),
+            groups_known=subject.groups_known,
+        )
+        limits = Limits.of(
+            bundle.manifest, min_agreement=options.min_agreement, max_drop_points=options.max_drop_points
+        )
+        figures, verdict = parity.figures(comparison), parity.gate(comparison, limits)
+        return Outcome(
+            figures["agreement"]["share"],
+            figures["probability_error"]["max_error"],
+            parity.drop_points(comparison) if comparison.accuracy_counts else None,
+            "; ".join(verdict.breaches) or None,
+        )
+
+    return choose(workshop, subject.temporal, validate, say)
+
+
+def checked_structure(built: Built) -> dict[str, Any]:
+    """What the made files are, after the checks that every one must pass. Raises ConversionError."""
+    forms = {file: built.route.forms[part] for part, file in built.manifest.graphs.by_part.items()}
+    kept_float = {
+        file: sum(count for name, count in built.operators[file].items() if name.endswith(FLOAT_MARK))
+        for file, form in forms.items()
+        if form.float_layers
+    }
+    precisions = {file: NAME_OF[form.mode] for file, form in forms.items()}
+    return check_structure(built.manifest, built.files, precisions, float_operators=kept_float).to_json()
+
+
+def compare_with_control(
+    original: Subject,
+    changed: Subject,
+    built: Built,
+    calibration: Calibration,
+    options: Options,
+    log: Path,
+    say: Report,
+) -> dict[str, Any]:
+    """What the changes to the model saved and cost, beside the original and a dense model fine-tuned just as long."""
+    stages = sum(map(bool, (options.shrink, options.pruned_share(original), options.qat)))
+    say(f"the dense control, {stages} x {options.fine_tune_steps} steps")
+    dense = original.model
+    for _ in range(stages):
+        dense = fine_tuned(dense, fine_tuning_of(original, options.fine_tune_steps), report=say)
+    names = [f"shrunk {options.shrink:.0%}"] * bool(options.shrink)
+    names += [f"pruned {share:.0%}" for share in (options.pruned_share(original),) if share]
+    names += ["trained under int8's rounding"] * options.qat
+    variants = []
+    for name, model in (("original", original.model), ("dense control", dense)):
+        made = workshop_of(replace(original, model=model), calibration, options, log).build(built.route)
+        variants.append(Variant(name, model, made))
+    variants.append(Variant(", ".join(names), changed.model, built))
+    clips = original.material.test if original.labelled else ()
+    said = compactness(variants, clips, groups_known=original.groups_known)
+    for line in said["says"]:
+        say(line)
+    return said
 
 
 def _to_stderr(line: str) -> None:
@@ -258,7 +369,7 @@ def next_release(path: Path, options: Options) -> int:
         raise BundleError(f"{error}; remove it, or say --release") from error
 
 
-def _compare(subject: Subject, built: Built, options: Options, log: Path) -> dict[str, Comparison]:
+def _compare(subject: Subject, built: Built, float_clip: bytes) -> dict[str, Comparison]:
     """By part, the last of which the gate judges: validation for the eye, test for the gate; without held-out clips,
     outputs on all of them.
     """
@@ -266,14 +377,13 @@ def _compare(subject: Subject, built: Built, options: Options, log: Path) -> dic
     parts = {"validation": material.validation, "test": material.test}
     held_out = {name: clips for name, clips in parts.items() if clips}
     bundle = built.bundle()
-    reference = float_clip(subject.model, log=log, timeout_s=options.timeout_s)
     return {
         name: parity.compare(
             subject.model,
             bundle,
             clips,
             subject.labels,
-            float_clip=reference,
+            float_clip=float_clip,
             labelled=subject.labelled,
             held_out=bool(held_out),
             groups_known=subject.groups_known,
@@ -356,9 +466,10 @@ def _protocol(subject: Subject) -> str:
 def provenance(subject: Subject, options: Options, built: Built) -> dict[str, Any]:
     """Where a bundle comes from, the same wherever and whenever it is made: no clock, no path."""
     share = options.pruned_share(subject)
-    command = f"{subject.command} --prune {share:g}"
-    if share:
-        command += f" --prune-steps {options.prune_steps}"
+    command = subject.command + (f" --shrink {options.shrink:g}" if options.shrink else "")
+    command += f" --prune {share:g}" + " --qat" * options.qat
+    if share or options.shrink or options.qat:
+        command += f" --fine-tune-steps {options.fine_tune_steps}"
     said: dict[str, Any] = {
         **_commit(),
         "command": command + (f" --precision {options.precision}" if options.precision else ""),
@@ -370,6 +481,10 @@ def provenance(subject: Subject, options: Options, built: Built) -> dict[str, An
             "numpy": np.__version__,
         },
     }
+    if options.shrink:
+        said["shrunk_share"] = options.shrink
+    if options.qat:
+        said["quantisation_aware_steps"] = options.fine_tune_steps
     if share:
         said |= {"pruned_share": share, "zero_share": round(_zero_share(built), 4)}
     return said

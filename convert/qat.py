@@ -6,14 +6,13 @@ its all-integer form, of every other model layer by layer. The weights are the p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from convert.finetune import LAST_RATE_SHARE, RATE_SHARE, REPORTS, FineTuning
 from convert.integer import FakeQuantiser, Quantiser, Watch, calibrate, integer_form
-from convert.prune import LAST_RATE_SHARE, RATE_SHARE, REPORTS, STEPS
-from edge_har.errors import MisuseError
 from edge_har.preprocess import Pixels
 from train.batches import targets
 from train.models import fold_batch_norm
@@ -40,25 +39,17 @@ Report = Callable[[str], None]
 
 def qat(
     model: Any,
-    batches: Any,
+    tuning: FineTuning,
     *,
-    steps: int = STEPS,
-    learning_rate: float,
     calibration: Pixels,
-    label_smoothing: float = 0.0,
-    class_weights: Sequence[float] | None = None,
     cell_bits: int = 16,
     report: Report,
 ) -> Any:
-    """A copy of `model` fine-tuned for `steps` batches under int8's rounding; weights that are zero stay zero.
+    """A copy of `model` fine-tuned under int8's rounding; weights that are zero stay zero.
 
-    batches: tf.data.Dataset of `steps` (clips float32, labels int32). calibration: windows of training clips, uint8
-    [n, N, H, W, 3], that set the ranges. learning_rate: of the training; a share of it is used. cell_bits: of a
-    ConvLSTM's cell states, 16 or 8. Raises MisuseError for fewer than 1 step, ConversionError for a ConvLSTM that
-    cannot be made all-integer.
+    calibration: windows of training clips, uint8 [n, N, H, W, 3], that set the ranges. cell_bits: of a ConvLSTM's
+    cell states, 16 or 8. Raises ConversionError for a ConvLSTM that cannot be made all-integer.
     """
-    if steps < 1:
-        raise MisuseError(f"quantisation-aware training needs 1 step or more, got {steps}")
     stateful = any(isinstance(layer, L.ConvLSTM2D) for layer in model.layers)
     trained = _copy(model) if stateful else fold_batch_norm(model)
     if stateful:
@@ -66,15 +57,19 @@ def qat(
     else:
         forward = _layerwise_forward(trained, calibration)
     optimizer = keras.optimizers.Adam(
-        keras.optimizers.schedules.CosineDecay(learning_rate * RATE_SHARE, steps, alpha=LAST_RATE_SHARE)
+        keras.optimizers.schedules.CosineDecay(
+            tuning.learning_rate * RATE_SHARE, tuning.steps, alpha=LAST_RATE_SHARE
+        ),
+        global_clipnorm=tuning.clip_norm or None,
     )
-    weights = np.ones(model.output_shape[-1]) if class_weights is None else np.asarray(class_weights)
-    step = _train_step(trained, forward, optimizer, label_smoothing, weights.astype(np.float32))
-    every = max(1, steps // REPORTS)
-    for number, (clips, labels) in enumerate(batches.take(steps), start=1):
+    given = tuning.class_weights
+    weights = np.ones(model.output_shape[-1]) if given is None else np.asarray(given)
+    step = _train_step(trained, forward, optimizer, tuning.label_smoothing, weights.astype(np.float32))
+    every = max(1, tuning.steps // REPORTS)
+    for number, (clips, labels) in enumerate(tuning.batches.take(tuning.steps), start=1):
         loss, right = step(clips, labels)
         if number % every == 0:
-            report(f"qat step {number}/{steps} loss {float(loss):.3f} accuracy {float(right):.3f}")
+            report(f"qat step {number}/{tuning.steps} loss {float(loss):.3f} accuracy {float(right):.3f}")
     return _with_weights(model, trained)
 
 

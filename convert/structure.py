@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from convert.build import INT8_WEIGHTS, PLACEHOLDER_CARD
+from convert.build import PLACEHOLDER_CARD
 from convert.flatbuffer import read, schema
+from convert.modes import FLOAT16, FLOAT32, INT8, INT8_CELLS16, INT8_WEIGHTS, INT16X8
 from edge_har.bundle import MODEL_CARD, Bundle, Manifest, TensorSpec, pack_bundle, read_bundle
 from edge_har.errors import BundleError, ConversionError
 from edge_har.recognizer import Recognizer, WholeClip
@@ -39,11 +40,12 @@ class Promise:
 
 
 PROMISES = {
-    "int8": Promise(("int8",), all_integer=True),
-    "int16x8": Promise(("int8", "int16", "float32"), all_integer=False),
+    INT8: Promise(("int8",), all_integer=True),
+    INT8_CELLS16: Promise(("int8", "int16"), all_integer=True),
+    INT16X8: Promise(("int8", "int16", "float32"), all_integer=False),
     INT8_WEIGHTS: Promise(("float32",), all_integer=False),
-    "float16": Promise(("float32",), all_integer=False),
-    "float32": Promise(("float32",), all_integer=False),
+    FLOAT16: Promise(("float32",), all_integer=False),
+    FLOAT32: Promise(("float32",), all_integer=False),
 }
 
 

@@ -80,6 +80,12 @@ class Graphs:
             raise BundleError("a bundle has both a step and a head graph, or neither")
 
     @property
+    def by_part(self) -> dict[str, str]:
+        """`clip`, and `step` and `head` where there are such: part to file."""
+        named = {"clip": self.clip, "step": self.step, "head": self.head}
+        return {part: file for part, file in named.items() if file is not None}
+
+    @property
     def of_stream(self) -> tuple[str, ...]:
         """The graphs that a stream runs: step and head, else the clip's."""
         return (self.clip,) if self.step is None or self.head is None else (self.step, self.head)

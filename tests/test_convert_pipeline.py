@@ -74,7 +74,7 @@ def converted(folder: Path, run_of: Callable[[str], Path]) -> Callable[[str], Co
 
 
 def options(folder: Path, **changes: Any) -> Options:
-    return Options(**({"prune_steps": STEPS, "cache": folder / "cache"} | changes))
+    return Options(**({"fine_tune_steps": STEPS, "cache": folder / "cache"} | changes))
 
 
 def moving(bundle: Bundle, ticks: int) -> Pixels:
@@ -296,7 +296,7 @@ def test_wrong_input_is_told_before_any_work(
             convert_run(run, tmp_path / out, options(folder), report=silent)
     with pytest.raises(DataError, match="no such RUN"):
         convert_run(tmp_path / "none", tmp_path / "x.ehar", report=silent)
-    for wrong in ({"prune": 1.0}, {"prune_steps": 0}, {"precision": "int4"}, {"release": 0}):
+    for wrong in ({"prune": 1.0}, {"fine_tune_steps": 0}, {"precision": "int4"}, {"release": 0}):
         with pytest.raises(MisuseError):
             Options(**wrong)
 

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_har.errors import MisuseError
 from tests.helpers.need import need_module
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
+from convert.finetune import FineTuning
 from convert.integer import FakeQuantiser, Watch, calibrate, integer_form
 from convert.qat import qat, quantised_call
 from train.models import build, fold_batch_norm
@@ -55,11 +55,8 @@ def test_it_learns_and_keeps_zeros(kind: str) -> None:
     before = [w.copy() for w in model.get_weights()]
     made = qat(
         model,
-        batches(SIZES[kind]),
-        steps=STEPS,
-        learning_rate=1e-2,
+        FineTuning(batches(SIZES[kind]), STEPS, 1e-2, class_weights=[1.0, 1.0]),
         calibration=windows(SIZES[kind]),
-        class_weights=[1.0, 1.0],
         report=said.append,
     )
     assert [type(layer) for layer in made.layers] == [type(layer) for layer in model.layers]
@@ -96,15 +93,3 @@ def test_gradients_pass_the_rounding() -> None:
         tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True
     ):
         assert gradient is not None and np.abs(gradient).max() > 0, variable.name
-
-
-def test_no_steps() -> None:
-    with pytest.raises(MisuseError):
-        qat(
-            stirred("motion"),
-            batches(32),
-            steps=0,
-            learning_rate=1e-3,
-            calibration=windows(32),
-            report=lambda line: None,
-        )
