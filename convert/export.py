@@ -93,6 +93,8 @@ def _check_packages() -> None:
 
 
 def _float_model(source: Path, manifest: Manifest) -> Any:
+    if not source.exists():
+        raise MisuseError(f"{source}: no such RUN or file")
     model = _run_model(source, manifest) if source.is_dir() else _file_model(source)
     frames, height, width, _ = check_input(model)
     found = (frames, width, height, int(model.output_shape[-1]))

@@ -24,7 +24,7 @@ if "convert.worker" in sys.orig_argv:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_tiny("motion", tmp_path_factory.mktemp("runs"), epochs=1, size=16)
+    return train_tiny("motion", tmp_path_factory.mktemp("runs"), epochs=1, size=16, windows_per_epoch=16)
 
 
 def convert_with(fault: str, run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> str:

@@ -27,7 +27,7 @@ from edge_har.cli.model import command
 from train.models import SMALLEST, build
 from train.tf import keras
 
-FRAMES = 2  # a ConvLSTM is unrolled: tf2onnx takes minutes for twenty
+FRAMES = 2  # a ConvLSTM is unrolled: tf2onnx's time grows with its frames
 
 
 def sure_model(kind: str) -> keras.Model:
@@ -89,7 +89,9 @@ def test_a_model_that_is_not_the_bundles(keras_file: Path, tmp_path: Path) -> No
         export_onnx(keras_file, four)
     assert "\n" not in str(caught.value)
     with pytest.raises(MisuseError, match=r"expected a RUN folder or a \.keras file"):
-        export_onnx(tmp_path / "model.h5", bundle)
+        export_onnx(keras_file.rename(tmp_path / "model.h5"), bundle)
+    with pytest.raises(MisuseError, match="no such RUN or file"):
+        export_onnx(keras_file, bundle)
 
 
 def test_nothing_is_overwritten_and_nothing_computed_first(tmp_path: Path) -> None:
