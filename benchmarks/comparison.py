@@ -17,6 +17,7 @@ from benchmarks.commands import edge_har
 from benchmarks.folds import (
     BUNDLE,
     LOG,
+    NO_CONTROL,
     REPORT,
     RUN,
     FoldResult,
@@ -129,7 +130,7 @@ def subject_of_run(run: Path, folder: Path, say: Say) -> Subject:
         raise DataError(f"{run}: it was trained on every group: there are no held-out clips to measure it on")
     _float(folder, run, say)
     say(f"converting {run.name} to int8")
-    edge_har("convert", run.resolve(), "--out", folder / BUNDLE, log=folder / LOG)
+    edge_har("convert", run.resolve(), "--out", folder / BUNDLE, NO_CONTROL, log=folder / LOG)
     return Subject(run.name, run, folder / FLOAT_BUNDLE, folder / BUNDLE, clips)
 
 

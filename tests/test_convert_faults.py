@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_har.errors import ParityError
+from edge_har.errors import ConversionError, ParityError
 from edge_har.interpreter import Array, Graph
 from edge_har.recognizer import Recognizer
 from tests.helpers.need import need_module
@@ -17,14 +17,14 @@ from tests.helpers.runs import LABELS, train_tiny
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert import pipeline
-from convert.build import Built
+from convert.build import Workshop
 from convert.pipeline import Options, convert_subject
 from convert.subject import Subject, subject_of_run
 from train.batches import CachedClip, store
 from train.tf import keras
 
 SubjectOf = Callable[[str], Subject]
-BUILD = pipeline.build_subject
+WORKSHOP_OF = pipeline.workshop_of
 NOISE_LEVELS = 8  # grey levels: what a capped camera shows
 
 
@@ -71,10 +71,15 @@ def with_noise(clips: list[CachedClip], folder: Path) -> list[CachedClip]:
 def plant(monkeypatch: pytest.MonkeyPatch, damage: Callable[[Subject], Subject]) -> None:
     """Have the graphs made of a damaged subject, while the float model stays what it was."""
 
-    def faulty(subject: Subject, *given: Any, **named: Any) -> Built:
-        return BUILD(damage(subject), *given, **named)
+    def faulty(subject: Subject, *given: Any) -> Workshop:
+        return WORKSHOP_OF(damage(subject), *given)
 
-    monkeypatch.setattr(pipeline, "build_subject", faulty)
+    monkeypatch.setattr(pipeline, "workshop_of", faulty)
+
+
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the checks of structure out, so that the gate alone has to notice."""
+    monkeypatch.setattr(pipeline, "checked_structure", lambda built: {})
 
 
 def with_weights(model: Any, change: Callable[[list[Array]], list[Array]]) -> Any:
@@ -143,6 +148,10 @@ def test_the_lstm_state_not_reset(
 ) -> None:
     subject = subject_of("lrcn")
     monkeypatch.setattr(Graph, "reset", lambda graph: None)
+    with pytest.raises(ConversionError, match="the same clip two answers") as caught:
+        convert_subject(subject, tmp_path / "bad.ehar", Options(prune=0.0), report=silent)
+    assert caught.value.exit_code == 1 and list(tmp_path.iterdir()) == []
+    unchecked(monkeypatch)
     refused(subject, tmp_path)
 
 
@@ -156,5 +165,6 @@ def test_the_states_of_a_bank_not_reset(
         return list(recognizer._banks[0].states) if recognizer._banks else fresh(recognizer)
 
     monkeypatch.setattr(Recognizer, "_zero_states", stale)
+    unchecked(monkeypatch)
     said = refused(subject, tmp_path, allow_drop=True)
     assert "the stream differs from the whole clip" in said
