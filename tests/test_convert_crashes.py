@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.command import edge_har
+from tests.helpers.command import environment
 from tests.helpers.need import need_module
 from tests.helpers.runs import train_tiny
 
@@ -27,16 +29,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_tiny("motion", tmp_path_factory.mktemp("runs"), epochs=1, size=16, windows_per_epoch=16)
 
 
-def convert_with(fault: str, run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> str:
+def convert_with(fault: str, run: Path, folder: Path, *options: str) -> str:
     """What stderr says last when the converter's child does `fault`; the log alone remains."""
-    planted = folder / "planted"
+    planted, out = folder / "planted", folder / "out" / "x.ehar"
     planted.mkdir()
-    (planted / "sitecustomize.py").write_text(PLANTED.format(fault=fault))
-    monkeypatch.setenv("PYTHONPATH", str(planted))
-    out = folder / "out" / "x.ehar"
     out.parent.mkdir()
-    done: subprocess.CompletedProcess[str] = edge_har(
-        "convert", run, "--out", out, "--prune", "0", "--cache", run.parent / "cache", *options, timeout_s=280
+    (planted / "sitecustomize.py").write_text(PLANTED.format(fault=fault))
+    told = ["convert", run, "--out", out, "--prune", "0", "--cache", run.parent / "cache", *options]
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_har", *map(str, told)],
+        env=environment() | {"PYTHONPATH": os.pathsep.join([str(planted), environment()["PYTHONPATH"]])},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -46,11 +52,11 @@ def convert_with(fault: str, run: Path, folder: Path, monkeypatch: pytest.Monkey
     return line
 
 
-def test_a_segmentation_fault(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    line = convert_with("os.kill(os.getpid(), signal.SIGSEGV)", run, tmp_path, monkeypatch)
+def test_a_segmentation_fault(run: Path, tmp_path: Path) -> None:
+    line = convert_with("os.kill(os.getpid(), signal.SIGSEGV)", run, tmp_path)
     assert "the converter crashed (SIGSEGV) on the graph 'clip.tflite'" in line
 
 
-def test_a_hang(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    line = convert_with("time.sleep(600)", run, tmp_path, monkeypatch, "--timeout", "5")
+def test_a_hang(run: Path, tmp_path: Path) -> None:
+    line = convert_with("time.sleep(600)", run, tmp_path, "--timeout", "5")
     assert "the converter took longer than 5 s on the graph 'clip.tflite' and was stopped" in line
