@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from convert.canonical import PixelsAs, canonical
+from convert.foreign import SUFFIXES, read_model
 from convert.graphs import FloatGraph, check_input, float_graphs
-from convert.pipeline import check_keras_file
 from edge_har.bundle import Bundle, Manifest
 from edge_har.errors import ConversionError, MisuseError, ParityError, RuntimeMissingError
 from edge_har.preprocess import Pixels
 from train.runs import load_run
-from train.tf import keras, tf
+from train.tf import tf
 
 OPSET = 17  # TensorRT 8.6 and OpenCV 4.10 know all of it
 LIMIT = 1e-4  # of a probability; float noise is a thousandth of it
@@ -95,7 +96,7 @@ def _check_packages() -> None:
 def _float_model(source: Path, manifest: Manifest) -> Any:
     if not source.exists():
         raise MisuseError(f"{source}: no such RUN or file")
-    model = _run_model(source, manifest) if source.is_dir() else _file_model(source)
+    model = _run_model(source, manifest) if source.is_dir() else _file_model(source, manifest)
     frames, height, width, _ = check_input(model)
     found = (frames, width, height, int(model.output_shape[-1]))
     expected = (manifest.temporal.frames, *manifest.frame.size_wh, len(manifest.labels))
@@ -115,11 +116,13 @@ def _run_model(folder: Path, manifest: Manifest) -> Any:
     return run.model()
 
 
-def _file_model(path: Path) -> Any:
-    if path.suffix != ".keras":
-        raise MisuseError(f"{path}: expected a RUN folder or a .keras file")
-    check_keras_file(path)
-    return keras.models.load_model(path, compile=False, safe_mode=True)
+def _file_model(path: Path, manifest: Manifest) -> Any:
+    """The model file rewritten to uint8 RGB as the bundle's was; one that says nothing of it takes such pixels."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise MisuseError(f"{path}: expected a RUN folder or a model file ({', '.join(SUFFIXES)})")
+    made_from = manifest.provenance
+    pixels = PixelsAs(made_from.get("input_range", "0..255"), made_from.get("color", "rgb"))
+    return canonical(read_model(path), pixels).model
 
 
 def _clips(bundle: Bundle) -> list[Pixels]:

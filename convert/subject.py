@@ -125,6 +125,8 @@ def subject_of_file(path: Path, facts: FileFacts, cache: Path | None, report: Re
         provenance={
             "model_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "index_sha256": judges.index_sha256,
+            "input_range": pixels.input_range,
+            "color": pixels.color,
         },
         command=(
             f"edge-har convert MODEL{path.suffix} --out NAME.ehar --labels {','.join(facts.labels)} "

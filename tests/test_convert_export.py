@@ -88,8 +88,8 @@ def test_a_model_that_is_not_the_bundles(keras_file: Path, tmp_path: Path) -> No
     with pytest.raises(MisuseError, match="3 labels; the bundle has 4 of 8x8 and 4") as caught:
         export_onnx(keras_file, four)
     assert "\n" not in str(caught.value)
-    with pytest.raises(MisuseError, match=r"expected a RUN folder or a \.keras file"):
-        export_onnx(keras_file.rename(tmp_path / "model.h5"), bundle)
+    with pytest.raises(MisuseError, match=r"expected a RUN folder or a model file \(\.h5"):
+        export_onnx(keras_file.rename(tmp_path / "model.onnx"), bundle)
     with pytest.raises(MisuseError, match="no such RUN or file"):
         export_onnx(keras_file, bundle)
 

@@ -154,7 +154,10 @@ def test_the_stream_is_the_whole_clip_and_near_to_keras(converted: Converted) ->
 
 def test_layers_without_integers_are_named() -> None:
     inputs = L.Input((FRAMES, SIZE, SIZE, 3))
-    lstm = L.ConvLSTM2D(2, 3, recurrent_activation="hard_sigmoid", return_sequences=True)
+
+    def lstm(x: Any) -> Any:
+        return L.ConvLSTM2D(2, 3, recurrent_activation="hard_sigmoid", return_sequences=True)(x)
+
     x = lstm(L.TimeDistributed(L.Conv2D(2, 3), name="conv")(inputs))
     with pytest.raises(ConversionError, match="'conv"):
         integer_form(keras.Model(inputs, L.Dense(2, activation="softmax")(L.Flatten()(x))))

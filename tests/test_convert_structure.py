@@ -19,7 +19,7 @@ from convert.build import Built, build, graph_tensors
 from convert.flatbuffer import read, schema
 from convert.graphs import FloatGraph
 from convert.modes import FLOAT32, INT8
-from convert.quantise import convert_graphs
+from convert.quantise import Job, convert_graphs
 from convert.structure import StructureReport, check_structure
 from edge_har.bundle import Manifest, TensorSpec
 from edge_har.cadence import TemporalContract
@@ -115,7 +115,7 @@ def retold(built: Built, name: str, **changes: Any) -> Built:
 
 def with_graph(built: Built, name: str, graph: FloatGraph, tmp_path: Path) -> Built:
     """The same with one graph put in the place of another."""
-    (content,) = convert_graphs({name: (graph, FLOAT32, None)}, log=tmp_path / "log").values()
+    (content,) = convert_graphs({name: Job(graph, FLOAT32)}, log=tmp_path / "log").values()
     tensors = {**built.manifest.tensors, name: graph_tensors(content)}
     return replace(
         built, manifest=replace(built.manifest, tensors=tensors), files={**built.files, name: content}
@@ -239,7 +239,7 @@ def convolved(side: int, kernel: int, stride: int, padding: str, tmp_path: Path)
         "conv", {"clip": shape}, lambda clip: {"scores": tf.nn.conv2d(clip, weights, stride, padding)}
     )
     samples = {"clip": np.random.default_rng(2).integers(0, 256, (8, *shape), np.uint8)}
-    return convert_graphs({"conv": (graph, INT8, samples)}, log=tmp_path / "log")["conv"]
+    return convert_graphs({"conv": Job(graph, INT8, samples)}, log=tmp_path / "log")["conv"]
 
 
 @pytest.mark.parametrize(
