@@ -237,7 +237,7 @@ def test_a_model_of_all_groups_has_its_outputs_compared(folder: Path, tmp_path: 
     manifest = open_bundle(out).manifest
     assert list(said["parity"]) == ["outputs_only"] and "accuracy" not in said["parity"]["outputs_only"]
     assert manifest.metrics["leave_one_group_out"] == {"clip_accuracy": 0.97}
-    assert manifest.runtimes == (runtime_name(),)
+    assert manifest.runtimes[0] == runtime_name()  # then what `make runtimes` made, where it did
     assert manifest.protocol == protocol and manifest.release == 7 and manifest.version == "7.0"
     assert "zero_share" not in manifest.provenance
     card = open_bundle(out).read("MODEL_CARD.md").decode()
