@@ -107,7 +107,9 @@ def measure_calibration(
         log=log,
         precision="int8-weights" if calibration is None else "int8",
     )
-    said = parity.figures(parity.compare(model, built.bundle(), held_out), groups_known=run.groups_known)
+    bundle = built.bundle()
+    compared = parity.compare(model, bundle, held_out, run.labels, groups_known=run.groups_known)
+    said = parity.figures(compared)
     return {
         "windows": 0 if calibration is None else len(calibration.pixels),
         "calibration_sha256": None if calibration is None else calibration.sha256,

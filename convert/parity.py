@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.modes import MIXED
 from edge_har.bundle import Bundle, Manifest
 from edge_har.cadence import TemporalContract, fill_indices, window_starts
 from edge_har.errors import ConversionError, MisuseError, ParityError
@@ -27,8 +28,9 @@ STATELESS_INT8_AGREEMENT = 0.98  # int8 without states measured 1.0: less is a f
 FLOAT_AGREEMENT = 0.999
 MAX_DROP_POINTS = 2.0  # of window accuracy, float Keras to stream
 STREAM_TOLERANCE = (
-    0.05  # of a probability, between the stream and the whole clip's graph; also of golden clips
+    0.005  # of a probability, between stream and whole clip: they measured equal in every precision
 )
+MIXED_STREAM_TOLERANCE = 0.05  # where their graphs hold numbers in different forms
 COLLAPSE_SHARE = 0.6  # of balanced windows under one label; more where there are few labels
 SWAPPED_SHARE = 2 / 3  # of a label's windows that answer one other label, before labels count as mixed up
 SWAPPED_CLIPS = 2  # of a label, before it can count as mixed up: one odd clip proves nothing
@@ -127,6 +129,7 @@ class Limits:
         return cls(
             promised_agreement(manifest) if min_agreement is None else min_agreement,
             MAX_DROP_POINTS if max_drop_points is None else max_drop_points,
+            MIXED_STREAM_TOLERANCE if manifest.precision == MIXED else STREAM_TOLERANCE,
         )
 
 
