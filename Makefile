@@ -11,7 +11,7 @@ DEVICE_TEST := $(VENV)/.device-test-$(PYTHON_VERSION)
 WORKSTATION := $(VENV)/.workstation-$(PYTHON_VERSION)
 DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--source synthetic:demo --realtime)
 
-.PHONY: help demo test test-device check format model accuracy benchmark bench-check clean
+.PHONY: help demo test test-device check format runtimes model accuracy benchmark bench-check clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ check: $(WORKSTATION)  ## format, lint and types
 format: $(WORKSTATION)  ## put the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+runtimes: $(WORKSTATION)  ## environments of older TFLite runtimes, which `edge-har convert` asks (needs Python 3.11)
+	$(BIN)/python -m convert.runtimes --make
 
 model: $(WORKSTATION)  ## make the shipped model again (needs CLIPS/weizmann)
 	$(BIN)/python -m benchmarks ship-model --clips $(CLIPS)/weizmann --out edge_har/default.ehar

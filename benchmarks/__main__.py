@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from edge_har.errors import EdgeHarError
+from edge_har.errors import EdgeHarError, MisuseError
 
 CLIPS = click.option(
     "--clips",
@@ -41,6 +41,37 @@ def accuracy(clips: Path, jobs: int, out: Path) -> None:
 
     measured = measure_accuracy(clips, say=_say, jobs=jobs)
     out.write_text(page(measured, ["python", "-m", "benchmarks", "accuracy", "--clips", clips.name]))
+    _say(f"wrote {out}")
+
+
+@group.command()
+@click.option(
+    "--clips", type=click.Path(path_type=Path), help="A data set; a fold of each model is trained on it."
+)
+@click.option(
+    "--run",
+    "runs",
+    multiple=True,
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="A RUN instead; repeatable.",
+)
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown to write."
+)
+def calibration(clips: Path | None, runs: tuple[Path, ...], out: Path) -> None:
+    """Compare what int8 is calibrated on, from nothing to all real clips, and write the table.
+
+    Kept by content: given again, the command goes on where it was interrupted.
+    """
+    if (clips is None) == (not runs):
+        raise MisuseError("name either --clips DIR or one or more --run RUN")
+    from benchmarks.calibration import compare_calibrations, page
+
+    rows, index_sha256 = compare_calibrations(clips, runs, say=_say)
+    given = ["--clips", clips.name] if clips is not None else [w for run in runs for w in ("--run", run.name)]
+    command = ["python", "-m", "benchmarks", "calibration", *given, "--out", f"docs/{out.name}"]
+    out.write_text(page(rows, command, index_sha256), encoding="utf-8")
     _say(f"wrote {out}")
 
 

@@ -17,6 +17,7 @@ from benchmarks.commands import edge_har
 from benchmarks.folds import (
     BUNDLE,
     LOG,
+    NO_CONTROL,
     REPORT,
     RUN,
     FoldResult,
@@ -129,7 +130,7 @@ def subject_of_run(run: Path, folder: Path, say: Say) -> Subject:
         raise DataError(f"{run}: it was trained on every group: there are no held-out clips to measure it on")
     _float(folder, run, say)
     say(f"converting {run.name} to int8")
-    edge_har("convert", run.resolve(), "--out", folder / BUNDLE, log=folder / LOG)
+    edge_har("convert", run.resolve(), "--out", folder / BUNDLE, NO_CONTROL, log=folder / LOG)
     return Subject(run.name, run, folder / FLOAT_BUNDLE, folder / BUNDLE, clips)
 
 
@@ -271,6 +272,6 @@ def sizes_of(subject: Subject) -> dict[str, int]:
     if subject.int8 is not None:
         manifest = open_bundle(subject.int8).manifest
         sizes[INT8] = manifest.files[manifest.graphs.clip][0]
-        stream = sum(manifest.files[name][0] for name in (manifest.graphs.step, manifest.graphs.head))
+        stream = sum(manifest.files[name][0] for name in manifest.graphs.of_stream)
         sizes |= {TICK: stream, RESULT: stream}
     return sizes

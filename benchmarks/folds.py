@@ -36,6 +36,7 @@ UNSEEN_SEEDS = range(
 )  # of the drawn person; training begins at 1000, demo and golden clips lie below 100
 DRAWN_TICKS = 30
 TEXTS = ("card.py", "cli.py", "runtimes.py")  # what they say changes no figure
+NO_CONTROL = "--no-control"  # what pruning saves is not asked here
 STATUS_S = 60.0  # between two lines of progress while nothing ends
 
 Say = Callable[[str], None]
@@ -328,7 +329,16 @@ def _convert(
         report.unlink(missing_ok=True)
         failed = None
         try:
-            edge_har("convert", run, "--out", bundle, *entry.conversion, log=folder / LOG, threads=threads)
+            edge_har(
+                "convert",
+                run,
+                "--out",
+                bundle,
+                NO_CONTROL,
+                *entry.conversion,
+                log=folder / LOG,
+                threads=threads,
+            )
         except EdgeHarError:
             failed = json.loads(report.read_text())["failed"] if report.is_file() else None
             if failed is None:

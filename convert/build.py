@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,20 @@ import numpy as np
 
 from convert import flatbuffer
 from convert.graphs import FloatGraphs, float_graphs
-from convert.modes import DYNAMIC, FLOAT32, INT8
-from convert.quantise import TIMEOUT_S, calibration_samples, convert_graphs
+from convert.integer import integer_graphs
+from convert.modes import (
+    CALIBRATED,
+    DYNAMIC,
+    FLOAT32,
+    INT8,
+    INT8_CELLS16,
+    INT16X8,
+    MIXED,
+    MODE_OF,
+    NAME_OF,
+    PRECISIONS,
+)
+from convert.quantise import TIMEOUT_S, Job, Samples, calibration_samples, convert_graphs
 from edge_har.bundle import (
     MODEL_CARD,
     Bundle,
@@ -27,25 +40,73 @@ from edge_har.cadence import TemporalContract
 from edge_har.errors import ConversionError, MisuseError
 from edge_har.interpreter import Graph, TensorInfo
 from edge_har.preprocess import FrameSpec, Pixels
+from train.tf import keras
 
-PRECISIONS = ("int8", "float32")
-INT8_WEIGHTS = "int8-weights"  # how a manifest names int8 weights with float between the operators
 REBUILD_LIMIT = 1e-4  # probabilities; a wrong rebuild is off by far more, float noise by far less
 REBUILD_CLIPS = 4
 
+CLIP = "clip.tflite"
 PLACEHOLDER_CARD = b"# In the making\n"
+L = keras.layers
+
+
+@dataclass(frozen=True)
+class Form:
+    """How one graph holds its numbers. mode: of convert.modes. float_layers: of an INT8 graph, how many stay float."""
+
+    mode: str
+    float_layers: int = 0
+
+    def __str__(self) -> str:
+        name = NAME_OF[self.mode]
+        return f"{name} but {self.float_layers} float" if self.float_layers else name
+
+
+FLOAT_CLIP = ("clip", Form(FLOAT32))
+
+
+@dataclass(frozen=True)
+class Route:
+    """The form of each of a bundle's graphs."""
+
+    clip: Form
+    step: Form
+    head: Form
+
+    @classmethod
+    def uniform(cls, mode: str) -> Route:
+        """Every graph in one mode."""
+        return cls(Form(mode), Form(mode), Form(mode))
+
+    @property
+    def forms(self) -> dict[str, Form]:
+        """By part."""
+        return dict(vars(self))
+
+    @property
+    def precision(self) -> str:
+        """How a manifest names it: the graphs' own name where they share one, else `mixed`."""
+        first, *others = self.forms.values()
+        same = not first.float_layers and all(form == first for form in others)
+        return NAME_OF[first.mode] if same else MIXED
+
+    def __str__(self) -> str:
+        shared = self.precision != MIXED
+        return self.precision if shared else ", ".join(f"{part} {form}" for part, form in self.forms.items())
 
 
 @dataclass(frozen=True)
 class Built:
     """manifest: without golden clips, figures and provenance. files: the graphs by name. rebuild_error: the largest
     difference of a probability between Keras and the float graphs. operators: per file, how often each stands there.
+    route: how each graph holds its numbers.
     """
 
     manifest: Manifest
     files: Mapping[str, bytes]
     rebuild_error: float
     operators: Mapping[str, Mapping[str, int]]
+    route: Route
 
     def bundle(self) -> Bundle:
         """A bundle to run; for checks, not for people: its model card is empty."""
@@ -68,55 +129,129 @@ def build(
     temporal: TemporalContract,
     calibration: Pixels,
     log: Path,
-    precision: str = "int8",
+    precision: str | None = None,
     name: str = "model",
     timeout_s: float = TIMEOUT_S,
 ) -> Built:
-    """Convert a trained Keras model: whole clip, step and head, in int8 (or float32, for comparison).
+    """Convert a trained Keras model: whole clip, step and head, every graph in the same precision.
 
-    calibration: windows of training clips, uint8 [n, N, H, W, 3]. log: where the converter's output goes. A model
-    with states (ConvLSTM) keeps float between its convolutions, whose weights are int8: that measured fastest and
-    nearest to float. Raises ConversionError when a graph cannot be made or does not compute what Keras does.
+    calibration: windows of training clips, uint8 [n, N, H, W, 3]. log: where the converter's output goes. precision:
+    one of convert.modes.PRECISIONS; None is int8, or int8 weights for a model with states (ConvLSTM), which keeps
+    float between its convolutions. Raises MisuseError for an unknown precision, ConversionError when a graph cannot
+    be made or does not compute what Keras does.
     """
-    if precision not in PRECISIONS:
-        raise MisuseError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    graphs = float_graphs(model)
-    _check_shapes(graphs, len(labels), int(model.output_shape[-1]), frame, temporal)
-    error = rebuild_error(model, graphs, calibration[:REBUILD_CLIPS])
-    if not error <= REBUILD_LIMIT:
-        raise ConversionError(
-            f"the float graphs differ from Keras by {error:.2g}, more than {REBUILD_LIMIT:g}"
+    return Workshop(model, kind, labels, frame, temporal, calibration, log, name, timeout_s).forced(precision)
+
+
+class Workshop:
+    """Makes a model's graphs in any form, each once: what a conversion tries shares calibration and finished files.
+
+    Arguments as of `build`. Raises ConversionError for a model that cannot be rebuilt or does not compute what Keras
+    does.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        kind: str,
+        labels: Sequence[str],
+        frame: FrameSpec,
+        temporal: TemporalContract,
+        calibration: Pixels,
+        log: Path,
+        name: str = "model",
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self.graphs = float_graphs(model)
+        _check_shapes(self.graphs, len(labels), int(model.output_shape[-1]), frame, temporal)
+        self.rebuild_error = rebuild_error(model, self.graphs, calibration[:REBUILD_CLIPS])
+        if not self.rebuild_error <= REBUILD_LIMIT:
+            raise ConversionError(
+                f"the float graphs differ from Keras by {self.rebuild_error:.2g}, more than {REBUILD_LIMIT:g}"
+            )
+        self._model, self._calibration = model, calibration
+        self._log, self._timeout_s = log, timeout_s
+        self._describe = partial(
+            Manifest, name, "0", 1, kind, labels=tuple(labels), frame=frame, temporal=temporal
         )
-    mode = FLOAT32 if precision == "float32" else DYNAMIC if graphs.states else INT8
-    samples = calibration_samples(graphs, calibration) if mode == INT8 else {}
-    names = {
-        "clip": "clip.tflite",
-        "step": "step.tflite" if graphs.states else "encoder.tflite",
-        "head": "head.tflite",
-    }
-    parts = {"clip": graphs.clip, "step": graphs.step, "head": graphs.head}
-    files = convert_graphs(
-        {names[part]: (graph, mode, samples.get(part)) for part, graph in parts.items()},
-        log=log,
-        timeout_s=timeout_s,
-    )
-    if mode == INT8:
-        feature = Graph(files[names["step"]]).outputs[0]
-        files[names["head"]] = flatbuffer.tie_input(files[names["head"]], feature.scale, feature.zero_point)
-    manifest = Manifest(
-        name=name,
-        version="0",
-        release=1,
-        kind=kind,
-        precision=INT8_WEIGHTS if mode == DYNAMIC else mode,
-        labels=tuple(labels),
-        frame=frame,
-        temporal=temporal,
-        graphs=Graphs(names["clip"], names["step"], names["head"], graphs.frames_per_step),
-        tensors={file: graph_tensors(content) for file, content in files.items()},
-    )
-    operators = {file: flatbuffer.operators(content) for file, content in files.items()}
-    return Built(manifest, files, error, operators)
+        self._made: dict[tuple[str, Form], bytes] = {}
+
+    @cached_property
+    def file_names(self) -> dict[str, str]:
+        """Part to file; a model that cannot be cut has its clip alone."""
+        step = "step.tflite" if self.graphs.states else "encoder.tflite"
+        names = {"clip": CLIP, "step": step, "head": "head.tflite"}
+        return {part: names[part] for part in self.graphs.parts}
+
+    @cached_property
+    def _samples(self) -> dict[str, Samples]:
+        return calibration_samples(self.graphs, self._calibration)
+
+    @cached_property
+    def _integer_graphs(self) -> FloatGraphs:
+        return integer_graphs(self._model, self._calibration)
+
+    def make(self, forms: Sequence[tuple[str, Form]]) -> list[bytes]:
+        """The files of parts (`clip`, `step`, `head`) in these forms, in one child process for what is not made yet.
+
+        Raises ConversionError where one cannot be made; it says what to use instead where that is known.
+        """
+        missing = [item for item in dict.fromkeys(forms) if item not in self._made]
+        if missing:
+            jobs = {f"{part} as {form}": self._job(part, form) for part, form in missing}
+            made = convert_graphs(jobs, log=self._log, timeout_s=self._timeout_s)
+            self._made |= dict(zip(missing, made.values(), strict=True))
+        return [self._made[item] for item in forms]
+
+    def _job(self, part: str, form: Form) -> Job:
+        if form.mode == INT16X8 and part != "step" and self._has_fused_lstm():
+            raise ConversionError(
+                "the converter makes no int16x8 of a fused LSTM; use --precision int8, int8-weights or auto"
+            )
+        if form.mode == INT8_CELLS16 and not self.graphs.states:
+            raise ConversionError(f"only a ConvLSTM has cells to keep in 16 bits; use --precision {INT8}")
+        if form.mode in (INT8, INT8_CELLS16) and self.graphs.states:
+            return Job(getattr(self._integer_graphs, part), form.mode)  # it carries its ranges
+        samples = self._samples[part] if form.mode in CALIBRATED else None
+        return Job(getattr(self.graphs, part), form.mode, samples, form.float_layers)
+
+    def _has_fused_lstm(self) -> bool:
+        models = [model for graph in self.graphs.parts.values() for model in graph.tracked]
+        return any(isinstance(layer, L.LSTM) for model in models for layer in model.layers)
+
+    @property
+    def float_clip(self) -> bytes:
+        """The whole-clip graph in float32: one of the ways that the parity gate compares."""
+        return self.make([FLOAT_CLIP])[0]
+
+    def forced(self, precision: str | None) -> Built:
+        """Every graph in one precision, and `float_clip` from the same child process. Errors as of `build`."""
+        if precision is not None and precision not in PRECISIONS:
+            raise MisuseError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        mode = MODE_OF[precision] if precision else DYNAMIC if self.graphs.states else INT8
+        self.make([*((part, Form(mode)) for part in self.file_names), FLOAT_CLIP])
+        return self.build(Route.uniform(mode))
+
+    def build(self, route: Route) -> Built:
+        """The bundle's parts along a route. Raises ConversionError."""
+        parts = list(self.file_names)
+        contents = self.make([(part, route.forms[part]) for part in parts])
+        files = {self.file_names[part]: content for part, content in zip(parts, contents, strict=True)}
+        names = self.file_names
+        if "step" in names and route.step.mode == route.head.mode == INT8:
+            feature = next(
+                spec for spec in graph_tensors(files[names["step"]]).outputs if spec.role == "feature"
+            )
+            files[names["head"]] = flatbuffer.tie_input(
+                files[names["head"]], feature.scale, feature.zero_point
+            )
+        manifest = self._describe(
+            precision=route.precision,
+            graphs=Graphs(**names, frames_per_step=self.graphs.frames_per_step),
+            tensors={file: graph_tensors(content) for file, content in files.items()},
+        )
+        operators = {file: flatbuffer.operators(content) for file, content in files.items()}
+        return Built(manifest, files, self.rebuild_error, operators, route)
 
 
 def graph_tensors(content: bytes) -> GraphTensors:
@@ -142,19 +277,22 @@ def rebuild_error(model: Any, graphs: FloatGraphs, clips: Pixels) -> float:
     for clip in clips:
         expected = model(clip[np.newaxis], training=False).numpy()
         whole = graphs.clip.run(clip=clip[np.newaxis])["scores"]
-        for scores in (whole, _float_stream(graphs, clip)):
+        for scores in (whole, *_float_stream(graphs, clip)):
             worst = max(worst, float(np.abs(scores - expected).max()))
     return worst
 
 
-def _float_stream(graphs: FloatGraphs, clip: Pixels) -> Any:
+def _float_stream(graphs: FloatGraphs, clip: Pixels) -> list[Any]:
+    """The stream's scores of one window; none where the model does not stream."""
+    if graphs.step is None or graphs.head is None:
+        return []
     states = {role: np.zeros(shape, np.float32) for role, shape in graphs.states.items()}
     features = []
     for at in range(len(clip) - graphs.frames_per_step + 1):
         made = graphs.step.run(frames=clip[np.newaxis, at : at + graphs.frames_per_step], **states)
         features.append(made.pop("feature")[0])
         states = made
-    return graphs.head.run(features=np.stack(features)[np.newaxis])["scores"]
+    return [graphs.head.run(features=np.stack(features)[np.newaxis])["scores"]]
 
 
 def _check_shapes(

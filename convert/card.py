@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edge_har.bundle import Manifest
+from edge_har.bundle import GATE, Manifest
 
 KINDS = {
     "lrcn": "LRCN: four convolutions per frame, an LSTM over the frames (published architecture)",
     "convlstm": "ConvLSTM: four convolutional LSTMs with pooling (published architecture)",
+    "clip": "a model that is run on whole windows",
     "motion": "differences of consecutive frames, convolutions per difference, convolutions over time",
 }
 PRECISIONS = {
     "int8": "int8 weights and activations",
     "int8-weights": "int8 weights; convolutions in integers, float between them",
+    "int8-cells16": "int8 weights and activations, cell states in 16 bits",
+    "int16x8": "int8 weights, int16 activations",
+    "float16": "float16 weights, computed in float32",
     "float32": "float32",
+    "mixed": "each graph in the precision that measured best",
 }
 
 
@@ -64,7 +69,9 @@ def model_card(manifest: Manifest, golden_show: str) -> bytes:
 def _figures(manifest: Manifest) -> list[str]:
     lines = [f"Protocol: {manifest.protocol}."]
     for name, figures in sorted(manifest.metrics.items()):
-        if isinstance(figures, Mapping) and isinstance(figures.get("agreement"), Mapping):
+        if name == GATE:
+            lines += [f"- Let pass by its maker: {breach}." for breach in figures["allowed_by_user"]]
+        elif isinstance(figures, Mapping) and isinstance(figures.get("agreement"), Mapping):
             lines += _part(name, figures)
         elif isinstance(figures, Mapping):
             said = "; ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in figures.items())

@@ -1,32 +1,63 @@
-"""`edge-har convert`: a RUN folder in, a bundle out, or one line that says why not."""
+"""`edge-har convert`: a RUN folder or a model file in, a bundle out, or one line that says why not."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
+from convert.modes import AUTO, PRECISIONS
+from edge_har.errors import DataError
+
 PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("run", metavar="RUN", type=PATH)
+@click.argument("source", metavar="RUN|MODEL.h5|MODEL.keras", type=PATH)
 @click.option("--out", required=True, metavar="NAME.ehar", type=PATH, help="The bundle to write.")
 @click.option(
     "--prune",
-    type=click.FloatRange(0, 1, max_open=True),
-    default=0.5,
-    show_default=True,
-    help="Share of every kernel's weights set to zero; 0 prunes nothing.",
+    type=click.FloatRange(0, 0.95),
+    help="Share of every kernel's weights set to zero; 0 prunes nothing. [default: 0.5 for a RUN, 0 for a model file]",
 )
-@click.option("--prune-steps", type=click.IntRange(min=1), help="Batches of fine-tuning while pruning.")
+@click.option(
+    "--shrink",
+    type=click.FloatRange(0, 0.75),
+    help="Share of filters and units removed: the lever for speed. [default: 0]",
+)
+@click.option("--qat", is_flag=True, help="Train on under int8's rounding, for a model that loses by it.")
+@click.option(
+    "--fine-tune-steps",
+    type=click.IntRange(min=1),
+    help="Batches that the model learns on after each of these. [default: 200]",
+)
+@click.option(
+    "--control/--no-control",
+    default=None,
+    help="Measure what these saved and cost, beside a dense model fine-tuned just as long. [default: yes]",
+)
 @click.option(
     "--precision",
-    type=click.Choice(["int8", "float32"]),
-    default="int8",
-    show_default=True,
-    help="float32 is for comparison.",
+    type=click.Choice([AUTO, *PRECISIONS]),
+    help="Every graph's; auto takes the fastest that passes. [default: int8; int8-weights for a model with states]",
+)
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 1),
+    help="Least share of windows with the float model's label. [default: 0.98 for int8 without states, else 0.97]",
+)
+@click.option(
+    "--max-drop",
+    "max_drop_points",
+    type=click.FloatRange(0, 100),
+    help="Largest loss of accuracy over windows, in percentage points. [default: 2]",
+)
+@click.option(
+    "--allow-drop",
+    is_flag=True,
+    help="Write the bundle although it breaks these two limits; it says so.",
 )
 @click.option("--name", help="The bundle's name. [default: from --out]")
 @click.option("--version", help="A version for people. [default: from the release]")
@@ -57,16 +88,66 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(min=1), help="Seconds the TFLite converter may take."
 )
-def convert(run: Path, out: Path, figures: Path | None, **given: Any) -> None:
-    """Prune, quantise, check and pack a trained model.
+@click.option("--labels", metavar="A,B,...|FILE", help="Model file: its labels in the order of its outputs.")
+@click.option(
+    "--input-range",
+    metavar="0..1|0..255|-1..1",
+    help="Model file: the numbers that a pixel became.",
+)
+@click.option("--color", metavar="rgb|bgr", help="Model file: its order (OpenCV's is bgr).")
+@click.option("--interval-ms", type=float, metavar="MS", help="Model file: time between two of its frames.")
+@click.option(
+    "--calibration",
+    metavar="DIR",
+    type=PATH,
+    help="Model file: clips that set its ranges and check it; in a folder per label, its accuracy is measured too.",
+)
+@click.option(
+    "--fit", metavar="stretch|letterbox|crop", help="Model file: how frames were resized. [default: stretch]"
+)
+@click.option("--interpolation", metavar="linear|area", help="Model file. [default: linear]")
+@click.option("--smooth", "smooth_s", type=float, metavar="S", help="Events: seconds to average over.")
+@click.option("--enter", type=float, help="Events: probability at which one starts.")
+@click.option("--leave", type=float, help="Events: probability below which one ends.")
+@click.option("--min-duration", "min_s", type=float, metavar="S", help="Events: shorter ones are not told.")
+def convert(source: Path, out: Path, figures: Path | None, **given: Any) -> None:
+    """Prune, quantise, check and pack a trained model: a RUN of `edge-har train`, or a Keras 2 model file.
+
+    Of a model file nothing is executed; what it does not say has to be given: --labels, --input-range, --color,
+    --interval-ms, --calibration.
 
     The bundle is written only when the parity gate passes: whole clip and stream are compared with the float model on
-    held-out clips. NAME.report.json holds every figure.
+    held-out clips. NAME.report.html shows every figure, NAME.report.json holds it
+    for programs; both are written when the gate refuses, too.
     """
-    from convert.pipeline import Options, convert_run  # TensorFlow takes seconds to load
+    from convert.pipeline import Options  # TensorFlow takes seconds to load
+    from convert.pipeline import convert as convert_any
+    from convert.subject import FileFacts
+    from edge_har.bundle import Smoothing
     from train.runs import read_json
 
+    given = {name: value for name, value in given.items() if value is not None}
     if figures is not None:
         said = read_json(figures)
-        given |= {"protocol": said.get("protocol"), "metrics": said.get("metrics")}
-    convert_run(run, out, Options(**{name: value for name, value in given.items() if value is not None}))
+        given |= {key: said[key] for key in ("protocol", "metrics") if key in said}
+    if "labels" in given:
+        given["labels"] = read_labels(given["labels"])
+    given["file"] = FileFacts(**_taken(FileFacts, given))
+    given["smoothing"] = Smoothing(**_taken(Smoothing, given))
+    convert_any(source, out, Options(**given))
+
+
+def read_labels(text: str) -> tuple[str, ...]:
+    """Labels separated by commas, or the lines of a file. Raises DataError for a file that cannot be read."""
+    listed = text.split(",")
+    if len(listed) == 1 and Path(text).is_file():
+        try:
+            listed = Path(text).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{text}: labels cannot be read: {error}") from error
+    return tuple(label.strip() for label in listed if label.strip())
+
+
+def _taken(group: type, given: dict[str, Any]) -> dict[str, Any]:
+    """The options that belong to a dataclass, taken out of all that were given."""
+    return {field.name: given.pop(field.name) for field in fields(group) if field.name in given}

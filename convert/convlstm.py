@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,13 +51,22 @@ class Cell:
         return tf.minimum(tf.nn.relu(x), 1.0) if self.hard else tf.sigmoid(x)
 
 
-def cell_of(layer: Any) -> Cell:
+WeightsOf = Callable[
+    [Any], Sequence[Any]
+]  # a layer's weights in Keras' order: arrays, or tensors to train through
+
+
+def stored_weights(layer: Any) -> list[Any]:
+    """A layer's weights as arrays of their own."""
+    return [weights.copy() for weights in layer.get_weights()]
+
+
+def cell_of(layer: Any, weights_of: WeightsOf = stored_weights) -> Cell:
     """The cell of a trained ConvLSTM2D layer; raises ConversionError for a variant that is not rebuilt here."""
     config = layer.get_config()
     gates = config["recurrent_activation"]
     expected = {
         "activation": "tanh",
-        "return_sequences": True,
         "go_backwards": False,
         "stateful": False,
         "data_format": "channels_last",
@@ -71,7 +81,7 @@ def cell_of(layer: Any) -> Cell:
         raise ConversionError(
             f"layer {layer.name!r} has the gates {gates!r}; expected hard_sigmoid or sigmoid"
         )
-    kernel, recurrent, bias = (w.copy() for w in layer.get_weights())
+    kernel, recurrent, bias = weights_of(layer)
     if gates == "hard_sigmoid":
         filters = recurrent.shape[2]
         slope = np.repeat(np.array([0.2, 0.2, 1.0, 0.2], np.float32), filters)

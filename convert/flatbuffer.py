@@ -17,7 +17,11 @@ from tensorflow.lite.tools import flatbuffer_utils  # isort: skip
 
 assert tf is not None
 INT8_LIMIT = 127
+FLOAT_MARK = " (float)"  # after an operator's name
 SCALE_NOISE = 1e-4  # relative; far below what changes a result
+INT16_LIMIT = 32767
+INT16_TANH_SCALE = 1 / 32768  # TFLite prescribes it for the output
+INT16_VERSIONS = {"ADD": 4, "MUL": 4, "QUANTIZE": 2, "TANH": 3}  # since when these take int16 of any scale
 HYBRID_PER_CHANNEL_VERSION = 5  # of CONV_2D: float input, int8 weights with a scale per output channel
 WEIGHT_INPUTS = {  # operator -> which of its inputs are kernels
     "CONV_2D": (1,),
@@ -54,7 +58,7 @@ def operators(content: bytes) -> dict[str, int]:
     model = read(content)
     graph = model.subgraphs[0]
     names = (
-        _name(model, op) + (" (float)" if _type(graph.tensors[op.outputs[0]]).startswith("float") else "")
+        _name(model, op) + (FLOAT_MARK if _type(graph.tensors[op.outputs[0]]).startswith("float") else "")
         for op in graph.operators
     )
     return dict(sorted(Counter(names).items()))
@@ -82,6 +86,12 @@ def roles(content: bytes) -> tuple[dict[str, int], dict[str, int]]:
         {entry.name.decode(): int(entry.tensorIndex) for entry in signature.inputs},
         {entry.name.decode(): int(entry.tensorIndex) for entry in signature.outputs},
     )
+
+
+def input_roles(content: bytes) -> list[str]:
+    """The roles of the inputs, in the graph's own order."""
+    role_of = {index: role for role, index in roles(content)[0].items()}
+    return [role_of[int(index)] for index in read(content).subgraphs[0].inputs]
 
 
 def tie_input(content: bytes, scale: float, zero_point: int) -> bytes:
@@ -136,6 +146,128 @@ def quantise_float_kernels(content: bytes) -> bytes:
         if _name(model, op) == "CONV_2D" and op.inputs[1] in wanted:
             op.opcodeIndex = code
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def widen_cells(content: bytes) -> bytes:
+    """Keep the cell states c of an all-int8 ConvLSTM in 16 bits; h, gates and convolutions stay int8.
+
+    A cell adds small steps to large numbers: c reaches the window's length while a step below 1/256 of its range would
+    be lost. Everywhere that tanh reads the sum of `gate x c` and `gate x candidate`, product, sum, c and that tanh
+    become int16.
+    """
+    graph = _Editable(read(content))
+    for tanh in [op for op in graph.operators if graph.name(op) == "TANH"]:
+        add = graph.maker(tanh.inputs[0])
+        if add is not None and all(graph.is_made_by(product, "MUL") for product in add.inputs):
+            _widen_cell(graph, add, tanh)
+    return graph.content()
+
+
+def _widen_cell(graph: _Editable, add: Any, tanh: Any) -> None:
+    entered, kept = sorted(add.inputs, key=lambda product: not graph.reads_tanh(graph.maker(product)))
+    multiply = graph.maker(kept)
+    gate_at = next(at for at, tensor in enumerate(multiply.inputs) if graph.is_made_by(tensor, "SPLIT"))
+    gate, cell = multiply.inputs[gate_at], multiply.inputs[1 - gate_at]
+    scale = graph.largest(add.outputs[0]) / INT16_LIMIT
+    for tensor in (cell, kept, add.outputs[0]):
+        graph.make_int16(tensor, scale)
+    multiply.inputs[gate_at] = graph.requantised(gate, graph.largest(gate) / INT16_LIMIT, multiply)
+    added_at = list(add.inputs).index(entered)
+    add.inputs[added_at] = graph.requantised(entered, graph.largest(entered) / INT16_LIMIT, add)
+    graph.output_from_int16(tanh, INT16_TANH_SCALE)
+    add.builtinOptions.potScaleInt16 = False
+    for op in (multiply, add, tanh):
+        graph.set_version(op)
+
+
+class _Editable:
+    """A flatbuffer's graph with the questions and changes that widening needs; tensors go by index."""
+
+    def __init__(self, model: Any) -> None:
+        self._model, self._graph = model, model.subgraphs[0]
+        self._makers = {int(out): op for op in self._graph.operators for out in op.outputs}
+
+    @property
+    def operators(self) -> list[Any]:
+        """In the order they run."""
+        return list(self._graph.operators)
+
+    def name(self, op: Any) -> str:
+        """Such as `ADD`."""
+        return _name(self._model, op)
+
+    def maker(self, tensor: int) -> Any:
+        """The operator that makes a tensor; None for inputs and constants."""
+        return self._makers.get(int(tensor))
+
+    def is_made_by(self, tensor: int, name: str) -> bool:
+        """Whether an operator of this name makes it."""
+        op = self.maker(tensor)
+        return op is not None and self.name(op) == name
+
+    def reads_tanh(self, op: Any) -> bool:
+        """Whether one of its inputs is a tanh."""
+        return any(self.is_made_by(tensor, "TANH") for tensor in op.inputs)
+
+    def largest(self, tensor: int) -> float:
+        """The largest magnitude that an int8 tensor can hold."""
+        held = self._graph.tensors[tensor].quantization
+        return float(held.scale[0]) * (INT8_LIMIT + 1 + abs(int(held.zeroPoint[0])))
+
+    def make_int16(self, index: int, scale: float) -> None:
+        """Hold a tensor in 16 bits; a constant must be zeros."""
+        tensor = self._graph.tensors[index]
+        tensor.type = schema.TensorType.INT16
+        tensor.quantization = _scaled(scale)
+        if self._model.buffers[tensor.buffer].data is not None:
+            self._model.buffers.append(schema.BufferT())
+            tensor.buffer = len(self._model.buffers) - 1
+            self._model.buffers[-1].data = np.zeros(2 * int(np.prod(tensor.shape)), np.uint8)
+
+    def requantised(self, index: int, scale: float, reader: Any) -> int:
+        """A tensor's numbers in 16 bits, made just before `reader`."""
+        made = self._int16_like(index, scale)
+        self._quantise(index, made, self._graph.operators.index(reader))
+        return made
+
+    def output_from_int16(self, op: Any, scale: float) -> None:
+        """Let `op` answer in 16 bits, which become its int8 output just after it."""
+        wanted = int(op.outputs[0])
+        op.outputs = np.array([self._int16_like(wanted, scale)], np.int32)
+        self._quantise(int(op.outputs[0]), wanted, self._graph.operators.index(op) + 1)
+
+    def _int16_like(self, index: int, scale: float) -> int:
+        held, tensor = self._graph.tensors[index], schema.TensorT()
+        tensor.shape, tensor.shapeSignature = held.shape, held.shapeSignature
+        tensor.name = held.name + b"/int16"
+        tensor.type = schema.TensorType.INT16
+        tensor.quantization = _scaled(scale)
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
+
+    def _quantise(self, source: int, target: int, place: int) -> None:
+        op = schema.OperatorT()
+        op.inputs, op.outputs = np.array([source], np.int32), np.array([target], np.int32)
+        version = INT16_VERSIONS["QUANTIZE"]
+        op.opcodeIndex = _operator_code(self._model, schema.BuiltinOperator.QUANTIZE, version)
+        self._graph.operators.insert(place, op)
+
+    def set_version(self, op: Any) -> None:
+        """Declare that it takes 16 bits."""
+        name = self.name(op)
+        op.opcodeIndex = _operator_code(
+            self._model, getattr(schema.BuiltinOperator, name), INT16_VERSIONS[name]
+        )
+
+    def content(self) -> bytes:
+        """The flatbuffer."""
+        return bytes(flatbuffer_utils.convert_object_to_bytearray(self._model))
+
+
+def _scaled(scale: float) -> Any:
+    held = schema.QuantizationParametersT()
+    held.scale, held.zeroPoint = np.array([scale], np.float32), np.zeros(1, np.int64)
+    return held
 
 
 def _kernel_places(model: Any) -> Iterator[tuple[str, int]]:

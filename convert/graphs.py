@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.convlstm import Cell, cell_of
+from convert.convlstm import Cell, WeightsOf, cell_of, stored_weights
 from edge_har.errors import ConversionError
-from train.models import fold_batch_norm, split_stream
+from train.models import FEATURES, fold_batch_norm, split_stream
 from train.tf import keras, tf
 
 L = keras.layers
@@ -71,18 +71,25 @@ class FloatGraphs:
     """What a bundle's graphs are made from; batch 1, fixed shapes.
 
     clip [1, N, H, W, 3] -> scores [1, labels]. step: frames [1, K, H, W, 3] and states -> feature [1, F] and new
-    states. head: features [1, N - K + 1, F] -> scores [1, labels].
+    states. head: features [1, N - K + 1, F] -> scores [1, labels]. A model that does not stream has neither.
     """
 
     clip: FloatGraph
-    step: FloatGraph
-    head: FloatGraph
-    frames_per_step: int
+    step: FloatGraph | None = None
+    head: FloatGraph | None = None
+    frames_per_step: int = 1
 
     @property
     def states(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the step's states by role; empty for a stateless step."""
-        return {role: shape for role, shape in self.step.inputs.items() if role.startswith("state_")}
+        inputs = self.step.inputs if self.step is not None else {}
+        return {role: shape for role, shape in inputs.items() if role.startswith("state_")}
+
+    @property
+    def parts(self) -> dict[str, FloatGraph]:
+        """The graphs that there are: `clip`, and `step` and `head` of a model that streams."""
+        named = {"clip": self.clip, "step": self.step, "head": self.head}
+        return {part: graph for part, graph in named.items() if graph is not None}
 
 
 def check_input(model: Any) -> tuple[int, int, int, int]:
@@ -107,14 +114,26 @@ def check_input(model: Any) -> tuple[int, int, int, int]:
 
 
 def float_graphs(model: Any) -> FloatGraphs:
-    """The exact inference graphs of a trained Keras model: ConvLSTM rebuilt as a step, others cut at `features`.
+    """The exact inference graphs of a trained Keras model: ConvLSTM rebuilt as a step, others cut at their layer
+    `features`; a model without either is a whole-clip graph alone.
 
     Raises ConversionError for an input shape or a layer that cannot be converted.
     """
     clip_shape = check_input(model)
     if any(isinstance(layer, L.ConvLSTM2D) for layer in model.layers):
         return _stateful(model, clip_shape)
-    return _stateless(model, clip_shape)
+    if any(layer.name == FEATURES for layer in model.layers):
+        return _stateless(model, clip_shape)
+    return FloatGraphs(_whole_clip(model, clip_shape))
+
+
+def _whole_clip(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraph:
+    return FloatGraph(
+        "clip",
+        {"clip": (1, *clip_shape)},
+        lambda clip: {"scores": model(clip, training=False)},
+        (model,),
+    )
 
 
 def _stateless(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
@@ -124,12 +143,7 @@ def _stateless(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs
     width = int(parts.encoder.output_shape[-1])
     steps = frames - parts.frames_per_step + 1
     return FloatGraphs(
-        clip=FloatGraph(
-            "clip",
-            {"clip": (1, *clip_shape)},
-            lambda clip: {"scores": folded(clip, training=False)},
-            (folded,),
-        ),
+        clip=_whole_clip(folded, clip_shape),
         step=FloatGraph(
             "step",
             {"frames": (1, parts.frames_per_step, *frame_shape)},
@@ -180,19 +194,63 @@ def fold_scale(model: Any) -> Any:
     return folded
 
 
-def _stateful(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
+@dataclass(frozen=True)
+class StatefulParts:
+    """A ConvLSTM model cut for a stream; N frames of [H, W, 3] a clip.
+
+    body: per frame, in order: a Cell, or a function on frames [n, h, w, channels]. top: the layers that make scores
+    of all frames' features [n, N, *feature_shape]. state_shapes: [1, h, w, F] of h, and of c alike, by cell.
+    """
+
+    body: Sequence[Any]
+    top: Sequence[Any]
+    clip_shape: tuple[int, int, int, int]
+    feature_shape: tuple[int, ...]
+    state_shapes: Sequence[tuple[int, ...]]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The body's cells, in order."""
+        return [part for part in self.body if isinstance(part, Cell)]
+
+    @property
+    def states(self) -> dict[str, tuple[int, ...]]:
+        """Shapes by role: `state_0` is the first cell's h, `state_1` its c, and so on."""
+        return {
+            f"state_{i}": shape for i, shape in enumerate(s for s in self.state_shapes for _ in ("h", "c"))
+        }
+
+
+def stateful_parts(
+    model: Any, clip_shape: tuple[int, int, int, int], weights_of: WeightsOf = stored_weights
+) -> StatefulParts:
+    """Cut a ConvLSTM model; raises ConversionError for a layer that cannot be converted.
+
+    weights_of: what the cells are made of.
+    """
     chain = _chain(model)
-    cut = next((i for i, layer in enumerate(chain) if isinstance(layer, L.Flatten)), None)
-    if cut is None:
-        raise ConversionError(
-            f"model {model.name!r} has no Flatten between its ConvLSTM2D layers and its scores"
-        )
-    body, top = _body(chain[:cut]), chain[cut:]
+    cut = _end_of_frames(chain)
+    last = chain[cut - 1]
+    last_only = isinstance(last, L.ConvLSTM2D) and not last.return_sequences
+    body = _body(chain[:cut], weights_of)
+    feature_shape = tuple(int(n) for n in last.output_shape[1 if last_only else 2 :])
+    top = [LastFrame(), *chain[cut:]] if last_only else chain[cut:]
+    return StatefulParts(body, top, clip_shape, feature_shape, _state_shapes(body, clip_shape[1:]))
+
+
+class LastFrame(L.Layer):  # type: ignore[misc]
+    """What a layer without return_sequences leaves of all frames' features: [n, N, ...] -> [n, ...]."""
+
+    def call(self, features: Any) -> Any:
+        """The last frame's."""
+        return features[:, -1]
+
+
+def _stateful(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
+    parts = stateful_parts(model, clip_shape)
+    body, top, feature_shape = parts.body, parts.top, parts.feature_shape
+    cells, shapes, states = parts.cells, parts.state_shapes, parts.states
     frames, *frame_shape = clip_shape
-    cells = [part for part in body if isinstance(part, Cell)]
-    shapes = _state_shapes(body, tuple(frame_shape))
-    states = {f"state_{i}": shape for i, shape in enumerate(s for s in shapes for _ in ("h", "c"))}
-    feature_shape = tuple(int(n) for n in chain[cut].input_shape[2:])
 
     def step(frames: Any, **states: Any) -> Tensors:
         x, new = tf.reshape(frames, (1, *frame_shape)), {}
@@ -223,6 +281,19 @@ def _stateful(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
         head=FloatGraph("head", {"features": (1, frames, int(np.prod(feature_shape)))}, head, (model,)),
         frames_per_step=1,
     )
+
+
+def _end_of_frames(chain: Sequence[Any]) -> int:
+    """Where the layers that give one feature per frame end: after the last ConvLSTM2D and what is per frame after it."""
+    cut = 1 + max(i for i, layer in enumerate(chain) if isinstance(layer, L.ConvLSTM2D))
+    if chain[cut - 1].return_sequences:
+        while cut < len(chain) and isinstance(chain[cut], L.TimeDistributed):
+            cut += 1
+    if cut == len(chain):
+        raise ConversionError(
+            f"layer {chain[-1].name!r} is the last: expected layers that give scores after it"
+        )
+    return cut
 
 
 def _unroll(cell: Cell, frames: Any, state_shape: tuple[int, ...]) -> Any:
@@ -260,19 +331,19 @@ def _chain(model: Any) -> list[Any]:
     ]
 
 
-def _body(layers: Sequence[Any]) -> list[Any]:
+def _body(layers: Sequence[Any], weights_of: WeightsOf) -> list[Any]:
     """The layers of a step; the scaling of pixels moves into the first cell's kernel where it feeds that directly."""
-    parts = [_per_frame(layer) for layer in layers]
+    parts = [_per_frame(layer, weights_of) for layer in layers]
     first = parts[0]
     if isinstance(first, L.Rescaling) and first.offset == 0 and len(parts) > 1 and isinstance(parts[1], Cell):
         return [replace(parts[1], kernel=parts[1].kernel * np.float32(first.scale)), *parts[2:]]
     return parts
 
 
-def _per_frame(layer: Any) -> Any:
+def _per_frame(layer: Any, weights_of: WeightsOf) -> Any:
     """What the layer does to frames [n, h, w, channels]: a Cell or a function."""
     if isinstance(layer, L.ConvLSTM2D):
-        return cell_of(layer)
+        return cell_of(layer, weights_of)
     if isinstance(layer, L.TimeDistributed):
         return layer.layer
     if isinstance(layer, (L.Rescaling, L.Activation, L.ReLU)):

@@ -1,10 +1,11 @@
-"""`convert_run`: a RUN folder to a bundle on disk, through every stage, or to one error and no bundle."""
+"""`convert`: a trained model to a bundle on disk, through every stage, or to one error and no bundle."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,16 +14,27 @@ from typing import Any
 import numpy as np
 
 from convert import parity
-from convert.build import PLACEHOLDER_CARD, PRECISIONS, Built, build
+from convert.build import PLACEHOLDER_CARD, Built, Workshop
 from convert.card import model_card
-from convert.flatbuffer import kernels
+from convert.compactness import Variant, compactness
+from convert.finetune import fine_tuned, fine_tuning_of
+from convert.flatbuffer import FLOAT_MARK, kernels
+from convert.foreign import SUFFIXES
 from convert.golden import TOLERANCE, choose_golden
-from convert.graphs import check_input
-from convert.material import Calibration, Material, choose_calibration, material_of_run
-from convert.prune import STEPS, prune, tfmot
+from convert.material import Calibration, choose_calibration
+from convert.modes import AUTO, CALIBRATED, NAME_OF, PRECISIONS
+from convert.parity import MAX_DROP_POINTS, Comparison, Limits, Verdict
+from convert.precision import NoRouteError, Outcome, Trial, choose
+from convert.prune import MOST_PRUNED, STEPS, prune, tfmot
+from convert.qat import qat
 from convert.quantise import TIMEOUT_S
-from convert.runtimes import runtimes_that_agree
+from convert.report import write_report
+from convert.runtimes import check_promised, interpreters, runtimes_that_agree
+from convert.shrink import MOST_SHRUNK, shrink
+from convert.structure import check_structure
+from convert.subject import FileFacts, Subject, subject_of_file, subject_of_run
 from edge_har.bundle import (
+    GATE,
     MODEL_CARD,
     SUFFIX,
     Bundle,
@@ -33,13 +45,9 @@ from edge_har.bundle import (
     read_bundle,
     write_bundle,
 )
-from edge_har.errors import BundleError, ConversionError, MisuseError, ParityError
+from edge_har.errors import BundleError, MisuseError
 from edge_har.interpreter import runtime_name
 from edge_har.recognizer import check_golden
-from train.augment import Amounts, decide_mirror
-from train.batches import WindowPlan, training_batches
-from train.fit import class_weights
-from train.runs import MODEL, Run, load_run, write_json
 from train.tf import keras, tf
 
 Report = Callable[[str], None]
@@ -48,22 +56,34 @@ CODE_LICENCE = "Apache-2.0"
 UNSTATED = "not stated; ask whoever made them"
 HELD_OUT = "held-out groups"
 OUTPUTS_ONLY = "all groups trained on: outputs compared, accuracy not measured"
+UNLABELLED = "clips without labels: outputs compared, accuracy not measured"
+PRUNE = 0.5
 NOT_A_COMMIT = "unknown"
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to convert. prune: share of weights set to zero (0: none). prune_steps: batches of fine-tuning.
+    """How to convert. Raises MisuseError for what cannot be.
+
+    shrink: share of filters and units removed. prune: share of weights set to zero (0: none; default PRUNE for a RUN, 0
+    for a model file). qat: train under int8's rounding. fine_tune_steps: batches that the model learns on after each of
+    these. control: measure what they saved and cost, beside a dense model fine-tuned just as long. precision: one of
+    convert.modes.PRECISIONS, or AUTO; default int8, or int8 weights for a model with states. file: what a model file
+    does not say.
 
     name: default the bundle's file name. release: default one more than that of the bundle to be replaced, else 1.
-    golden: folder of the user's own golden clips. runtimes: Python interpreters whose TFLite runtimes to try and list. metrics, protocol: figures measured elsewhere (leave-one-group-out)
-    that stand in the manifest beside the gate's. data, cache: where the RUN's clips are now, and are kept decoded.
-    Raises MisuseError.
+    golden: folder of the user's own golden clips. runtimes: Python interpreters whose TFLite runtimes to try and list.
+    metrics, protocol: figures measured elsewhere (leave-one-group-out) that stand in the manifest beside the gate's.
+    data, cache: where the RUN's clips are now, and are kept decoded. min_agreement (default: by precision),
+    max_drop_points: the gate's limits. allow_drop: write the bundle although it breaks them, and say so in it.
     """
 
-    prune: float = 0.5
-    prune_steps: int = STEPS
-    precision: str = "int8"
+    prune: float | None = None
+    shrink: float = 0.0
+    qat: bool = False
+    fine_tune_steps: int = STEPS
+    control: bool = True
+    precision: str | None = None
     name: str | None = None
     version: str | None = None
     release: int | None = None
@@ -76,19 +96,67 @@ class Options:
     data_terms: str = UNSTATED
     metrics: Mapping[str, Any] = field(default_factory=dict)
     protocol: str | None = None
+    file: FileFacts = field(default_factory=FileFacts)
     data: Path | None = None
     cache: Path | None = None
     timeout_s: float = TIMEOUT_S
+    min_agreement: float | None = None
+    max_drop_points: float = MAX_DROP_POINTS
+    allow_drop: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.prune < 1:
-            raise MisuseError(f"the pruned share must be 0 or more and below 1, got {self.prune}")
-        if self.prune_steps < 1:
-            raise MisuseError(f"pruning needs 1 step of fine-tuning or more, got {self.prune_steps}")
-        if self.precision not in PRECISIONS:
-            raise MisuseError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.prune is not None and not 0 <= self.prune <= MOST_PRUNED:
+            raise MisuseError(f"the pruned share must be 0 to {MOST_PRUNED}, got {self.prune}")
+        if self.fine_tune_steps < 1:
+            raise MisuseError(f"pruning needs 1 step of fine-tuning or more, got {self.fine_tune_steps}")
+        if not 0 <= self.shrink <= MOST_SHRUNK:
+            raise MisuseError(f"the share of units removed must be 0 to {MOST_SHRUNK}, got {self.shrink}")
+        if self.precision not in (None, AUTO, *PRECISIONS):
+            raise MisuseError(
+                f"precision must be one of {', '.join((AUTO, *PRECISIONS))}, got {self.precision!r}"
+            )
         if self.release is not None and self.release < 1:
             raise MisuseError(f"release must be 1 or more, got {self.release}")
+        Limits(self.min_agreement or 0.0, self.max_drop_points)  # it checks itself
+
+    def pruned_share(self, subject: Subject) -> float:
+        """The share to prune: what was asked for, else PRUNE for our own trainings and nothing of a model file."""
+        if self.prune is not None:
+            return self.prune
+        return PRUNE if subject.run is not None else 0.0
+
+
+def convert(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: Options | None = None,
+    *,
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Convert a RUN folder or a model file (.h5, .keras) into the bundle `out`; see `convert_run`, `convert_file`."""
+    place = Path(source)
+    if place.suffix.lower() in SUFFIXES and not place.is_dir():
+        return convert_file(place, out, options, report=report)
+    return convert_run(place, out, options, report=report)
+
+
+def convert_file(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: Options | None = None,
+    *,
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Convert somebody else's Keras 2 model, with `options.file` as what its file does not say.
+
+    As `convert_subject`, with the errors of `subject_of_file` too.
+    """
+    options, say = options or Options(), report or _to_stderr
+    next_release(Path(out), options)
+    if options.data is not None:
+        raise MisuseError("--data is for a RUN; name the clips of a model file with --calibration DIR")
+    subject = subject_of_file(Path(path), options.file, options.cache, say)
+    return convert_subject(subject, out, options, report=say)
 
 
 def convert_run(
@@ -100,90 +168,185 @@ def convert_run(
 ) -> dict[str, Any]:
     """Convert a finished RUN into the bundle `out` (`NAME.ehar`), with `NAME.report.json` beside it.
 
+    As `convert_subject`, with the errors of `subject_of_run` too; nothing is loaded for an `out` that cannot be.
+    """
+    options, say = options or Options(), report or _to_stderr
+    next_release(Path(out), options)
+    if options.file != FileFacts():
+        raise MisuseError(
+            "labels, input range, colour, interval and calibration are for a model file; a RUN knows its own"
+        )
+    return convert_subject(
+        subject_of_run(Path(run_dir), options.data, options.cache, say), out, options, report=say
+    )
+
+
+def convert_subject(
+    subject: Subject,
+    out: str | os.PathLike[str],
+    options: Options | None = None,
+    *,
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Convert what any source gave into the bundle `out` (`NAME.ehar`), with `NAME.report.json` beside it.
+
     report: takes lines of progress; default stderr. Returns the report. Raises an EdgeHarError, one line, and leaves
     no bundle, when a stage fails or the parity gate does (ParityError; the report then says `failed` and the figures).
     """
     options, say, path = options or Options(), report or _to_stderr, Path(out)
     release = next_release(path, options)
-    run = load_run(run_dir)
-    model = load_model(run)
-    material = material_of_run(run, options.data, options.cache, say)
-    if options.prune:
-        say(f"pruning {options.prune:.0%}, fine-tuning {options.prune_steps} steps")
-        model = pruned_model(model, run, material, options.prune, options.prune_steps, say)
-    share = run.config.synthetic_share
-    calibration = choose_calibration(material, run.config.contract, synthetic_share=share)
+    calibration = choose_calibration(
+        subject.material, subject.temporal, synthetic_share=subject.synthetic_share
+    )
+    original, subject = subject, changed_subject(subject, calibration, options, say)
     say("making the graphs")
-    built = build_run(model, run, calibration, options, log=path.with_suffix(".convert.log"))
-    say("checking parity")
-    gated, comparison = _compare(model, built.bundle(), run, material, say)
-    report_path = path.with_suffix(".report.json")
+    log, stem = path.with_suffix(".convert.log"), path.with_suffix("")
+    workshop = workshop_of(subject, calibration, options, log)
     try:
-        parity.gate(comparison, built.manifest.precision)
-    except ParityError as error:
-        write_json(report_path, {"failed": str(error), "parity": gated})
+        built, trials = build_subject(workshop, subject, options, say)
+    except NoRouteError as error:
+        tried = [trial.to_json() for trial in error.trials]
+        write_report(stem, {"name": options.name or path.stem, "failed": str(error), "trials": tried})
         raise
-    manifest, files = _finish(built, run, calibration, gated, options, release, path, say)
-    said = _report(manifest, files, built, gated)
+    found: dict[str, Any] = {"trials": [trial.to_json() for trial in trials]} if trials else {}
+    found["structure"] = checked_structure(built)
+    say("checking parity")
+    comparisons = _compare(subject, built, workshop.float_clip)
+    gated = {name: parity.figures(comparison) for name, comparison in comparisons.items()}
+    for name, figures in gated.items():
+        say(_line(name, figures))
+    judged = comparisons[list(comparisons)[-1]]
+    limits = Limits.of(
+        built.manifest, min_agreement=options.min_agreement, max_drop_points=options.max_drop_points
+    )
+    verdict = parity.gate(judged, limits, allow_drop=options.allow_drop)
+    if not verdict.passed:
+        named = named_manifest(built, options, release, path)
+        write_report(stem, _report(named, built.files, built, gated, verdict, judged) | found)
+        verdict.check()
+    for breach in verdict.allowed:
+        say(f"allowed by --allow-drop: {breach}")
+    if options.control and subject is not original:
+        found["compactness"] = compare_with_control(original, subject, built, calibration, options, log, say)
+    manifest, files = _finish(built, subject, calibration, gated, verdict, options, release, path, say)
+    said = _report(manifest, files, built, gated, verdict, judged) | found
     digest = write_bundle(path, manifest, files)
-    write_json(report_path, said)
+    write_report(stem, said)
     say(f"wrote {path}: {path.stat().st_size} bytes, sha256 {digest}")
     return said
 
 
-def load_model(run: Run) -> Any:
-    """The RUN's Keras model. Raises ConversionError for an input that no bundle can feed, else DataError."""
-    check_keras_file(run.folder / MODEL)
-    return run.model()
+def changed_subject(subject: Subject, calibration: Calibration, options: Options, say: Report) -> Subject:
+    """The subject with its model shrunk, pruned and trained under int8's rounding, as asked; itself where nothing is.
+
+    Raises MisuseError where there is nothing to fine-tune on.
+    """
+    share, steps = options.pruned_share(subject), options.fine_tune_steps
+    if not (options.shrink or share or options.qat):
+        return subject
+    model, tuning = subject.model, fine_tuning_of(subject, steps)
+    if options.shrink:
+        say(f"shrinking {options.shrink:.0%}, fine-tuning {steps} steps")
+        model = shrink(model, options.shrink, tuning, report=say)
+    if share:
+        say(f"pruning {share:.0%}, fine-tuning {steps} steps")
+        model = prune(model, share, tuning, report=say)
+    if options.qat:
+        say(f"quantisation-aware training, {steps} steps")
+        model = qat(model, tuning, calibration=calibration.pixels, report=say)
+    return replace(subject, model=model)
 
 
-def check_keras_file(path: Path) -> None:
-    """Raises ConversionError, in one line, where a `.keras` file cannot be read or its input cannot be fed."""
-    try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise ConversionError(f"{path}: not a Keras model that can be read: {first_line}") from error
-    try:
-        check_input(model)
-    except ConversionError as error:
-        raise ConversionError(f"{path}: {error}") from error
-
-
-def pruned_model(model: Any, run: Run, material: Material, share: float, steps: int, report: Report) -> Any:
-    """The model with `share` of its weights at zero, fine-tuned on windows of its own training."""
-    config = run.config
-    sampling = replace(
-        config.sampling, seed=config.seed + 1
-    )  # other windows than those of the training's first steps
-    plan = WindowPlan(material.training, sampling, material.synthetic)
-    amounts = Amounts().scaled(config.augmentation)
-    batches = training_batches(plan, 0, steps, decide_mirror(config.mirror, run.labels), amounts)
-    return prune(
-        model,
-        share,
-        batches,
-        steps=steps,
-        learning_rate=config.learning_rate,
-        label_smoothing=config.label_smoothing,
-        class_weights=class_weights([clip.label for clip in material.training], len(run.labels)).tolist(),
-        report=report,
-    )
-
-
-def build_run(model: Any, run: Run, calibration: Calibration, options: Options, *, log: Path) -> Built:
-    """The graphs of a RUN's (pruned) model."""
-    return build(
-        model,
-        kind=run.config.model,
-        labels=run.labels,
-        frame=run.config.frame_spec,
-        temporal=run.config.contract,
-        calibration=calibration.pixels,
-        log=log,
-        precision=options.precision,
+def workshop_of(subject: Subject, calibration: Calibration, options: Options, log: Path) -> Workshop:
+    """Where the graphs of a subject are made."""
+    return Workshop(
+        subject.model,
+        subject.kind,
+        subject.labels,
+        subject.frame,
+        subject.temporal,
+        calibration.pixels,
+        log,
         timeout_s=options.timeout_s,
     )
+
+
+def build_subject(
+    workshop: Workshop, subject: Subject, options: Options, say: Report
+) -> tuple[Built, list[Trial]]:
+    """The graphs in the precision asked for, or the fastest that passes on validation clips, with what was tried.
+
+    Raises ConversionError, and NoRouteError where no precision passes.
+    """
+    if options.precision != AUTO:
+        return workshop.forced(options.precision), []
+    material = subject.material
+    clips = material.validation or material.training
+
+    def validate(bundle: Bundle) -> Outcome:
+        comparison = parity.compare(
+            subject.model,
+            bundle,
+            clips,
+            subject.labels,
+            labelled=subject.labelled,
+            held_out=bool(material.validation),
+            groups_known=subject.groups_known,
+        )
+        limits = Limits.of(
+            bundle.manifest, min_agreement=options.min_agreement, max_drop_points=options.max_drop_points
+        )
+        figures, verdict = parity.figures(comparison), parity.gate(comparison, limits)
+        return Outcome(
+            figures["agreement"]["share"],
+            figures["probability_error"]["max_error"],
+            parity.drop_points(comparison) if comparison.accuracy_counts else None,
+            "; ".join(verdict.breaches) or None,
+        )
+
+    return choose(workshop, subject.temporal, validate, say)
+
+
+def checked_structure(built: Built) -> dict[str, Any]:
+    """What the made files are, after the checks that every one must pass. Raises ConversionError."""
+    forms = {file: built.route.forms[part] for part, file in built.manifest.graphs.by_part.items()}
+    kept_float = {
+        file: sum(count for name, count in built.operators[file].items() if name.endswith(FLOAT_MARK))
+        for file, form in forms.items()
+        if form.float_layers
+    }
+    precisions = {file: NAME_OF[form.mode] for file, form in forms.items()}
+    return check_structure(built.manifest, built.files, precisions, float_operators=kept_float).to_json()
+
+
+def compare_with_control(
+    original: Subject,
+    changed: Subject,
+    built: Built,
+    calibration: Calibration,
+    options: Options,
+    log: Path,
+    say: Report,
+) -> dict[str, Any]:
+    """What the changes to the model saved and cost, beside the original and a dense model fine-tuned just as long."""
+    stages = sum(map(bool, (options.shrink, options.pruned_share(original), options.qat)))
+    say(f"the dense control, {stages} x {options.fine_tune_steps} steps")
+    dense = original.model
+    for _ in range(stages):
+        dense = fine_tuned(dense, fine_tuning_of(original, options.fine_tune_steps), report=say)
+    names = [f"shrunk {options.shrink:.0%}"] * bool(options.shrink)
+    names += [f"pruned {share:.0%}" for share in (options.pruned_share(original),) if share]
+    names += ["trained under int8's rounding"] * options.qat
+    variants = []
+    for name, model in (("original", original.model), ("dense control", dense)):
+        made = workshop_of(replace(original, model=model), calibration, options, log).build(built.route)
+        variants.append(Variant(name, model, made))
+    variants.append(Variant(", ".join(names), changed.model, built))
+    clips = original.material.test if original.labelled else ()
+    said = compactness(variants, clips, groups_known=original.groups_known)
+    for line in said["says"]:
+        say(line)
+    return said
 
 
 def _to_stderr(line: str) -> None:
@@ -206,21 +369,27 @@ def next_release(path: Path, options: Options) -> int:
         raise BundleError(f"{error}; remove it, or say --release") from error
 
 
-def _compare(
-    model: Any, bundle: Bundle, run: Run, material: Material, say: Report
-) -> tuple[dict[str, Any], parity.Comparison]:
-    """Figures by part, and what the gate looks at: validation for the eye, test for the gate; without held-out clips,
+def _compare(subject: Subject, built: Built, float_clip: bytes) -> dict[str, Comparison]:
+    """By part, the last of which the gate judges: validation for the eye, test for the gate; without held-out clips,
     outputs on all of them.
     """
+    material = subject.material
     parts = {"validation": material.validation, "test": material.test}
     held_out = {name: clips for name, clips in parts.items() if clips}
-    clips_of = held_out or {"outputs_only": material.training}
-    said, comparisons = {}, {}
-    for name, clips in clips_of.items():
-        comparisons[name] = parity.compare(model, bundle, clips)
-        said[name] = parity.figures(comparisons[name], groups_known=run.groups_known, accuracy=bool(held_out))
-        say(_line(name, said[name]))
-    return said, comparisons[list(clips_of)[-1]]
+    bundle = built.bundle()
+    return {
+        name: parity.compare(
+            subject.model,
+            bundle,
+            clips,
+            subject.labels,
+            float_clip=float_clip,
+            labelled=subject.labelled,
+            held_out=bool(held_out),
+            groups_known=subject.groups_known,
+        )
+        for name, clips in (held_out or {"outputs_only": material.training}).items()
+    }
 
 
 def _line(name: str, figures: Mapping[str, Any]) -> str:
@@ -237,17 +406,9 @@ def _line(name: str, figures: Mapping[str, Any]) -> str:
     return line
 
 
-def _finish(
-    built: Built,
-    run: Run,
-    calibration: Calibration,
-    gated: Mapping[str, Any],
-    options: Options,
-    release: int,
-    path: Path,
-    say: Report,
-) -> tuple[Manifest, dict[str, bytes]]:
-    named = replace(
+def named_manifest(built: Built, options: Options, release: int, path: Path) -> Manifest:
+    """The manifest with what the user calls and sets it."""
+    return replace(
         built.manifest,
         name=options.name or path.stem,
         version=options.version or f"{release}.0",
@@ -256,43 +417,63 @@ def _finish(
         temperature=options.temperature,
         reject_threshold=options.reject_threshold,
     )
+
+
+def _finish(
+    built: Built,
+    subject: Subject,
+    calibration: Calibration,
+    gated: Mapping[str, Any],
+    verdict: Verdict,
+    options: Options,
+    release: int,
+    path: Path,
+    say: Report,
+) -> tuple[Manifest, dict[str, bytes]]:
+    named = named_manifest(built, options, release, path)
     golden, strips, shows = choose_golden(replace(built, manifest=named).bundle(), options.golden)
     manifest = replace(
         named,
         golden=tuple(golden),
         golden_tolerance=TOLERANCE,
-        metrics={**gated, **options.metrics},
-        protocol=options.protocol or (OUTPUTS_ONLY if "outputs_only" in gated else HELD_OUT),
+        metrics={**gated, **options.metrics, GATE: verdict.to_json()},
+        protocol=options.protocol or _protocol(subject),
         calibration=(
-            {"clips": len(calibration.pixels), "sha256": calibration.sha256}
-            if named.precision == "int8"
+            {"clips": len(calibration.pixels), "sha256": calibration.sha256, "names": list(calibration.names)}
+            if any(form.mode in CALIBRATED for form in built.route.forms.values())
             else {}
         ),
         runtimes=(runtime_name(),),
-        provenance=provenance(run, options, built),
+        provenance=provenance(subject, options, built),
         licence={"code": CODE_LICENCE, "weights": options.weights_terms, "data": options.data_terms},
     )
     files = {**built.files, **strips}
     content, _ = pack_bundle(manifest, {**files, MODEL_CARD: PLACEHOLDER_CARD})
     check_golden(read_bundle(content))
-    others = runtimes_that_agree(content, options.runtimes, say)
+    others = runtimes_that_agree(content, interpreters(options.runtimes, say), say)
+    check_promised(manifest, others)
     manifest = replace(manifest, runtimes=tuple(dict.fromkeys((*manifest.runtimes, *others))))
     return manifest, {**files, MODEL_CARD: model_card(manifest, shows)}
 
 
-def provenance(run: Run, options: Options, built: Built) -> dict[str, Any]:
+def _protocol(subject: Subject) -> str:
+    """How the gate's figures were measured."""
+    if not subject.labelled:
+        return UNLABELLED
+    return HELD_OUT if subject.material.validation or subject.material.test else OUTPUTS_ONLY
+
+
+def provenance(subject: Subject, options: Options, built: Built) -> dict[str, Any]:
     """Where a bundle comes from, the same wherever and whenever it is made: no clock, no path."""
-    command = (
-        f"edge-har convert RUN --out NAME.ehar --prune {options.prune:g} --prune-steps {options.prune_steps}"
-    )
+    share = options.pruned_share(subject)
+    command = subject.command + (f" --shrink {options.shrink:g}" if options.shrink else "")
+    command += f" --prune {share:g}" + " --qat" * options.qat
+    if share or options.shrink or options.qat:
+        command += f" --fine-tune-steps {options.fine_tune_steps}"
     said: dict[str, Any] = {
         **_commit(),
-        "command": command + (f" --precision {options.precision}" if options.precision != "int8" else ""),
-        "index_sha256": run.index_sha256,
-        "model_sha256": run.metrics["model_sha256"],
-        "seed": run.config.seed,
-        "trained_on": list(run.metrics["trained_on"]["groups"]),
-        "synthetic_share": run.config.synthetic_share,
+        "command": command + (f" --precision {options.precision}" if options.precision else ""),
+        **subject.provenance,
         "versions": {
             "tensorflow": tf.__version__,
             "tf_keras": keras.__version__,
@@ -300,15 +481,20 @@ def provenance(run: Run, options: Options, built: Built) -> dict[str, Any]:
             "numpy": np.__version__,
         },
     }
-    if options.prune:
-        said |= {"pruned_share": options.prune, "zero_share": round(_zero_share(built), 4)}
+    if options.shrink:
+        said["shrunk_share"] = options.shrink
+    if options.qat:
+        said["quantisation_aware_steps"] = options.fine_tune_steps
+    if share:
+        said |= {"pruned_share": share, "zero_share": round(_zero_share(built), 4)}
     return said
 
 
 def _zero_share(built: Built) -> float:
-    """Over all kernels of step and head, as exported."""
-    graphs = built.manifest.graphs
-    values = [kernel.values for name in (graphs.step, graphs.head) for kernel in kernels(built.files[name])]
+    """Over all kernels that the stream runs, as exported."""
+    values = [
+        kernel.values for name in built.manifest.graphs.of_stream for kernel in kernels(built.files[name])
+    ]
     return float(sum((v == 0).sum() for v in values) / sum(v.size for v in values))
 
 
@@ -331,21 +517,30 @@ def _commit() -> dict[str, str]:
 
 
 def _report(
-    manifest: Manifest, files: Mapping[str, bytes], built: Built, gated: Mapping[str, Any]
+    manifest: Manifest,
+    files: Mapping[str, bytes],
+    built: Built,
+    gated: Mapping[str, Any],
+    verdict: Verdict,
+    judged: Comparison,
 ) -> dict[str, Any]:
+    """What NAME.report.json and NAME.report.html say, also of a bundle that the gate refused."""
     return {
         "name": manifest.name,
         "release": manifest.release,
         "kind": manifest.kind,
         "precision": manifest.precision,
+        "failed": None if verdict.passed else "; ".join(verdict.breaches),
+        GATE: verdict.to_json(),
         "parity": dict(gated),
-        "agreement_limit": parity.AGREEMENT_LIMITS[manifest.precision],
-        "failed": None,
+        "details": parity.details(judged),
         "rebuild_error": float(np.float32(built.rebuild_error)),
         "zero_share": built.zero_shares(),
         "operators": {name: dict(counts) for name, counts in built.operators.items()},
         "bytes": {name: len(content) for name, content in sorted(files.items())},
+        "zipped_bytes": {name: len(zlib.compress(content, 9)) for name, content in sorted(files.items())},
         "golden": [{"file": g.file, "label": g.label} for g in manifest.golden],
         "calibration": dict(manifest.calibration),
+        "runtimes": list(manifest.runtimes),
         "provenance": dict(manifest.provenance),
     }

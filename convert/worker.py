@@ -1,15 +1,17 @@
 """The child process that runs the TFLite converter: `python -m convert.worker SPEC.json`.
 
 The converter can end in a segmentation fault or never end; a process of its own turns both into an error. SPEC holds
-{"jobs": [{"name", "saved_model", "mode", "calibration", "out"}]}; each job's start and end go to stdout.
+{"jobs": [{"name", "saved_model", "mode", "calibration", "float_layers", "out"}]}; each job's start and end go to stdout.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +19,85 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the converter calibrates on the CPU
 
 import numpy as np
 
-from convert.flatbuffer import quantise_float_kernels
-from convert.modes import DYNAMIC, FLOAT32, INT8
+from convert.flatbuffer import input_roles, quantise_float_kernels, widen_cells
+from convert.modes import CALIBRATED, DYNAMIC, FLOAT16, FLOAT32, INT8, INT8_CELLS16, INT16X8
 from train.tf import tf
 
+from tensorflow.lite.python.convert import mlir_quantize  # isort: skip  # after train.tf, which comes first
 
-def convert_saved_model(folder: str, mode: str, calibration: str | None) -> bytes:
-    """The flatbuffer of a SavedModel: float32, int8 weights with float activations, or int8 throughout."""
+DEBUGGED_SAMPLES = 32  # the debugger runs without optimised kernels
+OPS = tf.lite.OpsSet
+OPS_OF = {
+    INT8: OPS.TFLITE_BUILTINS_INT8,
+    INT16X8: OPS.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+}
+TYPE_OF = {INT8: tf.int8, INT8_CELLS16: tf.int8, INT16X8: tf.int16}
+
+
+def convert_saved_model(folder: str, mode: str, calibration: str | None, float_layers: int = 0) -> bytes:
+    """The flatbuffer of a SavedModel in one of convert.modes.
+
+    calibration: samples that set the ranges of integers; None where the graph carries them as fake quantisation.
+    float_layers: how many layers of an INT8 graph stay float, those whose rounding costs most.
+    """
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.target_spec.supported_ops = [OPS.TFLITE_BUILTINS]
     # tflite-runtime 2.14 cannot load dense layers with one scale per channel.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if mode != FLOAT32:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if mode == INT8:
-        assert calibration is not None, "int8 needs calibration data"
-        converter.representative_dataset = lambda: _samples(Path(calibration))
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.int8
-        converter.inference_output_type = tf.int8
+    if mode == FLOAT16:
+        converter.target_spec.supported_types = [tf.float16]
+    if mode in CALIBRATED:
+        _set_integers(converter, mode, calibration)
+    if float_layers:
+        assert mode == INT8 and calibration is not None, "layers stay float in a calibrated int8 graph"
+        return _convert_partly(converter, Path(calibration), float_layers)
     content = bytes(converter.convert())
-    return quantise_float_kernels(content) if mode == DYNAMIC else content
+    edit = {DYNAMIC: quantise_float_kernels, INT8_CELLS16: widen_cells}.get(mode)
+    return edit(content) if edit else content
+
+
+def _set_integers(converter: Any, mode: str, calibration: str | None) -> None:
+    if calibration is not None:  # else the graph carries its ranges
+        converter.representative_dataset = lambda: _samples(Path(calibration))
+        converter.target_spec.supported_ops = [OPS_OF[mode]]
+    converter.inference_input_type = TYPE_OF[mode]
+    converter.inference_output_type = TYPE_OF[mode]
+
+
+def _convert_partly(converter: Any, calibration: Path, float_layers: int) -> bytes:
+    """int8, but for the layers that `worst_layers` names; inputs and outputs stay int8."""
+    debugger: Any = tf.lite.experimental.QuantizationDebugger(
+        converter=converter,
+        debug_dataset=lambda: _debug_samples(calibration, input_roles(debugger.calibrated_model)),
+    )
+    debugger.run()
+    table = io.StringIO()
+    debugger.layer_statistics_dump(table)
+    names = worst_layers(table.getvalue(), float_layers)
+    print(f"float: {', '.join(names)}", flush=True)
+    return bytes(
+        mlir_quantize(
+            debugger.calibrated_model,
+            input_data_type=tf.int8,
+            output_data_type=tf.int8,
+            denylisted_nodes=names,
+            disable_per_channel_for_dense_layers=True,
+        )
+    )
+
+
+def worst_layers(table: str, count: int) -> list[str]:
+    """The layers whose error, in steps of their own scale, is largest; worst first.
+
+    table: the debugger's csv, with `tensor_name`, `scale` and `mean_squared_error`.
+    """
+    error_of = {
+        row["tensor_name"]: float(row["mean_squared_error"]) ** 0.5 / float(row["scale"])
+        for row in csv.DictReader(io.StringIO(table))
+    }
+    return sorted(error_of, key=lambda name: (-error_of[name], name))[:count]
 
 
 def _samples(path: Path) -> Iterator[dict[str, Any]]:
@@ -47,13 +107,22 @@ def _samples(path: Path) -> Iterator[dict[str, Any]]:
         yield {role: array[number].astype(np.float32) for role, array in arrays.items()}
 
 
+def _debug_samples(path: Path, roles: Sequence[str]) -> Iterator[list[Any]]:
+    """Some samples, spread evenly, as the debugger wants them: in the order of the graph's inputs."""
+    every = list(_samples(path))
+    for place in np.unique(np.linspace(0, len(every) - 1, DEBUGGED_SAMPLES).astype(int)):
+        yield [every[place][role] for role in roles]
+
+
 def main(spec_path: str) -> None:
     """Run every job of the spec in order."""
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     for job in json.loads(Path(spec_path).read_text())["jobs"]:
         print(f"start {job['name']}", flush=True)
-        content = convert_saved_model(job["saved_model"], job["mode"], job.get("calibration"))
+        content = convert_saved_model(
+            job["saved_model"], job["mode"], job.get("calibration"), job.get("float_layers", 0)
+        )
         Path(job["out"]).write_bytes(content)
         print(f"done {job['name']}", flush=True)
 

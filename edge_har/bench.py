@@ -70,7 +70,7 @@ class BenchReport:
     parts: `step` and `head` (one call of a graph), `prepare` (640x480 to the model's frame), `tick` (every step and
     head that one tick needs), `pipeline` (prepare and tick), `result` (the ticks of one hop: what the stream pays for
     one result), `clip` (the whole-clip graph on one window, for one result). steps_per_tick: state banks that run at
-    every tick; 1 without states. clip_to_tick, clip_to_result: how many times longer the whole clip takes, by medians.
+    every tick; 1 without states, 0 (and no `step`) where the whole clip is the head. clip_to_tick, clip_to_result: how many times longer the whole clip takes, by medians.
     open_ms, graphs_ms: to read and verify the bundle, to build the stream's graphs. Memory in MB of 10^6 bytes, at its
     peak: the process with the stream alone, and with the drawn pictures and the whole-clip graph too.
     """
@@ -146,8 +146,9 @@ def bench(
     started = time.perf_counter()
     recognizer = Recognizer(bundle, threads=threads)
     graphs_s = time.perf_counter() - started
-    step = recognizer.step = _TimedGraph(recognizer.step)
     head = recognizer.head = _TimedGraph(recognizer.head)
+    step = _TimedGraph(recognizer.step) if recognizer.step is not None else None
+    recognizer.step = step
     blank = np.zeros((CAMERA_SIZE_WH[1], CAMERA_SIZE_WH[0], 3), np.uint8)
     for _ in range(WARM_UP_WINDOWS * window):
         recognizer.tick(prepare_frame(blank, manifest.frame))
@@ -159,7 +160,8 @@ def bench(
     clips = [prepared[(np.arange(window) + first) % CAMERA_FRAMES] for first in range(CAMERA_FRAMES)]
     for clip in clips[:WARM_UP_WINDOWS]:
         whole.clip(clip)
-    step.seconds.clear()
+    if step is not None:
+        step.seconds.clear()
     head.seconds.clear()
 
     laps = [
@@ -176,7 +178,7 @@ def bench(
     ]
     prepare_s, tick_s, clip_s = (list(column) for column in zip(*laps, strict=True))
     parts = {
-        "step": Timing.of(step.seconds),
+        **({"step": Timing.of(step.seconds)} if step is not None else {}),
         "head": Timing.of(head.seconds),
         "prepare": Timing.of(prepare_s),
         "tick": Timing.of(tick_s),
@@ -193,7 +195,7 @@ def bench(
         interval_ms=manifest.temporal.interval_ms,
         window_frames=window,
         hop_ticks=hop,
-        steps_per_tick=round(len(step.seconds) / ticks),
+        steps_per_tick=round(len(step.seconds) / ticks) if step is not None else 0,
         parts=parts,
         clip_to_tick=parts["clip"].p50_ms / parts["tick"].p50_ms,
         clip_to_result=parts["clip"].p50_ms / parts["result"].p50_ms,

@@ -29,6 +29,7 @@ MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"
 LABELS = "labels.txt"
 MODEL_CARD = "MODEL_CARD.md"
+GATE = "gate"  # the key of a manifest's metrics under which the parity gate's verdict stands
 MAX_BUNDLE_BYTES = 64 * 1024 * 1024
 MAX_MANIFEST_BYTES = 1024 * 1024
 FIXED_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a ZIP can say: equal content must be equal bytes
@@ -63,12 +64,31 @@ class GraphTensors:
 
 @dataclass(frozen=True)
 class Graphs:
-    """File names of the graphs. frames_per_step: consecutive frames that one step looks at."""
+    """File names of the graphs. frames_per_step: consecutive frames that one step looks at.
+
+    A model that cannot be cut into step and head (convolutions over time and space, say) has neither: a stream then
+    runs `clip` over the last window. Raises BundleError where only one of both is named.
+    """
 
     clip: str
-    step: str
-    head: str
+    step: str | None = None
+    head: str | None = None
     frames_per_step: int = 1
+
+    def __post_init__(self) -> None:
+        if (self.step is None) != (self.head is None):
+            raise BundleError("a bundle has both a step and a head graph, or neither")
+
+    @property
+    def by_part(self) -> dict[str, str]:
+        """`clip`, and `step` and `head` where there are such: part to file."""
+        named = {"clip": self.clip, "step": self.step, "head": self.head}
+        return {part: file for part, file in named.items() if file is not None}
+
+    @property
+    def of_stream(self) -> tuple[str, ...]:
+        """The graphs that a stream runs: step and head, else the clip's."""
+        return (self.clip,) if self.step is None or self.head is None else (self.step, self.head)
 
 
 @dataclass(frozen=True)
@@ -148,7 +168,7 @@ class Manifest:
             raise BundleError(f"reject_threshold must be 0 to 1, got {self.reject_threshold}")
         if not 1 <= self.graphs.frames_per_step <= self.temporal.frames:
             raise BundleError(f"frames_per_step must be 1 to {self.temporal.frames}")
-        missing = {self.graphs.clip, self.graphs.step, self.graphs.head} - set(self.tensors)
+        missing = {self.graphs.clip, *self.graphs.of_stream} - set(self.tensors)
         if missing:
             raise BundleError(f"the manifest lists no tensors for {', '.join(sorted(missing))}")
 
@@ -231,7 +251,10 @@ class Manifest:
             frame=FrameSpec.from_json(data["frame"]),
             temporal=TemporalContract.from_json(data["temporal"]),
             graphs=Graphs(
-                str(graphs["clip"]), str(graphs["step"]), str(graphs["head"]), int(graphs["frames_per_step"])
+                str(graphs["clip"]),
+                _name_or_none(graphs.get("step")),
+                _name_or_none(graphs.get("head")),
+                int(graphs["frames_per_step"]),
             ),
             tensors={
                 str(name): GraphTensors(
@@ -261,6 +284,10 @@ class Manifest:
             licence={str(k): str(v) for k, v in data.get("licence", {}).items()},
             files={str(n): (int(f["size"]), str(f["sha256"])) for n, f in data["files"].items()},
         )
+
+
+def _name_or_none(name: Any) -> str | None:
+    return None if name is None else str(name)
 
 
 def _tensor_from_json(data: Mapping[str, Any]) -> TensorSpec:

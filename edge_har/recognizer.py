@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_har.bundle import Bundle, TensorSpec
+from edge_har.bundle import Bundle, GraphTensors, TensorSpec
 from edge_har.errors import BundleError, MisuseError
 from edge_har.interpreter import Array, Graph, TensorInfo, dequantise, quantise, requantise, zeros
 from edge_har.preprocess import Pixels
@@ -28,7 +28,8 @@ class Recognizer:
 
     A step graph runs once per tick, a head over the features of a window. Where the step carries states
     (ConvLSTM), window / hop banks are kept, staggered by the hop, each from zero states at its window's start; where
-    it does not (LRCN, motion) one ring of features serves every window.
+    it does not (LRCN, motion) one ring of features serves every window. A bundle without a step has its frames
+    themselves in the ring, and the whole-clip graph for a head.
 
     threads: CPU threads of each graph. Raises BundleError when the bundle's graphs do not fit its manifest.
     """
@@ -36,29 +37,36 @@ class Recognizer:
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         manifest = bundle.manifest
         self.manifest = manifest
-        self.step = Graph(bundle.read(manifest.graphs.step), threads=threads)
-        self.head = Graph(bundle.read(manifest.graphs.head), threads=threads)
-        step_tensors = manifest.tensors[manifest.graphs.step]
-        head_tensors = manifest.tensors[manifest.graphs.head]
-        self._frames_at = _position(step_tensors.inputs, "frames", self.step.inputs)
-        self._feature_at = _position(step_tensors.outputs, "feature", self.step.outputs)
-        states = sorted(t.role for t in step_tensors.inputs if t.role.startswith("state_"))
-        self._states_in = [_position(step_tensors.inputs, role, self.step.inputs) for role in states]
-        self._states_out = [_position(step_tensors.outputs, role, self.step.outputs) for role in states]
-        self._features_at = _position(head_tensors.inputs, "features", self.head.inputs)
+        *step_name, head_name = manifest.graphs.of_stream
+        self.step = Graph(bundle.read(step_name[0]), threads=threads) if step_name else None
+        self.head = Graph(bundle.read(head_name), threads=threads)
+        head_tensors = manifest.tensors[head_name]
+        self._features_at = _position(
+            head_tensors.inputs, "features" if step_name else "clip", self.head.inputs
+        )
         self._scores_at = _position(head_tensors.outputs, "scores", self.head.outputs)
-        if self._frame_info.shape[1] != manifest.graphs.frames_per_step:
-            raise BundleError("the step graph takes another number of frames than the manifest says")
-        if self._states_in and manifest.graphs.frames_per_step != 1:
-            raise BundleError("a step graph with states takes one frame at a time")
+        self._states_in: list[int] = []
+        self._states_out: list[int] = []
+        self._frame_info = self.head.inputs[self._features_at]
+        if self.step is not None:
+            self._place_step(self.step, manifest.tensors[step_name[0]])
         self._window = manifest.temporal.frames
         self._hop = manifest.temporal.hop_ticks
         self._recent: deque[Array] = deque(maxlen=manifest.graphs.frames_per_step)
         self.reset()
 
-    @property
-    def _frame_info(self) -> TensorInfo:
-        return self.step.inputs[self._frames_at]
+    def _place_step(self, step: Graph, tensors: GraphTensors) -> None:
+        """Find the step's tensors by their roles."""
+        self._frame_info = step.inputs[_position(tensors.inputs, "frames", step.inputs)]
+        self._feature_at = _position(tensors.outputs, "feature", step.outputs)
+        states = sorted(t.role for t in tensors.inputs if t.role.startswith("state_"))
+        self._states_in = [_position(tensors.inputs, role, step.inputs) for role in states]
+        self._states_out = [_position(tensors.outputs, role, step.outputs) for role in states]
+        frames_per_step = self.manifest.graphs.frames_per_step
+        if self._frame_info.shape[1] != frames_per_step:
+            raise BundleError("the step graph takes another number of frames than the manifest says")
+        if self._states_in and frames_per_step != 1:
+            raise BundleError("a step graph with states takes one frame at a time")
 
     def reset(self) -> None:
         """Forget the stream: a new file, a gap, a reconnect. The next tick is the first of a new window."""
@@ -100,39 +108,40 @@ class Recognizer:
         return scores
 
     def _tick_ring(self, frames: Array, tick: int) -> Scores | None:
-        self._ring.append(self._run_step(frames, None))
+        self._ring.append(frames[0] if self.step is None else self._run_step(self.step, frames, None))
         first = tick - self._window + 1
         return self._run_head(list(self._ring)) if first >= 0 and first % self._hop == 0 else None
 
     def _tick_banks(self, frames: Array, tick: int) -> Scores | None:
         # A bank starts at each hop until the first of them has come to its window's end and starts again.
+        assert self.step is not None
         if tick % self._hop == 0 and len(self._banks) < self._window // self._hop:
-            self._banks.append(_Bank(self._zero_states()))
+            self._banks.append(_Bank(self._zero_states(self.step)))
         scores = None
         for bank in self._banks:
-            bank.features.append(self._run_step(frames, bank))
+            bank.features.append(self._run_step(self.step, frames, bank))
             if len(bank.features) == self.manifest.features_per_window:
                 scores = self._run_head(bank.features)
                 bank.features.clear()
-                bank.states = self._zero_states()
+                bank.states = self._zero_states(self.step)
         return scores
 
-    def _zero_states(self) -> list[Array]:
-        return [zeros(self.step.inputs[at]) for at in self._states_in]
+    def _zero_states(self, step: Graph) -> list[Array]:
+        return [zeros(step.inputs[at]) for at in self._states_in]
 
-    def _run_step(self, frames: Array, bank: _Bank | None) -> Array:
-        inputs: list[Array] = [frames] * len(self.step.inputs)
+    def _run_step(self, step: Graph, frames: Array, bank: _Bank | None) -> Array:
+        inputs: list[Array] = [frames] * len(step.inputs)
         if bank is not None:
             for at, state in zip(self._states_in, bank.states, strict=True):
                 inputs[at] = state
-        outputs = self.step.run_raw(*inputs)
+        outputs = step.run_raw(*inputs)
         if bank is not None:
             bank.states = [
-                requantise(outputs[out], self.step.outputs[out], self.step.inputs[into])
+                requantise(outputs[out], step.outputs[out], step.inputs[into])
                 for out, into in zip(self._states_out, self._states_in, strict=True)
             ]
         feature = outputs[self._feature_at]
-        return requantise(feature, self.step.outputs[self._feature_at], self.head.inputs[self._features_at])
+        return requantise(feature, step.outputs[self._feature_at], self.head.inputs[self._features_at])
 
     def _run_head(self, features: list[Array]) -> Scores:
         self.head.reset()  # a fused LSTM keeps its state from one invoke to the next

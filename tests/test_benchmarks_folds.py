@@ -26,7 +26,7 @@ from tests.helpers.videos import make_dataset, moving_square, write_video
 
 LABELS = ("Right", "Down")
 SMALL = ("--epochs", "2", "--windows", "16", "--batch", "8", "--frames", "4", "--size", "16")
-TINY = Entry("tiny", "motion", SMALL, conversion=("--prune-steps", "2"))
+TINY = Entry("tiny", "motion", SMALL, conversion=("--fine-tune-steps", "2"))
 
 
 def test_a_fold_is_made_once_and_known_by_its_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

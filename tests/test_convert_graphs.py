@@ -11,7 +11,7 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert.build import rebuild_error
 from convert.graphs import check_input, float_graphs, fold_scale
-from edge_har.errors import ConversionError, MisuseError
+from edge_har.errors import ConversionError
 from train.models import build, fold_batch_norm
 from train.tf import keras
 
@@ -109,5 +109,11 @@ def test_layers_that_are_not_rebuilt_are_named() -> None:
     normed = keras.Model(inputs, L.Dense(2)(L.Flatten()(L.BatchNormalization(name="norm")(lstm(inputs)))))
     with pytest.raises(ConversionError, match="'norm'"):
         float_graphs(normed)
-    with pytest.raises(MisuseError, match="features"):
-        float_graphs(keras.Model(inputs, L.Dense(2)(L.Flatten()(inputs))))
+
+
+def test_a_model_without_a_cut_is_a_whole_clip() -> None:
+    inputs = L.Input((4, 12, 12, 3))
+    model = stirred(keras.Model(inputs, L.Dense(2, activation="softmax")(L.Flatten()(inputs))))
+    graphs = float_graphs(model)
+    assert set(graphs.parts) == {"clip"} and not graphs.states
+    assert rebuild_error(model, graphs, clips(2, 4, 12)) < 1e-5

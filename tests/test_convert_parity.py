@@ -5,32 +5,34 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge_har.errors import MisuseError, ParityError
+from edge_har.bundle import Manifest, TensorSpec
+from edge_har.errors import ConversionError, MisuseError, ParityError
 from tests.helpers.bundles import tiny_bundle
 from tests.helpers.need import need_module
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert import parity
-from convert.parity import Comparison
+from convert.parity import Comparison, Limits
 from edge_har.recognizer import Recognizer, WholeClip
 
-LABELS = 4
+LABELS = ("Jump", "Run", "Sit", "Walk")
 CLIPS = 20
 WINDOWS = 10  # a clip
 
 
 def comparison(wrong: int = 0) -> Comparison:
     """Everything right, but the quantised forms off in `wrong` of 200 windows."""
-    truth = np.arange(CLIPS) % LABELS
+    truth = np.arange(CLIPS) % len(LABELS)
     place = np.repeat(np.arange(CLIPS), WINDOWS)
-    sure = np.full((len(place), LABELS), 0.02, np.float32)
+    sure = np.full((len(place), len(LABELS)), 0.02, np.float32)
     sure[np.arange(len(place)), truth[place]] = 0.94
     off = sure.copy()
     off[:wrong] = np.roll(off[:wrong], 1, axis=1)
     by_contract = np.tile(np.arange(WINDOWS) % 5 == 0, CLIPS)
     groups = tuple(f"g{clip % 3}" for clip in range(CLIPS))
-    return Comparison(sure, off, off.copy(), place, by_contract, truth, groups)
+    names = tuple(f"clip-{clip:02d}.avi" for clip in range(CLIPS))
+    return Comparison(sure, off, off.copy(), place, by_contract, truth, groups, names, LABELS)
 
 
 def test_agreement_has_its_share_and_interval() -> None:
@@ -48,37 +50,190 @@ def test_agreement_has_its_share_and_interval() -> None:
 
 def test_one_group_has_wilsons_interval() -> None:
     one = replace(comparison(wrong=10), groups=("g0",) * CLIPS)
-    for said in (parity.figures(one), parity.figures(comparison(wrong=10), groups_known=False)):
+    for said in (parity.figures(one), parity.figures(replace(comparison(wrong=10), groups_known=False))):
         assert said["agreement"]["interval_by"] == "wilson"
         assert said["agreement"]["interval"] == pytest.approx([0.9104, 0.9726], abs=1e-3)
-    assert parity.figures(comparison(), groups_known=False)["groups"] == "unknown"
+    assert parity.figures(replace(comparison(), groups_known=False))["groups"] == "unknown"
 
 
 def test_clips_that_were_trained_on_have_no_accuracy() -> None:
-    assert "accuracy" not in parity.figures(comparison(), accuracy=False)
+    trained = replace(comparison(wrong=10), held_out=False)
+    assert not {"accuracy", "drop"} & parity.figures(trained).keys()
+    assert not {"confusion", "recall"} & parity.details(trained).keys()
+
+
+def test_every_way_has_its_figures() -> None:
+    good = comparison(wrong=10)
+    assert "float_tflite" not in parity.figures(good)["accuracy"]
+    said = parity.figures(replace(good, float_tflite=good.keras + 1e-3))
+    assert list(said["accuracy"]) == ["float", "float_tflite", "whole_clip", "stream"]
+    assert said["agreement_float_tflite"]["share"] == 1
+    assert said["probability_error_float_tflite"]["max_error"] == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_the_drop_is_paired_over_groups() -> None:
+    """Where both ways err alike nothing is lost, and the interval knows: an unpaired one would be wide."""
+    base = comparison(wrong=40)
+    both_wrong = replace(base, keras=base.stream)
+    said = parity.figures(both_wrong)
+    assert said["accuracy"]["float"]["windows"]["share"] == 0.8
+    assert said["drop"] == {"points": 0.0, "interval": [0.0, 0.0], "interval_by": "groups"}
+    lost = parity.figures(comparison(wrong=10))["drop"]
+    assert lost["points"] == pytest.approx(5.0)
+    low, high = lost["interval"]
+    assert 0 <= low < 5 < high <= 20
+    assert parity.figures(replace(base, groups_known=False))["drop"]["interval_by"] == "clips"
+
+
+def test_a_gain_is_a_drop_below_zero() -> None:
+    base = comparison(wrong=10)
+    assert parity.drop_points(replace(base, keras=base.stream, stream=base.keras)) == pytest.approx(-5.0)
+
+
+def manifest(precision: str, *, states: bool = False) -> Manifest:
+    given = tiny_bundle().manifest
+    if not states:
+        return replace(given, precision=precision)
+    graph = given.tensors["encoder.tflite"]
+    state = TensorSpec("c", "state_0", (1, 2), "int8", 0.1)
+    tensors = {**given.tensors, "encoder.tflite": replace(graph, inputs=(*graph.inputs, state))}
+    return replace(given, precision=precision, tensors=tensors)
 
 
 @pytest.mark.parametrize(
-    ("precision", "allowed", "refused"), [("int8", 4, 5), ("int8-weights", 6, 7), ("float32", 0, 1)]
+    ("of", "allowed", "refused"),
+    [
+        (manifest("int8"), 4, 5),
+        (manifest("int8", states=True), 6, 7),
+        (manifest("int8-weights"), 6, 7),
+        (manifest("float32"), 0, 1),
+    ],
+    ids=["int8", "int8 with states", "int8-weights", "float32"],
 )
-def test_each_precision_has_its_limit(precision: str, allowed: int, refused: int) -> None:
-    parity.gate(comparison(wrong=allowed), precision)
-    with pytest.raises(ParityError, match="agrees with the float model on 0"):
-        parity.gate(comparison(wrong=refused), precision)
+def test_each_precision_has_its_limit(of: Manifest, allowed: int, refused: int) -> None:
+    limits = Limits.of(of, max_drop_points=100)
+    assert parity.gate(comparison(wrong=allowed), limits).passed
+    with pytest.raises(ParityError, match=r"float model's label on 9\d\.\d% of 200 windows"):
+        parity.gate(comparison(wrong=refused), limits).check()
+
+
+def test_the_user_sets_the_limits() -> None:
+    limits = Limits.of(manifest("int8"), min_agreement=0.9, max_drop_points=10)
+    assert parity.gate(comparison(wrong=20), limits).passed
+    assert not parity.gate(comparison(wrong=21), limits).passed
+    for wrong in ({"min_agreement": 1.1}, {"max_drop_points": -1.0}, {"stream_tolerance": float("nan")}):
+        with pytest.raises(MisuseError):
+            Limits(**wrong)
+
+
+def test_lost_accuracy_is_a_breach_of_its_own() -> None:
+    """At 97.5 % agreement, but each changed window was right before."""
+    verdict = parity.gate(comparison(wrong=5), Limits())
+    (breach,) = verdict.breaches
+    assert "falls from 100.0% to 97.5% of windows, 2.5 points, more than 2" in breach
+    assert parity.gate(comparison(wrong=4), Limits()).passed
+
+
+def test_a_drop_can_be_allowed_and_is_kept_on_record() -> None:
+    verdict = parity.gate(comparison(wrong=10), Limits(), allow_drop=True)
+    assert verdict.passed and len(verdict.allowed) == 3
+    verdict.check()
+    said = verdict.to_json()
+    assert said["passed"] and said["allowed_by_user"] == list(verdict.allowed)
+    assert said["max_drop_points"] == 2 and said["min_agreement"] == 0.97
+
+
+def test_every_breach_is_named_in_one_line() -> None:
+    with pytest.raises(ParityError) as caught:
+        parity.gate(comparison(wrong=10), Limits()).check()
+    said = str(caught.value)
+    assert "\n" not in said and said.endswith("no bundle is written")
+    assert "quantised stream" in said and "quantised whole clip" in said and "accuracy falls" in said
 
 
 def test_the_whole_clip_is_gated_too() -> None:
     good, bad = comparison(), comparison(wrong=20)
-    with pytest.raises(ParityError, match="quantised whole clip agrees"):
-        parity.gate(replace(good, whole=bad.whole), "int8")
+    verdict = parity.gate(replace(good, whole=bad.whole), Limits())
+    assert any(breach.startswith("the quantised whole clip gives") for breach in verdict.breaches)
 
 
 def test_the_stream_may_not_differ_from_the_whole_clip() -> None:
     good = comparison()
     shifted = good.stream.copy()
     shifted[7] += 0.06
-    with pytest.raises(ParityError, match="stream differs from the whole clip by 0"):
-        parity.gate(replace(good, stream=shifted), "int8")
+    verdict = parity.gate(replace(good, stream=shifted), Limits(), allow_drop=True)
+    (breach,) = verdict.breaches
+    assert breach.startswith("the stream differs from the whole clip by 0.06"), "a fault, not a price"
+
+
+def test_clips_without_labels_have_their_outputs_compared() -> None:
+    unlabelled = replace(comparison(wrong=10), labelled=False, truth=np.zeros(CLIPS, int))
+    said = parity.figures(unlabelled)
+    assert said["agreement"]["share"] == 0.95
+    assert not {"accuracy", "drop", "largest_label_share"} & said.keys()
+    assert {clip["label"] for clip in parity.details(unlabelled)["worst_clips"]} == {None}
+    breaches = parity.gate(unlabelled, Limits()).breaches
+    assert len(breaches) == 2 and all("float model's label" in breach for breach in breaches)
+    assert parity.gate(replace(unlabelled, stream=unlabelled.keras, whole=unlabelled.keras), Limits()).passed
+
+
+def everywhere(scores: np.ndarray, base: Comparison) -> Comparison:
+    """All ways answer alike."""
+    return replace(base, keras=scores, whole=scores, stream=scores)
+
+
+def test_labels_in_another_order_are_told_from_errors() -> None:
+    base = comparison()
+    swapped = everywhere(base.keras[:, [1, 0, 2, 3]], base)
+    (breach,) = parity.gate(swapped, Limits(), allow_drop=True).breaches
+    assert "labels are mixed up (Jump is answered Run, Run is answered Jump)" in breach
+    one_way = base.keras.copy()
+    one_way[base.window_truth == 0] = (0.02, 0.94, 0.02, 0.02)
+    assert parity.mixed_up_labels(everywhere(one_way, base)) == [], "a model may take all jumps for runs"
+    assert parity.gate(everywhere(one_way, base), Limits()).passed
+    circle = everywhere(base.keras[:, [1, 2, 0, 3]], base)
+    assert len(parity.mixed_up_labels(circle)) == 3
+    odd = replace(swapped, truth=np.where(np.arange(CLIPS) < 2, swapped.truth, 3))
+    assert parity.mixed_up_labels(odd) == [], "one clip of a label proves nothing"
+
+
+def test_no_better_than_guessing_is_refused() -> None:
+    base = comparison()
+    scores = base.keras.copy()
+    turn = np.arange(200) % 4  # of each label's windows a quarter goes to each label
+    scores = np.stack([np.roll(row, int(by)) for row, by in zip(scores, turn, strict=True)])
+    (breach,) = parity.gate(everywhere(scores, base), Limits()).breaches
+    assert "no better than guessing among 4 labels" in breach
+
+
+def test_details_name_the_worst_clips() -> None:
+    moved = comparison(wrong=12)
+    said = parity.details(moved)
+    worst = said["worst_clips"]
+    assert len(worst) == 10 and worst[0]["clip"] == "clip-00.avi"
+    assert worst[0] == {
+        "clip": "clip-00.avi",
+        "label": "Jump",
+        "float_answer": "Jump",
+        "stream_answer": "Run",
+        "windows": 10,
+        "windows_changed": 10,
+        "max_error": pytest.approx(0.92),
+    }
+    assert worst[1]["windows_changed"] == 2
+    assert said["confusion"]["float"] == (50 * np.eye(4, dtype=int)).tolist()
+    assert said["confusion"]["stream"][0] == [40, 10, 0, 0]
+    assert said["recall"]["stream"]["Jump"] == {"share": 0.8, "windows": 50}
+
+
+def test_a_sample_of_probabilities_is_seeded_and_small() -> None:
+    one, other = (parity.details(comparison(), seed=3)["scatter"] for _ in range(2))
+    assert one == other and one["of"] == 800 and len(one["float"]) == len(one["stream"]) == 800
+    wide = np.tile(comparison().keras, (5, 1))
+    many = replace(
+        everywhere(wide, comparison()), place=np.repeat(np.arange(20), 50), by_contract=np.ones(1000, bool)
+    )
+    assert len(parity.details(many)["scatter"]["float"]) == parity.SCATTER_POINTS
 
 
 def collapsed(share: float) -> np.ndarray:
@@ -91,14 +246,30 @@ def collapsed(share: float) -> np.ndarray:
 
 
 def test_a_collapsed_model_fails_even_where_all_agree() -> None:
-    for share, fails in ((0.55, False), (0.65, True)):
-        scores = collapsed(share)
-        same = replace(comparison(), keras=scores, whole=scores, stream=scores)
-        if fails:
-            with pytest.raises(ParityError, match="collapsed"):
-                parity.gate(same, "int8")
-        else:
-            parity.gate(same, "int8")
+    for share, fails in ((0.6, False), (0.65, True)):
+        same = everywhere(collapsed(share), comparison())
+        verdict = parity.gate(same, Limits())
+        assert verdict.passed is not fails
+        assert all("collapsed" in breach for breach in verdict.breaches)
+
+
+@pytest.mark.parametrize(
+    ("labels", "limit"), [(2, 0.75), (3, 2 / 3), (4, 0.625), (5, 0.6), (9, 0.6), (50, 0.6)]
+)
+def test_few_labels_may_be_answered_less_evenly(labels: int, limit: float) -> None:
+    assert parity.collapse_limit(labels) == pytest.approx(limit)
+
+
+def test_two_labels_answered_65_to_35_are_no_collapse() -> None:
+    base = comparison()
+    truth = np.arange(CLIPS) % 2
+    scores = np.full((200, 4), 0.02, np.float32)
+    answers = truth[base.place]
+    answers[np.flatnonzero(answers == 1)[:30]] = 0
+    scores[np.arange(200), answers] = 0.94
+    honest = everywhere(scores, replace(base, truth=truth))
+    assert parity.largest_label_share(scores, honest) == pytest.approx(0.65)
+    assert parity.gate(honest, Limits()).passed
 
 
 def test_balance_counts_labels_not_windows() -> None:
@@ -113,7 +284,13 @@ def test_balance_counts_labels_not_windows() -> None:
 
 def test_no_clip_is_misuse() -> None:
     with pytest.raises(MisuseError, match="no clip"):
-        parity.compare(None, tiny_bundle(), [])
+        parity.compare(None, tiny_bundle(), [], LABELS)
+
+
+def test_answers_are_matched_by_name() -> None:
+    assert parity._columns(("b", "a"), ("a", "b")) == [1, 0]
+    with pytest.raises(ConversionError, match="the bundle has the labels a, b; the model's are a, c"):
+        parity._columns(("a", "c"), ("a", "b"))
 
 
 def test_a_stream_answers_every_window() -> None:

@@ -13,7 +13,7 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 from convert import flatbuffer
 from convert.graphs import FloatGraph
 from convert.modes import DYNAMIC, FLOAT32, INT8
-from convert.quantise import convert_graphs
+from convert.quantise import Job, convert_graphs
 from edge_har.errors import ConversionError
 from edge_har.interpreter import Graph, TensorInfo
 from train.tf import tf
@@ -41,7 +41,7 @@ def pixels(count: int) -> np.ndarray:
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     log = tmp_path_factory.mktemp("log") / "convert.log"
     jobs = {
-        mode: (graph(), mode, {"pixels": pixels(20)} if mode == INT8 else None)
+        mode: Job(graph(), mode, {"pixels": pixels(20)} if mode == INT8 else None)
         for mode in (FLOAT32, DYNAMIC, INT8)
     }
     made = convert_graphs(jobs, log=log)
@@ -105,7 +105,7 @@ def fails(tmp_path: Path, script: str, timeout_s: float = 60.0) -> str:
     log = tmp_path / "convert.log"
     with pytest.raises(ConversionError) as caught:
         convert_graphs(
-            {"small": (graph(), FLOAT32, None)},
+            {"small": Job(graph(), FLOAT32)},
             log=log,
             timeout_s=timeout_s,
             worker=[sys.executable, "-c", program],
@@ -139,5 +139,5 @@ def test_the_real_worker_fails_in_one_line(tmp_path: Path) -> None:
         "odd", {"pixels": SHAPE}, lambda pixels: {"scores": tf.strings.length(tf.strings.as_string(pixels))}
     )
     with pytest.raises(ConversionError, match=r"failed on the graph 'odd': .*; see ") as caught:
-        convert_graphs({"odd": (strings, FLOAT32, None)}, log=tmp_path / "convert.log")
+        convert_graphs({"odd": Job(strings, FLOAT32)}, log=tmp_path / "convert.log")
     assert "\n" not in str(caught.value)

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from edge_har.bundle import Bundle, open_bundle
 from edge_har.cli.model import command
-from edge_har.errors import BundleError
+from edge_har.errors import BundleError, MisuseError, RuntimeMissingError
 from tests.helpers.bundles import failing_golden, some_bundle, variant
 
 
@@ -47,6 +47,19 @@ def test_inspect_shows_what_a_person_asks(bundle_path: Path) -> None:
     assert all(name in said for name in bundle.contents)
 
 
+def test_inspect_shows_what_the_gate_let_pass(tmp_path: Path) -> None:
+    path = tmp_path / "some.ehar"
+    gate = {"passed": True, "allowed_by_user": [], "min_agreement": 0.97}
+    path.write_bytes(variant(some_bundle(), metrics={"gate": gate}))
+    assert "gate        passed\n" in run("inspect", str(path))
+    allowed = gate | {"allowed_by_user": ["accuracy falls from 90% to 80% of windows"]}
+    path.write_bytes(variant(some_bundle(), metrics={"gate": allowed}))
+    said = run("inspect", str(path))
+    assert "gate        passed only with --allow-drop:\n  accuracy falls from 90% to 80% of windows\n" in said
+    path.write_bytes(variant(some_bundle(), metrics={}))
+    assert "gate  " not in run("inspect", str(path)), "older bundles say nothing of it"
+
+
 def test_inspect_json_is_the_manifest(bundle_path: Path) -> None:
     bundle = open_bundle(bundle_path)
     said = json.loads(run("inspect", "--json", str(bundle_path)))
@@ -76,6 +89,35 @@ def test_verify_runs_the_golden_clips(bundle_path: Path) -> None:
     assert f"{count} golden clips within" in run("verify", str(bundle_path))
     said = json.loads(run("verify", "--json", str(bundle_path)))
     assert said["golden_clips"] == count and said["max_difference"] <= said["tolerance"]
+
+
+def test_export_writes_plain_files(bundle_path: Path, tmp_path: Path) -> None:
+    bundle, folder = open_bundle(bundle_path), tmp_path / "exported"
+    said = run("export", str(bundle_path), "--to", str(folder)).split()
+    names = {*bundle.manifest.tensors, "labels.txt", "export.json", "README.md"}
+    assert {Path(line) for line in said} == {folder / name for name in names} == set(folder.iterdir())
+    for name in bundle.manifest.tensors:
+        assert (folder / name).read_bytes() == bundle.read(name)
+    assert (folder / "labels.txt").read_text().splitlines() == list(bundle.manifest.labels)
+    described = json.loads((folder / "export.json").read_text())
+    manifest = json.loads(bundle.manifest_bytes)
+    assert described["digest"] == bundle.digest
+    assert all(described[key] == manifest[key] for key in ("labels", "frame", "temporal", "tensors"))
+    text = (folder / "README.md").read_text()
+    assert all(f"`{spec.role}`" in text for t in bundle.manifest.tensors.values() for spec in t.inputs)
+    with pytest.raises(MisuseError, match="is not empty"):
+        run("export", str(bundle_path), "--to", str(folder))
+    with pytest.raises(MisuseError, match="is a file"):
+        run("export", str(bundle_path), "--to", str(bundle_path))
+
+
+def test_the_float_model_needs_the_workstation(
+    bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_har.cli.entry_points", lambda group: ())
+    with pytest.raises(RuntimeMissingError, match="of the workstation: pip install"):
+        run("export", str(bundle_path), "--to", str(tmp_path / "x"), "--float", "RUN")
+    assert not (tmp_path / "x").exists()
 
 
 def refused(path: Path, *, match: str) -> None:

@@ -124,8 +124,12 @@ def wilson_interval(right: int, count: int, z: float = Z_95) -> tuple[float, flo
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def group_interval(right: NDArray[np.bool_], groups: Sequence[str], seed: int = 0) -> list[float]:
-    """95 % bootstrap interval of the share of right clips, whole groups resampled: clips of a person go together."""
+def group_interval(
+    right: NDArray[np.bool_] | NDArray[np.float64], groups: Sequence[str], seed: int = 0
+) -> list[float]:
+    """95 % bootstrap interval of the share of right clips, or of the mean of any figure a clip; whole groups
+    resampled: clips of a person go together.
+    """
     names = sorted(set(groups))
     which = np.array([names.index(group) for group in groups])
     hits = np.bincount(which, weights=right, minlength=len(names))
@@ -133,6 +137,19 @@ def group_interval(right: NDArray[np.bool_], groups: Sequence[str], seed: int = 
     drawn = np.random.default_rng(seed).integers(0, len(names), (RESAMPLES, len(names)))
     shares = hits[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     return [float(share) for share in np.percentile(shares, PERCENT_95)]
+
+
+def share_interval(
+    right: NDArray[np.bool_], groups: Sequence[str], groups_known: bool = True
+) -> dict[str, Any]:
+    """A share with its 95 % interval: whole groups resampled, or Wilson's where there is one or they are unknown."""
+    by_group = groups_known and len(set(groups)) > 1
+    interval = group_interval(right, groups) if by_group else wilson_interval(int(right.sum()), len(right))
+    return {
+        "share": float(right.mean()),
+        "interval": [float(end) for end in interval],
+        "interval_by": "groups" if by_group else "wilson",
+    }
 
 
 def draw_confusion(path: Path, confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> None:

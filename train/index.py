@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,9 +90,15 @@ def load_clips(source: str | os.PathLike[str], on_progress: OnProgress | None = 
     return build_index(source, on_progress)
 
 
-def build_index(source: str | os.PathLike[str], on_progress: OnProgress | None = None) -> Dataset:
-    """Find, decode and hash every clip of a folder or clips.csv; errors as in `load_clips`."""
-    found = find_clips(source)
+def build_index(
+    source: str | os.PathLike[str],
+    on_progress: OnProgress | None = None,
+    labels: Collection[str] | None = None,
+) -> Dataset:
+    """Find, decode and hash every clip (of `labels` alone where they are given) of a folder or clips.csv; errors as in
+    `load_clips`.
+    """
+    found = [clip for clip in find_clips(source) if labels is None or clip.label in labels]
     readable: list[tuple[FoundClip, ClipFacts, str]] = []
     unreadable: list[tuple[Path, str]] = []
     pool = ThreadPoolExecutor(os.cpu_count())  # decoding and hashing run outside Python's lock

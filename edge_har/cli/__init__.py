@@ -8,11 +8,12 @@ import os
 import signal
 import sys
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import click
 
 from edge_har import __version__
-from edge_har.errors import EdgeHarError
+from edge_har.errors import EdgeHarError, RuntimeMissingError
 
 ENTRY_POINT_GROUP = "edge_har.commands"
 WORKSTATION_INSTALL = "pip install -e '.[workstation]' in a checkout of edge_har"
@@ -27,12 +28,20 @@ RUNTIME_HELP = {
     "run": "Turn live sources into events.",
     "classify": "Name the activity in recorded files.",
     "bench": "Measure latency and memory on this device.",
-    "model": "Look at bundles and verify them.",
+    "model": "Look at bundles, verify them, take their graphs out.",
     "flash": "Put a bundle on devices over ssh.",
     "rollback": "Take devices back to the bundle before.",
     "status": "What runs on devices.",
     "receive": "Device side of flash: take a bundle from standard input.",
 }
+
+
+def workstation_part(group: str, name: str) -> Any:
+    """What an installed entry point stands for; raises RuntimeMissingError where the workstation's parts are absent."""
+    found = {entry.name: entry for entry in entry_points(group=group)}.get(name)
+    if found is None or not _is_present(found):
+        raise RuntimeMissingError(f"'{name}' is of the workstation: {WORKSTATION_INSTALL}")
+    return found.load()
 
 
 class LazyGroup(click.Group):

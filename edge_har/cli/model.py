@@ -1,4 +1,4 @@
-"""`edge-har model`: what is in a bundle, and whether this machine computes what it should."""
+"""`edge-har model`: what is in a bundle, whether this machine computes what it should, and its graphs as plain files."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_har.cli import workstation_part
+
 if TYPE_CHECKING:
     from edge_har.bundle import Bundle, GraphTensors, TensorSpec
 
 INDENT = "  "
+EXPORTERS = "edge_har.exporters"  # entry points: (source of the float model, Bundle) -> (bytes, facts)
+PATH = click.Path(path_type=Path)
 
 
 @click.group("model")
 def command() -> None:
-    """Look at bundles and verify them."""
+    """Look at bundles, verify them, take their graphs out."""
 
 
 @command.command("inspect")
@@ -59,6 +63,32 @@ def verify(bundle: str | None, as_json: bool) -> None:
         f"{opened.model_id}: whole and unaltered; {len(manifest.golden)} golden clips within {worst:.4f} "
         f"(allowed {manifest.golden_tolerance:g}) on {runtime_name()}"
     )
+
+
+@command.command("export")
+@click.argument("bundle", metavar="[BUNDLE]", required=False)
+@click.option("--to", "folder", required=True, metavar="DIR", type=PATH, help="A new or empty folder.")
+@click.option(
+    "--float",
+    "source",
+    metavar="RUN|FILE",
+    type=PATH,
+    help="Also ONNX of the float model that the bundle was made from (workstation).",
+)
+def export(bundle: str | None, folder: Path, source: Path | None) -> None:
+    """Write the plain .tflite files with labels and how to feed them; the shipped bundle by default."""
+    from edge_har.export import check_empty, export_bundle
+
+    opened, _ = _open(bundle)
+    check_empty(folder)
+    onnx, facts = (None, None) if source is None else workstation_part(EXPORTERS, "onnx")(source, opened)
+    for path in export_bundle(opened, folder, onnx=onnx, onnx_facts=facts):
+        click.echo(path)
+    if facts is not None:
+        click.echo(
+            f"ONNX differs from Keras by at most {facts['max_difference']:.1e} over {facts['clips_compared']} clips",
+            err=True,
+        )
 
 
 def _open(given: str | None) -> tuple[Bundle, int]:
@@ -107,6 +137,7 @@ def inspect_lines(bundle: Bundle, size: int) -> list[str]:
         + ", ".join(golden.label for golden in manifest.golden),
         f"runtimes    {', '.join(manifest.runtimes) or 'none listed'}",
         f"protocol    {manifest.protocol}",
+        *_gate_lines(manifest.metrics),
     ]
     for title, said in (
         ("graphs", vars(manifest.graphs)),
@@ -122,6 +153,18 @@ def inspect_lines(bundle: Bundle, size: int) -> list[str]:
     lines.append("files:")
     lines += [f"{INDENT}{name}  {length:,} bytes" for name, (length, _) in sorted(manifest.files.items())]
     return lines
+
+
+def _gate_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """What the parity gate said when the bundle was made, and what its maker let pass; nothing in older bundles."""
+    from edge_har.bundle import GATE
+
+    verdict = metrics.get(GATE)
+    if not isinstance(verdict, Mapping):
+        return
+    allowed = verdict.get("allowed_by_user", [])
+    yield f"gate        {'passed only with --allow-drop:' if allowed else 'passed'}"
+    yield from (f"{INDENT}{breach}" for breach in allowed)
 
 
 def _ticks(count: int) -> str:

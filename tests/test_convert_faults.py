@@ -1,0 +1,180 @@
+"""Faults planted into conversions of really trained models: each is refused in words, and leaves no bundle."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_har.errors import ConversionError, ParityError
+from edge_har.interpreter import Array, Graph
+from edge_har.recognizer import Recognizer
+from tests.helpers.need import need_module
+from tests.helpers.runs import LABELS, train_tiny
+
+need_module("tensorflow", "pip install -e '.[workstation]'")
+
+from convert import pipeline
+from convert.build import Workshop
+from convert.pipeline import Options, convert_subject
+from convert.subject import Subject, subject_of_run
+from train.batches import CachedClip, store
+from train.tf import keras
+
+SubjectOf = Callable[[str], Subject]
+WORKSHOP_OF = pipeline.workshop_of
+NOISE_LEVELS = 8  # grey levels: what a capped camera shows
+
+
+def silent(line: str) -> None:
+    """Progress is not looked at here."""
+
+
+@pytest.fixture(scope="module")
+def subject_of(tmp_path_factory: pytest.TempPathFactory) -> SubjectOf:
+    folder = tmp_path_factory.mktemp("runs")
+    made: dict[str, Subject] = {}
+
+    def subject(kind: str) -> Subject:
+        if kind not in made:
+            made[kind] = subject_of_run(train_tiny(kind, folder), None, folder / "cache", silent)
+        return made[kind]
+
+    return subject
+
+
+def refused(subject: Subject, folder: Path, **options: Any) -> str:
+    """Why no bundle was made of `subject`; the reports are there and say so too."""
+    with pytest.raises(ParityError) as caught:
+        convert_subject(subject, folder / "bad.ehar", Options(prune=0.0, **options), report=silent)
+    said = str(caught.value)
+    assert caught.value.exit_code == 1 and "\n" not in said and "no bundle is written" in said
+    assert {path.name for path in folder.iterdir()} == {"bad.report.json", "bad.report.html"}
+    assert "Refused: no bundle was written." in (folder / "bad.report.html").read_text()
+    return said
+
+
+def with_noise(clips: list[CachedClip], folder: Path) -> list[CachedClip]:
+    """The same clips showing dark noise."""
+    folder.mkdir()
+    random = np.random.default_rng(3)
+    noisy = []
+    for clip in clips:
+        fake = replace(clip, stem=folder / clip.stem.name)
+        store(fake, clip.times_s(), random.integers(0, NOISE_LEVELS, clip.frames().shape, np.uint8))
+        noisy.append(fake)
+    return noisy
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, damage: Callable[[Subject], Subject]) -> None:
+    """Have the graphs made of a damaged subject, while the float model stays what it was."""
+
+    def faulty(subject: Subject, *given: Any) -> Workshop:
+        return WORKSHOP_OF(damage(subject), *given)
+
+    monkeypatch.setattr(pipeline, "workshop_of", faulty)
+
+
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the checks of structure out, so that the gate alone has to notice."""
+    monkeypatch.setattr(pipeline, "checked_structure", lambda built: {})
+
+
+def with_weights(model: Any, change: Callable[[list[Array]], list[Array]]) -> Any:
+    copy = keras.models.clone_model(model)
+    copy.set_weights(change(model.get_weights()))
+    return copy
+
+
+def blue_first(weights: list[Array]) -> list[Array]:
+    """The first kernel's colours in the order that OpenCV reads."""
+    return [weights[0][:, :, ::-1], *weights[1:]]
+
+
+def never_forgetting(weights: list[Array]) -> list[Array]:
+    """The forget gates of every ConvLSTM2D open: what a state held stays in it."""
+    biases = [weight for weight in weights if weight.ndim == 1][:-1]  # the last is the Dense layer's
+    for bias in biases:
+        filters = len(bias) // 4
+        bias[filters : 2 * filters] = 5.0
+    return weights
+
+
+def turned(weights: list[Array]) -> list[Array]:
+    """The answers one label further on."""
+    return [*weights[:-2], np.roll(weights[-2], 1, axis=-1), np.roll(weights[-1], 1)]
+
+
+def test_calibration_on_noise(subject_of: SubjectOf, tmp_path: Path) -> None:
+    subject = subject_of("motion")
+    noisy = with_noise(list(subject.material.training), tmp_path / "noise")
+    (tmp_path / "out").mkdir()
+    broken = replace(subject, material=replace(subject.material, training=noisy))
+    assert "calibrate on clips like those the camera will see" in refused(broken, tmp_path / "out")
+
+
+def test_swapped_colours(subject_of: SubjectOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, lambda subject: replace(subject, model=with_weights(subject.model, blue_first)))
+    assert "accuracy falls from" in refused(subject_of("motion"), tmp_path)
+
+
+def test_outputs_in_another_order(
+    subject_of: SubjectOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch, lambda subject: replace(subject, model=with_weights(subject.model, turned)))
+    assert "gives the float model's label on" in refused(subject_of("motion"), tmp_path)
+
+
+def test_labels_in_another_order_than_the_outputs(
+    subject_of: SubjectOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch, lambda subject: replace(subject, labels=LABELS[::-1]))
+    assert "gives the float model's label on" in refused(subject_of("motion"), tmp_path)
+
+
+def test_labels_given_in_another_order_than_the_models(subject_of: SubjectOf, tmp_path: Path) -> None:
+    """As a user would for a model file: every way agrees, only the clips' own labels can tell."""
+
+    def renamed(clips: Any) -> list[CachedClip]:
+        return [replace(clip, label=len(LABELS) - 1 - clip.label) for clip in clips]
+
+    subject = subject_of("motion")
+    given = subject.material
+    material = replace(
+        given,
+        training=renamed(given.training),
+        validation=renamed(given.validation),
+        test=renamed(given.test),
+    )
+    said = refused(replace(subject, labels=LABELS[::-1], material=material), tmp_path)
+    assert "labels are mixed up" in said and "in the order of the model's outputs" in said
+
+
+def test_the_lstm_state_not_reset(
+    subject_of: SubjectOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = subject_of("lrcn")
+    monkeypatch.setattr(Graph, "reset", lambda graph: None)
+    with pytest.raises(ConversionError, match="the same clip two answers") as caught:
+        convert_subject(subject, tmp_path / "bad.ehar", Options(prune=0.0), report=silent)
+    assert caught.value.exit_code == 1 and list(tmp_path.iterdir()) == []
+    unchecked(monkeypatch)
+    refused(subject, tmp_path)
+
+
+def test_the_states_of_a_bank_not_reset(
+    subject_of: SubjectOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = subject_of("convlstm")
+    subject = replace(subject, model=with_weights(subject.model, never_forgetting))
+    fresh = Recognizer._zero_states
+
+    def stale(recognizer: Recognizer, step: Graph) -> list[Array]:
+        return list(recognizer._banks[0].states) if recognizer._banks else fresh(recognizer, step)
+
+    monkeypatch.setattr(Recognizer, "_zero_states", stale)
+    unchecked(monkeypatch)
+    said = refused(subject, tmp_path, allow_drop=True)
+    assert "the stream differs from the whole clip" in said
