@@ -57,10 +57,8 @@ MODELS: dict[str, Callable[[], Any]] = {
     ("kind", "share"),
     [
         ("lrcn", 0.5),
-        ("lrcn", 0.95),
-        ("motion", 0.8),
-        ("convlstm", 0.5),
         ("convlstm", 0.95),
+        ("motion", 0.8),
         ("recurrent", 0.95),
     ],
 )
