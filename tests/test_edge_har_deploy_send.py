@@ -346,9 +346,10 @@ def test_an_interrupted_flash_lets_go_at_once(sshd: Sshd, tmp_path: Path) -> Non
         "--remote-command",
         f"touch {there}; sleep 60;",
     ]
-    with subprocess.Popen(
-        [sys.executable, "-m", "edge_har", *words], stderr=subprocess.PIPE, text=True
-    ) as process:
+    # Whoever runs the tests in the background has SIGINT ignored, and so would the command.
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heeding}; from edge_har.cli import main; main()"
+    with subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True) as process:
         while not there.exists():
             assert process.poll() is None
             time.sleep(0.05)
