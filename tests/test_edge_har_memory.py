@@ -54,7 +54,7 @@ def test_only_unchanged_mappings_of_libraries_count(tmp_path, monkeypatch: pytes
         + mapping("5000-7000", "r--p", "/usr/lib/liba.so", 4)  # relocated: changed by this process
         + mapping("7000-9000", "rw-p", "/usr/lib/liba.so", 0)
         + mapping("9000-b000", "r--s", "/usr/lib/liba.so", 0)
-        + mapping("b000-d000", "r--p", "/work/frames.npy", 0)
+        + mapping("b000-d000", "r--p", "/data/frames.npy", 0)
         + "d000-f000 r-xp 00000000 00:00 0 [vdso]\nRss: 8 kB\nAnonymous: 0 kB\n"
     )
     monkeypatch.setattr(memory, "SMAPS", smaps)
