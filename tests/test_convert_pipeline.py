@@ -66,7 +66,7 @@ def converted(folder: Path, run_of: Callable[[str], Path]) -> Callable[[str], Co
     def bundle(kind: str) -> Converted:
         if kind not in made:
             path = folder / f"{kind}.ehar"
-            said = convert_run(run_of(kind), path, options(folder), report=silent)
+            said = convert_run(run_of(kind), path, options(folder, control=kind == "motion"), report=silent)
             made[kind] = (path, open_bundle(path), said)
         return made[kind]
 
@@ -74,7 +74,7 @@ def converted(folder: Path, run_of: Callable[[str], Path]) -> Callable[[str], Co
 
 
 def options(folder: Path, **changes: Any) -> Options:
-    return Options(**({"fine_tune_steps": STEPS, "cache": folder / "cache"} | changes))
+    return Options(**({"fine_tune_steps": STEPS, "cache": folder / "cache", "control": False} | changes))
 
 
 def moving(bundle: Bundle, ticks: int) -> Pixels:
@@ -110,6 +110,8 @@ def test_a_run_becomes_a_bundle(converted: Callable[[str], Converted], kind: str
     assert manifest.metrics["gate"] == said["gate"] and said["gate"]["passed"]
     assert test["stream_against_whole_clip"]["max_error"] <= STREAM_TOLERANCE
     assert manifest.metrics["test"]["windows"] == test["windows"] >= 80
+    compared = [row["name"] for row in said.get("compactness", {}).get("rows", ())]
+    assert compared == (["original", "dense control", "pruned 50%"] if kind == "motion" else [])
     assert manifest.protocol == "held-out groups"
     assert json.loads(path.with_suffix(".report.json").read_text()) == said
     assert "Passed: the quantised stream" in path.with_suffix(".report.html").read_text()
