@@ -11,7 +11,7 @@ DEVICE_TEST := $(VENV)/.device-test-$(PYTHON_VERSION)
 WORKSTATION := $(VENV)/.workstation-$(PYTHON_VERSION)
 DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--source synthetic:demo --realtime)
 
-.PHONY: help demo test test-device check format runtimes model accuracy benchmark bench-check clean
+.PHONY: help demo test test-device check format runtimes model accuracy parity calibration benchmark bench-check clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -42,6 +42,12 @@ model: $(WORKSTATION)  ## make the shipped model again (needs CLIPS/weizmann)
 
 accuracy: $(WORKSTATION)  ## make docs/accuracy.md again (needs CLIPS/weizmann; resumable)
 	$(BIN)/python -m benchmarks accuracy --clips $(CLIPS)/weizmann --out docs/accuracy.md
+
+parity: $(WORKSTATION)  ## make docs/parity.md again: float against int8 on three data sets (needs CLIPS; resumable)
+	$(BIN)/python -m benchmarks parity --clips $(CLIPS) --out docs/parity.md
+
+calibration: $(WORKSTATION)  ## make docs/conversion.md again: what int8 is calibrated on (needs CLIPS/weizmann; resumable)
+	$(BIN)/python -m benchmarks calibration --clips $(CLIPS)/weizmann --out docs/conversion.md
 
 benchmark: $(WORKSTATION)  ## make docs/benchmark.md and its plot again (needs CLIPS/weizmann)
 	$(BIN)/edge-har benchmark --clips $(CLIPS)/weizmann --out docs/benchmark.md

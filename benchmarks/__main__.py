@@ -75,6 +75,32 @@ def calibration(clips: Path | None, runs: tuple[Path, ...], out: Path) -> None:
     _say(f"wrote {out}")
 
 
+@group.command()
+@click.option(
+    "--clips",
+    "root",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The folder that holds the data sets weizmann, thermal and fight.",
+)
+@JOBS
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown to write."
+)
+def parity(root: Path, jobs: int, out: Path) -> None:
+    """Compare float and quantised models on three data sets, and write the table; exit 1 past a limit.
+
+    Kept by content: given again, the command goes on where it was interrupted.
+    """
+    from benchmarks.parity import measure_parity, page
+
+    measured = measure_parity(root, say=_say, jobs=jobs)
+    command = ["python", "-m", "benchmarks", "parity", "--clips", root.name, "--out", f"docs/{out.name}"]
+    out.write_text(page(measured, command), encoding="utf-8")
+    _say(f"wrote {out}")
+    measured.check()
+
+
 @group.command("ship-model")
 @CLIPS
 @JOBS

@@ -58,16 +58,27 @@ class Entry:
 
 @dataclass(frozen=True)
 class Folds:
-    """A data set's index and its folds, as `edge-har data` wrote them."""
+    """A data set's index and its folds, or its one split, as `edge-har data` wrote them."""
 
     index: Path
     splits: Path
     sha256: str
-    groups: tuple[str, ...]  # left out, one a fold
+    groups: tuple[str, ...]  # what each fold leaves out, for a person to read
+
+    def split(self, fold: int) -> dict[str, list[str]]:
+        """The groups of each part."""
+        said = json.loads(self.splits.read_text())
+        return dict(said["folds"][fold] if "folds" in said else said["parts"])
+
+    def options(self, fold: int) -> list[str]:
+        """How `edge-har train` is told."""
+        only = "folds" not in json.loads(self.splits.read_text())
+        return ["--split", str(self.splits), *([] if only else ["--fold", str(fold)])]
 
     def held_out(self, fold: int) -> list[HeldOut]:
-        """The clips of the group that a fold leaves out."""
-        return [clip for clip in self.clips() if clip.group == self.groups[fold]]
+        """The clips of the groups that a fold leaves out."""
+        groups = set(self.split(fold)["test"])
+        return [clip for clip in self.clips() if clip.group in groups]
 
     def clips(self) -> list[HeldOut]:
         """Every clip of the index."""
@@ -139,17 +150,33 @@ class Work:
 
 def prepare_folds(clips: Path, cache: Path, say: Say) -> Folds:
     """Index `clips` and leave out one group at a time; raises DataError where that cannot be."""
-    cache.mkdir(parents=True, exist_ok=True)
+    index, splits, said = _split(clips, cache, "folds.json", ["--folds", "leave-one-group-out"], say)
+    return Folds(index, splits, said["index_sha256"], tuple(fold["test"][0] for fold in said["folds"]))
+
+
+def prepare_split(clips: Path, parts: str, cache: Path, say: Say) -> Folds:
+    """Index `clips` and split them once, by groups. parts: percent that train, validate and test, as `edge-har data
+    split` takes them. Raises DataError where that cannot be.
+    """
+    index, splits, said = _split(clips, cache, f"split-{parts}.json", ["--parts", parts], say)
+    count = len(said["parts"]["test"])
+    return Folds(index, splits, said["index_sha256"], (f"{count} group{'s' * (count != 1)}",))
+
+
+def _split(
+    clips: Path, cache: Path, name: str, options: Sequence[str], say: Say
+) -> tuple[Path, Path, dict[str, Any]]:
+    """Index and split file of `clips`, and what the latter says."""
     place = cache / "data" / hashlib.sha256(os.fsencode(clips.resolve())).hexdigest()[:16]
     place.mkdir(parents=True, exist_ok=True)
-    index, splits, log = place / "index.csv", place / "folds.json", place / LOG
+    index, splits, log = place / "index.csv", place / name, place / LOG
     say(f"checking the clips of {clips}")
     edge_har("data", "index", clips.resolve(), "--out", index, log=log)
-    edge_har("data", "split", index, "--folds", "leave-one-group-out", "--out", splits, log=log)
+    edge_har("data", "split", index, *options, "--out", splits, log=log)
     said = json.loads(splits.read_text())
     if said["groups"] != "known":
         raise DataError(f"{clips}: leaving groups out needs clips whose groups are known")
-    return Folds(index, splits, said["index_sha256"], tuple(fold["test"][0] for fold in said["folds"]))
+    return index, splits, said
 
 
 def run_folds(
@@ -235,8 +262,7 @@ def _train_options(entry: Entry, folds: Folds, out: Path) -> list[str]:
 
 def training_of(made_of: Mapping[str, Any], folds: Folds, fold: int) -> dict[str, Any]:
     """Everything that a fold's training is made of: its key in the cache."""
-    split = json.loads(folds.splits.read_text())["folds"][fold]
-    return {"schema": SCHEMA, "work": "train", "identity": dict(made_of), "split": split}
+    return {"schema": SCHEMA, "work": "train", "identity": dict(made_of), "split": folds.split(fold)}
 
 
 def conversion_of(entry: Entry, training: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,13 +305,7 @@ def run_fold(
     training = training_of(made_of, folds, fold)
 
     def train(folder: Path) -> dict[str, Any]:
-        options = [
-            *_train_options(entry, folds, folder / RUN),
-            "--split",
-            str(folds.splits),
-            "--fold",
-            str(fold),
-        ]
+        options = [*_train_options(entry, folds, folder / RUN), *folds.options(fold)]
         edge_har("train", *options, log=folder / LOG, threads=threads)
         return json.loads((folder / RUN / "metrics.json").read_text()) | {"made_at": commit()}
 

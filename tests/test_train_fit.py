@@ -234,6 +234,13 @@ def test_the_best_epoch_goes_by_what_is_monitored(enough, cache, tmp_path) -> No
     assert run.metrics["best_epoch"] == 1 + marks.index(min(marks))
 
 
+def test_without_a_monitor_the_last_epoch_is_kept(enough, cache, tmp_path) -> None:
+    config = replace(SMALL, size=16, epochs=4, patience=1, monitor="none", windows_per_epoch=16)
+    run = fit.train_run(config, enough, tmp_path / "RUN", split=SPLIT, cache=cache, report=lambda _: None)
+    assert run.metrics["best_epoch"] == 4
+    assert run.metrics["trained_on"]["groups"] == list(SPLIT.train)
+
+
 def test_a_window_in_which_nothing_is_done_counts_in_the_loss_and_not_in_the_accuracy(dataset, cache) -> None:
     model, averaged = (
         keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")])

@@ -213,7 +213,8 @@ class _Training:
             say(progress_line(row, self.config.epochs, per_epoch_s, left_s))
         if self.best is not None:
             self.averaged.set_weights(self.best)
-            say(f"best validation {self.config.monitor} after epoch {self.best_epoch}")
+            if self.config.monitor != "none":
+                say(f"best validation {self.config.monitor} after epoch {self.best_epoch}")
 
     def _batches(self) -> Iterator[tuple[Any, Any]]:
         """All batches from here to the last epoch: one pipeline, which goes on loading between epochs."""
@@ -244,8 +245,12 @@ class _Training:
         hop = max(contract.hop_ticks, contract.frames // VALIDATIONS_PER_WINDOW)
         predictions = predict_clips(self._predict, self.clips.validation, contract, hop)
         figures = measures(predictions, [str(i) for i in range(predictions.clips.shape[1])])
-        wrong = 1 - figures["window_accuracy"] if self.config.monitor == "accuracy" else 0.0
-        mark = [wrong, figures["window_loss"]]
+        marks = {
+            "loss": [0.0, figures["window_loss"]],
+            "accuracy": [1 - figures["window_accuracy"], figures["window_loss"]],
+            "none": [-epoch],
+        }
+        mark = marks[self.config.monitor]
         if self.best is None or mark < self.best_mark:
             self.best, self.best_epoch, self.best_mark = self.averaged.get_weights(), int(epoch), mark
         return {

@@ -19,7 +19,7 @@ from train.files import write_text
 from train.sampling import Sampling
 
 SCHEMA = 1
-MONITORS = ("loss", "accuracy")
+MONITORS = ("loss", "accuracy", "none")
 MODELS = ("lrcn", "convlstm", "motion")  # the names train.models builds; here without TensorFlow
 CONFIG = "config.json"
 SPLIT = "split.json"
@@ -40,7 +40,8 @@ class TrainConfig:
     not throw a recurrent model off; 0 for any. average: momentum of the running mean of the weights, which is what
     is validated and kept; 0 keeps the plain weights. augmentation: factor of all of train.augment's amounts.
     validate: False trains on the validation groups too, for all epochs.
-    monitor: what chooses the best epoch on validation windows, `loss` or `accuracy` (where equal, loss).
+    monitor: what chooses the best epoch on validation windows, `loss`, `accuracy` (where equal, loss), or `none`: the
+    last, after all epochs; validation groups then serve later choices alone.
     synthetic_share: part of each batch drawn from the synthetic person. still_share: part of each batch in which nothing
     is done, so that no label is sure of an empty or still scene. Both together below half. Raises MisuseError.
     """
