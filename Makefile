@@ -11,7 +11,7 @@ DEVICE_TEST := $(VENV)/.device-test-$(PYTHON_VERSION)
 WORKSTATION := $(VENV)/.workstation-$(PYTHON_VERSION)
 DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--source synthetic:demo --realtime)
 
-.PHONY: help demo test test-device check format runtimes model accuracy parity calibration benchmark bench-check clean
+.PHONY: help demo test test-device check format runtimes model accuracy parity calibration compactness benchmark bench-check clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ parity: $(WORKSTATION)  ## make docs/parity.md again: float against int8 on thre
 
 calibration: $(WORKSTATION)  ## make docs/conversion.md again: what int8 is calibrated on (needs CLIPS/weizmann; resumable)
 	$(BIN)/python -m benchmarks calibration --clips $(CLIPS)/weizmann --out docs/conversion.md
+
+compactness: $(WORKSTATION)  ## make docs/compactness.md again: pruning and shrinking beside a control (needs CLIPS; resumable)
+	$(BIN)/python -m benchmarks compactness --clips $(CLIPS) --out docs/compactness.md
 
 benchmark: $(WORKSTATION)  ## make docs/benchmark.md and its plot again (needs CLIPS/weizmann)
 	$(BIN)/edge-har benchmark --clips $(CLIPS)/weizmann --out docs/benchmark.md

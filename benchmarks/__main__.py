@@ -19,6 +19,13 @@ CLIPS = click.option(
 JOBS = click.option(
     "--jobs", type=click.IntRange(min=1), default=os.cpu_count(), show_default="cores", help="Folds at once."
 )
+ROOT_OF_SETS = click.option(
+    "--clips",
+    "root",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The folder that holds the data sets weizmann, thermal and fight.",
+)
 
 
 @click.group()
@@ -76,13 +83,26 @@ def calibration(clips: Path | None, runs: tuple[Path, ...], out: Path) -> None:
 
 
 @group.command()
+@ROOT_OF_SETS
+@JOBS
 @click.option(
-    "--clips",
-    "root",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="The folder that holds the data sets weizmann, thermal and fight.",
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown to write."
 )
+def compactness(root: Path, jobs: int, out: Path) -> None:
+    """Compare pruned, shrunk and dense models on one data set, and write the tables.
+
+    Kept by content: given again, the command goes on where it was interrupted.
+    """
+    from benchmarks.compactness import measure_compactness, page
+
+    sections, index_sha256, made_at = measure_compactness(root, say=_say, jobs=jobs)
+    command = ["python", "-m", "benchmarks", "compactness", "--clips", root.name, "--out", f"docs/{out.name}"]
+    out.write_text(page(sections, command, index_sha256, made_at), encoding="utf-8")
+    _say(f"wrote {out}")
+
+
+@group.command()
+@ROOT_OF_SETS
 @JOBS
 @click.option(
     "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown to write."

@@ -17,6 +17,7 @@ from benchmarks.folds import (
     describe,
     package_sha256,
     prepare_folds,
+    prepare_split,
     run_fold,
     training_of,
 )
@@ -74,6 +75,16 @@ def test_clips_without_groups_cannot_be_left_out_by_group(tmp_path: Path) -> Non
             write_video(tmp_path / "clips" / label / f"{number}.avi", moving_square(0, 5, seed=number))
     with pytest.raises(DataError, match="groups are known"):
         prepare_folds(tmp_path / "clips", tmp_path / "cache", print)
+
+
+def test_one_split_is_a_fold_of_its_own(tmp_path: Path) -> None:
+    clips = make_dataset(tmp_path / "clips", LABELS, groups=5, frames=5)
+    one = prepare_split(clips, "40,20,40", tmp_path, print)
+    assert one.groups == ("2 groups",) and one.options(0) == ["--split", str(one.splits)]
+    split = one.split(0)
+    assert [len(split[part]) for part in ("train", "validation", "test")] == [2, 1, 2]
+    assert {clip.group for clip in one.held_out(0)} == set(split["test"])
+    assert prepare_folds(clips, tmp_path, print).options(3)[-2:] == ["--fold", "3"]
 
 
 def test_what_code_does_counts_not_how_it_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
