@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import provenance
-from benchmarks.accuracy import CONVLSTM, LRCN, markdown_table
+from benchmarks.accuracy import markdown_table
 from benchmarks.cache import keep
 from benchmarks.folds import (
     CACHE,
@@ -22,9 +22,10 @@ from benchmarks.folds import (
     Say,
     describe,
     package_sha256,
-    prepare_folds,
+    prepare_split,
     run_fold,
 )
+from benchmarks.parity import PARTS, SETS, entries_of
 from convert import parity
 from convert.build import build
 from convert.material import Calibration, Material, all_windows, choose_calibration, material_of_run
@@ -36,12 +37,12 @@ SCHEMA = 1
 NONE, NOISE, ALL = "none", "random noise", "all"
 CHOICES = (NONE, NOISE, "8", "64", ALL)
 NOISE_WINDOWS = 64
-ENTRIES = (LRCN, CONVLSTM)
+ENTRIES = tuple(entries_of(SETS[0], converted=False))  # trained for the parity table too
 
 INTRODUCTION = (
     "An int8 graph needs the range of every tensor, which it takes from calibration clips. Here each model, trained "
-    "without one person, is made int8 throughout with different ones, and compared with its own float Keras form on "
-    "every window of the person left out. *None*: nothing is known of activations, so that weights alone become int8 "
+    "on some of the people, is made int8 throughout with different ones, and compared with its own float Keras form on "
+    "every window of the others. *None*: nothing is known of activations, so that weights alone become int8 "
     "and activations stay float. *Random noise*: 64 windows of uniform noise. *8*, *64*, *all*: real clips of the "
     "training people, by label in turns; all: their clips' every window, one beside the next. An all-black and an "
     "all-white clip come with each choice for a model without states; a ConvLSTM's pixels and gates have prescribed ranges, its "
@@ -157,13 +158,13 @@ def compare_calibrations(
     entries: Sequence[Entry] = ENTRIES,
     cache: Path = CACHE,
 ) -> tuple[list[Row], str]:
-    """Rows for the first fold of `clips` with every entry, trained where the cache lacks it, or for the `runs` given;
+    """Rows for one split of `clips` with every entry, trained where the cache lacks it, or for the `runs` given;
     and the hash of the clips' index.
     """
     if clips is None:
         rows = [row for run in runs for row in _rows(load_run(run).config.model, run, choices, cache, say)]
         return rows, ", ".join(sorted({load_run(run).index_sha256 for run in runs}))
-    folds = prepare_folds(clips, cache, say)
+    folds = prepare_split(clips, PARTS, cache, say)
     rows = [
         row
         for entry in entries
