@@ -53,7 +53,9 @@ def accuracy(clips: Path, jobs: int, out: Path) -> None:
 
 @group.command()
 @click.option(
-    "--clips", type=click.Path(path_type=Path), help="A data set; each model is trained on a part of its groups."
+    "--clips",
+    type=click.Path(path_type=Path),
+    help="A data set; each model is trained on a part of its groups.",
 )
 @click.option(
     "--run",

@@ -67,6 +67,11 @@ if TYPE_CHECKING:
     "--monitor", type=click.Choice(MONITORS), help="What chooses the best epoch on validation windows."
 )
 @click.option(
+    "--standardise/--no-standardise",
+    default=None,
+    help="Scale pixels by the training clips' own mean and deviation: for low contrast.",
+)
+@click.option(
     "--seed", type=click.IntRange(min=0), help="Of weights, windows, augmentation and a made split."
 )
 @click.option("--cache", type=click.Path(path_type=Path), help="Where decoded clips are kept.")

@@ -25,7 +25,7 @@ from train.batches import CachedClip, WindowPlan, cache_clips, cache_folder, tar
 from train.evaluate import draw_confusion, keras_predict, measures, predict_clips
 from train.index import Dataset, write_index
 from train.merged import training_twin
-from train.models import build
+from train.models import UNIT, build
 from train.runs import TrainConfig
 from train.sampling import NOTHING
 from train.splits import PARTS, Split, splits_to_json
@@ -34,6 +34,7 @@ from train.tf import GPUS, keras, tf
 
 RECIPE = 2  # counts up where training changes in a way that neither settings nor architecture say
 LAST_RATE_SHARE = 0.02  # the learning rate falls along a cosine to this share of the first
+LOW_CONTRAST = 20.0  # standard deviation of pixels, 0 to 255: common clips have 35 to 65
 AVERAGE_START_STEPS = 9.0  # early means look back over a share of the steps done: first weights do not linger
 VALIDATIONS_PER_WINDOW = 4  # while epochs are compared, windows overlap less than in use: it is much cheaper
 
@@ -69,6 +70,8 @@ def train_run(
     say(f"training on {len(GPUS)} GPU{'s' * (len(GPUS) > 1)}" if GPUS else "training on the CPU")
     clips = _cached_parts(config, dataset, split, cache or cache_folder(), say)
     training = _Training(config, clips, dataset.labels, mirror, folder)
+    if training.low_contrast:
+        say("the clips show little contrast: if nothing is learnt, --standardise helps")
     training.resume(say)
     try:
         training.run(say)
@@ -167,6 +170,20 @@ def class_weights(labels: Sequence[int], classes: int) -> NDArray[np.float32]:
     return (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)
 
 
+def pixel_statistics(clips: Sequence[CachedClip]) -> tuple[float, float]:
+    """Mean and standard deviation of the pixels of clips, 0 to 255, each clip counting alike; a deviation of 1 or more."""
+    frames = (clip.frames() for clip in clips)
+    moments = np.mean(
+        [[f.mean(dtype=np.float64), np.square(f, dtype=np.float64).mean()] for f in frames], axis=0
+    )
+    mean, square = moments.tolist()
+    return mean, max(1.0, float(np.sqrt(max(0.0, square - mean * mean))))
+
+
+def _pixels_json(pixels: tuple[float, float]) -> dict[str, float]:
+    return dict(zip(("mean", "deviation"), pixels, strict=True))
+
+
 class _Training:
     """The state of a training: models, optimizer, history, the best weights so far."""
 
@@ -175,7 +192,10 @@ class _Training:
     ) -> None:
         keras.utils.set_random_seed(config.seed)
         self.config, self.clips, self.folder, self.mirror = config, clips, folder, mirror
-        self.averaged = build(config.model, config.frames, config.size, len(labels))
+        measured = pixel_statistics(clips.train)
+        self.low_contrast = measured[1] < LOW_CONTRAST and not config.standardise
+        self.pixels = measured if config.standardise else UNIT
+        self.averaged = build(config.model, config.frames, config.size, len(labels), self.pixels)
         self._model = training_twin(self.averaged)
         steps = config.steps_per_epoch * config.epochs
         rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps, alpha=LAST_RATE_SHARE)
@@ -372,6 +392,7 @@ def _finish(training: _Training, clips: _Clips, dataset: Dataset, folder: Path) 
             "parameters": training.averaged.count_params(),
             "epochs_run": training.epoch,
             "best_epoch": training.best_epoch or training.epoch,
+            **({"pixels": _pixels_json(training.pixels)} if training.config.standardise else {}),
             "trained_on": {
                 "groups": sorted({clip.group for clip in clips.train}),
                 "clips": {label: counts[i] for i, label in enumerate(dataset.labels)},

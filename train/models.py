@@ -1,7 +1,7 @@
 """The Keras models: two published architectures and the variant that ships; each splits into a stream's parts.
 
 Every model takes uint8-valued RGB [batch, frames, size, size, 3] (any numeric dtype) and gives probabilities
-[batch, classes]; scaling to 0..1 is its first layer. Layers are plain Keras, without custom objects or Lambdas.
+[batch, classes]; the scaling of pixels is its first layer. Layers are plain Keras, without custom objects or Lambdas.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from edge_har.errors import MisuseError
 from train.tf import keras
 
 L = keras.layers
+UNIT = (0.0, 255.0)  # pixels as 0..1
 FEATURES = "features"  # the layer whose output, one row per tick, the head reads
 NORM_MOMENTUM = 0.9  # of the running means: training here is a few hundred steps, not tens of thousands
 SMALLEST = {"lrcn": 64, "convlstm": 31, "motion": 16}  # pixels; below, a pool or convolution has nothing left
@@ -30,14 +31,14 @@ class StreamParts:
     frames_per_step: int
 
 
-def build_lrcn(frames: int = 20, size: int = 64, classes: int = 4) -> Any:
+def build_lrcn(frames: int = 20, size: int = 64, classes: int = 4, pixels: tuple[float, float] = UNIT) -> Any:
     """The published LRCN: four convolutions per frame, then an LSTM over the frames. 73,060 parameters by default.
 
     Raises MisuseError for sizes the architecture cannot take.
     """
     _check("lrcn", frames, size, classes)
     inputs = L.Input((frames, size, size, 3), name="clip")
-    x = L.Rescaling(1 / 255, name="scale")(inputs)
+    x = _scaling(pixels)(inputs)
     for number, (filters, pool) in enumerate(((16, 4), (32, 4), (64, 2), (64, 2)), 1):
         x = _per_frame(L.Conv2D(filters, 3, padding="same", activation="relu"), f"conv_{number}")(x)
         x = _per_frame(L.MaxPooling2D(pool), f"pool_{number}")(x)
@@ -49,7 +50,9 @@ def build_lrcn(frames: int = 20, size: int = 64, classes: int = 4) -> Any:
     return keras.Model(inputs, outputs, name="lrcn")
 
 
-def build_convlstm(frames: int = 20, size: int = 64, classes: int = 4) -> Any:
+def build_convlstm(
+    frames: int = 20, size: int = 64, classes: int = 4, pixels: tuple[float, float] = UNIT
+) -> Any:
     """The published ConvLSTM: four convolutional LSTMs, each followed by a 2x2 pool. 44,524 parameters by default.
 
     `hard_sigmoid` is what the publication's Keras took for the gates; it is written out because Keras 3 differs.
@@ -57,7 +60,7 @@ def build_convlstm(frames: int = 20, size: int = 64, classes: int = 4) -> Any:
     """
     _check("convlstm", frames, size, classes)
     inputs = L.Input((frames, size, size, 3), name="clip")
-    x = L.Rescaling(1 / 255, name="scale")(inputs)
+    x = _scaling(pixels)(inputs)
     for number, filters in enumerate((4, 8, 14, 16), 1):
         x = L.ConvLSTM2D(
             filters,
@@ -76,7 +79,9 @@ def build_convlstm(frames: int = 20, size: int = 64, classes: int = 4) -> Any:
     return keras.Model(inputs, outputs, name="convlstm")
 
 
-def build_motion(frames: int = 20, size: int = 64, classes: int = 4) -> Any:
+def build_motion(
+    frames: int = 20, size: int = 64, classes: int = 4, pixels: tuple[float, float] = UNIT
+) -> Any:
     """The variant that ships: differences of consecutive frames, convolutions with batch normalisation, and
     temporal convolutions pooled over the window.
 
@@ -84,7 +89,7 @@ def build_motion(frames: int = 20, size: int = 64, classes: int = 4) -> Any:
     """
     _check("motion", frames, size, classes)
     inputs = L.Input((frames, size, size, 3), name="clip")
-    x = L.Rescaling(1 / 255, name="scale")(inputs)
+    x = _scaling(pixels)(inputs)
     later = L.Cropping3D(((1, 0), (0, 0), (0, 0)), name="later")(x)
     earlier = L.Cropping3D(((0, 1), (0, 0), (0, 0)), name="earlier")(x)
     x = L.Subtract(name="difference")([later, earlier])
@@ -108,7 +113,7 @@ def build_motion(frames: int = 20, size: int = 64, classes: int = 4) -> Any:
     return keras.Model(inputs, outputs, name="motion")
 
 
-BUILDERS: dict[str, Callable[[int, int, int], Any]] = {
+BUILDERS: dict[str, Callable[[int, int, int, tuple[float, float]], Any]] = {
     "lrcn": build_lrcn,
     "convlstm": build_convlstm,
     "motion": build_motion,
@@ -116,11 +121,19 @@ BUILDERS: dict[str, Callable[[int, int, int], Any]] = {
 FRAMES_PER_STEP = {"lrcn": 1, "convlstm": 1, "motion": 2}
 
 
-def build(kind: str, frames: int, size: int, classes: int) -> Any:
-    """The model named `kind`; raises MisuseError for an unknown one."""
+def build(kind: str, frames: int, size: int, classes: int, pixels: tuple[float, float] = UNIT) -> Any:
+    """The model named `kind`; raises MisuseError for an unknown one.
+
+    pixels: mean and standard deviation, 0 to 255, that its first layer takes to 0 and 1.
+    """
     if kind not in BUILDERS:
         raise MisuseError(f"model must be one of {', '.join(BUILDERS)}, got {kind!r}")
-    return BUILDERS[kind](frames, size, classes)
+    return BUILDERS[kind](frames, size, classes, pixels)
+
+
+def _scaling(pixels: tuple[float, float]) -> Any:
+    mean, deviation = pixels
+    return L.Rescaling(1 / deviation, -mean / deviation if mean else 0.0, name="scale")
 
 
 def split_stream(model: Any) -> StreamParts:

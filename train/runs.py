@@ -19,6 +19,7 @@ from train.files import write_text
 from train.sampling import Sampling
 
 SCHEMA = 1
+ADDED = {"standardise": False}  # settings that earlier RUNs do not hold, and what they stood at
 MONITORS = ("loss", "accuracy", "none")
 MODELS = ("lrcn", "convlstm", "motion")  # the names train.models builds; here without TensorFlow
 CONFIG = "config.json"
@@ -42,6 +43,8 @@ class TrainConfig:
     validate: False trains on the validation groups too, for all epochs.
     monitor: what chooses the best epoch on validation windows, `loss`, `accuracy` (where equal, loss), or `none`: the
     last, after all epochs; validation groups then serve later choices alone.
+    standardise: the first layer takes the training clips' mean pixel and deviation to 0 and 1, in place of 0..255 to
+    0..1: what shows little contrast is hardly learnt otherwise.
     synthetic_share: part of each batch drawn from the synthetic person. still_share: part of each batch in which nothing
     is done, so that no label is sure of an empty or still scene. Both together below half. Raises MisuseError.
     """
@@ -68,6 +71,7 @@ class TrainConfig:
     synthetic_share: float = 0.0
     still_share: float = 0.0
     monitor: str = "loss"
+    standardise: bool = False
     validate: bool = True
     seed: int = 0
 
@@ -176,14 +180,16 @@ class Run:
 
         Raises DataError when the weights are damaged or do not fit.
         """
-        from train.models import build
+        from train.models import UNIT, build
         from train.tf import keras
 
         path = self.folder / MODEL
         if _sha256(path) != self.metrics["model_sha256"]:
             raise DataError(f"{path}: not the model this RUN was finished with; train again")
         loaded = keras.models.load_model(path, compile=False, safe_mode=True)
-        model = build(self.config.model, self.config.frames, self.config.size, len(self.labels))
+        pixels = self.metrics.get("pixels")
+        known = (pixels["mean"], pixels["deviation"]) if pixels else UNIT
+        model = build(self.config.model, self.config.frames, self.config.size, len(self.labels), known)
         model.set_weights(loaded.get_weights())
         return model
 
@@ -270,8 +276,8 @@ def finish_run(folder: Path, metrics: Mapping[str, Any]) -> None:
 
 
 def settings_json(config: TrainConfig) -> dict[str, Any]:
-    """A configuration as it is stored."""
-    return asdict(config)
+    """A configuration as it is stored; what came later and is off is left out, so that older trainings stay the same."""
+    return {key: value for key, value in asdict(config).items() if (key, value) not in ADDED.items()}
 
 
 def write_json(path: Path, said: Mapping[str, Any]) -> None:
