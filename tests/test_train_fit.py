@@ -234,6 +234,43 @@ def test_the_best_epoch_goes_by_what_is_monitored(enough, cache, tmp_path) -> No
     assert run.metrics["best_epoch"] == 1 + marks.index(min(marks))
 
 
+def test_standardised_pixels_are_part_of_the_model(enough, cache, tmp_path) -> None:
+    lines: list[str] = []
+    config = replace(SMALL, size=16, epochs=1, standardise=True)
+    run = fit.train_run(config, enough, tmp_path / "RUN", split=SPLIT, cache=cache, report=lines.append)
+    mean, deviation = run.metrics["pixels"]["mean"], run.metrics["pixels"]["deviation"]
+    assert 0 < mean < 255 and 1 <= deviation < 128
+    stored = keras.models.load_model(run.folder / "model.keras", compile=False)
+    for model in (stored, run.model()):
+        scaling = model.get_layer("scale")
+        assert (scaling.scale, scaling.offset) == (1 / deviation, -mean / deviation)
+    assert not any("contrast" in line for line in lines)
+
+
+def test_clips_of_little_contrast_are_told(enough, cache, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(fit, "LOW_CONTRAST", 128.0)
+    lines: list[str] = []
+    config = replace(SMALL, size=16, epochs=1)
+    run = fit.train_run(config, enough, tmp_path / "RUN", split=SPLIT, cache=cache, report=lines.append)
+    assert any("--standardise" in line for line in lines) and "pixels" not in run.metrics
+
+
+def test_statistics_of_pixels_weigh_every_clip_alike() -> None:
+    class Clip:
+        def __init__(self, frames):
+            self.frames = lambda: frames
+
+    dark, light = np.full((9, 4, 4, 3), 10, np.uint8), np.full((1, 4, 4, 3), 30, np.uint8)
+    assert fit.pixel_statistics([Clip(dark), Clip(light)]) == pytest.approx((20.0, 10.0))
+    assert fit.pixel_statistics([Clip(dark)]) == pytest.approx((10.0, 1.0))
+
+
+def test_a_training_from_before_a_setting_was_added_stays_the_same() -> None:
+    assert "standardise" not in runs.settings_json(SMALL)
+    said = runs.settings_json(replace(SMALL, standardise=True))
+    assert said["standardise"] is True and runs.config_from_json(said).standardise
+
+
 def test_without_a_monitor_the_last_epoch_is_kept(enough, cache, tmp_path) -> None:
     config = replace(SMALL, size=16, epochs=4, patience=1, monitor="none", windows_per_epoch=16)
     run = fit.train_run(config, enough, tmp_path / "RUN", split=SPLIT, cache=cache, report=lambda _: None)
