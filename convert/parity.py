@@ -41,6 +41,7 @@ SCATTER_POINTS = 2000
 DIGITS = 6  # of reported figures
 SCATTER_DIGITS = 4
 ORDER_SEED, SCATTER_SEED = 5, 6
+LOOK_FOR_ONE = "let --precision auto look for one that passes"
 
 KERAS, FLOAT_TFLITE, WHOLE_CLIP, STREAM = "float", "float_tflite", "whole_clip", "stream"
 WAYS = {
@@ -352,14 +353,18 @@ def details(comparison: Comparison, *, seed: int = 0) -> dict[str, Any]:
     return said
 
 
-def gate(comparison: Comparison, limits: Limits, *, allow_drop: bool = False) -> Verdict:
+def gate(
+    comparison: Comparison, limits: Limits, *, allow_drop: bool = False, searched: bool = False
+) -> Verdict:
     """Judge a comparison, every breach in a line that says what to do.
 
     allow_drop: lost accuracy and agreement, which are a matter of degree, are let pass and recorded; a model that
-    cannot tell labels apart, mixed-up labels, or a stream unlike its whole clip, are faults and never pass.
+    cannot tell labels apart, mixed-up labels, or a stream unlike its whole clip, are faults and never pass. searched:
+    the precision was looked for (`auto`), so that nobody is sent to look for one.
     """
+    remedies = ("" if searched else f"{LOOK_FOR_ONE}, ") + "prune less or train longer"
     faults = [*_model_faults(comparison), *_stream_faults(comparison, limits)]
-    losses = [*_agreement_losses(comparison, limits), *_drop_losses(comparison, limits)]
+    losses = [*_agreement_losses(comparison, limits, remedies), *_drop_losses(comparison, limits, remedies)]
     if allow_drop:
         return Verdict(limits, tuple(faults), tuple(losses))
     return Verdict(limits, (*faults, *losses))
@@ -408,20 +413,19 @@ def _stream_faults(comparison: Comparison, limits: Limits) -> list[str]:
     ]
 
 
-def _agreement_losses(comparison: Comparison, limits: Limits) -> list[str]:
+def _agreement_losses(comparison: Comparison, limits: Limits, remedies: str) -> list[str]:
     losses = []
     for way in (STREAM, WHOLE_CLIP):
         agreement = float(_same(comparison.ways[way], comparison.keras).mean())
         if agreement < limits.min_agreement:
             losses.append(
                 f"the {WAYS[way]} gives the float model's label on {agreement:.1%} of {len(comparison.place)} windows, "
-                f"less than {limits.min_agreement:.1%}: calibrate on clips like those the camera will see, try another "
-                "--precision, less pruning or longer training"
+                f"less than {limits.min_agreement:.1%}: calibrate on clips like those the camera will see, {remedies}"
             )
     return losses
 
 
-def _drop_losses(comparison: Comparison, limits: Limits) -> list[str]:
+def _drop_losses(comparison: Comparison, limits: Limits, remedies: str) -> list[str]:
     if not comparison.accuracy_counts:
         return []
     drop = drop_points(comparison)
@@ -433,8 +437,7 @@ def _drop_losses(comparison: Comparison, limits: Limits) -> list[str]:
     return [
         (
             f"accuracy falls from {before:.1%} to {after:.1%} of windows, {drop:.1f} points, more than "
-            f"{limits.max_drop_points:g}: try another --precision, less pruning or longer training, or accept it with "
-            "--allow-drop"
+            f"{limits.max_drop_points:g}: {remedies}, or accept it with --allow-drop"
         )
     ]
 

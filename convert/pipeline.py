@@ -219,7 +219,7 @@ def convert_subject(
     limits = Limits.of(
         built.manifest, min_agreement=options.min_agreement, max_drop_points=options.max_drop_points
     )
-    verdict = parity.gate(judged, limits, allow_drop=options.allow_drop)
+    verdict = parity.gate(judged, limits, allow_drop=options.allow_drop, searched=options.precision == AUTO)
     if not verdict.passed:
         named = named_manifest(built, options, release, path)
         write_report(stem, _report(named, built.files, built, gated, verdict, judged) | found)
@@ -296,7 +296,7 @@ def build_subject(
         limits = Limits.of(
             bundle.manifest, min_agreement=options.min_agreement, max_drop_points=options.max_drop_points
         )
-        figures, verdict = parity.figures(comparison), parity.gate(comparison, limits)
+        figures, verdict = parity.figures(comparison), parity.gate(comparison, limits, searched=True)
         return Outcome(
             figures["agreement"]["share"],
             figures["probability_error"]["max_error"],

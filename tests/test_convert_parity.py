@@ -151,6 +151,14 @@ def test_every_breach_is_named_in_one_line() -> None:
     assert "quantised stream" in said and "quantised whole clip" in said and "accuracy falls" in said
 
 
+def test_a_refusal_says_that_auto_looks_for_a_precision() -> None:
+    asked = parity.gate(comparison(wrong=10), Limits()).breaches
+    searched = parity.gate(comparison(wrong=10), Limits(), searched=True).breaches
+    assert len(asked) == len(searched) == 3
+    assert all("let --precision auto look for one that passes" in breach for breach in asked)
+    assert not any("--precision" in breach for breach in searched)
+
+
 def test_the_whole_clip_is_gated_too() -> None:
     good, bad = comparison(), comparison(wrong=20)
     verdict = parity.gate(replace(good, whole=bad.whole), Limits())
