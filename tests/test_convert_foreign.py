@@ -21,11 +21,11 @@ from tests.helpers.runs import LABELS, coloured_squares
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert.build import build, rebuild_error
-from convert.canonical import CONVLSTM, LRCN, WHOLE_CLIP, PixelsAs, canonical, check_foreign_input
+from convert.canonical import CONVLSTM, INPUT_CHANNELS, LRCN, WHOLE_CLIP, PixelsAs, canonical
 from convert.cli import convert as convert_command
 from convert.cli import read_labels
 from convert.foreign import read_model
-from convert.graphs import float_graphs
+from convert.graphs import check_input, float_graphs
 from convert.material import material_of_clips
 from convert.parity import stream_scores
 from convert.pipeline import Options, convert, convert_file
@@ -368,7 +368,7 @@ def inputs_of(*shapes: tuple[int | None, ...]) -> Any:
 )
 def test_inputs_that_no_bundle_can_feed(shapes: list[tuple[int | None, ...]], match: str) -> None:
     with pytest.raises(ConversionError, match=match) as error:
-        check_foreign_input(inputs_of(*shapes))
+        check_input(inputs_of(*shapes), INPUT_CHANNELS)
     one_line(error)
 
 
