@@ -26,7 +26,7 @@ from benchmarks.folds import (
     run_fold,
 )
 from convert import parity
-from convert.build import build
+from convert.build import Workshop
 from convert.material import Calibration, Material, all_windows, choose_calibration, material_of_run
 from edge_har.cadence import TemporalContract
 from edge_har.errors import MisuseError
@@ -95,7 +95,7 @@ def measure_calibration(
         raise MisuseError(f"{run.folder}: nothing was left out of this training to compare on")
     contract, model = run.config.contract, run.model()
     calibration = calibration_of(choice, material, contract)
-    built = build(
+    built = Workshop(
         model,
         kind=run.config.model,
         labels=run.labels,
@@ -105,8 +105,7 @@ def measure_calibration(
         if calibration is None
         else calibration.pixels,
         log=log,
-        precision="int8-weights" if calibration is None else "int8",
-    )
+    ).forced("int8-weights" if calibration is None else "int8")
     bundle = built.bundle()
     compared = parity.compare(model, bundle, held_out, run.labels, groups_known=run.groups_known)
     said = parity.figures(compared)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from convert import parity
-from convert.build import PLACEHOLDER_CARD, Built, Workshop
+from convert.build import FLOAT_CLIP, PLACEHOLDER_CARD, Built, Workshop
 from convert.card import model_card
 from convert.compactness import Variant, compactness
 from convert.finetune import fine_tuned, fine_tuning_of
@@ -201,6 +202,8 @@ def convert_subject(
     original, subject = subject, changed_subject(subject, calibration, options, say)
     say("making the graphs")
     log, stem = path.with_suffix(".convert.log"), path.with_suffix("")
+    with suppress(OSError):  # whoever writes to it says what is wrong
+        log.unlink()
     workshop = workshop_of(subject, calibration, options, log)
     try:
         built, trials = build_subject(workshop, subject, options, say)
@@ -261,12 +264,12 @@ def workshop_of(subject: Subject, calibration: Calibration, options: Options, lo
     """Where the graphs of a subject are made."""
     return Workshop(
         subject.model,
-        subject.kind,
-        subject.labels,
-        subject.frame,
-        subject.temporal,
-        calibration.pixels,
-        log,
+        kind=subject.kind,
+        labels=subject.labels,
+        frame=subject.frame,
+        temporal=subject.temporal,
+        calibration=calibration.pixels,
+        log=log,
         timeout_s=options.timeout_s,
     )
 
@@ -279,7 +282,7 @@ def build_subject(
     Raises ConversionError, and NoRouteError where no precision passes.
     """
     if options.precision != AUTO:
-        return workshop.forced(options.precision), []
+        return workshop.forced(options.precision, beside=[FLOAT_CLIP]), []
     material = subject.material
     clips = material.validation or material.training
 
@@ -304,7 +307,7 @@ def build_subject(
             "; ".join(verdict.breaches) or None,
         )
 
-    return choose(workshop, subject.temporal, validate, say)
+    return choose(workshop, validate, say)
 
 
 def checked_structure(built: Built) -> dict[str, Any]:

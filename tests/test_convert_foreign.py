@@ -20,7 +20,7 @@ from tests.helpers.runs import LABELS, coloured_squares
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
-from convert.build import build, rebuild_error
+from convert.build import Workshop, rebuild_error
 from convert.canonical import CONVLSTM, INPUT_CHANNELS, LRCN, WHOLE_CLIP, PixelsAs, canonical
 from convert.cli import convert as convert_command
 from convert.cli import read_labels
@@ -228,15 +228,19 @@ def test_what_cannot_be_cut_is_a_whole_clip_and_streams_over_a_ring(
 ) -> None:
     model = read_model(saved(make(), tmp_path))
     made = check_exact(model, BGR, WHOLE_CLIP)
-    bundle = build(
-        made,
-        kind=WHOLE_CLIP,
-        labels=LABELS,
-        frame=FrameSpec((SIZE, SIZE)),
-        temporal=TemporalContract(FRAMES, 80, 2),
-        calibration=clips(8),
-        log=tmp_path / "log",
-    ).bundle()
+    bundle = (
+        Workshop(
+            made,
+            kind=WHOLE_CLIP,
+            labels=LABELS,
+            frame=FrameSpec((SIZE, SIZE)),
+            temporal=TemporalContract(FRAMES, 80, 2),
+            calibration=clips(8),
+            log=tmp_path / "log",
+        )
+        .forced()
+        .bundle()
+    )
     assert bundle.manifest.graphs.step is None and set(bundle.manifest.tensors) == {"clip.tflite"}
     stream, whole, frames = Recognizer(bundle), WholeClip(bundle), np.concatenate(clips(3))
     for tick, frame in enumerate(frames):

@@ -32,11 +32,11 @@ def published_bundle(kind: str) -> Path:
 
 def _make(kind: str, path: Path) -> None:
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    from convert.build import build
+    from convert.build import Workshop
     from train.models import build as build_model
 
     clips = np.random.default_rng(0).integers(0, 256, (8, FRAMES, SIDE, SIDE, 3), np.uint8)
-    built = build(
+    built = Workshop(
         build_model(kind, FRAMES, SIDE, len(LABELS)),
         kind=kind,
         labels=LABELS,
@@ -45,5 +45,5 @@ def _make(kind: str, path: Path) -> None:
         calibration=clips,
         log=path.with_suffix(".log"),
         name=kind,
-    )
+    ).forced()
     write_bundle(path, built.manifest, {MODEL_CARD: b"# Random weights\n", **built.files})
