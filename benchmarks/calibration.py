@@ -107,7 +107,8 @@ def measure_calibration(
         log=log,
     ).forced("int8-weights" if calibration is None else "int8")
     bundle = built.bundle()
-    compared = parity.compare(model, bundle, held_out, run.labels, groups_known=run.groups_known)
+    reference = parity.Reference(model, held_out, run.labels, contract, groups_known=run.groups_known)
+    compared = parity.compare(reference, bundle)
     said = parity.figures(compared)
     return {
         "windows": 0 if calibration is None else len(calibration.pixels),

@@ -25,7 +25,7 @@ from convert import flatbuffer, pipeline
 from convert.build import Workshop
 from convert.cli import convert
 from convert.material import Material, choose_calibration, material_of_run
-from convert.parity import STREAM_TOLERANCE, compare, figures, stream_scores
+from convert.parity import STREAM_TOLERANCE, Reference, compare, figures, stream_scores
 from convert.pipeline import Options, convert_run
 from convert.subject import check_keras_file
 from edge_har.preprocess import Pixels
@@ -174,7 +174,8 @@ def test_the_float_stream_equals_its_whole_clip_and_keras(
     bundle = made.bundle()
     assert made.rebuild_error < 1e-5
     check_stream_equals_whole_clip(bundle, moving(bundle, 20), 1e-5)
-    said = figures(compare(run.model(), bundle, material.test, run.labels))
+    reference = Reference(run.model(), material.test, run.labels, run.config.contract)
+    said = figures(compare(reference, bundle))
     assert said["agreement"]["share"] == 1 and said["probability_error"]["max_error"] < 1e-5
 
 
