@@ -146,6 +146,9 @@ def _stop_kept() -> None:
         _kept.popitem()[1].stop()
 
 
+os.register_at_fork(after_in_child=_kept.clear)  # they are their starter's
+
+
 def _open_log(log: Path) -> IO[str]:
     try:
         return log.open("a", encoding="utf-8")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.command import environment
 from tests.helpers.need import need_module
-from tests.helpers.runs import train_tiny
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
@@ -24,8 +24,8 @@ if "convert.worker" in sys.orig_argv:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_tiny("motion", tmp_path_factory.mktemp("runs"), epochs=1, size=16, windows_per_epoch=16)
+def run(trained: Callable[..., Path]) -> Path:
+    return trained("motion")
 
 
 def convert_with(fault: str, run: Path, folder: Path, *options: str) -> str:

@@ -17,7 +17,7 @@ from edge_har.errors import ConversionError, DataError, EdgeHarError, MisuseErro
 from edge_har.interpreter import runtime_name
 from edge_har.recognizer import Recognizer, WholeClip, check_golden
 from tests.helpers.need import need_clips, need_module
-from tests.helpers.runs import LABELS, train_tiny
+from tests.helpers.runs import LABELS
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
@@ -43,20 +43,13 @@ def silent(line: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("runs")
+def folder(runs_folder: Path) -> Path:
+    return runs_folder
 
 
 @pytest.fixture(scope="module")
-def run_of(folder: Path) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def run(kind: str) -> Path:
-        if kind not in made:
-            made[kind] = train_tiny(kind, folder)
-        return made[kind]
-
-    return run
+def run_of(trained: Callable[..., Path]) -> Callable[..., Path]:
+    return trained
 
 
 @pytest.fixture(scope="module")
@@ -224,8 +217,10 @@ def test_no_clip_may_stand_on_both_sides(run_of: Callable[[str], Path], folder: 
         Material(material.training, (), material.training[:1])
 
 
-def test_a_model_of_all_groups_has_its_outputs_compared(folder: Path, tmp_path: Path) -> None:
-    run = train_tiny("motion", folder, everything=True)
+def test_a_model_of_all_groups_has_its_outputs_compared(
+    run_of: Callable[..., Path], folder: Path, tmp_path: Path
+) -> None:
+    run = run_of("motion", everything=True)
     out = folder / "all.ehar"
     metrics = {"leave_one_group_out": {"clip_accuracy": 0.97}}
     protocol = "leave-one-group-out"

@@ -11,6 +11,7 @@ import numpy as np
 from edge_har.bundle import MODEL_CARD, write_bundle
 from edge_har.cadence import TemporalContract
 from edge_har.preprocess import FrameSpec
+from tests.helpers.alone import made_once
 from tests.helpers.need import need_module
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "tests"
@@ -25,9 +26,7 @@ def published_bundle(kind: str) -> Path:
     path = CACHE / f"published-{kind}-{VERSION}.ehar"
     if not path.is_file():
         need_module("tensorflow", "pip install -e '.[workstation]'")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _make(kind, path)
-    return path
+    return made_once(path, lambda: _make(kind, path))
 
 
 def _make(kind: str, path: Path) -> None:
