@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CLIPS ?= ../shared/clips
+# Processes of `make test`, a file of tests at a time in each; TensorFlow takes some 2 GB in each.
+JOBS ?= 2
 # A stamp per set of packages and per Python: another interpreter means another environment.
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BASE := $(VENV)/.base-$(PYTHON_VERSION)
@@ -20,7 +22,7 @@ demo: $(RUNTIME)  ## install the runtime alone and watch it recognise; CAMERA=0 
 	$(BIN)/edge-har run $(DEMO_SOURCE)
 
 test: $(WORKSTATION)  ## every test, training and conversion with it
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-device: $(DEVICE_TEST)  ## the runtime's tests alone, without TensorFlow
 	$(BIN)/python -m pytest $(ARGS) tests/test_edge_har_*.py

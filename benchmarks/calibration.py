@@ -27,7 +27,7 @@ from benchmarks.folds import (
 )
 from benchmarks.parity import PARTS, SETS, entries_of
 from convert import parity
-from convert.build import build
+from convert.build import Workshop
 from convert.material import Calibration, Material, all_windows, choose_calibration, material_of_run
 from edge_har.cadence import TemporalContract
 from edge_har.errors import MisuseError
@@ -96,7 +96,7 @@ def measure_calibration(
         raise MisuseError(f"{run.folder}: nothing was left out of this training to compare on")
     contract, model = run.config.contract, run.model()
     calibration = calibration_of(choice, material, contract)
-    built = build(
+    built = Workshop(
         model,
         kind=run.config.model,
         labels=run.labels,
@@ -106,10 +106,10 @@ def measure_calibration(
         if calibration is None
         else calibration.pixels,
         log=log,
-        precision="int8-weights" if calibration is None else "int8",
-    )
+    ).forced("int8-weights" if calibration is None else "int8")
     bundle = built.bundle()
-    compared = parity.compare(model, bundle, held_out, run.labels, groups_known=run.groups_known)
+    reference = parity.Reference(model, held_out, run.labels, contract, groups_known=run.groups_known)
+    compared = parity.compare(reference, bundle)
     said = parity.figures(compared)
     return {
         "windows": 0 if calibration is None else len(calibration.pixels),

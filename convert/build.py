@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from convert.modes import (
     NAME_OF,
     PRECISIONS,
 )
-from convert.quantise import TIMEOUT_S, Job, Samples, calibration_samples, convert_graphs
+from convert.quantise import TIMEOUT_S, Job, Samples, calibration_samples, convert_each
 from edge_har.bundle import (
     MODEL_CARD,
     Bundle,
@@ -62,7 +63,8 @@ class Form:
         return f"{name} but {self.float_layers} float" if self.float_layers else name
 
 
-FLOAT_CLIP = ("clip", Form(FLOAT32))
+Part = tuple[str, Form]  # `clip`, `step` or `head`, and its form
+FLOAT_CLIP: Part = ("clip", Form(FLOAT32))
 
 
 @dataclass(frozen=True)
@@ -120,39 +122,19 @@ class Built:
         }
 
 
-def build(
-    model: Any,
-    *,
-    kind: str,
-    labels: Sequence[str],
-    frame: FrameSpec,
-    temporal: TemporalContract,
-    calibration: Pixels,
-    log: Path,
-    precision: str | None = None,
-    name: str = "model",
-    timeout_s: float = TIMEOUT_S,
-) -> Built:
-    """Convert a trained Keras model: whole clip, step and head, every graph in the same precision.
-
-    calibration: windows of training clips, uint8 [n, N, H, W, 3]. log: where the converter's output goes. precision:
-    one of convert.modes.PRECISIONS; None is int8, or int8 weights for a model with states (ConvLSTM), which keeps
-    float between its convolutions. Raises MisuseError for an unknown precision, ConversionError when a graph cannot
-    be made or does not compute what Keras does.
-    """
-    return Workshop(model, kind, labels, frame, temporal, calibration, log, name, timeout_s).forced(precision)
-
-
 class Workshop:
-    """Makes a model's graphs in any form, each once: what a conversion tries shares calibration and finished files.
+    """Makes a trained Keras model's graphs in any form, each once: what a conversion tries shares calibration and
+    finished files.
 
-    Arguments as of `build`. Raises ConversionError for a model that cannot be rebuilt or does not compute what Keras
-    does.
+    calibration: windows of training clips, uint8 [n, N, H, W, 3]. log: where the converter's output goes. timeout_s:
+    of one graph in the converter. Raises ConversionError for a model that cannot be rebuilt or does not compute what
+    Keras does.
     """
 
     def __init__(
         self,
         model: Any,
+        *,
         kind: str,
         labels: Sequence[str],
         frame: FrameSpec,
@@ -174,7 +156,9 @@ class Workshop:
         self._describe = partial(
             Manifest, name, "0", 1, kind, labels=tuple(labels), frame=frame, temporal=temporal
         )
-        self._made: dict[tuple[str, Form], bytes] = {}
+        self.temporal = temporal
+        self._made: dict[Part, bytes] = {}
+        self._failed: dict[Part, ConversionError] = {}
 
     @cached_property
     def file_names(self) -> dict[str, str]:
@@ -191,17 +175,40 @@ class Workshop:
     def _integer_graphs(self) -> FloatGraphs:
         return integer_graphs(self._model, self._calibration)
 
-    def make(self, forms: Sequence[tuple[str, Form]]) -> list[bytes]:
-        """The files of parts (`clip`, `step`, `head`) in these forms, in one child process for what is not made yet.
-
-        Raises ConversionError where one cannot be made; it says what to use instead where that is known.
+    def make(self, parts: Sequence[Part]) -> list[bytes]:
+        """The files of parts in these forms. Raises ConversionError at the first that cannot be made; it says what to
+        use instead where that is known.
         """
-        missing = [item for item in dict.fromkeys(forms) if item not in self._made]
-        if missing:
-            jobs = {f"{part} as {form}": self._job(part, form) for part, form in missing}
-            made = convert_graphs(jobs, log=self._log, timeout_s=self._timeout_s)
-            self._made |= dict(zip(missing, made.values(), strict=True))
-        return [self._made[item] for item in forms]
+        self._fill(parts, stop_at_error=True)
+        for part in parts:
+            if part in self._failed:
+                raise self._failed[part]
+        return [self._made[part] for part in parts]
+
+    def attempt(self, parts: Sequence[Part]) -> dict[Part, bytes | ConversionError]:
+        """The file of each part, or why it cannot be made. What failed is not tried again, here or in `make`."""
+        self._fill(parts, stop_at_error=False)
+        return {part: self._failed[part] if part in self._failed else self._made[part] for part in parts}
+
+    def _fill(self, parts: Sequence[Part], *, stop_at_error: bool) -> None:
+        jobs: dict[str, Job] = {}
+        named = {f"{part} as {form}": (part, form) for part, form in parts}
+        for name, part in named.items():
+            if part not in self._made and part not in self._failed:
+                try:
+                    jobs[name] = self._job(*part)
+                except ConversionError as error:
+                    self._failed[part] = error
+        if not jobs or (stop_at_error and any(part in self._failed for part in parts)):
+            return
+        with closing(convert_each(jobs, log=self._log, timeout_s=self._timeout_s)) as results:
+            for name, result in results:
+                if isinstance(result, bytes):
+                    self._made[named[name]] = result
+                    continue
+                self._failed[named[name]] = result
+                if stop_at_error:
+                    return
 
     def _job(self, part: str, form: Form) -> Job:
         if form.mode == INT16X8 and part != "step" and self._has_fused_lstm():
@@ -224,12 +231,17 @@ class Workshop:
         """The whole-clip graph in float32: one of the ways that the parity gate compares."""
         return self.make([FLOAT_CLIP])[0]
 
-    def forced(self, precision: str | None) -> Built:
-        """Every graph in one precision, and `float_clip` from the same child process. Errors as of `build`."""
+    def forced(self, precision: str | None = None, *, beside: Sequence[Part] = ()) -> Built:
+        """Every graph in one precision. beside: parts that are wanted too, made in the same go.
+
+        precision: one of convert.modes.PRECISIONS; None is int8, or int8 weights for a model with states (ConvLSTM),
+        which keeps float between its convolutions. Raises MisuseError for an unknown precision, ConversionError when
+        a graph cannot be made.
+        """
         if precision is not None and precision not in PRECISIONS:
             raise MisuseError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         mode = MODE_OF[precision] if precision else DYNAMIC if self.graphs.states else INT8
-        self.make([*((part, Form(mode)) for part in self.file_names), FLOAT_CLIP])
+        self.make([*((part, Form(mode)) for part in self.file_names), *beside])
         return self.build(Route.uniform(mode))
 
     def build(self, route: Route) -> Built:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.graphs import check_input
 from edge_har.errors import ConversionError, MisuseError
 from train.models import FEATURES
 from train.tf import keras
@@ -24,6 +25,7 @@ LRCN, CONVLSTM, WHOLE_CLIP = "lrcn", "convlstm", "clip"
 # Of pixels p: factor, offset; the model was trained on p x factor + offset.
 INPUT_RANGES = {"0..1": (1 / 255, 0.0), "0..255": (1.0, 0.0), "-1..1": (1 / 127.5, -1.0)}
 COLORS = ("rgb", "bgr")
+INPUT_CHANNELS = (3, 1)
 GREY_OF_RGB = (0.299, 0.587, 0.114)  # as OpenCV and ITU-R BT.601; the sum is 1, so an offset passes through
 SAME_LIMIT = 1e-4  # of a probability, between the file's model and ours
 SUM_LIMIT = 1e-3
@@ -115,33 +117,13 @@ def canonical(model: Any, pixels: PixelsAs) -> Canonical:
 
     Raises ConversionError for an input or output that no bundle can have, or where the rewriting is not exact.
     """
-    shape = check_foreign_input(model)
+    shape = check_input(model, INPUT_CHANNELS)
     try:
         made = _Rewriting(model, pixels, folded=True).run()
     except _NotFoldable:
         made = _Rewriting(model, pixels, folded=False).run()
     _check_same(model, made.model, pixels, shape)
     return made
-
-
-def check_foreign_input(model: Any) -> tuple[int, int, int, int]:
-    """The model's (N, H, W, channels); raises ConversionError, in one line, for what cannot become a bundle."""
-    wanted = "expected [None or 1, frames, height, width, 3 or 1] with fixed frames, height and width"
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ConversionError(
-            f"the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; expected one of each"
-        )
-    shape = tuple(model.inputs[0].shape)
-    if len(shape) != 5:
-        raise ConversionError(f"the model's input has rank {len(shape)}, shape {list(shape)}: {wanted}")
-    if shape[0] not in (None, 1):
-        raise ConversionError(f"the model's batch is fixed at {shape[0]}, shape {list(shape)}: {wanted}")
-    if None in shape[1:] or shape[4] not in (1, 3):
-        raise ConversionError(f"the model's input is {list(shape)}: {wanted}")
-    output = tuple(model.outputs[0].shape)
-    if len(output) != 2 or output[1] is None:
-        raise ConversionError(f"the model's output is {list(output)}; expected [batch, labels]")
-    return shape[1], shape[2], shape[3], shape[4]
 
 
 def _check_same(model: Any, made: Any, pixels: PixelsAs, shape: tuple[int, int, int, int]) -> None:
@@ -175,7 +157,7 @@ class _Rewriting:
 
     def __init__(self, model: Any, pixels: PixelsAs, *, folded: bool) -> None:
         self._model, self._pixels = model, pixels
-        self._frames, *self._frame = check_foreign_input(model)
+        self._frames, *self._frame = check_input(model, INPUT_CHANNELS)
         self._mixing = pixels.mixing(self._frame[2])
         self._folded = folded and not np.array_equal(self._mixing, np.eye(3))
         self._weights: dict[str, list[Any]] = {}

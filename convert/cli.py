@@ -86,7 +86,10 @@ PATH = click.Path(path_type=Path)
 @click.option("--data", metavar="DIR|INDEX", type=PATH, help="The RUN's clips, where they have moved.")
 @click.option("--cache", type=PATH, help="Where decoded clips are kept.")
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=1), help="Seconds the TFLite converter may take."
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=1),
+    help="Seconds that the TFLite converter may take for one graph. [default: 900]",
 )
 @click.option("--labels", metavar="A,B,...|FILE", help="Model file: its labels in the order of its outputs.")
 @click.option(

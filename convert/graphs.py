@@ -92,9 +92,15 @@ class FloatGraphs:
         return {part: graph for part, graph in named.items() if graph is not None}
 
 
-def check_input(model: Any) -> tuple[int, int, int, int]:
-    """The model's (N, H, W, 3); raises ConversionError, in one line, for an input that no bundle can feed."""
-    wanted = "expected [None or 1, frames, height, width, 3] with fixed frames, height and width"
+def check_input(model: Any, channels: Sequence[int] = (3,)) -> tuple[int, int, int, int]:
+    """The model's (N, H, W, channels); raises ConversionError, in one line, for an input that no bundle can feed.
+
+    channels: how many it may have.
+    """
+    wanted = (
+        f"expected [None or 1, frames, height, width, {' or '.join(map(str, channels))}] with fixed frames, height "
+        "and width"
+    )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ConversionError(
             f"the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; expected one of each"
@@ -104,12 +110,11 @@ def check_input(model: Any) -> tuple[int, int, int, int]:
         raise ConversionError(f"the model's input has rank {len(shape)}, shape {list(shape)}: {wanted}")
     if shape[0] not in (None, 1):
         raise ConversionError(f"the model's batch is fixed at {shape[0]}, shape {list(shape)}: {wanted}")
-    if None in shape[1:] or shape[4] != 3:
+    if None in shape[1:] or shape[4] not in channels:
         raise ConversionError(f"the model's input is {list(shape)}: {wanted}")
-    if len(model.outputs[0].shape) != 2 or model.outputs[0].shape[1] is None:
-        raise ConversionError(
-            f"the model's output is {list(model.outputs[0].shape)}; expected [batch, labels]"
-        )
+    output = tuple(model.outputs[0].shape)
+    if len(output) != 2 or output[1] is None:
+        raise ConversionError(f"the model's output is {list(output)}; expected [batch, labels]")
     return shape[1], shape[2], shape[3], shape[4]
 
 

@@ -1,12 +1,13 @@
 """The parity gate: float Keras, float TFLite, quantised whole clip and quantised stream on the same windows.
 
-`compare` runs them, `figures` and `details` say what came out, `gate` judges it in words a user can act on.
+A `Reference` holds the float model's answers, `compare` runs the others, `figures` and `details` say what came out, `gate` judges it in words a user can act on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ SCATTER_POINTS = 2000
 DIGITS = 6  # of reported figures
 SCATTER_DIGITS = 4
 ORDER_SEED, SCATTER_SEED = 5, 6
+LOOK_FOR_ONE = "let --precision auto look for one that passes"
 
 KERAS, FLOAT_TFLITE, WHOLE_CLIP, STREAM = "float", "float_tflite", "whole_clip", "stream"
 WAYS = {
@@ -173,60 +175,86 @@ class Verdict:
         }
 
 
-def compare(
-    model: Any,
-    bundle: Bundle,
-    clips: Sequence[CachedClip],
-    labels: Sequence[str],
-    *,
-    float_clip: bytes | None = None,
-    labelled: bool = True,
-    held_out: bool = True,
-    groups_known: bool = True,
-    seed: int = 0,
-) -> Comparison:
-    """Run the windows of `clips` (a seeded choice where they have more than MAX_WINDOWS) every way.
+@dataclass(frozen=True)
+class Reference:
+    """What bundles are compared with: the float model's answers on the windows of `clips`, computed once for all.
+
+    labels: of the model's outputs and the clips. contract: how windows are cut. labelled, held_out, groups_known: as in
+    Comparison. seed: of the choice of clips where they have more than MAX_WINDOWS windows. Raises MisuseError without
+    a clip.
+    """
+
+    model: Any
+    clips: Sequence[CachedClip]
+    labels: Sequence[str]
+    contract: TemporalContract
+    labelled: bool = True
+    held_out: bool = True
+    groups_known: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.clips:
+            raise MisuseError("there is no clip to compare on")
+
+    @cached_property
+    def used(self) -> list[tuple[CachedClip, Pixels]]:
+        """The clips that are compared on, in order, each with its ticks: uint8 [ticks, h, w, 3]."""
+        used, windows = [], 0
+        for at in np.random.default_rng([self.seed, ORDER_SEED]).permutation(len(self.clips)):
+            frames = _tick_frames(self.clips[at], self.contract)
+            used.append((self.clips[at], frames))
+            windows += len(frames) - self.contract.frames + 1
+            if windows >= MAX_WINDOWS:
+                break
+        return used
+
+    @cached_property
+    def keras(self) -> Scores:
+        """What the float model answers: [windows, labels]."""
+        predict = keras_predict(self.model)
+        return self.scores(lambda frames: _in_chunks(predict, _windows(frames, self.contract.frames)))
+
+    def scores(self, run: Callable[[Pixels], Scores]) -> Scores:
+        """What a way answers; run: from a clip's ticks to its windows' probabilities."""
+        return np.concatenate([run(frames) for _, frames in self.used])
+
+
+def compare(reference: Reference, bundle: Bundle, *, float_clip: bytes | None = None) -> Comparison:
+    """Run the reference's windows every other way.
 
     The stream goes through `Recognizer` tick by tick, once per offset of the hop, so that every window is a result.
-    labels: of the model's outputs and the clips; the bundle's answers are matched to them by name, so that another
-    order shows. float_clip: the whole-clip graph in float32, as a TFLite file. labelled, held_out, groups_known: as in
-    Comparison. Raises MisuseError without a clip, ConversionError where the bundle has other labels.
+    The bundle's answers are matched to the reference's labels by name, so that another order shows. float_clip: the
+    whole-clip graph in float32, as a TFLite file. Raises ConversionError where the bundle has other labels or cuts
+    other windows.
     """
-    if not clips:
-        raise MisuseError("there is no clip to compare on")
-    columns = _columns(labels, bundle.manifest.labels)
-    ways = _runners(model, bundle, float_clip)
+    columns = _columns(reference.labels, bundle.manifest.labels)
     contract = bundle.manifest.temporal
-    found: dict[str, list[Scores]] = {way: [] for way in ways}
-    used: list[CachedClip] = []
-    place, by_contract = [], []
-    for at in np.random.default_rng([seed, ORDER_SEED]).permutation(len(clips)):
-        clip = clips[at]
-        frames = _tick_frames(clip, contract)
-        count = len(frames) - contract.frames + 1
-        for way, run in ways.items():
-            found[way].append(run(frames))
-        place.append(np.full(count, len(used)))
-        chosen = window_starts(len(frames), contract.frames, contract.hop_ticks)
-        by_contract.append(np.isin(np.arange(count), chosen))
-        used.append(clip)
-        if sum(map(len, place)) >= MAX_WINDOWS:
-            break
-    scores = {way: np.concatenate(parts) for way, parts in found.items()}
+    if contract.to_json() != reference.contract.to_json():  # what is not said there has a default here
+        raise ConversionError(f"the bundle's windows are {contract}; the model's are {reference.contract}")
+    recognizer, whole = Recognizer(bundle), WholeClip(bundle)
+    counts = [len(frames) - contract.frames + 1 for _, frames in reference.used]
+    by_contract = [
+        np.isin(np.arange(count), window_starts(len(frames), contract.frames, contract.hop_ticks))
+        for count, (_, frames) in zip(counts, reference.used, strict=True)
+    ]
+    clips = [clip for clip, _ in reference.used]
     return Comparison(
-        scores[KERAS],
-        scores[WHOLE_CLIP][:, columns],
-        scores[STREAM][:, columns],
-        np.concatenate(place),
+        reference.keras,
+        reference.scores(
+            lambda frames: np.stack([whole.clip(window) for window in _windows(frames, contract.frames)])
+        )[:, columns],
+        reference.scores(lambda frames: stream_scores(recognizer, frames))[:, columns],
+        np.repeat(np.arange(len(clips)), counts),
         np.concatenate(by_contract),
-        np.array([clip.label for clip in used]),
-        tuple(clip.group for clip in used),
-        tuple(clip.name for clip in used),
-        tuple(labels),
-        scores.get(FLOAT_TFLITE),
-        labelled,
-        held_out,
-        groups_known,
+        np.array([clip.label for clip in clips]),
+        tuple(clip.group for clip in clips),
+        tuple(clip.name for clip in clips),
+        tuple(reference.labels),
+        None if float_clip is None else reference.scores(_float_runner(float_clip, contract.frames)),
+        reference.labelled,
+        reference.held_out,
+        reference.groups_known,
     )
 
 
@@ -237,20 +265,6 @@ def _columns(labels: Sequence[str], of_bundle: Sequence[str]) -> list[int]:
             f"the bundle has the labels {', '.join(of_bundle)}; the model's are {', '.join(labels)}"
         )
     return [of_bundle.index(label) for label in labels]
-
-
-def _runners(model: Any, bundle: Bundle, float_clip: bytes | None) -> dict[str, Callable[[Pixels], Scores]]:
-    """Each way as a function from a clip's ticks, uint8 [ticks, h, w, 3], to its windows' probabilities."""
-    length = bundle.manifest.temporal.frames
-    recognizer, whole, predict = Recognizer(bundle), WholeClip(bundle), keras_predict(model)
-    ways: dict[str, Callable[[Pixels], Scores]] = {
-        KERAS: lambda frames: _in_chunks(predict, _windows(frames, length)),
-        WHOLE_CLIP: lambda frames: np.stack([whole.clip(window) for window in _windows(frames, length)]),
-        STREAM: lambda frames: stream_scores(recognizer, frames),
-    }
-    if float_clip is not None:
-        ways[FLOAT_TFLITE] = _float_runner(float_clip, length)
-    return ways
 
 
 def _float_runner(content: bytes, length: int) -> Callable[[Pixels], Scores]:
@@ -352,14 +366,18 @@ def details(comparison: Comparison, *, seed: int = 0) -> dict[str, Any]:
     return said
 
 
-def gate(comparison: Comparison, limits: Limits, *, allow_drop: bool = False) -> Verdict:
+def gate(
+    comparison: Comparison, limits: Limits, *, allow_drop: bool = False, searched: bool = False
+) -> Verdict:
     """Judge a comparison, every breach in a line that says what to do.
 
     allow_drop: lost accuracy and agreement, which are a matter of degree, are let pass and recorded; a model that
-    cannot tell labels apart, mixed-up labels, or a stream unlike its whole clip, are faults and never pass.
+    cannot tell labels apart, mixed-up labels, or a stream unlike its whole clip, are faults and never pass. searched:
+    the precision was looked for (`auto`), so that nobody is sent to look for one.
     """
+    remedies = ("" if searched else f"{LOOK_FOR_ONE}, ") + "prune less or train longer"
     faults = [*_model_faults(comparison), *_stream_faults(comparison, limits)]
-    losses = [*_agreement_losses(comparison, limits), *_drop_losses(comparison, limits)]
+    losses = [*_agreement_losses(comparison, limits, remedies), *_drop_losses(comparison, limits, remedies)]
     if allow_drop:
         return Verdict(limits, tuple(faults), tuple(losses))
     return Verdict(limits, (*faults, *losses))
@@ -408,20 +426,19 @@ def _stream_faults(comparison: Comparison, limits: Limits) -> list[str]:
     ]
 
 
-def _agreement_losses(comparison: Comparison, limits: Limits) -> list[str]:
+def _agreement_losses(comparison: Comparison, limits: Limits, remedies: str) -> list[str]:
     losses = []
     for way in (STREAM, WHOLE_CLIP):
         agreement = float(_same(comparison.ways[way], comparison.keras).mean())
         if agreement < limits.min_agreement:
             losses.append(
                 f"the {WAYS[way]} gives the float model's label on {agreement:.1%} of {len(comparison.place)} windows, "
-                f"less than {limits.min_agreement:.1%}: calibrate on clips like those the camera will see, try another "
-                "--precision, less pruning or longer training"
+                f"less than {limits.min_agreement:.1%}: calibrate on clips like those the camera will see, {remedies}"
             )
     return losses
 
 
-def _drop_losses(comparison: Comparison, limits: Limits) -> list[str]:
+def _drop_losses(comparison: Comparison, limits: Limits, remedies: str) -> list[str]:
     if not comparison.accuracy_counts:
         return []
     drop = drop_points(comparison)
@@ -433,8 +450,7 @@ def _drop_losses(comparison: Comparison, limits: Limits) -> list[str]:
     return [
         (
             f"accuracy falls from {before:.1%} to {after:.1%} of windows, {drop:.1f} points, more than "
-            f"{limits.max_drop_points:g}: try another --precision, less pruning or longer training, or accept it with "
-            "--allow-drop"
+            f"{limits.max_drop_points:g}: {remedies}, or accept it with --allow-drop"
         )
     ]
 

@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from convert import parity
-from convert.build import PLACEHOLDER_CARD, Built, Workshop
+from convert.build import FLOAT_CLIP, PLACEHOLDER_CARD, Built, Workshop
 from convert.card import model_card
 from convert.compactness import Variant, compactness
 from convert.finetune import fine_tuned, fine_tuning_of
@@ -23,7 +24,7 @@ from convert.foreign import SUFFIXES
 from convert.golden import TOLERANCE, choose_golden
 from convert.material import Calibration, choose_calibration
 from convert.modes import AUTO, CALIBRATED, NAME_OF, PRECISIONS
-from convert.parity import MAX_DROP_POINTS, Comparison, Limits, Verdict
+from convert.parity import MAX_DROP_POINTS, Comparison, Limits, Reference, Verdict
 from convert.precision import NoRouteError, Outcome, Trial, choose
 from convert.prune import MOST_PRUNED, STEPS, prune, tfmot
 from convert.qat import qat
@@ -48,6 +49,7 @@ from edge_har.bundle import (
 from edge_har.errors import BundleError, MisuseError
 from edge_har.interpreter import runtime_name
 from edge_har.recognizer import check_golden
+from train.batches import CachedClip
 from train.tf import keras, tf
 
 Report = Callable[[str], None]
@@ -201,9 +203,11 @@ def convert_subject(
     original, subject = subject, changed_subject(subject, calibration, options, say)
     say("making the graphs")
     log, stem = path.with_suffix(".convert.log"), path.with_suffix("")
-    workshop = workshop_of(subject, calibration, options, log)
+    with suppress(OSError):  # whoever writes to it says what is wrong
+        log.unlink()
+    workshop, references = workshop_of(subject, calibration, options, log), references_of(subject)
     try:
-        built, trials = build_subject(workshop, subject, options, say)
+        built, trials = build_subject(workshop, subject, references, options, say)
     except NoRouteError as error:
         tried = [trial.to_json() for trial in error.trials]
         write_report(stem, {"name": options.name or path.stem, "failed": str(error), "trials": tried})
@@ -211,7 +215,11 @@ def convert_subject(
     found: dict[str, Any] = {"trials": [trial.to_json() for trial in trials]} if trials else {}
     found["structure"] = checked_structure(built)
     say("checking parity")
-    comparisons = _compare(subject, built, workshop.float_clip)
+    bundle = built.bundle()
+    comparisons = {
+        name: parity.compare(reference, bundle, float_clip=workshop.float_clip)
+        for name, reference in references.items()
+    }
     gated = {name: parity.figures(comparison) for name, comparison in comparisons.items()}
     for name, figures in gated.items():
         say(_line(name, figures))
@@ -219,7 +227,7 @@ def convert_subject(
     limits = Limits.of(
         built.manifest, min_agreement=options.min_agreement, max_drop_points=options.max_drop_points
     )
-    verdict = parity.gate(judged, limits, allow_drop=options.allow_drop)
+    verdict = parity.gate(judged, limits, allow_drop=options.allow_drop, searched=options.precision == AUTO)
     if not verdict.passed:
         named = named_manifest(built, options, release, path)
         write_report(stem, _report(named, built.files, built, gated, verdict, judged) | found)
@@ -261,42 +269,60 @@ def workshop_of(subject: Subject, calibration: Calibration, options: Options, lo
     """Where the graphs of a subject are made."""
     return Workshop(
         subject.model,
-        subject.kind,
-        subject.labels,
-        subject.frame,
-        subject.temporal,
-        calibration.pixels,
-        log,
+        kind=subject.kind,
+        labels=subject.labels,
+        frame=subject.frame,
+        temporal=subject.temporal,
+        calibration=calibration.pixels,
+        log=log,
         timeout_s=options.timeout_s,
     )
 
 
+def references_of(subject: Subject) -> dict[str, Reference]:
+    """By part, the last of which the gate judges: validation for the eye, test for the gate; without held-out clips,
+    outputs on all of them.
+    """
+    material = subject.material
+    held_out = {"validation": material.validation, "test": material.test}
+    found = {name: _reference(subject, clips, held_out=True) for name, clips in held_out.items() if clips}
+    return found or {"outputs_only": _reference(subject, material.training, held_out=False)}
+
+
+def _reference(subject: Subject, clips: Sequence[CachedClip], *, held_out: bool) -> Reference:
+    return Reference(
+        subject.model,
+        clips,
+        subject.labels,
+        subject.temporal,
+        labelled=subject.labelled,
+        held_out=held_out,
+        groups_known=subject.groups_known,
+    )
+
+
 def build_subject(
-    workshop: Workshop, subject: Subject, options: Options, say: Report
+    workshop: Workshop,
+    subject: Subject,
+    references: Mapping[str, Reference],
+    options: Options,
+    say: Report,
 ) -> tuple[Built, list[Trial]]:
     """The graphs in the precision asked for, or the fastest that passes on validation clips, with what was tried.
 
-    Raises ConversionError, and NoRouteError where no precision passes.
+    references: as of `references_of`. Raises ConversionError, and NoRouteError where no precision passes.
     """
     if options.precision != AUTO:
-        return workshop.forced(options.precision), []
-    material = subject.material
-    clips = material.validation or material.training
+        return workshop.forced(options.precision, beside=[FLOAT_CLIP]), []
+    seen = references.get("validation") or references.get("outputs_only")
+    reference = seen or _reference(subject, subject.material.training, held_out=False)
 
     def validate(bundle: Bundle) -> Outcome:
-        comparison = parity.compare(
-            subject.model,
-            bundle,
-            clips,
-            subject.labels,
-            labelled=subject.labelled,
-            held_out=bool(material.validation),
-            groups_known=subject.groups_known,
-        )
+        comparison = parity.compare(reference, bundle)
         limits = Limits.of(
             bundle.manifest, min_agreement=options.min_agreement, max_drop_points=options.max_drop_points
         )
-        figures, verdict = parity.figures(comparison), parity.gate(comparison, limits)
+        figures, verdict = parity.figures(comparison), parity.gate(comparison, limits, searched=True)
         return Outcome(
             figures["agreement"]["share"],
             figures["probability_error"]["max_error"],
@@ -304,7 +330,7 @@ def build_subject(
             "; ".join(verdict.breaches) or None,
         )
 
-    return choose(workshop, subject.temporal, validate, say)
+    return choose(workshop, validate, say)
 
 
 def checked_structure(built: Built) -> dict[str, Any]:
@@ -367,29 +393,6 @@ def next_release(path: Path, options: Options) -> int:
         return open_bundle(path).manifest.release + 1
     except BundleError as error:
         raise BundleError(f"{error}; remove it, or say --release") from error
-
-
-def _compare(subject: Subject, built: Built, float_clip: bytes) -> dict[str, Comparison]:
-    """By part, the last of which the gate judges: validation for the eye, test for the gate; without held-out clips,
-    outputs on all of them.
-    """
-    material = subject.material
-    parts = {"validation": material.validation, "test": material.test}
-    held_out = {name: clips for name, clips in parts.items() if clips}
-    bundle = built.bundle()
-    return {
-        name: parity.compare(
-            subject.model,
-            bundle,
-            clips,
-            subject.labels,
-            float_clip=float_clip,
-            labelled=subject.labelled,
-            held_out=bool(held_out),
-            groups_known=subject.groups_known,
-        )
-        for name, clips in (held_out or {"outputs_only": material.training}).items()
-    }
 
 
 def _line(name: str, figures: Mapping[str, Any]) -> str:

@@ -7,18 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from convert.build import Built, Form, Route, Workshop
+from convert.build import Built, Form, Part, Route, Workshop
 from convert.modes import DYNAMIC, FLOAT16, FLOAT32, INT8, INT8_CELLS16
 from edge_har.bundle import Bundle
-from edge_har.cadence import TemporalContract
 from edge_har.errors import ConversionError, ParityError
 from edge_har.interpreter import Graph, zeros
-from edge_har.preprocess import FrameSpec, Pixels
 
 MODES = (INT8, DYNAMIC, FLOAT16, FLOAT32)  # int16x8 is not among them: its kernels are some 30 times slower
 FLOATS = (FLOAT16, FLOAT32)
@@ -26,11 +23,9 @@ FLOAT_LAYERS = (1, 2, 4)  # of an int8 graph that the gate refused, tried in tur
 MEASURED_S = 2.0
 ROUNDS = (10, 300)  # at least and at most
 WARM_UP_ROUNDS = 3
-TRIAL_TIMEOUT_S = 300.0  # of one call of the converter; a form that hangs is tried twice
 SAME_SPEED = 1.05  # up to this ratio two routes are equally fast, and the smaller files are taken
 CONTROL = Route.uniform(FLOAT32)
 
-Part = tuple[str, Form]  # `clip`, `step` or `head`, and its form
 Report = Callable[[str], None]
 
 
@@ -88,46 +83,14 @@ class NoRouteError(ParityError):
         self.trials = tuple(trials)
 
 
-def build_auto(
-    model: Any,
-    *,
-    kind: str,
-    labels: Sequence[str],
-    frame: FrameSpec,
-    temporal: TemporalContract,
-    calibration: Pixels,
-    validate: Validate,
-    log: Path,
-    report: Report,
-    name: str = "model",
-    timeout_s: float = TRIAL_TIMEOUT_S,
-) -> tuple[Built, list[Trial]]:
+def choose(workshop: Workshop, validate: Validate, report: Report) -> tuple[Built, list[Trial]]:
     """The fastest conversion that passes the gate, and what was tried, in the order of speed.
 
     Step and head are made and timed in every form; from the fastest on, whole bundles are built and validated until
-    one passes. Where int8 is refused, it is tried with its worst layers in float. Other arguments as of
-    `convert.build.build`; timeout_s: of each call of the converter. Raises ConversionError, and NoRouteError where
-    none passes.
+    one passes. Where int8 is refused, it is tried with its worst layers in float. Raises ConversionError, and
+    NoRouteError where none passes.
     """
-    workshop = Workshop(
-        model,
-        kind,
-        labels,
-        frame,
-        temporal,
-        calibration,
-        log,
-        name=name,
-        timeout_s=timeout_s,
-    )
-    return choose(workshop, temporal, validate, report)
-
-
-def choose(
-    workshop: Workshop, temporal: TemporalContract, validate: Validate, report: Report
-) -> tuple[Built, list[Trial]]:
-    """As `build_auto`, of a workshop that may hold finished graphs."""
-    return _Search(workshop, temporal, validate, report).run()
+    return _Search(workshop, validate, report).run()
 
 
 class _Search:
@@ -135,11 +98,10 @@ class _Search:
     and is tried again with layers in float.
     """
 
-    def __init__(
-        self, workshop: Workshop, temporal: TemporalContract, validate: Validate, report: Report
-    ) -> None:
+    def __init__(self, workshop: Workshop, validate: Validate, report: Report) -> None:
         self._workshop, self._validate, self._say = workshop, validate, report
         self._stateful = bool(workshop.graphs.states)
+        temporal = workshop.temporal
         banks = temporal.frames // temporal.hop_ticks if self._stateful else 1
         self._runs_per_tick = {"step": float(banks), "head": 1 / temporal.hop_ticks}
         self._files: dict[Part, bytes] = {}
@@ -188,7 +150,11 @@ class _Search:
         missing = [part for part in dict.fromkeys(parts) if part not in self._files | self._broken]
         if missing:
             self._say(f"making {', '.join(f'{part} {form}' for part, form in missing)}")
-            self._make(missing)
+            for part, result in self._workshop.attempt(missing).items():
+                if isinstance(result, bytes):
+                    self._files[part] = result
+                else:
+                    self._broken[part] = str(result)
             graphs = {part: Graph(content) for part, content in self._files.items()}
             self._ms = dict(zip(graphs, interleaved_ms(list(graphs.values())), strict=True))
         for route in routes:
@@ -197,16 +163,6 @@ class _Search:
                 self._trials[route] = Trial(route, refused=reasons[0])
             else:
                 self._waiting.append(route)
-
-    def _make(self, parts: Sequence[Part]) -> None:
-        try:
-            self._files |= dict(zip(parts, self._workshop.make(parts), strict=True))
-        except ConversionError as error:
-            if len(parts) == 1:
-                self._broken[parts[0]] = str(error)
-                return
-            for part in parts:  # which of them is it?
-                self._make([part])
 
     def _trial(self, route: Route) -> Trial:
         parts = _step_and_head(route)

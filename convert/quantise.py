@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
-import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.child import WORKER, run_job, start_child
 from convert.graphs import FloatGraph, FloatGraphs
 from edge_har.errors import ConversionError
 from edge_har.preprocess import Pixels
 from train.tf import tf
 
-TIMEOUT_S = 900.0
-PROJECT = Path(__file__).resolve().parents[1]
-WORKER = (sys.executable, "-m", "convert.worker")
-SPEC = "spec.json"
+TIMEOUT_S = 900.0  # of one graph
 BLACK, WHITE = 0, 255
 STEP_SAMPLES = 400  # of a step with states, whose states are some 150 kB each
 
@@ -48,99 +43,101 @@ def convert_graphs(
     timeout_s: float = TIMEOUT_S,
     worker: Sequence[str] = WORKER,
 ) -> dict[str, bytes]:
-    """The TFLite files of several graphs, by name.
-
-    One child process does them in turn; what it says goes to `log`, which is removed when all went well. Raises
-    ConversionError, in one line naming the graph and the log, when it fails, crashes or takes longer than timeout_s.
-    """
-    try:
-        with tempfile.TemporaryDirectory(prefix="edge-har-convert-") as folder:
-            out_of = _write_jobs(jobs, Path(folder))
-            _run_worker([*worker, str(Path(folder, SPEC))], log, timeout_s)
-            made = {name: out.read_bytes() for name, out in out_of.items()}
-    except (OSError, tf.errors.OpError) as error:  # TensorFlow writes SavedModels and has errors of its own
-        why = str(error).strip().partition("\n")[0]
-        raise ConversionError(
-            f"files for the converter cannot be written to {tempfile.gettempdir()}: {why}"
-        ) from error
-    log.unlink(missing_ok=True)
+    """The TFLite files of several graphs, by name. Raises ConversionError at the first that fails, as `convert_each`."""
+    made: dict[str, bytes] = {}
+    with closing(convert_each(jobs, log=log, timeout_s=timeout_s, worker=worker)) as results:
+        for name, result in results:
+            if isinstance(result, ConversionError):
+                raise result
+            made[name] = result
     return made
 
 
-def _write_jobs(jobs: Mapping[str, Job], place: Path) -> dict[str, Path]:
-    """The spec of all jobs, with what they read; returns where each one's file will be."""
-    specs, saved, out_of = [], {}, {}
-    for name, (graph, mode, samples, float_layers) in jobs.items():
-        folder = place / name
-        if id(graph) not in saved:  # one graph in several modes is written once
-            saved[id(graph)] = folder / "saved_model"
-            graph.save(saved[id(graph)])
-        folder.mkdir(exist_ok=True)
-        out_of[name] = folder / "graph.tflite"
-        spec = {
-            "name": name,
-            "saved_model": str(saved[id(graph)]),
-            "mode": mode,
-            "float_layers": float_layers,
-            "out": str(out_of[name]),
-        }
-        if samples is not None:
-            np.savez(folder / "samples.npz", **dict[str, Any](samples))
-            spec["calibration"] = str(folder / "samples.npz")
-        specs.append(spec)
-    (place / SPEC).write_text(json.dumps({"jobs": specs}))
-    return out_of
+def convert_each(
+    jobs: Mapping[str, Job],
+    *,
+    log: Path,
+    timeout_s: float = TIMEOUT_S,
+    worker: Sequence[str] = WORKER,
+) -> Generator[tuple[str, bytes | ConversionError], None, None]:
+    """The TFLite file of each graph in turn, or why it cannot be made: in one line naming the graph and the log.
+
+    A child process makes them, with timeout_s for each. What it says goes to `log`, and is taken out again where all
+    went well. Raises ConversionError where files cannot be written.
+    """
+    said_before, failed = _size(log), False
+    start_child(log, worker)  # it loads TensorFlow while the first graph is written
+    with _scratch_folder() as folder:
+        saved: dict[int, Path] = {}  # one graph in several modes is written once
+        for number, (name, job) in enumerate(jobs.items()):
+            result: bytes | ConversionError
+            try:
+                result = _made(name, job, folder / str(number), saved, log, timeout_s, worker)
+            except ConversionError as error:
+                result, failed = error, True
+                with suppress(OSError), log.open("a") as output:  # a child that hangs may have said nothing
+                    print(error, file=output)
+            yield name, result
+    if not failed:
+        _shorten(log, said_before)
 
 
-def _run_worker(command: Sequence[str], log: Path, timeout_s: float) -> None:
-    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+@contextmanager
+def _scratch_folder() -> Iterator[Path]:
     try:
-        output = log.open("w+", encoding="utf-8", errors="replace")
+        scratch = tempfile.TemporaryDirectory(prefix="edge-har-convert-")
     except OSError as error:
-        raise ConversionError(f"{log}: the converter's log cannot be written: {error.strerror}") from error
-    with output:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=environment,
-            start_new_session=True,
-        )
-        try:
-            code = child.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise ConversionError(
-                f"the converter took longer than {timeout_s:g} s on {_current_job(log)} and was stopped; see {log}"
-            ) from None
-        finally:
-            if child.poll() is None:  # a timeout, or an interruption of our own
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
-    if code < 0:
-        raise ConversionError(
-            f"the converter crashed ({_signal_name(-code)}) on {_current_job(log)}; see {log}"
-        )
-    if code > 0:
-        raise ConversionError(f"the converter failed on {_current_job(log)}: {_last_line(log)}; see {log}")
+        raise _cannot_write(error) from error
+    with scratch as folder:
+        yield Path(folder)
 
 
-def _signal_name(number: int) -> str:
+def _made(
+    name: str,
+    job: Job,
+    place: Path,
+    saved: dict[int, Path],
+    log: Path,
+    timeout_s: float,
+    worker: Sequence[str],
+) -> bytes:
+    """The TFLite file of one graph. saved: where graphs lie, by identity; more come in."""
     try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+        place.mkdir()
+        if id(job.graph) not in saved:
+            job.graph.save(place / "saved_model")
+            saved[id(job.graph)] = place / "saved_model"
+        spec: dict[str, Any] = {
+            "name": name,
+            "saved_model": str(saved[id(job.graph)]),
+            "mode": job.mode,
+            "float_layers": job.float_layers,
+            "out": str(place / "graph.tflite"),
+        }
+        if job.samples is not None:
+            np.savez(place / "samples.npz", **dict[str, Any](job.samples))
+            spec["calibration"] = str(place / "samples.npz")
+    except (OSError, tf.errors.OpError) as error:  # TensorFlow writes SavedModels and has errors of its own
+        raise _cannot_write(error) from error
+    run_job(spec, log=log, timeout_s=timeout_s, worker=worker)
+    return Path(spec["out"]).read_bytes()
 
 
-def _current_job(log: Path) -> str:
-    started = [line[6:] for line in log.read_text(errors="replace").splitlines() if line.startswith("start ")]
-    return f"the graph '{started[-1]}'" if started else "start-up"
+def _cannot_write(error: Exception) -> ConversionError:
+    why = str(error).strip().partition("\n")[0]
+    return ConversionError(f"files for the converter cannot be written to {tempfile.gettempdir()}: {why}")
 
 
-def _last_line(log: Path, limit: int = 200) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:limit] if lines else "it said nothing"
+def _size(log: Path) -> int:
+    return log.stat().st_size if log.is_file() else 0
+
+
+def _shorten(log: Path, size: int) -> None:
+    """Take out what was added to a log; an empty one goes."""
+    if size:
+        os.truncate(log, size)
+    else:
+        log.unlink(missing_ok=True)
 
 
 def calibration_samples(graphs: FloatGraphs, clips: Pixels, *, seed: int = 0) -> dict[str, Samples]:

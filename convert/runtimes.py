@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from convert.quantise import PROJECT
+from convert.child import PROJECT
 from edge_har.bundle import Manifest
 from edge_har.errors import ConversionError, MisuseError, RuntimeMissingError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.canonical import COLORS, CONVLSTM, INPUT_RANGES, PixelsAs, canonical, check_foreign_input
+from convert.canonical import COLORS, CONVLSTM, INPUT_CHANNELS, INPUT_RANGES, PixelsAs, canonical
 from convert.foreign import read_model
 from convert.graphs import check_input
 from convert.material import Material, Report, material_of_clips, material_of_run
@@ -92,7 +92,7 @@ def subject_of_file(path: Path, facts: FileFacts, cache: Path | None, report: Re
     """
     model = read_model(path)
     try:
-        frames, height, width, channels = check_foreign_input(model)
+        frames, height, width, channels = check_input(model, INPUT_CHANNELS)
     except ConversionError as error:
         raise ConversionError(f"{path}: {error}") from error
     missing = facts.missing(channels)

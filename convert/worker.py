@@ -1,7 +1,8 @@
-"""The child process that runs the TFLite converter: `python -m convert.worker SPEC.json`.
+"""What runs the TFLite converter in the process of `convert.child`: `python -m convert.worker REPLIES`.
 
-The converter can end in a segmentation fault or never end; a process of its own turns both into an error. SPEC holds
-{"jobs": [{"name", "saved_model", "mode", "calibration", "float_layers", "out"}]}; each job's start and end go to stdout.
+The converter can end in a segmentation fault or never end; a process of its own turns both into an error. Each line of
+stdin is a job, {"name", "saved_model", "mode", "calibration", "float_layers", "out", "log"}; the descriptor REPLIES gets
+a line for each, {"error": null or why there is no file}. All else that is said goes to the job's log.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import csv
 import io
 import json
 import os
+import re
 import sys
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,12 @@ from convert.modes import CALIBRATED, DYNAMIC, FLOAT16, FLOAT32, INT8, INT8_CELL
 from train.tf import tf
 
 from tensorflow.lite.python.convert import mlir_quantize  # isort: skip  # after train.tf, which comes first
+from tensorflow.lite.python.convert_phase import ConverterError  # isort: skip
 
+# How the converter names what it has no operator for.
+LACKING = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
+REASON_LENGTH = 200
+FAILURES = (ConverterError, tf.errors.OpError, OSError, RuntimeError, TypeError, ValueError)
 DEBUGGED_SAMPLES = 32  # the debugger runs without optimised kernels
 OPS = tf.lite.OpsSet
 OPS_OF = {
@@ -114,18 +122,48 @@ def _debug_samples(path: Path, roles: Sequence[str]) -> Iterator[list[Any]]:
         yield [every[place][role] for role in roles]
 
 
-def main(spec_path: str) -> None:
-    """Run every job of the spec in order."""
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    for job in json.loads(Path(spec_path).read_text())["jobs"]:
-        print(f"start {job['name']}", flush=True)
+def reason_of(error: Exception) -> str:
+    """Why the converter failed, in one line; it says so in many, and not in its last."""
+    lacking = sorted(set(LACKING.findall(str(error))))
+    if lacking:
+        return f"TFLite has no operator for {', '.join(lacking)}: use layers that do without"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:REASON_LENGTH]
+
+
+def do(job: Mapping[str, Any]) -> str | None:
+    """Make one graph's file; returns why there is none."""
+    print(f"start {job['name']}", flush=True)
+    try:
         content = convert_saved_model(
             job["saved_model"], job["mode"], job.get("calibration"), job.get("float_layers", 0)
         )
         Path(job["out"]).write_bytes(content)
-        print(f"done {job['name']}", flush=True)
+    except FAILURES as error:  # anything else ends the process
+        traceback.print_exc()
+        return reason_of(error)
+    print(f"done {job['name']}", flush=True)
+    return None
+
+
+def main(replies: int) -> None:
+    """Do one job after another until stdin ends."""
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    for line in sys.stdin:
+        job = json.loads(line)
+        _speak_into(Path(job["log"]))
+        error = do(job)
+        os.write(replies, json.dumps({"error": error}).encode() + b"\n")
+
+
+def _speak_into(log: Path) -> None:
+    """Have stdout and stderr, native code's too, added to a file."""
+    with log.open("ab") as output:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(output.fileno(), stream.fileno())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(int(sys.argv[1]))

@@ -13,7 +13,7 @@ from tests.helpers.need import need_module
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
-from convert.build import build as build_files
+from convert.build import Workshop
 from convert.compactness import FASTER, Variant, compactness, stream_times_ms, table
 from convert.parity import whole_clip_predict
 from convert.shrink import Units, least_important, trace_units, without
@@ -52,7 +52,7 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> list[Variant]:
         Variant(
             name,
             made,
-            build_files(
+            Workshop(
                 made,
                 kind="motion",
                 labels=LABELS,
@@ -60,7 +60,7 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> list[Variant]:
                 temporal=CONTRACT,
                 calibration=windows,
                 log=log,
-            ),
+            ).forced(),
         )
         for name, made in models.items()
     ]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.command import environment
 from tests.helpers.need import need_module
-from tests.helpers.runs import train_tiny
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
@@ -19,14 +19,13 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 PLANTED = """
 import os, signal, sys, time
 if "convert.worker" in sys.orig_argv:
-    print("start clip.tflite", flush=True)
     {fault}
 """
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_tiny("motion", tmp_path_factory.mktemp("runs"), epochs=1, size=16, windows_per_epoch=16)
+def run(trained: Callable[..., Path]) -> Path:
+    return trained("motion")
 
 
 def convert_with(fault: str, run: Path, folder: Path, *options: str) -> str:
@@ -54,9 +53,9 @@ def convert_with(fault: str, run: Path, folder: Path, *options: str) -> str:
 
 def test_a_segmentation_fault(run: Path, tmp_path: Path) -> None:
     line = convert_with("os.kill(os.getpid(), signal.SIGSEGV)", run, tmp_path)
-    assert "the converter crashed (SIGSEGV) on the graph 'clip.tflite'" in line
+    assert "the converter crashed (SIGSEGV) on the graph 'clip as int8'" in line
 
 
 def test_a_hang(run: Path, tmp_path: Path) -> None:
     line = convert_with("time.sleep(600)", run, tmp_path, "--timeout", "5")
-    assert "the converter took longer than 5 s on the graph 'clip.tflite' and was stopped" in line
+    assert "the converter took longer than 5 s on the graph 'clip as int8' and was stopped" in line

@@ -12,7 +12,7 @@ from edge_har.errors import ConversionError, ParityError
 from edge_har.interpreter import Array, Graph
 from edge_har.recognizer import Recognizer
 from tests.helpers.need import need_module
-from tests.helpers.runs import LABELS, train_tiny
+from tests.helpers.runs import LABELS
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
@@ -33,13 +33,12 @@ def silent(line: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def subject_of(tmp_path_factory: pytest.TempPathFactory) -> SubjectOf:
-    folder = tmp_path_factory.mktemp("runs")
+def subject_of(trained: Callable[..., Path], runs_folder: Path) -> SubjectOf:
     made: dict[str, Subject] = {}
 
     def subject(kind: str) -> Subject:
         if kind not in made:
-            made[kind] = subject_of_run(train_tiny(kind, folder), None, folder / "cache", silent)
+            made[kind] = subject_of_run(trained(kind), None, runs_folder / "cache", silent)
         return made[kind]
 
     return subject
@@ -156,6 +155,13 @@ def test_the_lstm_state_not_reset(
     subject_of: SubjectOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subject = subject_of("lrcn")
+    made: list[Workshop] = []
+
+    def once(*given: Any) -> Workshop:  # the same graphs, whatever they meet
+        made.extend([] if made else [WORKSHOP_OF(*given)])
+        return made[0]
+
+    monkeypatch.setattr(pipeline, "workshop_of", once)
     monkeypatch.setattr(Graph, "reset", lambda graph: None)
     with pytest.raises(ConversionError, match="the same clip two answers") as caught:
         convert_subject(subject, tmp_path / "bad.ehar", Options(prune=0.0), report=silent)

@@ -20,12 +20,12 @@ from tests.helpers.runs import LABELS, coloured_squares
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
-from convert.build import build, rebuild_error
-from convert.canonical import CONVLSTM, LRCN, WHOLE_CLIP, PixelsAs, canonical, check_foreign_input
+from convert.build import Workshop, rebuild_error
+from convert.canonical import CONVLSTM, INPUT_CHANNELS, LRCN, WHOLE_CLIP, PixelsAs, canonical
 from convert.cli import convert as convert_command
 from convert.cli import read_labels
 from convert.foreign import read_model
-from convert.graphs import float_graphs
+from convert.graphs import check_input, float_graphs
 from convert.material import material_of_clips
 from convert.parity import stream_scores
 from convert.pipeline import Options, convert, convert_file
@@ -228,15 +228,19 @@ def test_what_cannot_be_cut_is_a_whole_clip_and_streams_over_a_ring(
 ) -> None:
     model = read_model(saved(make(), tmp_path))
     made = check_exact(model, BGR, WHOLE_CLIP)
-    bundle = build(
-        made,
-        kind=WHOLE_CLIP,
-        labels=LABELS,
-        frame=FrameSpec((SIZE, SIZE)),
-        temporal=TemporalContract(FRAMES, 80, 2),
-        calibration=clips(8),
-        log=tmp_path / "log",
-    ).bundle()
+    bundle = (
+        Workshop(
+            made,
+            kind=WHOLE_CLIP,
+            labels=LABELS,
+            frame=FrameSpec((SIZE, SIZE)),
+            temporal=TemporalContract(FRAMES, 80, 2),
+            calibration=clips(8),
+            log=tmp_path / "log",
+        )
+        .forced()
+        .bundle()
+    )
     assert bundle.manifest.graphs.step is None and set(bundle.manifest.tensors) == {"clip.tflite"}
     stream, whole, frames = Recognizer(bundle), WholeClip(bundle), np.concatenate(clips(3))
     for tick, frame in enumerate(frames):
@@ -368,7 +372,7 @@ def inputs_of(*shapes: tuple[int | None, ...]) -> Any:
 )
 def test_inputs_that_no_bundle_can_feed(shapes: list[tuple[int | None, ...]], match: str) -> None:
     with pytest.raises(ConversionError, match=match) as error:
-        check_foreign_input(inputs_of(*shapes))
+        check_input(inputs_of(*shapes), INPUT_CHANNELS)
     one_line(error)
 
 

@@ -1,6 +1,8 @@
 """The gate's figures and limits, on made-up answers whose right verdict is known."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,9 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 from convert import parity
 from convert.parity import Comparison, Limits
 from edge_har.recognizer import Recognizer, WholeClip
+from train.batches import CachedClip, store
+from train.evaluate import Predict, keras_predict
+from train.tf import keras
 
 LABELS = ("Jump", "Run", "Sit", "Walk")
 CLIPS = 20
@@ -151,6 +156,14 @@ def test_every_breach_is_named_in_one_line() -> None:
     assert "quantised stream" in said and "quantised whole clip" in said and "accuracy falls" in said
 
 
+def test_a_refusal_says_that_auto_looks_for_a_precision() -> None:
+    asked = parity.gate(comparison(wrong=10), Limits()).breaches
+    searched = parity.gate(comparison(wrong=10), Limits(), searched=True).breaches
+    assert len(asked) == len(searched) == 3
+    assert all("let --precision auto look for one that passes" in breach for breach in asked)
+    assert not any("--precision" in breach for breach in searched)
+
+
 def test_the_whole_clip_is_gated_too() -> None:
     good, bad = comparison(), comparison(wrong=20)
     verdict = parity.gate(replace(good, whole=bad.whole), Limits())
@@ -284,7 +297,40 @@ def test_balance_counts_labels_not_windows() -> None:
 
 def test_no_clip_is_misuse() -> None:
     with pytest.raises(MisuseError, match="no clip"):
-        parity.compare(None, tiny_bundle(), [], LABELS)
+        parity.Reference(None, [], LABELS, tiny_bundle().manifest.temporal)
+
+
+def test_the_float_model_answers_once_for_all_bundles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what each bundle is compared with is what it answers."""
+    bundle, random = tiny_bundle(), np.random.default_rng(2)
+    clips = [CachedClip(f"{i}.avi", i % 3, f"g{i}", tmp_path / str(i)) for i in range(4)]
+    for clip in clips:
+        store(clip, np.arange(9) * 0.08, random.integers(0, 256, (9, 8, 8, 3), np.uint8))
+    layers = keras.layers
+    model = keras.Sequential(
+        [layers.Input((4, 8, 8, 3)), layers.Rescaling(0.1), layers.GlobalAveragePooling3D(), layers.Softmax()]
+    )
+    asked: list[int] = []
+
+    def predict_of(model: Any) -> Predict:
+        predict = keras_predict(model)
+        return lambda windows: (asked.append(len(windows)), predict(windows))[1]
+
+    monkeypatch.setattr(parity, "keras_predict", predict_of)
+    contract = replace(bundle.manifest.temporal, max_gap_ms=None)  # a manifest says what that means
+    reference = parity.Reference(model, clips, bundle.manifest.labels, contract)
+    one, other = (parity.compare(reference, bundle) for _ in range(2))
+    assert sum(asked) == len(one.place) == 24 and one.keras is other.keras
+    expected = np.concatenate(
+        [model(parity._windows(clips[int(name[0])].frames(), contract.frames)).numpy() for name in one.names]
+    )
+    np.testing.assert_allclose(one.keras, expected, atol=1e-6)
+    np.testing.assert_allclose(one.stream, one.whole, atol=1e-5)
+    np.testing.assert_array_equal(one.stream, other.stream)
+    with pytest.raises(ConversionError, match="the bundle's windows are"):
+        parity.compare(replace(reference, contract=replace(contract, interval_ms=40.0)), bundle)
 
 
 def test_answers_are_matched_by_name() -> None:

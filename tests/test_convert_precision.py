@@ -12,7 +12,7 @@ from tests.helpers.need import need_module
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
-from convert.build import Built, Form, Route, Workshop, build
+from convert.build import Built, Form, Route, Workshop
 from convert.flatbuffer import operators
 from convert.graphs import float_graphs
 from convert.modes import CALIBRATED, DYNAMIC, FLOAT16, FLOAT32, INT8, INT8_CELLS16, INT16X8, MODE_OF
@@ -22,7 +22,6 @@ from convert.precision import (
     Trial,
     _partly_float,
     _shares_fault,
-    build_auto,
     choose,
     interleaved_ms,
 )
@@ -100,7 +99,7 @@ def motion(workshop_of: Callable[[str], Workshop]) -> Workshop:
 
 def auto(workshop: Workshop, validate: Callable[[Bundle], Outcome]) -> tuple[Built, list[Trial], list[str]]:
     said: list[str] = []
-    built, trials = choose(workshop, contract("motion"), validate, said.append)
+    built, trials = choose(workshop, validate, said.append)
     return built, trials, said
 
 
@@ -228,29 +227,26 @@ def test_one_precision_is_that_of_every_graph(
 
 
 def test_a_forced_precision_is_built(tmp_path: Path) -> None:
-    built = build(model_of("convlstm"), **described(tmp_path, "convlstm"), precision="float16")
+    workshop = Workshop(model_of("convlstm"), **described(tmp_path, "convlstm"))
+    built = workshop.forced("float16")
     assert built.manifest.precision == "float16" and not (tmp_path / "convert.log").exists()
     with pytest.raises(MisuseError, match=r"precision must be one of int8, .* got 'int4'"):
-        build(model_of("convlstm"), **described(tmp_path, "convlstm"), precision="int4")
+        workshop.forced("int4")
 
 
 def test_a_fused_lstm_in_int16x8_is_one_line_that_says_what_to_use(tmp_path: Path) -> None:
     given = described(tmp_path, "lrcn") | {"frame": FrameSpec((64, 64)), "calibration": windows(2, 64)}
     with pytest.raises(ConversionError, match="no int16x8 of a fused LSTM; use --precision int8"):
-        build(build_model("lrcn", FRAMES, 64, 2), **given, precision="int16x8")
+        Workshop(build_model("lrcn", FRAMES, 64, 2), **given).forced("int16x8")
 
 
 def test_what_cannot_be_made_is_a_refused_trial(tmp_path: Path) -> None:
-    given = described(tmp_path, "motion")
+    workshop = Workshop(model_of("motion"), **described(tmp_path, "motion"), timeout_s=0.01)
     with pytest.raises(NoRouteError, match=r"took longer than 0\.01 s") as caught:
-        build_auto(
-            model_of("motion"),
-            **given,
-            validate=lambda bundle: GOOD,
-            report=lambda line: None,
-            timeout_s=0.01,
-        )
+        choose(workshop, lambda bundle: GOOD, lambda line: None)
     assert all(trial.refused and trial.tick_ms is None for trial in caught.value.trials)
+    step = ("step", Form(INT8))
+    assert workshop.attempt([step])[step] is workshop.attempt([step])[step], "a hang is not waited for again"
 
 
 def test_graphs_are_timed_in_turns(motion: Workshop) -> None:

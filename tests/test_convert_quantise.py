@@ -13,7 +13,7 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 from convert import flatbuffer
 from convert.graphs import FloatGraph
 from convert.modes import DYNAMIC, FLOAT32, INT8
-from convert.quantise import Job, convert_graphs
+from convert.quantise import Job, convert_each, convert_graphs
 from edge_har.errors import ConversionError
 from edge_har.interpreter import Graph, TensorInfo
 from train.tf import tf
@@ -101,7 +101,7 @@ def test_an_input_is_tied_to_a_scale_that_differs_by_noise_alone(made: dict[str,
 
 def fails(tmp_path: Path, script: str, timeout_s: float = 60.0) -> str:
     """What is raised when the worker is this script, which has begun the graph `small`."""
-    program = "print('start small', flush=True); import os, signal, sys, time; " + script
+    program = "import os, signal, sys, time; " + script
     log = tmp_path / "convert.log"
     with pytest.raises(ConversionError) as caught:
         convert_graphs(
@@ -138,6 +138,68 @@ def test_the_real_worker_fails_in_one_line(tmp_path: Path) -> None:
     strings = FloatGraph(
         "odd", {"pixels": SHAPE}, lambda pixels: {"scores": tf.strings.length(tf.strings.as_string(pixels))}
     )
-    with pytest.raises(ConversionError, match=r"failed on the graph 'odd': .*; see ") as caught:
-        convert_graphs({"odd": Job(strings, FLOAT32)}, log=tmp_path / "convert.log")
-    assert "\n" not in str(caught.value)
+    log = tmp_path / "convert.log"
+    with pytest.raises(ConversionError) as caught:
+        convert_graphs({"odd": Job(strings, FLOAT32)}, log=log)
+    assert str(caught.value) == (
+        "the converter failed on the graph 'odd': TFLite has no operator for AsString, StringLength: use layers "
+        f"that do without; see {log}"
+    )
+    assert "Traceback" in log.read_text()
+    before = log.read_text()
+    assert convert_graphs({"small": Job(graph(), FLOAT32)}, log=log).keys() == {"small"}
+    assert log.read_text() == before, "what went well leaves nothing in the log"
+
+
+# Answers with its process and how many jobs it had done, and notes every job that it begins.
+SCRIPTED = """
+import json, os, signal, sys, time
+for done, line in enumerate(sys.stdin):
+    job = json.loads(line)
+    with open({note!r}, "a") as note:
+        note.write(job["name"])
+    if job["name"] in {faulty!r} and {when}:
+        {fault}
+    with open(job["out"], "w") as out:
+        out.write(f"{{os.getpid()}} {{done}}")
+    os.write(int(sys.argv[1]), b'{{"error": null}}\\n')
+"""
+
+
+def scripted(tmp_path: Path, names: str, **said: str) -> tuple[list[bytes | ConversionError], str]:
+    """What becomes of these graphs, one a letter, and the letters in the order of their beginnings."""
+    note = tmp_path / "begun"
+    given = {"faulty": "", "when": "True", "fault": "pass", "note": str(note)} | said
+    worker = [sys.executable, "-c", SCRIPTED.format(**given)]
+    small = graph()
+    results = [
+        result
+        for name in names
+        for _, result in convert_each(
+            {name: Job(small, FLOAT32)}, log=tmp_path / "log", worker=worker, timeout_s=3.0
+        )
+    ]
+    return results, note.read_text()
+
+
+def test_one_child_makes_graph_after_graph(tmp_path: Path) -> None:
+    results, _ = scripted(tmp_path, "abc")
+    (child,) = {result.split()[0] for result in results}
+    assert results == [child + b" 0", child + b" 1", child + b" 2"]
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_crash_after_other_graphs_is_tried_in_a_fresh_child(tmp_path: Path) -> None:
+    crash = "os.kill(os.getpid(), signal.SIGSEGV)"
+    (first, second), begun = scripted(tmp_path, "ab", faulty="b", when="done > 0", fault=crash)
+    assert begun == "abb" and first.split()[0] != second.split()[0]
+    (again,), begun = scripted(tmp_path, "a", faulty="a", fault=crash)
+    assert "crashed (SIGSEGV) on the graph 'a'" in str(again) and begun == "abba"
+
+
+def test_a_hang_costs_one_timeout_and_the_others_are_made(tmp_path: Path) -> None:
+    (before, hung, after), begun = scripted(tmp_path, "abc", faulty="b", fault="time.sleep(600)")
+    assert begun == "abc" and isinstance(before, bytes) and isinstance(after, bytes)
+    log = tmp_path / "log"
+    assert str(hung) == f"the converter took longer than 3 s on the graph 'b' and was stopped; see {log}"
+    assert log.is_file()

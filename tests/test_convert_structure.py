@@ -15,7 +15,7 @@ from tests.helpers.need import need_module
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert import structure
-from convert.build import Built, build, graph_tensors
+from convert.build import Built, Workshop, graph_tensors
 from convert.flatbuffer import read, schema
 from convert.graphs import FloatGraph
 from convert.modes import FLOAT32, INT8
@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Built]:
             keras.utils.set_random_seed(3)
             size = SMALLEST[kind]
             calibration = np.random.default_rng(0).integers(0, 256, (4, FRAMES, size, size, 3), np.uint8)
-            kept[kind] = build(
+            kept[kind] = Workshop(
                 build_model(kind, FRAMES, size, len(LABELS)),
                 kind=kind,
                 labels=LABELS,
@@ -53,7 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Built]:
                 temporal=TemporalContract(FRAMES, 80.0),
                 calibration=calibration,
                 log=log,
-            )
+            ).forced()
         return kept[kind]
 
     return of_kind

@@ -29,6 +29,7 @@ from edge_har.cadence import TemporalContract
 from edge_har.interpreter import Graph, TensorInfo
 from edge_har.preprocess import FrameSpec
 from edge_har.recognizer import Recognizer
+from tests.helpers.alone import made_once
 from tests.helpers.need import need_module
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,9 +52,7 @@ def tiny_bundle() -> Bundle:
     """A stateless float stream of 4 frames of 8x8 and 3 labels; made with TensorFlow once, then kept in .cache."""
     if not TINY.is_file():
         need_module("tensorflow", "pip install -e '.[workstation]'")
-        TINY.parent.mkdir(parents=True, exist_ok=True)
-        _make_tiny(TINY)
-    return open_bundle(TINY)
+    return open_bundle(made_once(TINY, lambda: _make_tiny(TINY)))
 
 
 def variant(bundle: Bundle, **changes: Any) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 from edge_har.bundle import MODEL_CARD, write_bundle
 from edge_har.cadence import TemporalContract
 from edge_har.preprocess import FrameSpec
+from tests.helpers.alone import made_once
 from tests.helpers.need import need_module
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "tests"
@@ -25,18 +26,16 @@ def published_bundle(kind: str) -> Path:
     path = CACHE / f"published-{kind}-{VERSION}.ehar"
     if not path.is_file():
         need_module("tensorflow", "pip install -e '.[workstation]'")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _make(kind, path)
-    return path
+    return made_once(path, lambda: _make(kind, path))
 
 
 def _make(kind: str, path: Path) -> None:
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    from convert.build import build
+    from convert.build import Workshop
     from train.models import build as build_model
 
     clips = np.random.default_rng(0).integers(0, 256, (8, FRAMES, SIDE, SIDE, 3), np.uint8)
-    built = build(
+    built = Workshop(
         build_model(kind, FRAMES, SIDE, len(LABELS)),
         kind=kind,
         labels=LABELS,
@@ -45,5 +44,5 @@ def _make(kind: str, path: Path) -> None:
         calibration=clips,
         log=path.with_suffix(".log"),
         name=kind,
-    )
+    ).forced()
     write_bundle(path, built.manifest, {MODEL_CARD: b"# Random weights\n", **built.files})
