@@ -15,7 +15,7 @@ from convert.graphs import FloatGraphs
 from convert.integer import Watch, integer_form, integer_graphs
 from convert.modes import INT8, INT8_CELLS16
 from convert.quantise import Job, convert_graphs
-from edge_har.interpreter import Graph, zeros
+from edge_har.interpreter import Graph, dequantise, zeros
 from train.models import build
 from train.tf import keras, tf
 
@@ -93,8 +93,8 @@ def test_there_is_no_float(converted: Converted) -> None:
         graph = Graph(content)
         types = {str(info.dtype) for info in (*graph.inputs, *graph.outputs)}
         assert types <= {"int8", "int16"}
-        widened = "QUANTIZE" in flatbuffer.operators(content)
-        kept = {"int8", "int16", "int32"} if widened else {"int8", "int32"}
+        widened = "CAST" in flatbuffer.operators(content)
+        kept = {"int8", "int32"} | ({"int16", "uint8", "int64"} if widened else set())
         tensors = flatbuffer.read(content).subgraphs[0].tensors
         assert {flatbuffer._TYPES[tensor.type] for tensor in tensors} <= kept
 
@@ -138,7 +138,7 @@ def stream(files: dict[str, bytes], clip: np.ndarray) -> np.ndarray:
         held = {role: made[at] for role, (at, _) in outputs.items() if role != "feature"}
         features.append(made[outputs["feature"][0]][0])
     (scores,) = head.run_raw(np.stack(features)[np.newaxis])
-    return (scores[0].astype(np.float32) + 128) / 256
+    return dequantise(scores[0], head.outputs[0])
 
 
 def test_the_stream_is_the_whole_clip_and_near_to_keras(converted: Converted) -> None:
