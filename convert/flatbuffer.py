@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_har.errors import ConversionError
 from train.tf import tf  # the flatbuffer schema below comes with it
 
 from tensorflow.lite.python import schema_py_generated as schema  # isort: skip
@@ -181,12 +180,13 @@ def widen_cells(content: bytes) -> bytes:
 def widen_scores(content: bytes) -> bytes:
     """Compute the scores of an all-int8 graph in 16 bits: the dense layer before its softmax, and the softmax.
 
-    Steps of 1/256 make ties of near answers. A graph that ends otherwise is returned as it is.
+    Steps of 1/256 make ties of near answers. A graph that ends otherwise, or whose dense layer reads what cannot be cast,
+    is returned as it is.
     """
     graph = _Editable(read(content))
     softmax = graph.operators[-1]
     dense = graph.maker(softmax.inputs[0]) if graph.name(softmax) == "SOFTMAX" else None
-    if dense is None or graph.name(dense) != "FULLY_CONNECTED":
+    if dense is None or graph.name(dense) != "FULLY_CONNECTED" or not graph.can_be_cast(dense.inputs[0]):
         return content
     logits, scores = int(dense.outputs[0]), int(softmax.outputs[0])
     graph.input_to_int16(dense, 0)
@@ -273,17 +273,20 @@ class _Editable:
             tensor.buffer = len(self._model.buffers) - 1
             self._model.buffers[-1].data = np.zeros(2 * int(np.prod(tensor.shape)), np.uint8)
 
+    def can_be_cast(self, index: int) -> bool:
+        """Whether the zero of an int8 tensor is where `input_to_int16` can take it."""
+        return int(self._graph.tensors[index].quantization.zeroPoint[0]) in (0, -INT8_LIMIT - 1)
+
     def input_to_int16(self, op: Any, at: int) -> float:
         """Let `op` read one of its inputs in 16 bits, made just before it; returns their scale, the input's own.
 
         By a cast, since QUANTIZE goes from 8 to 16 bits in new runtimes alone; numbers whose zero is at the lowest int8
-        become uint8 first, whose zero is at 0 as it must be in 16 bits. Raises ConversionError for another zero.
+        become uint8 first, whose zero is at 0 as it must be in 16 bits.
         """
         index, place = int(op.inputs[at]), self._graph.operators.index(op)
         held = self._graph.tensors[index].quantization
         scale, zero_point = float(held.scale[0]), int(held.zeroPoint[0])
-        if zero_point not in (0, -INT8_LIMIT - 1):
-            raise ConversionError(f"a tensor with its zero at {zero_point} cannot be made int16")
+        assert self.can_be_cast(index), f"a tensor with its zero at {zero_point} cannot be cast"
         made = self._like(index, schema.TensorType.INT16, scale)
         op.inputs[at] = made
         options = schema.CastOptionsT()

@@ -36,22 +36,22 @@ def stirred(model: Any) -> Any:
     return model
 
 
-def small(**changes: Any) -> Any:
-    """Two ConvLSTMs; changes: of the second."""
+def small(hidden: str = "relu", **changes: Any) -> Any:
+    """Two ConvLSTMs and two dense layers. hidden: activation of the first of these. changes: of the second ConvLSTM."""
     settings = {"filters": 4, "kernel_size": 3, "recurrent_activation": "hard_sigmoid"} | changes
     inputs = L.Input((FRAMES, SIZE, SIZE, 3))
     x = L.Rescaling(1 / 255)(inputs)
     x = L.ConvLSTM2D(3, 3, recurrent_activation="hard_sigmoid", return_sequences=True, name="first")(x)
     x = L.TimeDistributed(L.MaxPooling2D(2))(x)
     x = L.ConvLSTM2D(**settings, return_sequences=True, name="second")(x)
-    x = L.Dense(8, activation="relu")(L.Flatten()(x))
+    x = L.Dense(8, activation=hidden)(L.Flatten()(x))
     return stirred(keras.Model(inputs, L.Dense(3, activation="softmax")(x)))
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "joined": {},
     "joined, padded": {"padding": "same", "kernel_size": 2},
-    "added": {"strides": 2, "kernel_size": 5, "recurrent_activation": "sigmoid"},
+    "added": {"strides": 2, "kernel_size": 5, "recurrent_activation": "sigmoid", "hidden": "linear"},
 }
 
 
