@@ -16,7 +16,7 @@ KINDS = {
 PRECISIONS = {
     "int8": "int8 weights and activations",
     "int8-weights": "int8 weights; convolutions in integers, float between them",
-    "int8-cells16": "int8 weights and activations, cell states in 16 bits",
+    "int8-cells16": "int8 weights and convolutions, cells and scores in 16 bits",
     "int16x8": "int8 weights, int16 activations",
     "float16": "float16 weights, computed in float32",
     "float32": "float32",

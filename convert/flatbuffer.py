@@ -20,8 +20,17 @@ INT8_LIMIT = 127
 FLOAT_MARK = " (float)"  # after an operator's name
 SCALE_NOISE = 1e-4  # relative; far below what changes a result
 INT16_LIMIT = 32767
-INT16_TANH_SCALE = 1 / 32768  # TFLite prescribes it for the output
-INT16_VERSIONS = {"ADD": 4, "MUL": 4, "QUANTIZE": 2, "TANH": 3}  # since when these take int16 of any scale
+INT16_TANH_SCALE = INT16_SOFTMAX_SCALE = 1 / 32768  # TFLite prescribes it for their outputs
+INT16_VERSIONS = {  # since when these take int16 of any scale
+    "ADD": 4,
+    "CAST": 1,
+    "FULLY_CONNECTED": 7,
+    "MUL": 4,
+    "QUANTIZE": 2,
+    "SOFTMAX": 3,
+    "SPLIT": 4,
+    "TANH": 3,
+}
 HYBRID_PER_CHANNEL_VERSION = 5  # of CONV_2D: float input, int8 weights with a scale per output channel
 WEIGHT_INPUTS = {  # operator -> which of its inputs are kernels
     "CONV_2D": (1,),
@@ -148,12 +157,17 @@ def quantise_float_kernels(content: bytes) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
+def widen(content: bytes) -> bytes:
+    """What makes INT8_CELLS16 of an all-int8 graph of a ConvLSTM."""
+    return widen_scores(widen_cells(content))
+
+
 def widen_cells(content: bytes) -> bytes:
-    """Keep the cell states c of an all-int8 ConvLSTM in 16 bits; h, gates and convolutions stay int8.
+    """Compute the cells of an all-int8 ConvLSTM in 16 bits from gates and candidate to the new h; what convolutions
+    read and answer, h among it, stays int8.
 
     A cell adds small steps to large numbers: c reaches the window's length while a step below 1/256 of its range would
-    be lost. Everywhere that tanh reads the sum of `gate x c` and `gate x candidate`, product, sum, c and that tanh
-    become int16.
+    be lost. Between convolutions nothing but h is rounded to 8 bits then.
     """
     graph = _Editable(read(content))
     for tanh in [op for op in graph.operators if graph.name(op) == "TANH"]:
@@ -163,20 +177,50 @@ def widen_cells(content: bytes) -> bytes:
     return graph.content()
 
 
+def widen_scores(content: bytes) -> bytes:
+    """Compute the scores of an all-int8 graph in 16 bits: the dense layer before its softmax, and the softmax.
+
+    Steps of 1/256 make ties of near answers. A graph that ends otherwise, or whose dense layer reads what cannot be cast,
+    is returned as it is.
+    """
+    graph = _Editable(read(content))
+    softmax = graph.operators[-1]
+    dense = graph.maker(softmax.inputs[0]) if graph.name(softmax) == "SOFTMAX" else None
+    if dense is None or graph.name(dense) != "FULLY_CONNECTED" or not graph.can_be_cast(dense.inputs[0]):
+        return content
+    logits, scores = int(dense.outputs[0]), int(softmax.outputs[0])
+    graph.input_to_int16(dense, 0)
+    graph.bias_to_int64(int(dense.inputs[2]))
+    graph.make_int16(logits, graph.largest(logits) / INT16_LIMIT)
+    graph.make_int16(scores, INT16_SOFTMAX_SCALE)
+    graph.set_version(dense)
+    graph.set_version(softmax)
+    return graph.content()
+
+
 def _widen_cell(graph: _Editable, add: Any, tanh: Any) -> None:
-    entered, kept = sorted(add.inputs, key=lambda product: not graph.reads_tanh(graph.maker(product)))
-    multiply = graph.maker(kept)
-    gate_at = next(at for at, tensor in enumerate(multiply.inputs) if graph.is_made_by(tensor, "SPLIT"))
-    gate, cell = multiply.inputs[gate_at], multiply.inputs[1 - gate_at]
-    scale = graph.largest(add.outputs[0]) / INT16_LIMIT
-    for tensor in (cell, kept, add.outputs[0]):
-        graph.make_int16(tensor, scale)
-    multiply.inputs[gate_at] = graph.requantised(gate, graph.largest(gate) / INT16_LIMIT, multiply)
-    added_at = list(add.inputs).index(entered)
-    add.inputs[added_at] = graph.requantised(entered, graph.largest(entered) / INT16_LIMIT, add)
-    graph.output_from_int16(tanh, INT16_TANH_SCALE)
+    """add: gate x c + gate x candidate, the new c. tanh: of it."""
+    enter, keep = (
+        graph.maker(product)
+        for product in sorted(add.inputs, key=lambda product: not graph.reads_tanh(graph.maker(product)))
+    )
+    show = graph.reader(tanh.outputs[0])
+    (cell,) = (tensor for tensor in keep.inputs if not graph.is_made_by(tensor, "SPLIT"))
+    (gate,) = (tensor for tensor in keep.inputs if graph.is_made_by(tensor, "SPLIT"))
+    (candidate,) = (tensor for tensor in enter.inputs if graph.is_made_by(tensor, "TANH"))
+    split, squash = graph.maker(gate), graph.maker(candidate)
+    gates_scale = graph.input_to_int16(split, 1)
+    for tensor in split.outputs:
+        graph.make_int16(tensor, gates_scale)
+    graph.input_to_int16(squash, 0)
+    for tensor in (candidate, enter.outputs[0], tanh.outputs[0]):
+        graph.make_int16(tensor, INT16_TANH_SCALE)
+    cell_scale = graph.largest(add.outputs[0]) / INT16_LIMIT
+    for tensor in (cell, keep.outputs[0], add.outputs[0]):
+        graph.make_int16(tensor, cell_scale)
+    graph.output_from_int16(show)
     add.builtinOptions.potScaleInt16 = False
-    for op in (multiply, add, tanh):
+    for op in (split, squash, keep, enter, add, tanh, show):
         graph.set_version(op)
 
 
@@ -199,6 +243,11 @@ class _Editable:
     def maker(self, tensor: int) -> Any:
         """The operator that makes a tensor; None for inputs and constants."""
         return self._makers.get(int(tensor))
+
+    def reader(self, tensor: int) -> Any:
+        """The only operator that reads a tensor."""
+        (op,) = (op for op in self._graph.operators if tensor in op.inputs)
+        return op
 
     def is_made_by(self, tensor: int, name: str) -> bool:
         """Whether an operator of this name makes it."""
@@ -224,33 +273,63 @@ class _Editable:
             tensor.buffer = len(self._model.buffers) - 1
             self._model.buffers[-1].data = np.zeros(2 * int(np.prod(tensor.shape)), np.uint8)
 
-    def requantised(self, index: int, scale: float, reader: Any) -> int:
-        """A tensor's numbers in 16 bits, made just before `reader`."""
-        made = self._int16_like(index, scale)
-        self._quantise(index, made, self._graph.operators.index(reader))
-        return made
+    def can_be_cast(self, index: int) -> bool:
+        """Whether the zero of an int8 tensor is where `input_to_int16` can take it."""
+        return int(self._graph.tensors[index].quantization.zeroPoint[0]) in (0, -INT8_LIMIT - 1)
 
-    def output_from_int16(self, op: Any, scale: float) -> None:
+    def input_to_int16(self, op: Any, at: int) -> float:
+        """Let `op` read one of its inputs in 16 bits, made just before it; returns their scale, the input's own.
+
+        By a cast, since QUANTIZE goes from 8 to 16 bits in new runtimes alone; numbers whose zero is at the lowest int8
+        become uint8 first, whose zero is at 0 as it must be in 16 bits.
+        """
+        index, place = int(op.inputs[at]), self._graph.operators.index(op)
+        held = self._graph.tensors[index].quantization
+        scale, zero_point = float(held.scale[0]), int(held.zeroPoint[0])
+        assert self.can_be_cast(index), f"a tensor with its zero at {zero_point} cannot be cast"
+        made = self._like(index, schema.TensorType.INT16, scale)
+        op.inputs[at] = made
+        options = schema.CastOptionsT()
+        options.inDataType, options.outDataType = schema.TensorType.INT8, schema.TensorType.INT16
+        if zero_point:
+            index, signed = self._like(index, schema.TensorType.UINT8, scale), index
+            self._insert("QUANTIZE", signed, index, place)
+            options.inDataType, place = schema.TensorType.UINT8, place + 1
+        cast = self._insert("CAST", index, made, place)
+        cast.builtinOptions, cast.builtinOptionsType = options, schema.BuiltinOptions.CastOptions
+        return scale
+
+    def bias_to_int64(self, index: int) -> None:
+        """Hold a bias in the 64 bits that go with an input of 16."""
+        tensor = self._graph.tensors[index]
+        values = np.frombuffer(bytes(self._model.buffers[tensor.buffer].data), np.int32)
+        self._model.buffers.append(schema.BufferT())
+        self._model.buffers[-1].data = np.frombuffer(values.astype(np.int64).tobytes(), np.uint8)
+        tensor.buffer, tensor.type = len(self._model.buffers) - 1, schema.TensorType.INT64
+
+    def output_from_int16(self, op: Any) -> None:
         """Let `op` answer in 16 bits, which become its int8 output just after it."""
         wanted = int(op.outputs[0])
-        op.outputs = np.array([self._int16_like(wanted, scale)], np.int32)
-        self._quantise(int(op.outputs[0]), wanted, self._graph.operators.index(op) + 1)
+        made = self._like(wanted, schema.TensorType.INT16, self.largest(wanted) / INT16_LIMIT)
+        op.outputs = np.array([made], np.int32)
+        self._insert("QUANTIZE", made, wanted, self._graph.operators.index(op) + 1)
 
-    def _int16_like(self, index: int, scale: float) -> int:
+    def _like(self, index: int, kind: int, scale: float) -> int:
+        """A new tensor of another type and scale, its zero at 0."""
         held, tensor = self._graph.tensors[index], schema.TensorT()
         tensor.shape, tensor.shapeSignature = held.shape, held.shapeSignature
-        tensor.name = held.name + b"/int16"
-        tensor.type = schema.TensorType.INT16
-        tensor.quantization = _scaled(scale)
+        tensor.name = held.name + b"/" + _TYPES[kind].encode()
+        tensor.type, tensor.quantization = kind, _scaled(scale)
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
 
-    def _quantise(self, source: int, target: int, place: int) -> None:
+    def _insert(self, name: str, source: int, target: int, place: int) -> Any:
         op = schema.OperatorT()
         op.inputs, op.outputs = np.array([source], np.int32), np.array([target], np.int32)
-        version = INT16_VERSIONS["QUANTIZE"]
-        op.opcodeIndex = _operator_code(self._model, schema.BuiltinOperator.QUANTIZE, version)
+        builtin = getattr(schema.BuiltinOperator, name)
+        op.opcodeIndex = _operator_code(self._model, builtin, INT16_VERSIONS[name])
         self._graph.operators.insert(place, op)
+        return op
 
     def set_version(self, op: Any) -> None:
         """Declare that it takes 16 bits."""

@@ -28,7 +28,10 @@ UNIT = (
     -1.0,
     127 / 128,
 )  # the scale that TFLite prescribes for the output of TANH; h and centred pixels share it
-CELL = "/c"  # how the names of cell states' ranges end
+CANDIDATE = "/candidate"  # how the names of these ranges end
+LARGEST_CANDIDATE = 2.5  # its tanh is .987: finer steps are worth more than what lies beyond
+CELL, LOGITS, SOFTMAX = "/c", "/logits", "/softmax"
+WIDENED = (CELL, "/entered", "/shown", "/tanh", LOGITS, SOFTMAX)  # what INT8_CELLS16 holds in 16 bits
 CENTRE = 128.0  # the pixel value that becomes zero
 CALIBRATED_AT_ONCE = 16
 SAME_SCALE = (
@@ -63,7 +66,10 @@ class Watch:
         """`x`; a gate cut off at its bounds, as integers cut it off."""
         if bounds is None:
             low, high = self.ranges.get(name, (-SMALLEST, SMALLEST))
-            self.ranges[name] = min(low, float(tf.reduce_min(x))), max(high, float(tf.reduce_max(x)))
+            low, high = min(low, float(tf.reduce_min(x))), max(high, float(tf.reduce_max(x)))
+            if name.endswith(CANDIDATE):
+                low, high = _symmetric(max(low, -LARGEST_CANDIDATE), min(high, LARGEST_CANDIDATE))
+            self.ranges[name] = low, high
         return tf.clip_by_value(x, *GATE) if bounds == GATE else x
 
     def kernel(self, values: Any, *, per_channel: bool = True) -> Any:
@@ -71,11 +77,18 @@ class Watch:
         return values
 
 
+def _symmetric(low: float, high: float, bits: int = 8) -> Bounds:
+    """The range around zero that holds another one; its zero is the integer 0."""
+    steps = 2 ** (bits - 1)
+    largest = max(-low, high * steps / (steps - 1))
+    return -largest, largest * (steps - 1) / steps
+
+
 @dataclass(frozen=True)
 class FakeQuantiser:
     """Rounds to what integers can hold; gradients pass through as if it did not round.
 
-    cell_bits: 16 foretells INT8_CELLS16, whose graphs are converted with 8 and then widened.
+    cell_bits: 16 foretells INT8_CELLS16, whose graphs are converted with 8 and then widened (see widen_cells).
     """
 
     ranges: Ranges
@@ -84,7 +97,9 @@ class FakeQuantiser:
     def tensor(self, name: str, x: Any, bounds: Bounds | None = None) -> Any:
         """`x` on the steps of its range."""
         low, high = bounds or self.ranges[name]
-        bits = self.cell_bits if name.endswith(CELL) else 8
+        bits = self.cell_bits if name.endswith(WIDENED) else 8
+        if bits > 8:  # prescribed bounds are those of tanh and softmax, whole there
+            low, high = _symmetric(*((-1.0, 1.0) if bounds else (low, high)), bits)
         return tf.quantization.fake_quant_with_min_max_args(x, low, high, num_bits=bits)
 
     def kernel(self, values: Any, *, per_channel: bool = True) -> Any:
@@ -164,7 +179,7 @@ def _cell_step(
         gates = quantiser.tensor(f"{cell.name}/sigmoid", tf.sigmoid(gates), SIGMOID)
     gate_i, gate_f, gate_o = tf.split(gates, 3, axis=-1)
     candidate = quantiser.tensor(
-        f"{cell.name}/tanh", tf.tanh(mix("candidate", _columns(cell, 2), None)), UNIT
+        f"{cell.name}/tanh", tf.tanh(mix(CANDIDATE[1:], _columns(cell, 2), None)), UNIT
     )
     kept = quantiser.tensor(cell.name + CELL, gate_f * c)
     entered = quantiser.tensor(f"{cell.name}/entered", gate_i * candidate, UNIT)
@@ -229,14 +244,16 @@ def _top_layer(layer: Any, weights: Sequence[Any], x: Any, name: str, quantiser:
     if isinstance(layer, SAME_SCALE):
         return layer(x)
     activation = layer.activation
+    last = activation is keras.activations.softmax
     if isinstance(layer, L.Dense):
         kernel, bias = weights
         x = tf.matmul(x, quantiser.kernel(kernel, per_channel=False)) + bias
         if activation is keras.activations.relu:
             return quantiser.tensor(name, activation(x))
-        x = quantiser.tensor(name, x)
+        x = quantiser.tensor(name + LOGITS if last else name, x)
     bounds = ACTIVATIONS[keras.activations.serialize(activation)]
-    return x if bounds is None else quantiser.tensor(f"{name}/activation", activation(x), bounds)
+    made_of = name + SOFTMAX if last else f"{name}/activation"
+    return x if bounds is None else quantiser.tensor(made_of, activation(x), bounds)
 
 
 def _check_body(parts: Sequence[Any]) -> None:

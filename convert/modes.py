@@ -6,7 +6,9 @@ DYNAMIC = (
     "dynamic"  # int8 weights, activations quantised on the fly inside each convolution, float between them
 )
 INT8 = "int8"  # everything, inputs and outputs too
-INT8_CELLS16 = "int8-cells16"  # as int8, but the cell states of a ConvLSTM in 16 bits
+INT8_CELLS16 = (
+    "int8-cells16"  # convolutions and h as int8, the rest of a ConvLSTM's cells and the scores in 16 bits
+)
 INT16X8 = "int16x8"  # int8 weights, int16 everything else, inputs and outputs too
 CALIBRATED = (INT8, INT16X8, INT8_CELLS16)  # ranges of activations come from clips
 

@@ -22,7 +22,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the converter calibrates on the CPU
 
 import numpy as np
 
-from convert.flatbuffer import input_roles, quantise_float_kernels, widen_cells
+from convert.flatbuffer import input_roles, quantise_float_kernels, widen
 from convert.modes import CALIBRATED, DYNAMIC, FLOAT16, FLOAT32, INT8, INT8_CELLS16, INT16X8
 from train.tf import tf
 
@@ -62,7 +62,7 @@ def convert_saved_model(folder: str, mode: str, calibration: str | None, float_l
         assert mode == INT8 and calibration is not None, "layers stay float in a calibrated int8 graph"
         return _convert_partly(converter, Path(calibration), float_layers)
     content = bytes(converter.convert())
-    edit = {DYNAMIC: quantise_float_kernels, INT8_CELLS16: widen_cells}.get(mode)
+    edit = {DYNAMIC: quantise_float_kernels, INT8_CELLS16: widen}.get(mode)
     return edit(content) if edit else content
 
 

@@ -15,7 +15,7 @@ from convert.graphs import FloatGraphs
 from convert.integer import Watch, integer_form, integer_graphs
 from convert.modes import INT8, INT8_CELLS16
 from convert.quantise import Job, convert_graphs
-from edge_har.interpreter import Graph, zeros
+from edge_har.interpreter import Graph, dequantise, zeros
 from train.models import build
 from train.tf import keras, tf
 
@@ -36,22 +36,22 @@ def stirred(model: Any) -> Any:
     return model
 
 
-def small(**changes: Any) -> Any:
-    """Two ConvLSTMs; changes: of the second."""
+def small(hidden: str = "relu", **changes: Any) -> Any:
+    """Two ConvLSTMs and two dense layers. hidden: activation of the first of these. changes: of the second ConvLSTM."""
     settings = {"filters": 4, "kernel_size": 3, "recurrent_activation": "hard_sigmoid"} | changes
     inputs = L.Input((FRAMES, SIZE, SIZE, 3))
     x = L.Rescaling(1 / 255)(inputs)
     x = L.ConvLSTM2D(3, 3, recurrent_activation="hard_sigmoid", return_sequences=True, name="first")(x)
     x = L.TimeDistributed(L.MaxPooling2D(2))(x)
     x = L.ConvLSTM2D(**settings, return_sequences=True, name="second")(x)
-    x = L.Dense(8, activation="relu")(L.Flatten()(x))
+    x = L.Dense(8, activation=hidden)(L.Flatten()(x))
     return stirred(keras.Model(inputs, L.Dense(3, activation="softmax")(x)))
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "joined": {},
     "joined, padded": {"padding": "same", "kernel_size": 2},
-    "added": {"strides": 2, "kernel_size": 5, "recurrent_activation": "sigmoid"},
+    "added": {"strides": 2, "kernel_size": 5, "recurrent_activation": "sigmoid", "hidden": "linear"},
 }
 
 
@@ -93,8 +93,8 @@ def test_there_is_no_float(converted: Converted) -> None:
         graph = Graph(content)
         types = {str(info.dtype) for info in (*graph.inputs, *graph.outputs)}
         assert types <= {"int8", "int16"}
-        widened = "QUANTIZE" in flatbuffer.operators(content)
-        kept = {"int8", "int16", "int32"} if widened else {"int8", "int32"}
+        widened = "CAST" in flatbuffer.operators(content)
+        kept = {"int8", "int32"} | ({"int16", "uint8", "int64"} if widened else set())
         tensors = flatbuffer.read(content).subgraphs[0].tensors
         assert {flatbuffer._TYPES[tensor.type] for tensor in tensors} <= kept
 
@@ -138,7 +138,7 @@ def stream(files: dict[str, bytes], clip: np.ndarray) -> np.ndarray:
         held = {role: made[at] for role, (at, _) in outputs.items() if role != "feature"}
         features.append(made[outputs["feature"][0]][0])
     (scores,) = head.run_raw(np.stack(features)[np.newaxis])
-    return (scores[0].astype(np.float32) + 128) / 256
+    return dequantise(scores[0], head.outputs[0])
 
 
 def test_the_stream_is_the_whole_clip_and_near_to_keras(converted: Converted) -> None:
