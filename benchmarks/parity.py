@@ -50,7 +50,7 @@ SETS = (
     ClipSet("thermal", ("--interval-ms", "100", "--standardise", "--windows", "320")),
     ClipSet("fight"),
 )
-PRECISIONS = {"LRCN": (AUTO, "int8"), "ConvLSTM": (AUTO, "int8-weights", "int8", "int8-cells16")}
+PRECISIONS = {"LRCN": (AUTO, "int8"), "ConvLSTM": (AUTO, "int8-cells16", "int8")}
 
 
 @dataclass(frozen=True)
