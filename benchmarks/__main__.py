@@ -123,6 +123,25 @@ def parity(root: Path, jobs: int, out: Path) -> None:
     measured.check()
 
 
+@group.command()
+@CLIPS
+@JOBS
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown to write."
+)
+def qat(clips: Path, jobs: int, out: Path) -> None:
+    """Compare quantised models with and without fine-tuning under int8's rounding, and write the table.
+
+    Kept by content: given again, the command goes on where it was interrupted.
+    """
+    from benchmarks.qat import measure_qat, page
+
+    rows, index_sha256 = measure_qat(clips, say=_say, jobs=jobs)
+    command = ["python", "-m", "benchmarks", "qat", "--clips", clips.name, "--out", f"docs/{out.name}"]
+    out.write_text(page(rows, command, index_sha256), encoding="utf-8")
+    _say(f"wrote {out}")
+
+
 @group.command("ship-model")
 @CLIPS
 @JOBS
