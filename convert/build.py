@@ -172,7 +172,7 @@ class Workshop:
         return calibration_samples(self.graphs, self._calibration)
 
     @cached_property
-    def _integer_graphs(self) -> FloatGraphs:
+    def _integer_graphs(self) -> dict[str, FloatGraphs]:
         return integer_graphs(self._model, self._calibration)
 
     def make(self, parts: Sequence[Part]) -> list[bytes]:
@@ -218,7 +218,7 @@ class Workshop:
         if form.mode == INT8_CELLS16 and not self.graphs.states:
             raise ConversionError(f"only a ConvLSTM has cells to keep in 16 bits; use --precision {INT8}")
         if form.mode in (INT8, INT8_CELLS16) and self.graphs.states:
-            return Job(getattr(self._integer_graphs, part), form.mode)  # it carries its ranges
+            return Job(getattr(self._integer_graphs[form.mode], part), form.mode)  # it carries its ranges
         samples = self._samples[part] if form.mode in CALIBRATED else None
         return Job(getattr(self.graphs, part), form.mode, samples, form.float_layers)
 

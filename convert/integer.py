@@ -15,6 +15,7 @@ import numpy as np
 
 from convert.convlstm import Cell, stored_weights
 from convert.graphs import FloatGraph, FloatGraphs, StatefulParts, Tensors, check_input, stateful_parts
+from convert.modes import INT8, INT8_CELLS16
 from edge_har.errors import ConversionError
 from edge_har.preprocess import Pixels
 from train.tf import keras, tf
@@ -30,6 +31,7 @@ UNIT = (
 )  # the scale that TFLite prescribes for the output of TANH; h and centred pixels share it
 CANDIDATE = "/candidate"  # how the names of these ranges end
 LARGEST_CANDIDATE = 2.5  # its tanh is .987: finer steps are worth more than what lies beyond
+LARGEST_CELL = 3.0  # in 8 bits; in 16 it has its whole range
 CELL, LOGITS, SOFTMAX = "/c", "/logits", "/softmax"
 WIDENED = (CELL, "/entered", "/shown", "/tanh", LOGITS, SOFTMAX)  # what INT8_CELLS16 holds in 16 bits
 CENTRE = 128.0  # the pixel value that becomes zero
@@ -313,14 +315,25 @@ def calibrate(form: IntegerForm, clips: Pixels) -> dict[str, Bounds]:
     return watch.ranges
 
 
-def integer_graphs(model: Any, calibration: Pixels) -> FloatGraphs:
-    """A ConvLSTM's graphs for INT8 or INT8_CELLS16 conversion without samples; they carry their ranges.
+def integer_graphs(model: Any, calibration: Pixels) -> dict[str, FloatGraphs]:
+    """A ConvLSTM's graphs for conversion to INT8 and INT8_CELLS16, by mode, without samples; they carry their ranges.
 
     calibration: windows of training clips, uint8 [n, N, H, W, 3]. Raises ConversionError for a layer that there are no
     integers for.
     """
     form = integer_form(model)
-    return ranged_graphs(form, calibrate(form, calibration))
+    ranges = calibrate(form, calibration)
+    return {mode: ranged_graphs(form, fitted(ranges, bits)) for mode, bits in ((INT8, 8), (INT8_CELLS16, 16))}
+
+
+def fitted(ranges: Ranges, cell_bits: int) -> dict[str, Bounds]:
+    """Ranges for cell states of so many bits: in 8 they end where tanh is nearly flat, for steps that still add up."""
+    if cell_bits > 8:
+        return dict(ranges)
+    return {
+        name: (max(low, -LARGEST_CELL), min(high, LARGEST_CELL)) if name.endswith(CELL) else (low, high)
+        for name, (low, high) in ranges.items()
+    }
 
 
 def ranged_graphs(form: IntegerForm, ranges: Ranges) -> FloatGraphs:

@@ -23,7 +23,7 @@ from convert.flatbuffer import FLOAT_MARK, kernels
 from convert.foreign import SUFFIXES
 from convert.golden import TOLERANCE, choose_golden
 from convert.material import Calibration, choose_calibration
-from convert.modes import AUTO, CALIBRATED, NAME_OF, PRECISIONS
+from convert.modes import AUTO, CALIBRATED, INT8, NAME_OF, PRECISIONS
 from convert.parity import MAX_DROP_POINTS, Comparison, Limits, Reference, Verdict
 from convert.precision import NoRouteError, Outcome, Trial, choose
 from convert.prune import MOST_PRUNED, STEPS, prune, tfmot
@@ -261,7 +261,8 @@ def changed_subject(subject: Subject, calibration: Calibration, options: Options
         model = prune(model, share, tuning, report=say)
     if options.qat:
         say(f"quantisation-aware training, {steps} steps")
-        model = qat(model, tuning, calibration=calibration.pixels, report=say)
+        cell_bits = 8 if options.precision == INT8 else 16
+        model = qat(model, tuning, calibration=calibration.pixels, cell_bits=cell_bits, report=say)
     return replace(subject, model=model)
 
 

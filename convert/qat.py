@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from convert.finetune import LAST_RATE_SHARE, RATE_SHARE, REPORTS, FineTuning
-from convert.integer import FakeQuantiser, Quantiser, Watch, calibrate, integer_form
+from convert.integer import FakeQuantiser, Quantiser, Watch, calibrate, fitted, integer_form
 from edge_har.preprocess import Pixels
 from train.batches import targets
 from train.models import fold_batch_norm
@@ -100,7 +100,8 @@ def _train_step(
 
 def _integer_forward(model: Any, calibration: Pixels, cell_bits: int) -> Forward:
     """A ConvLSTM's all-integer form, as it will be converted."""
-    quantiser = FakeQuantiser(calibrate(integer_form(model), calibration), cell_bits=cell_bits)
+    ranges = fitted(calibrate(integer_form(model), calibration), cell_bits)
+    quantiser = FakeQuantiser(ranges, cell_bits)
     return lambda clips: integer_form(model, trainable=True).clip(clips, quantiser)
 
 

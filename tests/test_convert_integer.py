@@ -77,7 +77,7 @@ def converted(
 ) -> tuple[Any, FloatGraphs, dict[str, bytes]]:
     variant, mode = request.param
     model = small(**VARIANTS[variant])
-    graphs = integer_graphs(model, clips(12))
+    graphs = integer_graphs(model, clips(12))[mode]
     jobs = {
         part: Job(graph, mode)
         for part, graph in (("clip", graphs.clip), ("step", graphs.step), ("head", graphs.head))
