@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,15 @@ class Cell:
     def filters(self) -> int:
         """Channels of the states."""
         return int(self.recurrent.shape[2])
+
+    def of_scaled(self, scale: float, offset: float) -> Cell:
+        """The cell that computes from x what this one does from `scale` x + `offset`; padded only where that is 0."""
+        total = (
+            self.kernel.sum if isinstance(self.kernel, np.ndarray) else partial(tf.reduce_sum, self.kernel)
+        )(axis=(0, 1, 2))
+        return replace(
+            self, kernel=self.kernel * np.float32(scale), bias=self.bias + np.float32(offset) * total
+        )
 
     def project(self, frames: Any) -> Any:
         """The input's share of gates and candidate: [frames, h, w, channels] -> [frames, h', w', 4F]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -337,11 +337,13 @@ def _chain(model: Any) -> list[Any]:
 
 
 def _body(layers: Sequence[Any], weights_of: WeightsOf) -> list[Any]:
-    """The layers of a step; the scaling of pixels moves into the first cell's kernel where it feeds that directly."""
+    """The layers of a step; the scaling of pixels moves into the first cell's weights where it feeds that directly."""
     parts = [_per_frame(layer, weights_of) for layer in layers]
     first = parts[0]
-    if isinstance(first, L.Rescaling) and first.offset == 0 and len(parts) > 1 and isinstance(parts[1], Cell):
-        return [replace(parts[1], kernel=parts[1].kernel * np.float32(first.scale)), *parts[2:]]
+    if not (isinstance(first, L.Rescaling) and len(parts) > 1 and isinstance(parts[1], Cell)):
+        return parts
+    if first.offset == 0 or parts[1].padding == "VALID":  # padding is zeros, which an offset would move
+        return [parts[1].of_scaled(first.scale, first.offset), *parts[2:]]
     return parts
 
 

@@ -11,6 +11,7 @@ from tests.helpers.need import need_module
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert import flatbuffer
+from convert.convlstm import Cell
 from convert.graphs import FloatGraphs
 from convert.integer import Watch, integer_form, integer_graphs
 from convert.modes import INT8, INT8_CELLS16
@@ -62,9 +63,11 @@ def test_before_rounding_it_computes_what_keras_computes(variant: str) -> None:
     np.testing.assert_allclose(scores, model(clips(3)).numpy(), atol=1e-5)
 
 
-def test_the_published_model_too() -> None:
-    model = stirred(build("convlstm", FRAMES, 32, 3))
-    scores = integer_form(model).clip(tf.cast(clips(2, 32), tf.float32), Watch())
+def test_the_published_model_too_its_pixels_standardised() -> None:
+    model = stirred(build("convlstm", FRAMES, 32, 3, (100.0, 60.0)))
+    form = integer_form(model)
+    assert isinstance(form.parts.body[0], Cell), "the scaling is in the first cell's weights"
+    scores = form.clip(tf.cast(clips(2, 32), tf.float32), Watch())
     np.testing.assert_allclose(scores, model(clips(2, 32)).numpy(), atol=1e-5)
 
 
