@@ -135,6 +135,9 @@ def _accuracy(built: Built, clips: Sequence[CachedClip], groups_known: bool) -> 
 
 def _sentence(row: Mapping[str, Any], original: Mapping[str, Any]) -> str:
     size = f"{row['zipped_bytes'] / original['zipped_bytes']:.2f} of the original's size zipped"
+    if "accuracy" in row:
+        before, after = (of["accuracy"]["windows"]["share"] for of in (original, row))
+        size += f", {100 * (after - before):+.1f} points of windows right"
     if row["tick_ratio_quartiles"][1] < FASTER:
         return f"{row['name']}: {size}; a tick takes {row['tick_ratio']:.2f} of the original's time"
     why = (

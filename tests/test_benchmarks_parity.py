@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.folds import REPORT, FoldResult, Gate
 from benchmarks.measure import Figures
-from benchmarks.parity import AUTO, PRECISIONS, SETS, Parity, Row, entries_of, page, row_of
+from benchmarks.parity import ALL_INTEGER, AUTO, PRECISIONS, SETS, Parity, Row, entries_of, page, row_of
 from edge_har.errors import EdgeHarError
 
 
@@ -37,7 +37,8 @@ def test_every_model_is_trained_once_a_set_and_converted_in_every_precision() ->
         trained, converted = (entries_of(clips, converted=value) for value in (False, True))
         assert {entry.model for entry in trained} == {"lrcn", "convlstm"}
         assert {entry.options for entry in trained} == {entry.options for entry in converted}
-        assert len({entry.name for entry in converted}) == sum(map(len, PRECISIONS.values()))
+        precisions = [*PRECISIONS.values(), *(ALL_INTEGER.values() if clips.all_integer else ())]
+        assert len({entry.name for entry in converted}) == sum(map(len, precisions))
         assert all(PRECISIONS[name][0] == AUTO for name in PRECISIONS)
 
 
