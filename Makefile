@@ -13,7 +13,7 @@ DEVICE_TEST := $(VENV)/.device-test-$(PYTHON_VERSION)
 WORKSTATION := $(VENV)/.workstation-$(PYTHON_VERSION)
 DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--source synthetic:demo --realtime)
 
-.PHONY: help demo test test-device check format runtimes model accuracy parity calibration compactness benchmark bench-check clean
+.PHONY: help demo test test-device check format runtimes model accuracy parity calibration compactness qat benchmark bench-check clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ calibration: $(WORKSTATION)  ## make docs/conversion.md again: what int8 is cali
 
 compactness: $(WORKSTATION)  ## make docs/compactness.md again: pruning and shrinking beside a control (needs CLIPS; resumable)
 	$(BIN)/python -m benchmarks compactness --clips $(CLIPS) --out docs/compactness.md
+
+qat: $(WORKSTATION)  ## make docs/qat.md again: fine-tuning under int8's rounding (needs CLIPS/weizmann; resumable)
+	$(BIN)/python -m benchmarks qat --clips $(CLIPS)/weizmann --out docs/qat.md
 
 benchmark: $(WORKSTATION)  ## make docs/benchmark.md and its plot again (needs CLIPS/weizmann)
 	$(BIN)/edge-har benchmark --clips $(CLIPS)/weizmann --out docs/benchmark.md
