@@ -190,7 +190,8 @@ def widen_scores(content: bytes) -> bytes:
         return content
     logits, scores = int(dense.outputs[0]), int(softmax.outputs[0])
     graph.input_to_int16(dense, 0)
-    graph.bias_to_int64(int(dense.inputs[2]))
+    if len(dense.inputs) > 2 and dense.inputs[2] >= 0:  # a bias of zeros is left out
+        graph.bias_to_int64(int(dense.inputs[2]))
     graph.make_int16(logits, graph.largest(logits) / INT16_LIMIT)
     graph.make_int16(scores, INT16_SOFTMAX_SCALE)
     graph.set_version(dense)
