@@ -67,7 +67,7 @@ def test_a_row_is_what_the_conversion_reported(tmp_path: Path) -> None:
         (ROW, None),
         (replace(ROW, said=said(agreement=0.969)), "LRCN on weizmann: agrees on 0.969"),
         (replace(ROW, said=said(drop=2.1)), "LRCN on weizmann: loses 2.1 points"),
-        (replace(ROW, failed="it has collapsed"), "LRCN on weizmann: it has collapsed"),
+        (replace(ROW, failed="the float model is no better than guessing"), None),
         (replace(ROW, asked="int8", said=said(drop=9.0), failed="no"), None),
     ],
 )
