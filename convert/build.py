@@ -234,13 +234,13 @@ class Workshop:
     def forced(self, precision: str | None = None, *, beside: Sequence[Part] = ()) -> Built:
         """Every graph in one precision. beside: parts that are wanted too, made in the same go.
 
-        precision: one of convert.modes.PRECISIONS; None is int8, or int8 weights for a model with states (ConvLSTM),
+        precision: one of convert.modes.PRECISIONS; None is int8, or int8 weights for a model with cells (ConvLSTM),
         which keeps float between its convolutions. Raises MisuseError for an unknown precision, ConversionError when
         a graph cannot be made.
         """
         if precision is not None and precision not in PRECISIONS:
             raise MisuseError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-        mode = MODE_OF[precision] if precision else DYNAMIC if self.graphs.states else INT8
+        mode = MODE_OF[precision] if precision else DYNAMIC if self.graphs.has_cells else INT8
         self.make([*((part, Form(mode)) for part in self.file_names), *beside])
         return self.build(Route.uniform(mode))
 

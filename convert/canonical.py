@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.graphs import check_input
+from convert.graphs import check_input, has_convlstm, keeps_frames
 from edge_har.errors import ConversionError, MisuseError
 from train.models import FEATURES
 from train.tf import keras
@@ -211,6 +211,11 @@ class _Rewriting:
         inner = layer.layer if isinstance(layer, L.TimeDistributed) else layer
         if isinstance(inner, IDENTITIES) or (isinstance(inner, L.Activation) and _is_linear(inner)):
             return x
+        if isinstance(layer, L.Bidirectional) and not isinstance(layer.forward_layer, RECURRENT):
+            raise ConversionError(
+                f"layer {layer.name!r} is a Bidirectional {type(layer.forward_layer).__name__}; only LSTM, GRU and "
+                "SimpleRNN can be converted so"
+            )
         if isinstance(layer, L.TimeDistributed) and isinstance(inner, keras.Sequential):
             for part in inner.layers:
                 x = self._rewritten(L.TimeDistributed(part), [x], None)
@@ -363,9 +368,10 @@ class _Rewriting:
             layer._name = FEATURES
         model = keras.Model(clip, scores, name="model")
         for layer in model.layers:
-            layer.set_weights(self._weights.get(layer.name, []))
-        if any(isinstance(layer, L.ConvLSTM2D) for layer in model.layers):
-            return Canonical(model, CONVLSTM)
+            if self._weights.get(layer.name):
+                layer.set_weights(self._weights[layer.name])
+        if has_convlstm(model):
+            return Canonical(model, CONVLSTM if keeps_frames(model) else WHOLE_CLIP)
         return Canonical(model, LRCN if streams else WHOLE_CLIP)
 
 
@@ -404,7 +410,9 @@ def _for_inference(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _weights(layer: Any) -> list[Any]:
-    """The layer's weights as `_again` takes them: a normalisation has all four."""
+    """The layer's weights as `_again` takes them: a normalisation has all four, a model brings its own."""
+    if isinstance(layer, keras.Model):
+        return []
     if not isinstance(layer, L.BatchNormalization):
         return list(layer.get_weights())
     mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()

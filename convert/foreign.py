@@ -22,6 +22,7 @@ from train.tf import keras
 L = keras.layers
 SUFFIXES = (".h5", ".hdf5", ".keras")
 KERAS_CONFIG, KERAS_METADATA = "config.json", "metadata.json"  # entries of a .keras file
+SAVED_MODEL = "saved_model.pb"
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
 MODELS = ("Sequential", "Functional", "Model")
 # Why a layer of Keras' own is refused all the same.
@@ -85,6 +86,16 @@ def read_model(path: Path) -> Any:
         first_line = str(error).strip().partition("\n")[0]
         raise ConversionError(f"{path}: not a Keras model that can be read: {first_line}") from error
     raise ConversionError(f"{path}: not a Keras model: expected a .h5 or .keras file of Keras 2")
+
+
+def check_form(path: Path) -> None:
+    """Raises ConversionError, saying what to save instead, for a model in a form that is not read."""
+    is_saved_model = (path / SAVED_MODEL).is_file()
+    if is_saved_model or path.is_file():
+        found = "a SavedModel folder" if is_saved_model else "neither a RUN folder nor a Keras model file"
+        raise ConversionError(
+            f"{path}: {found}: load it with Keras 2 and save it with model.save('model.h5')"
+        )
 
 
 def _read_h5(path: Path) -> Any:

@@ -19,6 +19,7 @@ L = keras.layers
 Floats = NDArray[np.float32]
 Tensors = dict[str, Any]
 
+BY_FRAME = (L.ConvLSTM2D, L.TimeDistributed, L.Rescaling, L.Activation, L.ReLU)  # of a model with states
 WITH_KERNEL = (L.Conv2D, L.Conv1D, L.Dense)
 # Twice the input, twice the output.
 SCALE_PASSES = (
@@ -72,12 +73,14 @@ class FloatGraphs:
 
     clip [1, N, H, W, 3] -> scores [1, labels]. step: frames [1, K, H, W, 3] and states -> feature [1, F] and new
     states. head: features [1, N - K + 1, F] -> scores [1, labels]. A model that does not stream has neither.
+    has_cells: ConvLSTM cells stand in them, stepped or unrolled over the clip.
     """
 
     clip: FloatGraph
     step: FloatGraph | None = None
     head: FloatGraph | None = None
     frames_per_step: int = 1
+    has_cells: bool = False
 
     @property
     def states(self) -> dict[str, tuple[int, ...]]:
@@ -113,23 +116,36 @@ def check_input(model: Any, channels: Sequence[int] = (3,)) -> tuple[int, int, i
     if None in shape[1:] or shape[4] not in channels:
         raise ConversionError(f"the model's input is {list(shape)}: {wanted}")
     output = tuple(model.outputs[0].shape)
-    if len(output) != 2 or output[1] is None:
-        raise ConversionError(f"the model's output is {list(output)}; expected [batch, labels]")
+    if len(output) != 2 or output[1] is None or output[1] < 2:
+        raise ConversionError(
+            f"the model's output is {list(output)}; expected [batch, labels]: a probability for each of 2 labels or more"
+        )
     return shape[1], shape[2], shape[3], shape[4]
 
 
 def float_graphs(model: Any) -> FloatGraphs:
     """The exact inference graphs of a trained Keras model: ConvLSTM rebuilt as a step, others cut at their layer
-    `features`; a model without either is a whole-clip graph alone.
+    `features`; a model that has neither is a whole-clip graph alone.
 
     Raises ConversionError for an input shape or a layer that cannot be converted.
     """
     clip_shape = check_input(model)
-    if any(isinstance(layer, L.ConvLSTM2D) for layer in model.layers):
-        return _stateful(model, clip_shape)
+    if has_convlstm(model):
+        return _stateful(model, clip_shape) if keeps_frames(model) else _unrolled(model, clip_shape)
     if any(layer.name == FEATURES for layer in model.layers):
         return _stateless(model, clip_shape)
     return FloatGraphs(_whole_clip(model, clip_shape))
+
+
+def has_convlstm(model: Any) -> bool:
+    """Whether one of its layers is a ConvLSTM2D."""
+    return any(isinstance(layer, L.ConvLSTM2D) for layer in model.layers)
+
+
+def keeps_frames(model: Any) -> bool:
+    """Whether a ConvLSTM model computes frame by frame up to its last state, so that it can be run step by step."""
+    chain = _chain(model)
+    return all(isinstance(layer, BY_FRAME) for layer in chain[: _end_of_frames(chain)])
 
 
 def _whole_clip(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraph:
@@ -285,7 +301,27 @@ def _stateful(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
         step=FloatGraph("step", {"frames": (1, 1, *frame_shape), **states}, step, (model,)),
         head=FloatGraph("head", {"features": (1, frames, int(np.prod(feature_shape)))}, head, (model,)),
         frames_per_step=1,
+        has_cells=True,
     )
+
+
+def _unrolled(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
+    """A ConvLSTM that cannot be stepped, since something between its layers mixes frames: the whole clip at once."""
+    chain = _chain(model)
+    cells = {layer.name: cell_of(layer) for layer in chain if isinstance(layer, L.ConvLSTM2D)}
+
+    def clip(clip: Any) -> Tensors:
+        x = clip
+        for layer in chain:
+            if layer.name in cells:
+                height, width, filters = layer.output_shape[-3:]
+                seen = _unroll(cells[layer.name], x[0], (1, height, width, filters))[tf.newaxis]
+                x = seen if layer.return_sequences else seen[:, -1]
+            else:
+                x = layer(x, training=False)
+        return {"scores": x}
+
+    return FloatGraphs(FloatGraph("clip", {"clip": (1, *clip_shape)}, clip, (model,)), has_cells=True)
 
 
 def _end_of_frames(chain: Sequence[Any]) -> int:
@@ -353,7 +389,7 @@ def _per_frame(layer: Any, weights_of: WeightsOf) -> Any:
         return cell_of(layer, weights_of)
     if isinstance(layer, L.TimeDistributed):
         return layer.layer
-    if isinstance(layer, (L.Rescaling, L.Activation, L.ReLU)):
+    if isinstance(layer, BY_FRAME):
         return layer
     raise ConversionError(
         f"layer {layer.name!r} ({type(layer).__name__}) between ConvLSTM2D layers cannot be converted"

@@ -20,7 +20,7 @@ from convert.card import model_card
 from convert.compactness import Variant, compactness
 from convert.finetune import fine_tuned, fine_tuning_of
 from convert.flatbuffer import FLOAT_MARK, kernels
-from convert.foreign import SUFFIXES
+from convert.foreign import SUFFIXES, check_form
 from convert.golden import TOLERANCE, choose_golden
 from convert.material import Calibration, choose_calibration
 from convert.modes import AUTO, CALIBRATED, INT8, NAME_OF, PRECISIONS
@@ -135,10 +135,14 @@ def convert(
     *,
     report: Report | None = None,
 ) -> dict[str, Any]:
-    """Convert a RUN folder or a model file (.h5, .keras) into the bundle `out`; see `convert_run`, `convert_file`."""
+    """Convert a RUN folder or a model file (.h5, .keras) into the bundle `out`; see `convert_run`, `convert_file`.
+
+    Raises ConversionError for a file or folder of another form, else as those.
+    """
     place = Path(source)
     if place.suffix.lower() in SUFFIXES and not place.is_dir():
         return convert_file(place, out, options, report=report)
+    check_form(place)
     return convert_run(place, out, options, report=report)
 
 
@@ -224,9 +228,7 @@ def convert_subject(
     for name, figures in gated.items():
         say(_line(name, figures))
     judged = comparisons[list(comparisons)[-1]]
-    limits = Limits.of(
-        built.manifest, min_agreement=options.min_agreement, max_drop_points=options.max_drop_points
-    )
+    limits = limits_of(subject, built.manifest, options)
     verdict = parity.gate(judged, limits, allow_drop=options.allow_drop, searched=options.precision == AUTO)
     if not verdict.passed:
         named = named_manifest(built, options, release, path)
@@ -320,9 +322,7 @@ def build_subject(
 
     def validate(bundle: Bundle) -> Outcome:
         comparison = parity.compare(reference, bundle)
-        limits = Limits.of(
-            bundle.manifest, min_agreement=options.min_agreement, max_drop_points=options.max_drop_points
-        )
+        limits = limits_of(subject, bundle.manifest, options)
         figures, verdict = parity.figures(comparison), parity.gate(comparison, limits, searched=True)
         return Outcome(
             figures["agreement"]["share"],
@@ -332,6 +332,16 @@ def build_subject(
         )
 
     return choose(workshop, validate, say)
+
+
+def limits_of(subject: Subject, manifest: Manifest, options: Options) -> Limits:
+    """What the gate lets pass."""
+    return Limits.of(
+        manifest,
+        foreign=subject.run is None,
+        min_agreement=options.min_agreement,
+        max_drop_points=options.max_drop_points,
+    )
 
 
 def checked_structure(built: Built) -> dict[str, Any]:

@@ -50,7 +50,7 @@ Validate = Callable[[Bundle], Outcome]
 class Trial:
     """One route that could be taken. tick_ms: of the graphs alone, one thread of this machine, all routes in turns.
 
-    file_bytes: of step and head. outcome: None where it was not compared, since a faster route had passed or `refused`
+    file_bytes: of what the stream runs. outcome: None where it was not compared, since a faster route had passed or `refused`
     says why not.
     """
 
@@ -86,9 +86,9 @@ class NoRouteError(ParityError):
 def choose(workshop: Workshop, validate: Validate, report: Report) -> tuple[Built, list[Trial]]:
     """The fastest conversion that passes the gate, and what was tried, in the order of speed.
 
-    Step and head are made and timed in every form; from the fastest on, whole bundles are built and validated until
-    one passes. Where int8 is refused, it is tried with its worst layers in float. Raises ConversionError, and
-    NoRouteError where none passes.
+    Step and head (the whole clip of a model that has neither) are made and timed in every form; from the fastest on,
+    whole bundles are built and validated until one passes. Where int8 is refused, it is tried with its worst layers in
+    float. Raises ConversionError, and NoRouteError where none passes.
     """
     return _Search(workshop, validate, report).run()
 
@@ -103,7 +103,11 @@ class _Search:
         self._stateful = bool(workshop.graphs.states)
         temporal = workshop.temporal
         banks = temporal.frames // temporal.hop_ticks if self._stateful else 1
-        self._runs_per_tick = {"step": float(banks), "head": 1 / temporal.hop_ticks}
+        self._runs_per_tick = (
+            {"clip": 1 / temporal.hop_ticks}
+            if workshop.graphs.step is None
+            else {"step": float(banks), "head": 1 / temporal.hop_ticks}
+        )
         self._files: dict[Part, bytes] = {}
         self._broken: dict[Part, str] = {}
         self._ms: dict[Part, float] = {}
@@ -113,9 +117,7 @@ class _Search:
 
     def run(self) -> tuple[Built, list[Trial]]:
         """The bundle's parts and the table of trials; raises NoRouteError."""
-        heads = [Form(mode) for mode in MODES]
-        steps = [*heads, Form(INT8_CELLS16)] if self._stateful else heads
-        self._add([Route(step, step, head) for step, head in itertools.product(steps, heads)])
+        self._add(self._first_routes())
         while self._waiting:
             route = self._fastest()
             self._waiting.remove(route)
@@ -129,6 +131,18 @@ class _Search:
                 break
         said = [f"{trial.route}: {trial.refused}" for trial in self._trials.values() if trial.refused]
         raise NoRouteError(f"no precision passes; {said[-1]}", list(self._trials.values()))
+
+    def _first_routes(self) -> list[Route]:
+        """Every form of what the stream runs: step and head, or the whole clip of a model that cannot be cut."""
+        heads = [Form(mode) for mode in MODES]
+        if "clip" in self._runs_per_tick:
+            return [Route(form, form, form) for form in heads]
+        steps = [*heads, Form(INT8_CELLS16)] if self._stateful else heads
+        return [Route(step, step, head) for step, head in itertools.product(steps, heads)]
+
+    def _parts(self, route: Route) -> list[Part]:
+        """What the stream runs, in its forms."""
+        return [(part, route.forms[part]) for part in self._runs_per_tick]
 
     def _mend(self, refused: Route) -> bool:
         """Choose what to try instead of a refused route; False where float is refused too, so that nothing helps."""
@@ -146,7 +160,7 @@ class _Search:
 
     def _add(self, routes: Sequence[Route]) -> None:
         """Make and time the steps and heads of more routes; those that cannot be made are noted as refused."""
-        parts = [(part, route.forms[part]) for route in routes for part in self._runs_per_tick]
+        parts = [part for route in routes for part in self._parts(route)]
         missing = [part for part in dict.fromkeys(parts) if part not in self._files | self._broken]
         if missing:
             self._say(f"making {', '.join(f'{part} {form}' for part, form in missing)}")
@@ -158,14 +172,14 @@ class _Search:
             graphs = {part: Graph(content) for part, content in self._files.items()}
             self._ms = dict(zip(graphs, interleaved_ms(list(graphs.values())), strict=True))
         for route in routes:
-            reasons = [self._broken[part] for part in _step_and_head(route) if part in self._broken]
+            reasons = [self._broken[part] for part in self._parts(route) if part in self._broken]
             if reasons:
                 self._trials[route] = Trial(route, refused=reasons[0])
             else:
                 self._waiting.append(route)
 
     def _trial(self, route: Route) -> Trial:
-        parts = _step_and_head(route)
+        parts = self._parts(route)
         tick_ms = sum(self._ms[part] * self._runs_per_tick[part[0]] for part in parts)
         return Trial(route, tick_ms, sum(len(self._files[part]) for part in parts))
 
@@ -189,10 +203,6 @@ class _Search:
             self._trials[route] = trial
             self._say(_line(trial))
         return self._trials[route]
-
-
-def _step_and_head(route: Route) -> list[Part]:
-    return [("step", route.step), ("head", route.head)]
 
 
 def _shares_fault(refused: Route, other: Route) -> bool:

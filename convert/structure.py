@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,6 +21,8 @@ SMALLEST_COVER = (
     0.5  # of a written range that its reader must be able to hold; calibrations differ by far less
 )
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+FLOAT_ONLY = ("CONV_3D", "CONV_3D_TRANSPOSE")  # what TFLite has no integer kernels of
+CASTS = ("QUANTIZE", "DEQUANTIZE")  # what stands around those in a graph of integers
 HEIGHT, WIDTH = 1, 2  # axes of an image tensor, and of a kernel as stored: [out, height, width, in]
 SPARSE = "DENSIFY"
 CLIP_SEED = 8
@@ -51,13 +53,15 @@ PROMISES = {
 
 @dataclass(frozen=True)
 class FileStructure:
-    """Of one file. float_operators: those with a float number going in (weights aside) or coming out. keeps_state:
-    whether it remembers from one call to the next until it is reset, as a fused LSTM does. ends: role -> dtype.
+    """Of one file. float_operators: those with a float number going in (weights aside) or coming out. float_only: those
+    among them that TFLite has in float alone, and the casts beside such. keeps_state: whether it remembers from one
+    call to the next until it is reset, as a fused LSTM does. ends: role -> dtype.
     """
 
     precision: str
     operators: int
     float_operators: int
+    float_only: int
     keeps_state: bool
     ends: Mapping[str, str]
 
@@ -109,14 +113,16 @@ def check_structure(
         model = _read(name, files[name])
         _check_operators(name, model)
         _check_shapes(name, model)
+        in_float = [_name(model, op) for graph, op in _operators(model) if _computes_float(model, graph, op)]
         found[name] = FileStructure(
             named,
             sum(len(graph.operators) for graph in model.subgraphs),
-            sum(1 for graph, op in _operators(model) if _computes_float(model, graph, op)),
+            len(in_float),
+            _float_only(in_float),
             any(_keeps_state(model, graph, op) for graph, op in _operators(model)),
             {spec.role: spec.dtype for spec in (*tensors.inputs, *tensors.outputs)},
         )
-        _check_promise(name, found[name], allowed.get(name, 0))
+        _check_promise(name, found[name], allowed.get(name, 0), in_float)
     links = tuple(_link(*pair) for pair in _pairs(manifest))
     bundle = _bundle(manifest, files)
     _check_scores(bundle)
@@ -203,6 +209,13 @@ def _computes_float(model: Any, graph: Any, op: Any) -> bool:
     return any(_TYPES[tensor.type].startswith("float") for tensor in tensors)
 
 
+def _float_only(in_float: Sequence[str]) -> int:
+    """How many of the operators that compute in float cannot do otherwise, or lead to such and back."""
+    if not any(name in FLOAT_ONLY for name in in_float):
+        return 0
+    return sum(name in (*FLOAT_ONLY, *CASTS) for name in in_float)
+
+
 def _is_constant(model: Any, tensor: Any) -> bool:
     data = model.buffers[tensor.buffer].data
     return data is not None and len(data) > 0
@@ -217,7 +230,7 @@ def _short(tensor: Any) -> str:
     return str(tensor.name.decode().split(";", 1)[0])
 
 
-def _check_promise(name: str, file: FileStructure, allowed: int) -> None:
+def _check_promise(name: str, file: FileStructure, allowed: int, in_float: Sequence[str]) -> None:
     if file.precision not in PROMISES:
         raise ConversionError(
             f"{name}: unknown precision {file.precision!r}; expected one of {', '.join(PROMISES)}"
@@ -228,10 +241,11 @@ def _check_promise(name: str, file: FileStructure, allowed: int) -> None:
             raise ConversionError(
                 f"{name}: {role} is {dtype}; {file.precision} promises {' or '.join(promise.ends)}"
             )
-    if promise.all_integer and file.float_operators > allowed:
+    if promise.all_integer and file.float_operators - file.float_only > allowed:
+        names = ", ".join(operator for operator in dict.fromkeys(in_float) if operator not in CASTS)
         raise ConversionError(
-            f"{name}: {file.float_operators} of {file.operators} operators compute in float; {file.precision} promises "
-            f"{allowed or 'none'}"
+            f"{name}: {file.float_operators} of {file.operators} operators compute in float ({names}); {file.precision} "
+            f"promises {allowed or 'none'}: use --precision int8-weights or auto"
         )
 
 

@@ -107,6 +107,15 @@ def subject_of_file(path: Path, facts: FileFacts, cache: Path | None, report: Re
         ours = canonical(model, pixels)
     except ConversionError as error:
         raise ConversionError(f"{path}: {error}") from error
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        NotImplementedError,
+    ) as error:  # Keras' own words
+        first_line = str(error).strip().partition("\n")[0]
+        raise ConversionError(f"{path}: the model cannot be rewritten: {first_line}") from error
     frame = FrameSpec((width, height), facts.fit, facts.interpolation)  # type: ignore[arg-type]
     tuned = default_config(
         ours.kind if ours.kind in MODELS else CONVLSTM, frames=frames, interval_ms=facts.interval_ms

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edge_har.bundle import open_bundle
+from edge_har.bundle import Bundle, open_bundle
 from edge_har.errors import ConversionError, DataError, EdgeHarError, MisuseError
 from edge_har.recognizer import Recognizer, WholeClip
 from tests.helpers.need import need_clips, need_module
@@ -20,6 +20,7 @@ from tests.helpers.runs import LABELS, coloured_squares
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
+from convert import subject as subject_module
 from convert.build import Workshop, rebuild_error
 from convert.canonical import CONVLSTM, INPUT_CHANNELS, LRCN, WHOLE_CLIP, PixelsAs, canonical
 from convert.cli import convert as convert_command
@@ -28,8 +29,9 @@ from convert.foreign import read_model
 from convert.graphs import check_input, float_graphs
 from convert.material import material_of_clips
 from convert.parity import stream_scores
-from convert.pipeline import Options, convert, convert_file
-from convert.subject import FileFacts
+from convert.pipeline import Options, checked_structure, convert, convert_file
+from convert.precision import Outcome, choose
+from convert.subject import FileFacts, subject_of_file
 from edge_har.cadence import TemporalContract
 from edge_har.preprocess import FrameSpec
 from train.tf import keras
@@ -202,6 +204,37 @@ def test_a_convlstm_that_keeps_its_last_state_alone_streams() -> None:
     check_exact(sequential(layers), BGR, CONVLSTM)
 
 
+def time_pooled() -> list[Any]:
+    """Frames are mixed between the cells: nothing here can be run a frame at a time."""
+    return [
+        L.ConvLSTM2D(3, 3, return_sequences=True, recurrent_dropout=0.2),
+        L.MaxPooling3D((2, 2, 2), padding="same"),
+        L.ConvLSTM2D(4, 3),
+        L.MaxPooling2D(2),
+        L.Flatten(),
+        L.Dense(CLASSES, activation="softmax"),
+    ]
+
+
+def test_a_convlstm_whose_frames_are_pooled_is_a_whole_clip(tmp_path: Path) -> None:
+    ours = check_exact(read_model(saved(sequential(time_pooled()), tmp_path)), BGR, WHOLE_CLIP)
+    built = workshop_of(ours, tmp_path).forced()
+    assert built.manifest.precision == "int8-weights" and built.manifest.graphs.step is None
+    scores = Recognizer(built.bundle()).clip(clips(1)[0])
+    np.testing.assert_allclose(scores, ours(clips(1).astype(np.float32)).numpy()[0], atol=0.02)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_backbone_in_a_time_distributed_keeps_its_weights(tmp_path: Path, frozen: bool) -> None:
+    inputs = L.Input((SIZE, SIZE, 3))
+    x = L.ReLU()(L.BatchNormalization()(L.Conv2D(4, 3, strides=2, use_bias=False)(inputs)))
+    x = L.BatchNormalization()(L.DepthwiseConv2D(3)(x))
+    backbone = keras.Model(inputs, L.GlobalAveragePooling2D()(x))
+    backbone.trainable = not frozen
+    layers = [L.TimeDistributed(backbone), L.LSTM(5), L.Dense(CLASSES, activation="softmax")]
+    check_exact(read_model(saved(sequential(layers), tmp_path)), BGR, LRCN)
+
+
 def c3d() -> Any:
     return sequential(
         [
@@ -222,25 +255,28 @@ def attention() -> Any:
     return stirred(keras.Model(inputs, L.Dense(CLASSES, activation="softmax")(L.GlobalAveragePooling1D()(x))))
 
 
+def workshop_of(model: Any, folder: Path) -> Workshop:
+    """Where the graphs of a model that is run whole are made."""
+    return Workshop(
+        model,
+        kind=WHOLE_CLIP,
+        labels=LABELS,
+        frame=FrameSpec((SIZE, SIZE)),
+        temporal=TemporalContract(FRAMES, 80, 2),
+        calibration=clips(8),
+        log=folder / "log",
+    )
+
+
 @pytest.mark.parametrize("make", [c3d, attention])
 def test_what_cannot_be_cut_is_a_whole_clip_and_streams_over_a_ring(
     tmp_path: Path, make: Callable[[], Any]
 ) -> None:
-    model = read_model(saved(make(), tmp_path))
-    made = check_exact(model, BGR, WHOLE_CLIP)
-    bundle = (
-        Workshop(
-            made,
-            kind=WHOLE_CLIP,
-            labels=LABELS,
-            frame=FrameSpec((SIZE, SIZE)),
-            temporal=TemporalContract(FRAMES, 80, 2),
-            calibration=clips(8),
-            log=tmp_path / "log",
-        )
-        .forced()
-        .bundle()
-    )
+    made = check_exact(read_model(saved(make(), tmp_path)), BGR, WHOLE_CLIP)
+    built = workshop_of(made, tmp_path).forced()
+    (found,) = checked_structure(built)["files"].values()
+    assert found["float_operators"] == found["float_only"] == (3 if make is c3d else 0)
+    bundle = built.bundle()
     assert bundle.manifest.graphs.step is None and set(bundle.manifest.tensors) == {"clip.tflite"}
     stream, whole, frames = Recognizer(bundle), WholeClip(bundle), np.concatenate(clips(3))
     for tick, frame in enumerate(frames):
@@ -249,6 +285,25 @@ def test_what_cannot_be_cut_is_a_whole_clip_and_streams_over_a_ring(
         assert (scores is not None) == due
         if scores is not None:
             np.testing.assert_array_equal(scores, whole.clip(frames[tick + 1 - FRAMES : tick + 1]))
+
+
+def test_auto_chooses_for_a_whole_clip_too(tmp_path: Path) -> None:
+    made = canonical(sequential(all_at_once()), BGR)
+    assert made.kind == WHOLE_CLIP
+    asked: list[str] = []
+
+    def but_int8(bundle: Bundle) -> Outcome:
+        asked.append(bundle.manifest.precision)
+        return Outcome(1.0, 0.0, refused="too coarse" if asked[-1] in ("int8", "mixed") else None)
+
+    built, trials = choose(workshop_of(made.model, tmp_path), but_int8, silent)
+    assert built.manifest.precision == asked[-1] not in ("int8", "mixed")
+    assert {"int8", "int8-weights", "float16", "float32"} <= {trial.route.precision for trial in trials}
+    assert sum(trial.taken for trial in trials) == 1 and set(built.files) == {"clip.tflite"}
+
+
+def all_at_once() -> list[Any]:
+    return [L.Conv3D(2, 3, strides=(1, 4, 4)), L.Flatten(), L.Dense(CLASSES, activation="softmax")]
 
 
 def one_line(error: pytest.ExceptionInfo[EdgeHarError]) -> str:
@@ -373,6 +428,43 @@ def inputs_of(*shapes: tuple[int | None, ...]) -> Any:
 def test_inputs_that_no_bundle_can_feed(shapes: list[tuple[int | None, ...]], match: str) -> None:
     with pytest.raises(ConversionError, match=match) as error:
         check_input(inputs_of(*shapes), INPUT_CHANNELS)
+    one_line(error)
+
+
+def test_models_in_other_forms_are_named_as_such(tmp_path: Path) -> None:
+    folder, other = tmp_path / "saved", tmp_path / "model.onnx"
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"x")
+    other.write_bytes(b"x")
+    for path, match in ((folder, "a SavedModel folder"), (other, "neither a RUN folder nor a Keras model")):
+        with pytest.raises(ConversionError, match=f"{match}.*save it with model.save") as error:
+            convert(path, tmp_path / "x.ehar", Options(file=FileFacts(LABELS, "0..1")), report=silent)
+        assert str(path) in one_line(error)
+
+
+def test_one_output_is_no_label_for_each() -> None:
+    model = sequential([L.Flatten(), L.Dense(1, activation="sigmoid")])
+    with pytest.raises(ConversionError, match=r"output is \[None, 1\].* 2 labels or more"):
+        canonical(model, BGR)
+
+
+def test_what_cannot_be_rewritten_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, squares: Path
+) -> None:
+    both_ways = sequential(
+        [L.Bidirectional(L.ConvLSTM2D(2, 3)), L.Flatten(), L.Dense(CLASSES, activation="softmax")]
+    )
+    told = FileFacts(LABELS, "0..1", "bgr", 80.0, squares)
+    with pytest.raises(ConversionError, match="is a Bidirectional ConvLSTM2D") as error:
+        subject_of_file(saved(both_ways, tmp_path), told, None, silent)
+    one_line(error)
+
+    def surprised(*_: Any) -> Any:
+        raise TypeError("Keras says\nmore than one line")
+
+    monkeypatch.setattr(subject_module, "canonical", surprised)
+    with pytest.raises(ConversionError, match="cannot be rewritten: Keras says") as error:
+        subject_of_file(saved(sequential(lrcn_layers()), tmp_path), told, None, silent)
     one_line(error)
 
 

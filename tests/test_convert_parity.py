@@ -131,6 +131,29 @@ def test_the_user_sets_the_limits() -> None:
             Limits(**wrong)
 
 
+def first(windows: int, of: Comparison) -> Comparison:
+    """The same with fewer windows."""
+    cut = {name: getattr(of, name)[:windows] for name in ("keras", "whole", "stream", "place", "by_contract")}
+    clips = int(cut["place"].max()) + 1
+    return replace(of, **cut, truth=of.truth[:clips], groups=of.groups[:clips], names=of.names[:clips])
+
+
+def test_among_few_windows_one_alone_proves_nothing() -> None:
+    limits = Limits.of(manifest("int8"))
+    assert parity.gate(first(20, comparison(wrong=1)), limits).passed
+    agreement, _, drop = parity.gate(first(20, comparison(wrong=2)), limits).breaches
+    assert "on 90.0% of 20 windows" in agreement and "10.0 points" in drop
+    for strict in (Limits(min_agreement=1.0), Limits.of(manifest("float32")), Limits(max_drop_points=0.0)):
+        assert not parity.gate(first(20, comparison(wrong=1)), strict).passed
+
+
+def test_of_somebody_elses_model_less_is_known() -> None:
+    ours, theirs = Limits.of(manifest("int8")), Limits.of(manifest("int8"), foreign=True)
+    assert theirs.min_agreement == parity.MIN_AGREEMENT < ours.min_agreement
+    assert theirs.stream_tolerance > ours.stream_tolerance
+    assert Limits.of(manifest("float32"), foreign=True).min_agreement == parity.FLOAT_AGREEMENT
+
+
 def test_lost_accuracy_is_a_breach_of_its_own() -> None:
     """At 97.5 % agreement, but each changed window was right before."""
     verdict = parity.gate(comparison(wrong=5), Limits())
