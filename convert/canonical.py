@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.foreign import settle
 from convert.graphs import check_input, has_convlstm, keeps_frames
 from edge_har.errors import ConversionError, MisuseError
 from train.models import FEATURES
@@ -58,6 +59,7 @@ PER_FRAME = (
     L.ELU,
     L.LayerNormalization,
     L.LeakyReLU,
+    L.Normalization,
     L.ReLU,
     L.SeparableConv2D,
     L.Softmax,
@@ -386,6 +388,7 @@ def _again(layer: Any, name: str | None = None) -> Any:
     if isinstance(layer, keras.Model):
         copy = keras.models.clone_model(layer)
         copy.set_weights(layer.get_weights())
+        settle(copy)
         return copy
     config = _for_inference(layer.get_config()) | ({"name": name} if name else {})
     if isinstance(layer, RECURRENT):
@@ -400,6 +403,10 @@ def _again(layer: Any, name: str | None = None) -> Any:
         config |= {"axis": -1, "scale": True, "center": True}
     elif isinstance(layer, L.LayerNormalization):
         config["axis"] = -1
+    elif isinstance(layer, L.Normalization):
+        values = {key: getattr(layer, key).numpy().ravel() for key in ("mean", "variance")}
+        config |= {key: value if value.size > 1 else float(value[0]) for key, value in values.items()}
+        config["axis"] = -1 if values["mean"].size > 1 else None
     return type(layer).from_config(config)
 
 
@@ -410,8 +417,8 @@ def _for_inference(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _weights(layer: Any) -> list[Any]:
-    """The layer's weights as `_again` takes them: a normalisation has all four, a model brings its own."""
-    if isinstance(layer, keras.Model):
+    """The layer's weights as `_again` takes them: a normalisation of batches has all four; what brings its own, none."""
+    if isinstance(layer, (keras.Model, L.Normalization)):
         return []
     if not isinstance(layer, L.BatchNormalization):
         return list(layer.get_weights())

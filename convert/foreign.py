@@ -74,18 +74,14 @@ def read_model(path: Path) -> Any:
             return _read_h5(path)
     except ConversionError as error:
         raise ConversionError(f"{path}: {error}") from error
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        zipfile.BadZipFile,
-    ) as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise ConversionError(f"{path}: not a Keras model that can be read: {first_line}") from error
+    except Exception as error:  # of Keras, HDF5, zip and JSON, which have no common words for a damaged file
+        raise ConversionError(f"{path}: not a Keras model that can be read: {first_line(error)}") from error
     raise ConversionError(f"{path}: not a Keras model: expected a .h5 or .keras file of Keras 2")
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def check_form(path: Path) -> None:
@@ -302,7 +298,14 @@ def _set_h5_weights(model: Any, group: Any) -> None:
         if wanted != got:
             raise ConversionError(f"layer {name!r} has the weights {got}, expected {wanted}")
         for variable, array in zip(variables, saved[name].values(), strict=True):
-            variable.assign(np.asarray(array, np.float32))
+            variable.assign(np.asarray(array, variable.dtype.as_numpy_dtype))
+    settle(model)
+
+
+def settle(model: Any) -> None:
+    """After its weights were set: some layers (Normalization) compute with what they work out of them."""
+    for layer in model._flatten_layers():
+        layer.finalize_state()
 
 
 def _last_part(weight: str) -> str:

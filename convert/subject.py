@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convert.canonical import COLORS, CONVLSTM, INPUT_CHANNELS, INPUT_RANGES, PixelsAs, canonical
-from convert.foreign import read_model
+from convert.foreign import first_line, read_model
 from convert.graphs import check_input
 from convert.material import Material, Report, material_of_clips, material_of_run
 from edge_har.cadence import TemporalContract
@@ -107,15 +107,8 @@ def subject_of_file(path: Path, facts: FileFacts, cache: Path | None, report: Re
         ours = canonical(model, pixels)
     except ConversionError as error:
         raise ConversionError(f"{path}: {error}") from error
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        NotImplementedError,
-    ) as error:  # Keras' own words
-        first_line = str(error).strip().partition("\n")[0]
-        raise ConversionError(f"{path}: the model cannot be rewritten: {first_line}") from error
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:  # what Keras says
+        raise ConversionError(f"{path}: the model cannot be rewritten: {first_line(error)}") from error
     frame = FrameSpec((width, height), facts.fit, facts.interpolation)  # type: ignore[arg-type]
     tuned = default_config(
         ours.kind if ours.kind in MODELS else CONVLSTM, frames=frames, interval_ms=facts.interval_ms
@@ -182,8 +175,7 @@ def check_keras_file(path: Path) -> None:
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise ConversionError(f"{path}: not a Keras model that can be read: {first_line}") from error
+        raise ConversionError(f"{path}: not a Keras model that can be read: {first_line(error)}") from error
     try:
         check_input(model)
     except ConversionError as error:
