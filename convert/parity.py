@@ -29,9 +29,9 @@ STATELESS_INT8_AGREEMENT = 0.98  # int8 without states measured 1.0: less is a f
 FLOAT_AGREEMENT = 0.999
 FEW_WINDOWS = 1  # changed ones that prove nothing, where there are so few that one alone breaks a limit
 MAX_DROP_POINTS = 2.0  # of window accuracy, float Keras to stream
-STREAM_TOLERANCE = (
-    0.005  # of a probability, between stream and whole clip: they measured equal in every precision
-)
+# Of a probability, between stream and whole clip: mostly equal, but a rounding of pixels or features that falls otherwise
+# in one of them was measured as 0.006 over 2,000 windows; a state that is not reset moves a probability by far more.
+STREAM_TOLERANCE = 0.02
 LOOSE_STREAM_TOLERANCE = 0.05  # where their graphs hold or round numbers in different places
 COLLAPSE_SHARE = 0.6  # of balanced windows under one label; more where there are few labels
 SWAPPED_SHARE = 2 / 3  # of a label's windows that answer one other label, before labels count as mixed up

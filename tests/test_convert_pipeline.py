@@ -25,7 +25,7 @@ from convert import flatbuffer, pipeline
 from convert.build import Workshop
 from convert.cli import convert
 from convert.material import Material, choose_calibration, material_of_run
-from convert.parity import STREAM_TOLERANCE, Reference, compare, figures, stream_scores
+from convert.parity import Reference, compare, figures, stream_scores
 from convert.pipeline import Options, convert_run
 from convert.subject import check_keras_file
 from edge_har.preprocess import Pixels
@@ -35,6 +35,7 @@ from train.videos import decode_ticks
 
 KINDS = ("lrcn", "motion", "convlstm")
 STEPS = 20
+STREAM_ERROR = 0.005  # of a probability, stream against whole clip, on these models
 Converted = tuple[Path, Bundle, dict[str, Any]]
 
 
@@ -101,7 +102,7 @@ def test_a_run_becomes_a_bundle(converted: Callable[[str], Converted], kind: str
     assert test["drop"]["points"] <= said["gate"]["max_drop_points"] == 2
     assert test["agreement_float_tflite"]["share"] == 1
     assert manifest.metrics["gate"] == said["gate"] and said["gate"]["passed"]
-    assert test["stream_against_whole_clip"]["max_error"] <= STREAM_TOLERANCE
+    assert test["stream_against_whole_clip"]["max_error"] <= STREAM_ERROR
     assert manifest.metrics["test"]["windows"] == test["windows"] >= 80
     compared = [row["name"] for row in said.get("compactness", {}).get("rows", ())]
     assert compared == (["original", "dense control", "pruned 50%"] if kind == "motion" else [])
@@ -146,7 +147,7 @@ def test_the_tensors_are_the_graphs_own(converted: Callable[[str], Converted], k
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_int8_stream_equals_its_whole_clip(converted: Callable[[str], Converted], kind: str) -> None:
     _, bundle, _ = converted(kind)
-    check_stream_equals_whole_clip(bundle, moving(bundle, 20), STREAM_TOLERANCE)
+    check_stream_equals_whole_clip(bundle, moving(bundle, 20), STREAM_ERROR)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -178,7 +179,7 @@ def test_real_clips_stream_as_a_whole(converted: Callable[[str], Converted], kin
     clip = next(iter(sorted((need_clips() / "Walk").glob("*.avi"))))
     frames = decode_ticks(clip, bundle.manifest.frame, bundle.manifest.temporal.interval_ms)
     assert len(frames) > bundle.manifest.temporal.frames + 4
-    check_stream_equals_whole_clip(bundle, frames, STREAM_TOLERANCE)
+    check_stream_equals_whole_clip(bundle, frames, STREAM_ERROR)
 
 
 def test_equal_runs_give_equal_bundles(
