@@ -146,11 +146,14 @@ class Limits:
         )
 
 
-def promised_agreement(manifest: Manifest) -> float:
-    """What this precision reaches on a sound model: less of it is a fault even where MIN_AGREEMENT is kept."""
+def promised_agreement(manifest: Manifest, *, foreign: bool = False) -> float:
+    """What this precision reaches on a sound model: less of it is a fault even where MIN_AGREEMENT is kept.
+
+    foreign: of layers and trainings that nobody has measured.
+    """
     if manifest.precision == "float32":
         return FLOAT_AGREEMENT
-    return STATELESS_INT8_AGREEMENT if _is_stateless_int8(manifest) else MIN_AGREEMENT
+    return STATELESS_INT8_AGREEMENT if _is_stateless_int8(manifest) and not foreign else MIN_AGREEMENT
 
 
 def _stream_tolerance(manifest: Manifest, foreign: bool) -> float:
