@@ -5,21 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import cv2
 
-from edge_har.bundle import Bundle
+from edge_har.board import Board, Counts, SourceState
+from edge_har.bundle import Bundle, Manifest
 from edge_har.capture import Capture, Ended, Failed, Item, Lost, Opened
+from edge_har.errors import MisuseError
 from edge_har.events import Event, event_ids
+from edge_har.feeds import Feed, check_names, feed_of
 from edge_har.sinks.base import Sink
-from edge_har.sources import open_source
-from edge_har.sources.uris import mask_uri
 from edge_har.stream import RunOptions, Stream
 from edge_har.ticks import Sampler, Ticks
+from edge_har.viewers import Picture, Viewers
 from edge_har.watch import ModelWatch
 
 WAKE_S = 0.2  # how soon a signal is noticed while nothing comes
@@ -57,9 +59,12 @@ class Summary:
 class _Lane:
     """A source's capture and its stream."""
 
+    feed: Feed
     capture: Capture
     stream: Stream
     samplers: list[Sampler]
+    state: SourceState
+    opened: int = 0  # times
     live: bool = True  # until it is open and says otherwise
     first_s: float | None = None
     done: bool = False
@@ -68,13 +73,16 @@ class _Lane:
 class Pipeline:
     """Runs sources through a bundle into sinks until they end, `stop` is set or the time is up.
 
-    bundle_path: watched for another bundle while it runs; None: the bundle stays.
+    sources: feeds, or what `feed_of` makes them of. bundle_path: watched for another bundle while it runs; None: the
+    bundle stays. board: what the run knows of itself. viewers: who looks at its pictures; add them there.
+
+    Raises MisuseError without sources, and where two have the same name.
     """
 
     def __init__(
         self,
         bundle: Bundle,
-        uris: Sequence[str],
+        sources: Sequence[str | Feed],
         sinks: Sequence[Sink],
         options: RunOptions | None = None,
         *,
@@ -82,24 +90,32 @@ class Pipeline:
     ) -> None:
         self.options = options or RunOptions()
         self.sinks = sinks
+        self.viewers = Viewers()
+        feeds = [
+            feed_of(source, realtime=self.options.realtime) if isinstance(source, str) else source
+            for source in sources
+        ]
+        if not feeds:
+            raise MisuseError("name a source to follow")
+        check_names(feeds)
+        self.board = Board(bundle.model_id, bundle.manifest.labels, (feed.name for feed in feeds))
         self._ready = threading.Condition()
         ids = event_ids()
-        manifest = bundle.manifest
-        self._lanes = []
-        for uri in uris:
-            sampler = Sampler(manifest.frame, manifest.temporal)
-            capture = Capture(
-                partial(open_source, uri, realtime=self.options.realtime),
-                sampler,
-                self._ready,
-                wait_for_source=self.options.wait_for_source,
-            )
-            self._lanes.append(_Lane(capture, Stream(mask_uri(uri), bundle, self.options, ids), [sampler]))
+        self._lanes = [self._lane(feed, bundle, ids) for feed in feeds]
         self._watch = (
-            ModelWatch(bundle_path, bundle, self._ready, streams=len(uris), threads=self.options.threads)
+            ModelWatch(bundle_path, bundle, self._ready, streams=len(feeds), threads=self.options.threads)
             if bundle_path is not None
             else None
         )
+
+    def _lane(self, feed: Feed, bundle: Bundle, ids: Iterator[str]) -> _Lane:
+        sampler = self._sampler(feed, bundle.manifest)
+        capture = Capture(feed.open, sampler, self._ready, wait_for_source=self.options.wait_for_source)
+        stream = Stream(feed.name, bundle, self.options, ids)
+        return _Lane(feed, capture, stream, [sampler], self.board.source(feed.name))
+
+    def _sampler(self, feed: Feed, manifest: Manifest) -> Sampler:
+        return Sampler(manifest.frame, manifest.temporal, partial(self.viewers.wanted, feed.name))
 
     def run(self, stop: threading.Event | None = None) -> list[Summary]:
         """Run to the end; a summary per source. Raises what makes a source unusable, as EdgeHarError.
@@ -122,6 +138,7 @@ class Pipeline:
                 thread.stop()
             for thread in threads:
                 thread.join(JOIN_S)
+            self.viewers.close()
         return [self._summary(lane) for lane in self._lanes]
 
     @property
@@ -142,6 +159,7 @@ class Pipeline:
                 item = lane.capture.handover.take()
                 if item is not None:
                     self._handle(lane, item)
+                self._count(lane)
                 if self._time_is_up(lane, began_s):
                     lane.done = True
                     lane.capture.stop()
@@ -158,29 +176,67 @@ class Pipeline:
     def _handle(self, lane: _Lane, item: Item) -> None:
         if isinstance(item, Ticks):
             if item.made_by is lane.capture.sampler:
-                lane.first_s = item.times_s[0] if lane.first_s is None else lane.first_s
-                self._tell(lane.stream.take(item))
+                self._take(lane, item)
         elif isinstance(item, Opened):
             lane.live = item.live
+            lane.opened += 1
+            lane.state.turn("live")
             log.log(logging.INFO if item.live else logging.DEBUG, "%s is open", lane.stream.name)
         elif isinstance(item, Lost):
             log.warning("%s; opening it again", item.reason)
+            lane.state.turn("lost", item.reason)
             self._tell(lane.stream.lost(item.time_s))
         elif isinstance(item, Ended):
             lane.done = True
+            lane.state.turn("ended")
             lane.stream.ended(item.warning)
         elif isinstance(item, Failed):
+            lane.state.turn("failed", str(item.error))
             raise item.error
+
+    def _take(self, lane: _Lane, ticks: Ticks) -> None:
+        lane.first_s = ticks.times_s[0] if lane.first_s is None else lane.first_s
+        events = lane.stream.take(ticks)
+        label, score = lane.stream.top
+        lane.state.ticked(
+            grabbed_s=ticks.grabbed_s,
+            now_s=time.monotonic(),
+            cost_ms=lane.stream.last_cost_ms,
+            ticks=len(ticks.times_s),
+            label=label,
+            score=score,
+        )
+        self._tell(events)
+        if ticks.picture is not None:
+            self.viewers.see(
+                Picture(lane.feed.name, ticks.times_s[-1], ticks.picture, ticks.color, label, score)
+            )
+
+    def _count(self, lane: _Lane) -> None:
+        samplers = lane.samplers
+        lane.state.count(
+            Counts(
+                frames=sum(s.frames for s in samplers),
+                ticks=lane.stream.ticks,
+                unused=sum(s.unused for s in samplers),
+                skipped=lane.capture.handover.skipped,
+                repeated=lane.stream.repeated,
+                damaged=sum(s.damaged for s in samplers),
+                reconnects=max(0, lane.opened - 1),
+            ),
+            time.monotonic(),
+        )
 
     def _swap(self) -> None:
         fresh = self._watch.fresh() if self._watch is not None else None
         if fresh is None:
             return
         bundle, recognizers = fresh
+        self.board.swap(bundle.model_id, bundle.manifest.labels)
         for lane, recognizer in zip(self._lanes, recognizers, strict=True):
             events, same_ticks = lane.stream.swap(bundle, recognizer)
             if not same_ticks:
-                sampler = Sampler(bundle.manifest.frame, bundle.manifest.temporal)
+                sampler = self._sampler(lane.feed, bundle.manifest)
                 lane.samplers.append(sampler)
                 lane.capture.sampler = sampler
             self._tell(events)
@@ -188,18 +244,21 @@ class Pipeline:
 
     def _tell(self, events: list[Event]) -> None:
         for event in events:
+            self.board.tell(event)
             for sink in self.sinks:
                 sink.write(event)
 
     def _summary(self, lane: _Lane) -> Summary:
+        self._count(lane)
+        counts = lane.state.counts
         return Summary(
-            source=lane.stream.name,
-            frames=sum(s.frames for s in lane.samplers),
-            ticks=lane.stream.ticks,
-            unused=sum(s.unused for s in lane.samplers),
-            repeated=lane.stream.repeated,
-            skipped=lane.capture.handover.skipped,
-            damaged=sum(s.damaged for s in lane.samplers),
+            source=lane.feed.name,
+            frames=counts.frames,
+            ticks=counts.ticks,
+            unused=counts.unused,
+            repeated=counts.repeated,
+            skipped=counts.skipped,
+            damaged=counts.damaged,
             events=dict(lane.stream.events),
             tick_ms=lane.stream.tick_ms,
         )

@@ -60,6 +60,7 @@ class Stream:
         self.ticks = 0
         self.repeated = 0
         self.predicted = False  # whether a whole window was seen yet
+        self.last_cost_ms = 0.0  # of the latest tick
         self.events: Counter[str] = Counter()
         self._options = options
         self._recognizer = Recognizer(bundle, threads=options.threads)
@@ -105,7 +106,8 @@ class Stream:
         self.ticks += len(ticks.times_s)
         self.repeated += len(ticks.times_s) - 1
         cost_s = time.perf_counter() - began + ticks.cost_s
-        self._costs_ms.append(1000 * cost_s / len(ticks.times_s))
+        self.last_cost_ms = 1000 * cost_s / len(ticks.times_s)
+        self._costs_ms.append(self.last_cost_ms)
         self._tell_if_slow()
         self._tell_state()
         return self._counted(events)
@@ -155,6 +157,15 @@ class Stream:
             self._history = self._new_history()
             self._since_reset = 0
         return self._counted(events), same_ticks
+
+    @property
+    def top(self) -> tuple[str | None, float | None]:
+        """The label of the highest smoothed probability, and that; None twice while no label is sure enough."""
+        average = self._machine.average
+        at = int(average.argmax())
+        score = float(average[at])
+        sure = score > 0 and score >= (self.bundle.manifest.reject_threshold or 0.0)
+        return (self.bundle.manifest.labels[at], score) if sure else (None, None)
 
     @property
     def tick_ms(self) -> float | None:
