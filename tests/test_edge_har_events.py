@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_har.bundle import Smoothing
-from edge_har.events import Event, EventMachine, event_ids, utc_now
+from edge_har.events import Event, EventMachine, Tuning, event_ids, utc_now
 
 LABELS = ("A", "B", "C")
 INTERVAL_S = 0.1
@@ -19,13 +19,13 @@ PLAIN = Smoothing(smooth_s=0.0, enter=0.6, leave=0.4)
 SMOOTH = Smoothing(smooth_s=0.5, enter=0.6, leave=0.4)
 
 
-def machine(smoothing: Smoothing = PLAIN, reject: float | None = None) -> EventMachine:
+def machine(smoothing: Smoothing = PLAIN, tuning: Tuning | None = None) -> EventMachine:
     return EventMachine(
         LABELS,
         smoothing,
+        tuning,
         source="cam",
         model="m@1",
-        reject_threshold=reject,
         ids=(f"e{n}" for n in count(1)),
         now=lambda: "2026-01-01T00:00:00.000Z",
     )
@@ -41,10 +41,10 @@ def scores(label: str | None, probability: float = 0.9) -> np.ndarray:
 
 
 def played(
-    script: str, smoothing: Smoothing = PLAIN, *, close: bool = True, reject: float | None = None
+    script: str, smoothing: Smoothing = PLAIN, tuning: Tuning | None = None, *, close: bool = True
 ) -> list[Event]:
     """A tick per letter: A and B are sure, a and b stand between leave and enter, a dot is nobody."""
-    events, made = [], machine(smoothing, reject)
+    events, made = [], machine(smoothing, tuning)
     for tick, letter in enumerate(script):
         said = None if letter == "." else letter.upper()
         events += made.predict(tick * INTERVAL_S, scores(said, 0.9 if letter.isupper() else 0.5))
@@ -222,14 +222,14 @@ def test_an_outage_ends_what_is_open_and_is_told_once() -> None:
 
 
 def test_below_the_reject_threshold_nothing_begins() -> None:
-    assert told(played(".AAAA.", reject=0.95)) == []
-    assert told(played(".AAAA.", reject=0.85)) == [("A", 1, 4, "left")]
+    assert told(played(".AAAA.", tuning=Tuning(0.95))) == []
+    assert told(played(".AAAA.", tuning=Tuning(0.85))) == [("A", 1, 4, "left")]
 
 
 def test_a_model_with_the_same_labels_takes_over_what_is_open() -> None:
     made = machine()
     made.predict(0.0, scores("A"))
-    swapped = made.swap(LABELS, SMOOTH, model="m@2", reject_threshold=None, reset=False)
+    swapped = made.swap(LABELS, SMOOTH, model="m@2", reset=False)
     assert swapped == []
     (end,) = made.close("stop")
     assert (end.id, end.model, end.reason) == ("e1", "m@2", "stop")
@@ -238,7 +238,7 @@ def test_a_model_with_the_same_labels_takes_over_what_is_open() -> None:
 def test_a_model_with_other_labels_ends_what_is_open() -> None:
     made = machine()
     made.predict(0.0, scores("A"))
-    (end,) = made.swap(("X", "Y"), PLAIN, model="m@2", reject_threshold=None, reset=False)
+    (end,) = made.swap(("X", "Y"), PLAIN, model="m@2", reset=False)
     assert (end.label, end.model, end.reason) == ("A", "m@1", "swap")
     (start,) = made.predict(1.0, np.array([0.1, 0.9], np.float32))
     assert (start.label, start.model, start.id) == ("Y", "m@2", "e2")
