@@ -342,7 +342,7 @@ def test_size_and_rate_may_change_in_mid_stream() -> None:
         running.sink.wait(lambda e: e.type == "start")
         wait_until(lambda: server.sent > 25)
         server.rate_hz = 50.0
-        wait_until(lambda: server.sent > 250)
+        wait_until(lambda: server.sent > 120)
     assert running.sink.told == [("start", "Red"), ("end", "Red")]
     assert running.summary.reconnects == running.summary.damaged == 0
 
