@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from edge_har.cadence import TemporalContract
 from edge_har.errors import BundleError, SourceError
@@ -17,7 +18,9 @@ class Ticks:
     """Consecutive ticks that share one frame; more than one where the source is slower than the model.
 
     times_s: when they are, seconds of the source's clock. frame: prepared, uint8 [height, width, 3], RGB.
-    reset: the tick clock began anew with them. cost_s: seconds spent on converting and preparing.
+    reset: the tick clock began anew with them. cost_s: seconds spent on converting and preparing. grabbed_s: when the
+    frame came, on time.monotonic(). picture: the frame as the source gave it, in the order `color`, where anybody wants
+    to see it; else None.
     """
 
     times_s: tuple[float, ...]
@@ -25,16 +28,22 @@ class Ticks:
     reset: bool
     cost_s: float
     made_by: Sampler = field(compare=False, repr=False)
+    grabbed_s: float = 0.0
+    picture: Pixels | None = field(default=None, compare=False, repr=False)
+    color: Literal["rgb", "bgr"] = "bgr"
 
 
 class Sampler:
     """The tick clock of one source, and the frames that its ticks take.
 
     frames, damaged: how many frames were offered, and could not be decoded. A tick whose frame is damaged takes the
-    next one. Raises BundleError for a contract that is not sampled by time: only whole, trimmed clips can be spread.
+    next one. wanted: whether anybody wants to see the next tick's picture. Raises BundleError for a contract that is
+    not sampled by time: only whole, trimmed clips can be spread.
     """
 
-    def __init__(self, spec: FrameSpec, contract: TemporalContract) -> None:
+    def __init__(
+        self, spec: FrameSpec, contract: TemporalContract, wanted: Callable[[], bool] | None = None
+    ) -> None:
         if contract.sampling != "interval":
             raise BundleError(
                 f"the model samples by {contract.sampling!r}, not by time: it cannot follow a stream"
@@ -45,6 +54,7 @@ class Sampler:
         self.frames = 0
         self.damaged = 0
         self.last_s: float | None = None
+        self._wanted = wanted
         self._owed: tuple[float, ...] = ()
         self._reset = False
 
@@ -70,14 +80,25 @@ class Sampler:
         )
         if not times_s:
             return None
-        began = time.perf_counter()
+        began, grabbed_s = time.perf_counter(), time.monotonic()
         try:
-            frame = prepare_frame(source.retrieve(), self.spec, color=source.color)
+            pixels = source.retrieve()
+            frame = prepare_frame(pixels, self.spec, color=source.color)
         except SourceError:
             self.damaged += 1
             self._owed = times_s
             return None
-        made = Ticks(times_s, frame, self._reset, time.perf_counter() - began, self)
+        shown = self._wanted is not None and self._wanted()
+        made = Ticks(
+            times_s,
+            frame,
+            self._reset,
+            time.perf_counter() - began,
+            self,
+            grabbed_s,
+            pixels if shown else None,
+            source.color,
+        )
         self._owed, self._reset = (), False
         return made
 
