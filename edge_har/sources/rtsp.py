@@ -68,18 +68,21 @@ class StreamClock:
 
 
 class RtspSource(Source):
-    """An RTSP stream. Raises SourceError, which never shows the password, when it cannot be opened."""
+    """An RTSP stream. transport: tcp or udp; None: tcp where the camera has it.
+
+    Raises SourceError, which never shows the password, when it cannot be opened.
+    """
 
     live = True
     ends = False
     color = "bgr"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, transport: str | None = None) -> None:
         self.name = mask_uri(url)
         self._clock = StreamClock()
         self._at_now = False
         self._capture = open_capture(
-            url,
+            url if transport is None else with_transport(url, transport),
             cv2.CAP_FFMPEG,
             [
                 *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS),
@@ -89,8 +92,9 @@ class RtspSource(Source):
         )
         if not self._capture.isOpened():
             self._capture.release()
+            over = "" if transport is None else f" over {transport}"
             raise SourceError(
-                f"{self.name}: no stream could be opened; check address, path, user and password"
+                f"{self.name}: no stream could be opened{over}; check address, path, user and password"
             )
 
     def grab(self) -> float | None:
@@ -128,3 +132,11 @@ class RtspSource(Source):
     def close(self) -> None:
         """Close the connection."""
         self._capture.release()
+
+
+def with_transport(url: str, transport: str) -> str:
+    """`url` with the word in its query by which FFmpeg chooses the transport; it takes the word out again.
+
+    The other way to tell it, OPENCV_FFMPEG_CAPTURE_OPTIONS, holds for every source of the process.
+    """
+    return f"{url}{'&' if '?' in url else '?'}{transport}"
