@@ -6,10 +6,10 @@ import errno
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from fcntl import ioctl as kernel_ioctl
+from fcntl import ioctl
 from pathlib import Path
 
 from edge_har.errors import SourceError
@@ -31,8 +31,6 @@ MAX_ANSWERS = 256  # a driver that never says "no more" is not asked for ever
 # Parts of a camera's way, or of a video decoder: no picture for us comes from them.
 NO_CAMERAS = ("bcm2835-codec", "bcm2835-isp", "pispbe", "rpivid", "rpi-hevc-dec")
 BOARD_CAMERAS = ("unicam", "rp1-cfe", "tegra-video")  # raw sensors: their pictures come by csi:N
-
-Ioctl = Callable[[int, int, bytearray], object]
 
 
 @dataclass(frozen=True)
@@ -68,20 +66,20 @@ class Device:
         return self.driver.startswith(BOARD_CAMERAS)
 
 
-def find_cameras(*, ioctl: Ioctl = kernel_ioctl) -> list[Device]:
+def find_cameras() -> list[Device]:
     """The nodes of this machine that pictures can be taken from, in the order of their numbers."""
     paths = {int(found[1]): entry for entry in _entries(SYSFS) if (found := NODE.fullmatch(entry))}
     paths |= {int(found[1]): entry for entry in _entries(DEVICES) if (found := NODE.fullmatch(entry))}
-    found_devices = (_device(paths[number], ioctl) for number in sorted(paths))
+    found_devices = (_device(paths[number]) for number in sorted(paths))
     return [device for device in found_devices if device is not None]
 
 
-def device_called(name: str, *, ioctl: Ioctl = kernel_ioctl) -> str:
+def device_called(name: str) -> str:
     """Path of the camera whose name holds `name`, in any case.
 
     Raises SourceError where none does, or several cameras do; it lists the choices.
     """
-    cameras = [device for device in find_cameras(ioctl=ioctl) if not device.on_board]
+    cameras = [device for device in find_cameras() if not device.on_board]
     wanted = name.strip().lower()
     matching = [device for device in cameras if wanted and wanted in device.name.lower()]
     if not matching:
@@ -103,7 +101,7 @@ def _entries(folder: Path) -> list[str]:
     return []
 
 
-def _device(entry: str, ioctl: Ioctl) -> Device | None:
+def _device(entry: str) -> Device | None:
     """What is known of the node `entry`, or None where it is no camera's."""
     path, known = str(DEVICES / entry), SYSFS / entry
     name, unit = _text(known / "name"), _unit(known) or path
@@ -115,7 +113,7 @@ def _device(entry: str, ioctl: Ioctl) -> Device | None:
             return None
         return Device(path, name, unit=unit, problem=_why_not(error))
     try:
-        return _asked(descriptor, path, name, unit, ioctl)
+        return _asked(descriptor, path, name, unit)
     finally:
         os.close(descriptor)
 
@@ -126,7 +124,7 @@ def _why_not(error: OSError) -> str:
     return f"cannot be opened: {os.strerror(error.errno or 0)}"
 
 
-def _asked(descriptor: int, path: str, name: str, unit: str, ioctl: Ioctl) -> Device | None:
+def _asked(descriptor: int, path: str, name: str, unit: str) -> Device | None:
     answer = bytearray(CAPABILITY.size)
     try:
         ioctl(descriptor, QUERYCAP, answer)
@@ -137,32 +135,30 @@ def _asked(descriptor: int, path: str, name: str, unit: str, ioctl: Ioctl) -> De
     kind = CAPTURE if caps & CAN_CAPTURE else CAPTURE_PLANES if caps & CAN_CAPTURE_PLANES else None
     if kind is None or _cut(driver).startswith(NO_CAMERAS):
         return None
-    modes = tuple(_modes(descriptor, kind, ioctl))
+    modes = tuple(_modes(descriptor, kind))
     return Device(path, name or _cut(card), _cut(driver), _cut(bus), unit, modes)
 
 
-def _modes(descriptor: int, kind: int, ioctl: Ioctl) -> Iterator[Mode]:
-    for answer in _answers(descriptor, ENUM_FMT, FORMAT, (kind, 0, b"", 0), ioctl):
+def _modes(descriptor: int, kind: int) -> Iterator[Mode]:
+    for answer in _answers(descriptor, ENUM_FMT, FORMAT, (kind, 0, b"", 0)):
         code = answer[4]
         four = code.to_bytes(4, "little").decode("ascii", "replace").strip("\0 ")
-        sizes = _answers(descriptor, ENUM_FRAMESIZES, FRAME_SIZE, (code, *[0] * 7), ioctl)
+        sizes = _answers(descriptor, ENUM_FRAMESIZES, FRAME_SIZE, (code, *[0] * 7))
         for _, _, discrete, *size in sizes:
             if discrete == DISCRETE:
-                rates = _rates(descriptor, code, size[0], size[1], ioctl)
+                rates = _rates(descriptor, code, size[0], size[1])
                 yield Mode(four, (size[0], size[1]), None, rates)
             else:
                 smallest_w, largest_w, _, smallest_h, largest_h, _ = size
-                rates = _rates(descriptor, code, largest_w, largest_h, ioctl)
+                rates = _rates(descriptor, code, largest_w, largest_h)
                 yield Mode(four, (smallest_w, smallest_h), (largest_w, largest_h), rates)
                 break
 
 
-def _rates(descriptor: int, code: int, width: int, height: int, ioctl: Ioctl) -> tuple[float, ...]:
+def _rates(descriptor: int, code: int, width: int, height: int) -> tuple[float, ...]:
     rates = []
     asked = (code, width, height, *[0] * 7)
-    for _, _, _, _, discrete, *interval in _answers(
-        descriptor, ENUM_FRAMEINTERVALS, FRAME_INTERVAL, asked, ioctl
-    ):
+    for _, _, _, _, discrete, *interval in _answers(descriptor, ENUM_FRAMEINTERVALS, FRAME_INTERVAL, asked):
         # Of a range: the shortest interval, the longest, the step.
         ends = [interval[:2]] if discrete == DISCRETE else [interval[:2], interval[2:4]]
         rates += [round(under / over, 3) for over, under in ends if over and under]
@@ -172,7 +168,7 @@ def _rates(descriptor: int, code: int, width: int, height: int, ioctl: Ioctl) ->
 
 
 def _answers(
-    descriptor: int, request: int, layout: struct.Struct, asked: tuple[object, ...], ioctl: Ioctl
+    descriptor: int, request: int, layout: struct.Struct, asked: tuple[object, ...]
 ) -> Iterator[tuple[int, ...]]:
     """What the driver says to `request` for index 0, 1, ... until it has no more."""
     for index in range(MAX_ANSWERS):
