@@ -144,7 +144,7 @@ def jpeg_size(picture: bytes) -> tuple[int, int] | None:
 def decode_jpeg(picture: bytes) -> Pixels | None:
     """The pixels of a JPEG: uint8 [height, width, 3], BGR; None where it is damaged, or larger than a camera's."""
     size = jpeg_size(picture)
-    if size is None or size[0] * size[1] > MAX_JPEG_PIXELS or picture.count(SCAN_MARK) > MAX_SCANS:
+    if size is None or not 0 < size[0] * size[1] <= MAX_JPEG_PIXELS or picture.count(SCAN_MARK) > MAX_SCANS:
         return None
     try:
         return cast("Pixels | None", cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR))

@@ -11,7 +11,7 @@ import cv2
 from edge_har.errors import SourceError
 from edge_har.preprocess import Pixels
 from edge_har.sources.base import Source
-from edge_har.sources.opencv import open_capture
+from edge_har.sources.opencv import ffmpeg_options, open_capture
 from edge_har.sources.uris import mask_uri
 
 OPEN_TIMEOUT_MS = 5000
@@ -81,15 +81,16 @@ class RtspSource(Source):
         self.name = mask_uri(url)
         self._clock = StreamClock()
         self._at_now = False
-        self._capture = open_capture(
-            url if transport is None else with_transport(url, transport),
-            cv2.CAP_FFMPEG,
-            [
-                *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS),
-                *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS),
-                *(cv2.CAP_PROP_N_THREADS, 1),
-            ],
-        )
+        with ffmpeg_options.held(None if transport is None else f"rtsp_transport;{transport}"):
+            self._capture = open_capture(
+                url,
+                cv2.CAP_FFMPEG,
+                [
+                    *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS),
+                    *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS),
+                    *(cv2.CAP_PROP_N_THREADS, 1),
+                ],
+            )
         if not self._capture.isOpened():
             self._capture.release()
             over = "" if transport is None else f" over {transport}"
@@ -132,11 +133,3 @@ class RtspSource(Source):
     def close(self) -> None:
         """Close the connection."""
         self._capture.release()
-
-
-def with_transport(url: str, transport: str) -> str:
-    """`url` with the word in its query by which FFmpeg chooses the transport; it takes the word out again.
-
-    The other way to tell it, OPENCV_FFMPEG_CAPTURE_OPTIONS, holds for every source of the process.
-    """
-    return f"{url}{'&' if '?' in url else '?'}{transport}"
