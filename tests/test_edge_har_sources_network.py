@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
+import socket
 import statistics
 import subprocess
 import threading
@@ -163,3 +165,76 @@ def test_a_password_of_the_config_reaches_the_camera_and_no_message() -> None:
         with pytest.raises(SourceError, match="401") as raised:
             open_source(server.url.replace("//", "//me@"), options=wrong)
         assert "s3" not in str(raised.value)
+
+
+# Hostile servers --------------------------------------------------------------------------------------------------
+
+ANSWER = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n40\r\n" + jpeg(noise(1, (16, 8))[0])[:64] + b"\r\n0\r\n\r\n"
+)
+WORDS = (
+    b"Content-Length: -1\r\n",
+    b"Content-Length: 99999999999999999999999\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Location: file:///etc/passwd\r\n",
+    b"WWW-Authenticate: Digest realm=\r\n",
+    b"HTTP/1.1 302 Found\r\n",
+    b"HTTP/1.1 401 Unauthorized\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"ffffffffffffffffff\r\n",
+    b"\r\n\r\n",
+    b"\x00\xff",
+)
+
+
+def hostile_answer(seed: int) -> bytes:
+    """A server's answer with some damage."""
+    rng = random.Random(seed)
+    answer = bytearray(ANSWER)
+    for _ in range(rng.randrange(1, 6)):
+        at = rng.randrange(len(answer) + 1)
+        kind = rng.randrange(4)
+        if kind == 0:
+            answer[at:at] = rng.choice(WORDS)
+        elif kind == 1:
+            del answer[at : at + rng.choice((1, 3, 20))]
+        elif kind == 2:
+            answer[at : at + 1] = rng.randbytes(rng.randrange(4))
+        else:
+            start = answer.find(b"\r\n", at)
+            answer[start + 2 : start + 2] = rng.choice(WORDS)
+    return bytes(answer)
+
+
+def test_whatever_a_server_answers_is_pictures_or_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            answers: dict[bytes, bytes] = {}
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection, suppress(OSError):
+                    path = connection.recv(65536).split()[1]
+                    number = path.strip(b"/").partition(b"?")[0]
+                    answers[number] = hostile_answer(int(number)) if number.isdigit() else b""
+                    connection.sendall(answers[number])
+
+        threading.Thread(target=serve, daemon=True).start()
+        port = server.getsockname()[1]
+        outcomes = {"pictures": 0, "refused": 0}
+        for number in range(300):
+            try:
+                with open_source(f"http://me:s3cret@127.0.0.1:{port}/{number}") as source:
+                    while source.grab() is not None:
+                        with suppress(SourceError):
+                            source.retrieve()
+                outcomes["pictures"] += 1
+            except SourceError as error:
+                outcomes["refused"] += 1
+                assert "\n" not in str(error) and "s3cret" not in str(error)
+        assert min(outcomes.values()) > 30, outcomes
+        server.shutdown(socket.SHUT_RDWR)

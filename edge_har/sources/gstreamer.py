@@ -17,6 +17,7 @@ READ_TIMEOUT_MS = 5000
 SINK = "appsink"
 # The newest picture wins; nothing waits for a clock.
 TO_US = " ! videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
+TIMEOUTS_SINCE = (4, 7)  # an older OpenCV refuses to open with them; whoever reads has to give up by himself
 INSTALL = (
     "this OpenCV has no GStreamer (those of pip have none): use the system's, in a venv made with "
     "--system-site-packages that has no opencv-python-headless of its own"
@@ -41,10 +42,7 @@ class GstreamerSource(Source):
         self._capture = open_capture(
             pipeline if SINK in pipeline else pipeline + TO_US,
             cv2.CAP_GSTREAMER,
-            [
-                *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS),
-                *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS),
-            ],
+            _timeouts(),
         )
         if not self._capture.isOpened():
             self._capture.release()
@@ -66,3 +64,13 @@ class GstreamerSource(Source):
     def close(self) -> None:
         """Stop the pipeline."""
         self._capture.release()
+
+
+def _timeouts() -> list[int]:
+    major, minor = cv2.__version__.split(".")[:2]
+    if (int(major), int(minor)) < TIMEOUTS_SINCE:
+        return []
+    return [
+        *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS),
+        *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS),
+    ]
