@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,7 +21,8 @@ from edge_har.sources.child import Child
 from edge_har.sources.csi import Picamera2Source, RpicamSource
 from edge_har.sources.gstreamer import GstreamerSource
 from edge_har.sources.options import SourceOptions
-from tests.helpers.command import environment
+from tests.helpers.colours import colour_bytes
+from tests.helpers.command import environment, start_edge_har
 from tests.helpers.csi import FakePicamera2, camera_script, fake_program, picamera2_module
 from tests.helpers.mjpeg import decoded, jpeg
 from tests.helpers.videos import noise
@@ -176,6 +178,22 @@ def test_the_program_ends_with_us_even_if_we_are_killed(programs: Path, tmp_path
         pid = int((tmp_path / "camera" / "pid").read_text())
         assert is_running(pid)
         process.kill()
+    assert wait_until_gone(pid)
+
+
+def test_a_run_that_is_told_to_end_ends_the_program(programs: Path, tmp_path: Path) -> None:
+    endless = camera_script(
+        PICTURES[0], tmp_path / "camera", f"while cat {tmp_path}/camera/pictures; do sleep 0.05; done"
+    )
+    fake_program(programs, "rpicam-vid", endless)
+    bundle = tmp_path / "colours.ehar"
+    bundle.write_bytes(colour_bytes())
+    process = start_edge_har("run", "--model", bundle, "--source", "csi:0?size=64x48&rotate=90")
+    assert process.stderr is not None and process.stderr.readline() == "csi:0?size=64x48&rotate=90 is open\n"
+    pid = int((tmp_path / "camera" / "pid").read_text())
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0 and "ticks" in said and "Traceback" not in said
     assert wait_until_gone(pid)
 
 

@@ -83,7 +83,7 @@ def test_an_address_means(uri: str, kind: str, target: str, options: SourceOptio
         ("", "empty address"),
         ("ftp://h/x", "expected a camera"),
         ("csi:front", "csi:0"),
-        ("0?rotat=90", "no option 'rotat' of a source; choose from size, rate"),
+        ("0?spin=90", "no option 'spin' of a source; choose from size, rate"),
         ("0?rotate=45", "one of 0, 90, 180, 270, got 45"),
         ("0?rotate=left", "rotate is 0, 90, 180 or 270, got 'left'"),
         ("0?size=big", "size is like 640x480, got 'big'"),
@@ -135,7 +135,7 @@ def test_a_table_says_the_same_as_an_address_which_wins() -> None:
         {"rate": "fast"},
         {"flip": 2},
         {"format": 5},
-        {"sise": 1},
+        {"depth": 1},
     ):
         with pytest.raises(MisuseError, match=next(iter(wrong))):
             SourceOptions.from_table(wrong)
