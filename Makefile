@@ -13,7 +13,7 @@ DEVICE_TEST := $(VENV)/.device-test-$(PYTHON_VERSION)
 WORKSTATION := $(VENV)/.workstation-$(PYTHON_VERSION)
 DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--source synthetic:demo --realtime)
 
-.PHONY: help demo test test-device check format runtimes model accuracy parity calibration compactness qat benchmark bench-check clean
+.PHONY: help demo test test-device check format runtimes model accuracy parity calibration compactness qat benchmark bench-check fuzz clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ benchmark: $(WORKSTATION)  ## make docs/benchmark.md and its plot again (needs C
 
 bench-check: $(WORKSTATION)  ## the limits on speed and memory, as ratios in one run
 	$(BIN)/python -m benchmarks check
+
+fuzz: $(DEVICE_TEST)  ## 10,000 damaged streams of motion JPEG; none may crash, hang or raise
+	$(BIN)/python -m tests.helpers.fuzz_mjpeg --streams 10000 2>/dev/null
 
 clean:  ## remove what these commands made, but not the caches of training
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import os
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -20,7 +18,7 @@ from edge_har.errors import MisuseError, SourceError
 from edge_har.preprocess import Pixels
 from edge_har.recognizer import Recognizer, Scores
 from edge_har.sources.base import Source
-from edge_har.sources.files import VIDEO_SUFFIXES, FileSource
+from edge_har.sources.files import FileSource, find_videos
 from edge_har.ticks import Sampler, Ticks
 
 TIME_DECIMALS, SCORE_DECIMALS = 3, 6
@@ -97,25 +95,12 @@ def find_files(paths: Iterable[str]) -> list[str]:
     A path that is not there stays in the list: its line says so. Raises MisuseError when nothing is left to do.
     """
     given = list(paths)
-    found = [file for path in given for file in _files_of(path)]
+    found = [file for path in given for file in find_videos(path)]
     if not found:
         raise MisuseError(
             f"no videos in {', '.join(given)}" if given else "name a file or folder to classify"
         )
     return found
-
-
-def _files_of(path: str) -> Iterator[str]:
-    if os.path.isdir(path):
-        for parent, folders, names in os.walk(path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not name.startswith("."):
-                    yield os.path.join(parent, name)
-    elif glob.has_magic(path) and not os.path.exists(path):
-        yield from sorted(glob.glob(path, recursive=True)) or [path]
-    else:
-        yield path
 
 
 class Classifier:

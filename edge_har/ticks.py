@@ -55,6 +55,7 @@ class Sampler:
         self.damaged = 0
         self.last_s: float | None = None
         self._wanted = wanted
+        self._part = 0
         self._owed: tuple[float, ...] = ()
         self._reset = False
 
@@ -72,6 +73,9 @@ class Sampler:
         """The ticks that the frame just grabbed at `time_s` answers, or None: then it was not even converted."""
         self.frames += 1
         self.last_s = time_s
+        if source.part != self._part:
+            self._part = source.part
+            self.cadence.restart()
         due = self.cadence.due(time_s)
         if due.reset:
             self._owed, self._reset = (), True

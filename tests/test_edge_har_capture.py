@@ -32,7 +32,7 @@ from edge_har.sources.base import Source
 from edge_har.ticks import Sampler, Ticks
 from tests.helpers.colours import painted
 from tests.helpers.mjpeg import jpeg
-from tests.helpers.rtsp import rtsp_server
+from tests.helpers.rtsp import rtsp_process
 from tests.helpers.running import LONG_S, Running, ScriptedSource, camera, steady, wait_until
 
 if TYPE_CHECKING:
@@ -312,7 +312,7 @@ def test_a_camera_that_stalls_is_told_as_lost_and_comes_back() -> None:
 
 def test_an_rtsp_camera_that_stands_still_is_left_and_found_again() -> None:
     """Its process is stopped, so nothing closes and nothing answers; FFmpeg alone takes long to notice."""
-    with rtsp_server() as (url, server), Running(f"door={url}") as running:
+    with rtsp_process() as (url, server), Running(f"door={url}") as running:
         running.sink.wait(lambda e: (e.type, e.label) == ("start", "Red"))
         server.send_signal(signal.SIGSTOP)
         running.sink.wait(lambda e: e.type == "source_lost")

@@ -29,6 +29,7 @@ WORKSTATION_HELP = {
 RUNTIME_HELP = {
     "run": "Turn live sources into events.",
     "classify": "Name the activity in recorded files.",
+    "sources": "List this machine's cameras and what they can do.",
     "bench": "Measure latency and memory on this device.",
     "model": "Look at bundles, verify them, take their graphs out.",
     "flash": "Put a bundle on devices over ssh.",

@@ -1,55 +1,193 @@
-"""From a URI to the source that it names."""
+"""From an address to the source that it names: one grammar for cameras, streams, files and drawings."""
 
 from __future__ import annotations
 
+import glob
+import os
 import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from urllib.parse import unquote
 
 from edge_har.errors import MisuseError
 from edge_har.sources.base import Source
-from edge_har.sources.uris import mask_uri
+from edge_har.sources.options import (
+    SourceOptions,
+    looks_like_options,
+    parse_query,
+    unknown_option,
+)
+from edge_har.sources.uris import mask_uri, with_password
 
-CAMERA = re.compile(r"\d+|/dev/video\d+")
-SYNTHETIC = "synthetic:"
-FILE = "file://"
+CAMERA = re.compile(r"\d+|/dev/video\d+|/dev/v4l/by-(?:id|path)/.+")
+CSI_NUMBER = re.compile(r"\d{1,3}")
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-GRAMMAR = "a camera (0, /dev/video0), rtsp://, http:// or https:// (motion JPEG), a file, or synthetic:LABEL"
+SYNTHETIC, USB, CSI, GSTREAMER, FILE, STDIN = "synthetic:", "usb:", "csi:", "gst:", "file://", "-"
+GRAMMAR = (
+    "a camera (0, /dev/video0, usb:NAME, csi:0), rtsp://, http:// or https:// (motion JPEG), a file, a folder, "
+    "a pattern, - (standard input), gst:PIPELINE, or synthetic:LABEL"
+)
+TURNS = ("rotate", "flip", "mirror", "crop")
+SYNTHETIC_OWN = ("seed", "size", "rate", "duration", "loop", "live")
+KNOWN = {
+    "camera": ("size", "rate", "format", *TURNS),
+    "csi": ("size", "rate", "format", *TURNS),
+    "rtsp": ("transport", "password", *TURNS),
+    "http": ("password", *TURNS),
+    "files": TURNS,
+    "stdin": ("format", "size", "rate", *TURNS),
+    "gst": TURNS,
+    "synthetic": TURNS,
+}
+SCHEMES = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http", "file": "files"}
 
 
-def open_source(uri: str, *, realtime: bool = False) -> Source:
-    """Open what `uri` names: a camera, rtsp://, http(s):// motion JPEG, a video file or synthetic:LABEL.
+@dataclass(frozen=True)
+class Address:
+    """What an address means. kind: one of KNOWN. target: the address without our options, passwords and all.
 
-    realtime: play a file or a drawing by the clock; cameras and streams do so anyway. Each kind's own libraries are
-    loaded when it is asked for. Raises MisuseError for a URI of no known kind, SourceError when it cannot be opened.
+    name: what may be shown. Made by `parse_address`.
     """
-    source = _open(uri)
-    if source.ends and (realtime or source.live):
-        from edge_har.sources.paced import PacedSource
 
-        return PacedSource(source)
-    return source
+    kind: str
+    target: str = field(repr=False)
+    name: str
+    options: SourceOptions
+
+    def open(self, *, realtime: bool = False) -> Source:
+        """Open it; see `open_source`."""
+        source = _open(self)
+        if any(name in TURNS for name in self.options.named):
+            from edge_har.sources.turned import TurnedSource
+
+            source = TurnedSource(source, self.options)
+        if source.ends and (realtime or source.live):
+            from edge_har.sources.paced import PacedSource
+
+            return PacedSource(source)
+        return source
 
 
-def _open(uri: str) -> Source:
+def open_source(uri: str, *, options: SourceOptions | None = None, realtime: bool = False) -> Source:
+    """Open what `uri` names, by the grammar of docs/sources.md.
+
+    options: those that do not stand in the address, which wins. realtime: play a recording or a drawing by the clock;
+    cameras and streams do so anyway. Each kind's own libraries are loaded when it is asked for.
+
+    Raises MisuseError for an address or option that cannot be, SourceError when it cannot be opened,
+    RuntimeMissingError where something has to be installed first.
+    """
+    return parse_address(uri, options).open(realtime=realtime)
+
+
+def parse_address(uri: str, options: SourceOptions | None = None) -> Address:
+    """What `uri` means, without opening it. Raises MisuseError for an address or option that cannot be."""
+    name = mask_uri(uri)
+    kind, target, query = _split(uri, name)
+    asked = parse_query(query)
+    if kind == "synthetic":
+        own = "&".join(f"{key}={value}" for key, value in asked.items() if key in SYNTHETIC_OWN)
+        for key in asked:
+            if key not in (*SYNTHETIC_OWN, *TURNS):
+                raise unknown_option(key, (*SYNTHETIC_OWN, *TURNS))
+        asked = {key: value for key, value in asked.items() if key not in SYNTHETIC_OWN}
+        target += f"?{own}" if own else ""
+    if "password" in asked:
+        raise MisuseError(
+            f"{name}: a password stands in the address itself, user:password@, or in the config"
+        )
+    found = SourceOptions.from_table(asked)
+    if options is not None:
+        found = found.over(options)
+    found.check_known(KNOWN[kind], name)
+    if found.password is not None:
+        try:
+            target = with_password(target, found.password)
+        except ValueError as error:
+            raise MisuseError(f"{name}: a password was given, but of the address {error}") from None
+    return Address(kind, target, name, replace(found, password=None))
+
+
+def _split(uri: str, name: str) -> tuple[str, str, str]:
+    """Kind, target and options of `uri`: behind `#` in a URL, whose query is its server's; else behind `?`."""
+    if not uri:
+        raise MisuseError(f"an empty address names no source; expected {GRAMMAR}")
+    if uri.startswith(GSTREAMER):
+        pipeline, query = _options_at_end(uri.removeprefix(GSTREAMER), "#")
+        return "gst", pipeline, query
     scheme = SCHEME.match(uri)
-    if CAMERA.fullmatch(uri):
+    if scheme:
+        return _split_url(uri, scheme[1].lower(), name)
+    head, _, query = uri.partition("?")
+    if CAMERA.fullmatch(head) or (head.startswith(USB) and head != USB):
+        return "camera", head, query
+    if head.startswith(CSI):
+        if not CSI_NUMBER.fullmatch(head.removeprefix(CSI)):
+            raise MisuseError(f"a csi: camera is named by its number, like csi:0, got {name!r}")
+        return "csi", head, query
+    if head.startswith(SYNTHETIC):
+        return "synthetic", head, query
+    if head == STDIN:
+        return "stdin", head, query
+    return ("files", uri, "") if os.path.exists(uri) else ("files", *_options_at_end(uri, "?"))
+
+
+def _split_url(uri: str, scheme: str, name: str) -> tuple[str, str, str]:
+    if scheme not in SCHEMES:
+        raise MisuseError(f"no source is called {name!r}; expected {GRAMMAR}")
+    target, _, fragment = uri.partition("#")
+    if "@" in fragment:
+        raise MisuseError(f"{name}: what follows # is options of ours; in a password # is written %23")
+    if uri.lower().startswith(FILE):
+        target = unquote(target[len(FILE) :])
+    return SCHEMES[scheme], target, fragment
+
+
+def _options_at_end(text: str, mark: str) -> tuple[str, str]:
+    """`text` without options behind the last `mark`, and these; a mark may as well belong to a name or pattern."""
+    head, found, query = text.rpartition(mark)
+    return (head, query) if found and head and looks_like_options(query) else (text, "")
+
+
+def _open(address: Address) -> Source:
+    target, options = address.target, address.options
+    if address.kind == "camera":
         from edge_har.sources.camera import CameraSource
 
-        return CameraSource(uri)
-    if uri.startswith(SYNTHETIC):
-        from edge_har.sources.synthetic import SyntheticSource
+        return CameraSource(target, options)
+    if address.kind == "csi":
+        from edge_har.sources.csi import open_csi
 
-        return SyntheticSource.from_uri(uri)
-    if uri.startswith(FILE) or not scheme:
-        from edge_har.sources.files import FileSource
-
-        return FileSource(unquote(uri.removeprefix(FILE)) if uri.startswith(FILE) else uri)
-    if scheme[1].lower() in ("rtsp", "rtsps"):
+        return open_csi(int(target.removeprefix(CSI)), options)
+    if address.kind == "rtsp":
         from edge_har.sources.rtsp import RtspSource
 
-        return RtspSource(uri)
-    if scheme[1].lower() in ("http", "https"):
+        return RtspSource(target, transport=options.transport)
+    if address.kind == "http":
         from edge_har.sources.mjpeg import MjpegSource
 
-        return MjpegSource(uri)
-    raise MisuseError(f"no source is called {mask_uri(uri)!r}; expected {GRAMMAR}")
+        return MjpegSource(target)
+    if address.kind == "stdin":
+        from edge_har.sources.stdin import StdinSource
+
+        return StdinSource(options)
+    if address.kind == "gst":
+        from edge_har.sources.gstreamer import GstreamerSource
+
+        return GstreamerSource(target, address.name)
+    if address.kind == "synthetic":
+        from edge_har.sources.synthetic import SyntheticSource
+
+        return SyntheticSource.from_uri(target)
+    return _open_files(target)
+
+
+def _open_files(path: str) -> Source:
+    from edge_har.sources.files import FileSource, find_videos
+
+    several = os.path.isdir(path) or (glob.has_magic(path) and not Path(path).exists())
+    if several and (paths := list(find_videos(path))) != [path]:
+        from edge_har.sources.playlist import PlaylistSource
+
+        return PlaylistSource(paths, path)
+    return FileSource(path)

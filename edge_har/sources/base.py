@@ -30,12 +30,14 @@ class Source(ABC):
 
     name: what events call it; never shows a password. live: frames come at their own pace and are lost if nobody
     looks. ends: no more frames is the end that was to come; else the source was lost and may be opened again.
+    part: which of several recordings the frame just grabbed is of; recognition begins anew with each.
     color: the order of the pixels that `retrieve` gives. warning: what could not be read, once it has ended.
     """
 
     name: str = ""
     live: bool = False
     ends: bool = True
+    part: int = 0
     warning: str | None = None
     color: Literal["rgb", "bgr"] = "bgr"
 
@@ -64,6 +66,34 @@ class Source(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Wrapper(Source):
+    """A source round another one, of which it takes what it does not change itself."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.name = source.name
+        self.live = source.live
+        self.color = source.color
+        self._follow()
+
+    def grab(self) -> float | None:
+        """Time of the next frame in seconds, or None at the end."""
+        time_s = self.source.grab()
+        self._follow()
+        return time_s
+
+    def retrieve(self) -> Pixels:
+        """The frame just grabbed."""
+        return self.source.retrieve()
+
+    def close(self) -> None:
+        """Release the source."""
+        self.source.close()
+
+    def _follow(self) -> None:
+        self.ends, self.part, self.warning = self.source.ends, self.source.part, self.source.warning
 
 
 def frames(source: Source) -> Iterator[Frame]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import cv2
 
@@ -14,6 +16,37 @@ FFMPEG_LOG_LEVEL = "OPENCV_FFMPEG_LOGLEVEL"
 FFMPEG_SILENT = "-8"  # AV_LOG_QUIET
 OPENCV_LOG_LEVEL = "OPENCV_LOG_LEVEL"
 OPENCV_SILENT = 0
+FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # name;value|name;value
+FFMPEG_USUAL = "rtsp_flags;prefer_tcp"  # what OpenCV takes where the variable is not set
+
+
+class _FfmpegOptions:
+    """OpenCV hands options to FFmpeg through one variable of the process: who needs other ones waits."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._opening = 0
+        self._options: str | None = None
+        self._given = os.environ.get(FFMPEG_OPTIONS)  # whatever the user set stays in force
+
+    @contextmanager
+    def held(self, options: str | None) -> Iterator[None]:
+        """While the block runs every capture is opened with `options`; None: the usual ones."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._opening == 0 or self._options == options)
+            if self._options != options:
+                os.environ[FFMPEG_OPTIONS] = "|".join(filter(None, (self._given, options or FFMPEG_USUAL)))
+            self._options = options
+            self._opening += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._opening -= 1
+                self._changed.notify_all()
+
+
+ffmpeg_options = _FfmpegOptions()
 
 
 def open_capture(target: str | int, backend: int, options: Sequence[int] = ()) -> cv2.VideoCapture:

@@ -5,27 +5,21 @@ from __future__ import annotations
 import threading
 import time
 
-from edge_har.preprocess import Pixels
-from edge_har.sources.base import Source
+from edge_har.sources.base import Source, Wrapper
 
 
-class PacedSource(Source):
+class PacedSource(Wrapper):
     """Holds each frame of `source` back until its time has come, counted from the first frame. Times stay as they are."""
 
-    live = True
-
     def __init__(self, source: Source) -> None:
-        self.source = source
-        self.name = source.name
-        self.ends = source.ends
-        self.color = source.color
+        super().__init__(source)
+        self.live = True
         self._start_s: float | None = None
         self._closed = threading.Event()
 
     def grab(self) -> float | None:
         """Time of the next frame in seconds, when it has come; None at the end or once closed."""
-        time_s = self.source.grab()
-        self.warning = self.source.warning
+        time_s = super().grab()
         if time_s is None:
             return None
         if self._start_s is None:
@@ -34,11 +28,7 @@ class PacedSource(Source):
             return None
         return time_s
 
-    def retrieve(self) -> Pixels:
-        """The frame just grabbed."""
-        return self.source.retrieve()
-
     def close(self) -> None:
         """Release the source; a grab that waits ends at once."""
         self._closed.set()
-        self.source.close()
+        super().close()

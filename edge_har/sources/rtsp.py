@@ -11,7 +11,7 @@ import cv2
 from edge_har.errors import SourceError
 from edge_har.preprocess import Pixels
 from edge_har.sources.base import Source
-from edge_har.sources.opencv import open_capture
+from edge_har.sources.opencv import ffmpeg_options, open_capture
 from edge_har.sources.uris import mask_uri
 
 OPEN_TIMEOUT_MS = 5000
@@ -68,29 +68,34 @@ class StreamClock:
 
 
 class RtspSource(Source):
-    """An RTSP stream. Raises SourceError, which never shows the password, when it cannot be opened."""
+    """An RTSP stream. transport: tcp or udp; None: tcp where the camera has it.
+
+    Raises SourceError, which never shows the password, when it cannot be opened.
+    """
 
     live = True
     ends = False
     color = "bgr"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, transport: str | None = None) -> None:
         self.name = mask_uri(url)
         self._clock = StreamClock()
         self._at_now = False
-        self._capture = open_capture(
-            url,
-            cv2.CAP_FFMPEG,
-            [
-                *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS),
-                *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS),
-                *(cv2.CAP_PROP_N_THREADS, 1),
-            ],
-        )
+        with ffmpeg_options.held(None if transport is None else f"rtsp_transport;{transport}"):
+            self._capture = open_capture(
+                url,
+                cv2.CAP_FFMPEG,
+                [
+                    *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS),
+                    *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS),
+                    *(cv2.CAP_PROP_N_THREADS, 1),
+                ],
+            )
         if not self._capture.isOpened():
             self._capture.release()
+            over = "" if transport is None else f" over {transport}"
             raise SourceError(
-                f"{self.name}: no stream could be opened; check address, path, user and password"
+                f"{self.name}: no stream could be opened{over}; check address, path, user and password"
             )
 
     def grab(self) -> float | None:

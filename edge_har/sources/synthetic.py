@@ -19,6 +19,7 @@ import numpy as np
 from edge_har.errors import MisuseError, SourceError
 from edge_har.preprocess import Pixels
 from edge_har.sources.base import Source
+from edge_har.sources.options import width_height, yes_or_no
 from edge_har.sources.synthetic_body import LABELS, Motion, blend, ease, stand, style_of_seed
 from edge_har.sources.synthetic_scene import Painter
 
@@ -225,11 +226,11 @@ class SyntheticSource(Source):
             return SyntheticSource(
                 label,
                 seed=int(options.get("seed", "0")),
-                size_wh=_size(options.get("size", "320x240")),
+                size_wh=width_height(options.get("size", "320x240")),
                 rate_hz=float(options.get("rate", "25")),
                 duration_s=float(options["duration"]) if "duration" in options else None,
-                live=_yes(options.get("live", "no")),
-                loop=_yes(options.get("loop", "no")),
+                live=yes_or_no(options.get("live", "no")),
+                loop=yes_or_no(options.get("loop", "no")),
             )
         except MisuseError:
             raise
@@ -278,21 +279,6 @@ class SyntheticSource(Source):
     def close(self) -> None:
         """End the stream."""
         self._closed = True
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdigit() and height.isdigit()):
-        raise ValueError(f"size {text!r} is not WIDTHxHEIGHT")
-    return int(width), int(height)
-
-
-def _yes(text: str) -> bool:
-    if text.lower() in ("1", "yes", "true", "on", ""):
-        return True
-    if text.lower() in ("0", "no", "false", "off"):
-        return False
-    raise ValueError(f"{text!r} is neither yes nor no")
 
 
 # A sheet to look at ---------------------------------------------------------------------------------------------------

@@ -61,6 +61,7 @@ class MjpegServer:
         self.content_type = content_type
         self.sent = 0
         self.opened = 0
+        self.asked: list[str] = []  # paths with their queries
         self._port = 0
         self._dropped = threading.Event()
         self._stalled = threading.Event()
@@ -149,6 +150,7 @@ def _handler(server: MjpegServer) -> type[BaseHTTPRequestHandler]:
                     self.end_headers()
                     return
             server.opened += 1
+            server.asked.append(self.path)
             self.send_response(200)
             self.send_header("Content-Type", server.content_type)
             self.end_headers()

@@ -13,19 +13,21 @@ SERVER = Path(__file__).with_name("rtsp_server.py")
 
 
 @contextmanager
-def rtsp_server(pattern: str = "red", rate_hz: int = 20) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Serve a test picture (H.264, 320x240) while the block runs; gives its URL and the process, to be stopped at will."""
-    command = [need_gstreamer(), str(SERVER), pattern, str(rate_hz)]
+def rtsp_camera(pattern: str = "red", rate_hz: int = 20, sizes: str = "320x240") -> Iterator[str]:
+    """Serve a test picture (H.264) while the block runs; gives its URL. sizes: as `rtsp_process`."""
+    with rtsp_process(pattern, rate_hz, sizes) as (url, _):
+        yield url
+
+
+@contextmanager
+def rtsp_process(
+    pattern: str = "red", rate_hz: int = 20, sizes: str = "320x240"
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """As `rtsp_camera`, with the server's process. sizes: several, with commas between, follow each other every second."""
+    command = [need_gstreamer(), str(SERVER), pattern, str(rate_hz), sizes]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
             yield server.stdout.readline().strip(), server
         finally:
             server.kill()
-
-
-@contextmanager
-def rtsp_camera(pattern: str = "red", rate_hz: int = 20) -> Iterator[str]:
-    """As `rtsp_server`; gives the URL alone."""
-    with rtsp_server(pattern, rate_hz) as (url, _):
-        yield url
