@@ -202,10 +202,9 @@ class FileTarget:
         """The latest lines of the file and of those it was rotated into: as many as an earlier run may not have noted."""
         lines: list[bytes] = []
         for number in range(self._keep + 1):
-            with suppress(OSError):
-                lines[:0] = self._rotated(number).read_bytes().splitlines(keepends=True)
-            if len(lines) >= FILE_BATCH:
+            if len(lines) >= FILE_BATCH or not self._rotated(number).exists():
                 break
+            lines[:0] = self._rotated(number).read_bytes().splitlines(keepends=True)
         return lines[-FILE_BATCH:]
 
     def _rotated(self, number: int) -> Path:
@@ -248,11 +247,13 @@ class FileTarget:
     def _rotate(self) -> None:
         self._sync()
         self._close()
+        oldest = 0
+        while oldest < self._keep and self._rotated(oldest).exists():
+            oldest += 1
         if not self._keep:
             self.path.unlink()
-        for number in range(self._keep, 0, -1):
-            with suppress(FileNotFoundError):
-                self._rotated(number - 1).replace(self._rotated(number))
+        for number in range(oldest, 0, -1):
+            self._rotated(number - 1).replace(self._rotated(number))
         self._open()
         sync_directory(self.path.parent)
 

@@ -126,9 +126,12 @@ class DeliveryOptions(SinkOptions):
         """The spool that is asked for. Raises EdgeHarError where its folder cannot be used."""
         if self.spool == NO_SPOOL:
             return None
-        from edge_har.deploy.store import home
+        if self.spool is not None:
+            folder = Path(self.spool).expanduser()
+        else:
+            from edge_har.deploy.store import home
 
-        folder = home() / "spool" / self.called if self.spool is None else Path(self.spool).expanduser()
+            folder = home() / "spool" / self.called
         return Spool(folder, name=self.called, max_bytes=self.spool_bytes)
 
 

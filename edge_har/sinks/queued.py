@@ -287,7 +287,7 @@ class Queued:
             self._works()
         except Later as later:
             self._arrived(later.delivered)
-            self._fails(str(later), later.wait_s)
+            self._fails(str(later), later.wait_s, progress=later.delivered > 0)
         except Refused as refusal:
             self._refuse(events[refusal.delivered], refusal)
         except BrokenPipeError:
@@ -296,7 +296,7 @@ class Queued:
         except Exception as error:  # noqa: BLE001  a fault of ours, or of a library: the next try may work
             self._arrived(0)
             log.debug("%s: %s", self.state.name, "".join(format_tb(error.__traceback__)))
-            self._fails(f"unexpected {type(error).__name__}", None)
+            self._fails(f"unexpected {type(error).__name__}", None, progress=False)
 
     def _arrived(self, count: int, refused: int = 0) -> None:
         """Of the events on their way `count` have arrived, and the next `refused` never will; the others wait again."""
@@ -322,14 +322,14 @@ class Queued:
             )
             self._told_dropped = self.state.dropped
 
-    def _fails(self, reason: str, asked_s: float | None) -> None:
+    def _fails(self, reason: str, asked_s: float | None, *, progress: bool) -> None:
         self.state.failed += 1
         self.state.last_error = reason
         if not self._failing:
             self._failing = True
             log.warning("%s: %s; trying again until it works", self.state.name, reason)
         with self._changed:
-            self._gave_up = self._closing  # when it closes there is one more try, not two
+            self._gave_up = self._closing and not progress  # who closes does not try in vain twice
             self._changed.wait_for(lambda: self._closing, self._pauses.after_failure(asked_s))
 
     def _refuse(self, event: Event, refusal: Refused) -> None:
