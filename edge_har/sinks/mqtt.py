@@ -254,7 +254,7 @@ class MqttTarget:
                 keepalive=options.keepalive_s,
             )
         except (OSError, ValueError) as error:
-            raise self._lost(f"{options.host} cannot be reached: {reason_of(error)}") from error
+            raise self._lost(f"{options.host} cannot be reached: {reason_of(error)}") from None
         until_s = time.monotonic() + CONNECT_S
         while connection.answer is None:
             if client.loop(LOOP_S) and connection.answer is None:

@@ -145,6 +145,8 @@ class WebhookTarget:
             connection.request("POST", self._path, body, self._headers | self._signed(body))
             response = connection.getresponse()
             response.read(ANSWER_BYTES)
+            if watch.finished.is_set():
+                raise TimeoutError  # it was cut off within its headers
             whole = response.isclosed() and not response.will_close
             return response.status, response.headers.get("Retry-After")
         except (OSError, ValueError, http.client.HTTPException):
