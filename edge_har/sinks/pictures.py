@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import unicodedata
@@ -68,7 +69,7 @@ def in_ascii(text: str) -> str:
 
 class Worker(Generic[T]):
     """A thread that handles what it is given, in order. At most `capacity` wait: what comes then is dropped and counted,
-    or, where it `waits`, whoever gives waits for room.
+    or, where it `waits`, whoever gives waits for room, and who closes it until all is handled.
 
     state: its counters. work: handles one. end: called last, in the thread.
     """
@@ -126,13 +127,13 @@ class Worker(Generic[T]):
         with self._changed:
             if not self._closing:
                 self._closing = True
-                self._until_s = time.monotonic() + CLOSE_S
+                self._until_s = math.inf if self._waits else time.monotonic() + CLOSE_S
                 self._changed.notify_all()
 
     def close(self) -> None:
         """Handle what waits, as far as time allows, and end."""
         self.stop()
-        self._thread.join(max(0.0, self._until_s - time.monotonic()))
+        self._thread.join(None if self._waits else max(0.0, self._until_s - time.monotonic()))
 
     def _run(self) -> None:
         while True:
