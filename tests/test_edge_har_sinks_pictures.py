@@ -119,7 +119,7 @@ def test_the_label_is_in_the_video(tmp_path: Path) -> None:
     _, frames = read_video(recorded(tmp_path)[0])
     assert len(frames) == 5
     assert all(frame[:20, :60].min() < 40 and frame[:20, :60].max() > 200 for frame in frames)
-    assert all(abs(int(frame[120:].mean()) - 128) < 4 for frame in frames)
+    assert all(abs(int(frame[120:].mean()) - 128) < 8 for frame in frames)
     assert (shot.pixels == 128).all()  # what others see is left alone
 
 

@@ -7,6 +7,8 @@ import hmac
 import json
 import logging
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ from edge_har.sinks.queued import Patience, Queued
 from edge_har.sinks.spool import Spool
 from edge_har.sinks.webhook import REFUSED_BYTES, REFUSED_FILE, Aside, WebhookOptions, WebhookTarget
 from tests.helpers.certificates import self_signed
+from tests.helpers.command import environment
 from tests.helpers.hooks import HookServer
 from tests.helpers.sinks import QUICK, made_event, made_events, quick_path, setting, wait_until
 
@@ -268,6 +271,31 @@ def test_secrets_are_never_shown(server: HookServer, caplog: pytest.LogCaptureFi
     sink.close()
     assert "127.0.0.1" in caplog.text
     assert "hunter2" not in caplog.text + repr(how) + str(sink.state)
+
+
+def test_the_example_receiver_takes_each_event_once_and_nothing_unsigned() -> None:
+    example = Path(__file__).resolve().parents[1] / "docs" / "examples" / "webhook_receiver.py"
+    receiver = subprocess.Popen(
+        [sys.executable, str(example)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment() | {"HOOK_SECRET": "hunter2", "HOOK_PORT": "0"},
+    )
+    try:
+        assert receiver.stdout is not None
+        url = f"http://127.0.0.1:{receiver.stdout.readline().split()[-1]}/"
+        target = WebhookTarget(WebhookOptions(url=url, secret="hunter2"))
+        for number in (1, 1, 2):
+            target.deliver([made_event(number)])
+        target.close()
+        target = WebhookTarget(WebhookOptions(url=url, secret="wrong"))
+        with pytest.raises(Refused, match="401"):
+            target.deliver([made_event(3)])
+        target.close()
+    finally:
+        receiver.terminate()
+        told, _ = receiver.communicate(timeout=30)
+    assert told.splitlines() == ["start door Walk 1.0", "start door Walk 2.0"]
 
 
 @pytest.mark.parametrize(

@@ -139,9 +139,7 @@ class Worker(Generic[T]):
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._items or self._closing)
-                if not self._items or (
-                    self._closing and not self._waits and time.monotonic() > self._until_s
-                ):
+                if not self._items or (self._closing and time.monotonic() > self._until_s):
                     break
                 item = self._items.popleft()
                 self._state.queued = len(self._items)
