@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 
 from edge_har.board import SinkState
+from edge_har.errors import EdgeHarError
 from edge_har.events import Event
 from edge_har.pipeline import Pipeline
 from edge_har.sinks import Outlets
 from edge_har.sinks.base import Later
-from edge_har.sinks.queued import MAX_ASKED_S, RETRY_JITTER, Patience, Pauses, Queued
+from edge_har.sinks.console import ConsoleSink
+from edge_har.sinks.queued import MAX_ASKED_S, RETRY_JITTER, Patience, Pauses, Queued, SinkTarget
 from tests.helpers.colours import colour_bundle, painted
 from tests.helpers.sinks import QUICK, Place, made_event, made_events, wait_until
 from tests.helpers.videos import write_video
@@ -192,6 +195,26 @@ def test_a_reader_that_has_gone_is_told_to_whoever_writes() -> None:
     with pytest.raises(BrokenPipeError):
         sink.write(made_event(1))
     sink.close()
+
+
+def test_any_sink_can_stand_behind_the_queue(capsys: pytest.CaptureFixture[str]) -> None:
+    class Twice(ConsoleSink):
+        tries = 0
+
+        def write(self, event: Event) -> None:
+            self.tries += 1
+            if self.tries % 2:
+                raise EdgeHarError("not the first time")
+            super().write(event)
+
+    sink = Queued(SinkTarget(Twice(sys.stdout)), SinkState("console"), patience=QUICK)
+    for event in made_events(5):
+        sink.write(event)
+    wait_until(lambda: sink.state.delivered == 5, "all events")
+    sink.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[3] for line in lines] == [f"{number}.00" for number in range(5)]
+    assert sink.state.last_error == "not the first time"
 
 
 def test_updates_can_be_left_out() -> None:

@@ -18,7 +18,7 @@ from edge_har.events import Event
 from edge_har.preprocess import Pixels
 from edge_har.sinks.base import reason_of
 from edge_har.sinks.options import Setting, SinkOptions, slug
-from edge_har.sinks.pictures import Worker, small_copy
+from edge_har.sinks.pictures import Worker, in_bgr, small_copy
 from edge_har.sinks.recorder import Disk, Recorder, keep_newest, new_path
 from edge_har.sinks.video import check_recording
 from edge_har.viewers import Picture
@@ -130,7 +130,7 @@ class Clips:
     def _take(self, item: Picture | Event) -> None:
         lane = self._lanes.setdefault(item.source, _Lane())
         if isinstance(item, Picture):
-            self._picture(lane, item)
+            self._picture(lane, in_bgr(item))
         elif item.type == "start":
             self._start(lane, item)
         elif item.type == "source_lost":

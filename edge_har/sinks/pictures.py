@@ -32,18 +32,22 @@ T = TypeVar("T")
 
 
 def small_copy(picture: Picture, width: int) -> Picture:
-    """A copy that may be kept: at most `width` wide, BGR, with even sides as encoders want them."""
+    """A copy that may be kept: at most `width` wide, with even sides as encoders want them; its colours as they were."""
     height, source_width = picture.pixels.shape[:2]
     scale = min(1.0, width / source_width)
     size = (max(2, int(source_width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2))
-    pixels = picture.pixels
-    if size != (source_width, height):
-        pixels = np.asarray(cv2.resize(pixels, size), np.uint8)
-    if picture.color == "rgb":
-        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), np.uint8)
-    elif pixels is picture.pixels:
-        pixels = pixels.copy()
-    return replace(picture, pixels=pixels, color="bgr")
+    if size == (source_width, height):
+        return replace(picture, pixels=picture.pixels.copy())
+    return replace(picture, pixels=np.asarray(cv2.resize(picture.pixels, size), np.uint8))
+
+
+def in_bgr(picture: Picture) -> Picture:
+    """The same in OpenCV's order of colours."""
+    if picture.color == "bgr":
+        return picture
+    return replace(
+        picture, pixels=np.asarray(cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2BGR), np.uint8), color="bgr"
+    )
 
 
 def draw_label(pixels: Pixels, label: str | None, score: float | None) -> None:

@@ -8,15 +8,16 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from traceback import format_tb
 from typing import Protocol
 
 from edge_har.board import SinkState
+from edge_har.errors import EdgeHarError
 from edge_har.events import Event
-from edge_har.sinks.base import Later, Refused, Target
+from edge_har.sinks.base import Later, Refused, Sink, Target, reason_of
 from edge_har.sinks.spool import SYNC_S, Spool
 
 QUEUE_EVENTS = 10_000  # some 4 MB
@@ -111,6 +112,32 @@ class Memory:
                 self._leaving.popleft()
             self._waiting.extendleft(reversed(self._leaving))
             self._leaving.clear()
+
+
+class SinkTarget:
+    """A plain sink as a target: its errors mean later."""
+
+    batch = 64
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Write one after the other. BrokenPipeError passes through."""
+        for delivered, event in enumerate(events):
+            try:
+                self._sink.write(event)
+            except BrokenPipeError:
+                raise
+            except (EdgeHarError, OSError) as error:
+                raise Later(reason_of(error), delivered=delivered) from error
+
+    def tend(self) -> None:
+        """Nothing is due."""
+
+    def close(self) -> None:
+        """Close the sink."""
+        self._sink.close()
 
 
 class Queued:

@@ -41,6 +41,7 @@ SUFFIX, DAMAGED, CURSOR, LOCK = ".events", ".damaged", "cursor", "lock"
 SEGMENT_NAME = re.compile(r"(\d{20})\.events")
 LINE = re.compile(rb"([0-9a-f]{8}) ((\d{1,20}) .+)")
 CURSOR_LINE = re.compile(rb"(\d{20}) ([0-9a-f]{8})\n")
+CURSOR_BYTES = 30
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # troubles of a disk, not of a configuration
 
@@ -92,6 +93,7 @@ class Spool:
         self._synced_s = time.monotonic()
         self._cursor = self._next = 0  # numbers of the next event to deliver, and of the next to write
         self._read_at = 0  # bytes of the first segment that were read
+        self._expected = 0  # number of the next event to read
         self._ahead: deque[tuple[int, Event]] = deque()  # read from it, not delivered yet
         self._unsaved: deque[tuple[Event, bytes]] = deque()  # newer than all on the disk
         self._unsaved_bytes = 0
@@ -210,11 +212,12 @@ class Spool:
             self._writer = None
             raise
         self._holder = holder
-        noted = CURSOR_LINE.fullmatch(os.pread(self._cursor_file, 64, 0))
+        noted = CURSOR_LINE.fullmatch(os.pread(self._cursor_file, CURSOR_BYTES, 0))
         first = self._segments[0].first if self._segments else 0
         known = noted is not None and int(noted[2], 16) == zlib.crc32(noted[1])
         self._cursor = max(first, int(noted[1])) if noted is not None and known else first
         self._next = max(self._next, self._cursor)
+        self._expected = self._cursor
         while len(self._segments) > 1 and self._segments[1].first <= self._cursor:
             self._remove_first()
         self._write_cursor()
@@ -232,7 +235,7 @@ class Spool:
         end = last.size
         self._next, last.size, last.damaged = _scan(last)
         if last.damaged:
-            self._next += 1  # the next file needs another name
+            self._next += self._next == last.first  # the next file needs another name
         else:
             self._writer = os.open(last.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
             if end > last.size:
@@ -246,17 +249,31 @@ class Spool:
             self._writer = None
         self._ahead.clear()
         self._read_at = 0
-        with suppress(OSError):
-            if not first.damaged:
+        if not first.damaged:
+            with suppress(OSError):
                 first.path.unlink()
-                return
+            return
+        kept = first.path.with_suffix(DAMAGED)
+        with suppress(OSError):
             for older in self.folder.glob(f"*{DAMAGED}"):
                 older.unlink()
-            kept = first.path.with_suffix(DAMAGED)
             first.path.rename(kept)
-            log.warning(
-                "%s: what waited on the disk was damaged; what was whole goes on, %s is kept", self.name, kept
-            )
+        log.warning(
+            "%s: what waited on the disk was damaged; what was whole goes on, see %s", self.name, kept
+        )
+
+    def _begin_anew(self) -> None:
+        """Somebody has removed the folder: what was there is gone."""
+        self.dropped += max(0, self._next - self._cursor)
+        log.warning("%s: somebody has removed what waited in %s", self.name, self.folder)
+        for descriptor in (self._writer, self._cursor_file, self._holder):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._writer = self._cursor_file = self._holder = None
+        self._segments.clear()
+        self._ahead.clear()
+        self._leaving = []
+        self._cursor = self._next = self._expected = self._read_at = 0
 
     def _write_cursor(self) -> None:
         if self._cursor_file is not None:
@@ -271,6 +288,8 @@ class Spool:
         if not self._unsaved or (self._leaving and self._leaving[0] < 0):
             return
         try:
+            if self._writer is not None and not os.fstat(self._writer).st_nlink:
+                self._begin_anew()
             if self._holder is None:
                 self._take_folder()
             while self._unsaved:
@@ -346,6 +365,7 @@ class Spool:
         self.dropped += max(0, end - self._cursor - leaving)
         self._remove_first()
         self._cursor = max(self._cursor, end)
+        self._expected = max(self._expected, end)
         self._write_cursor()
 
     def _tell_trouble(self, error: OSError) -> None:
@@ -371,18 +391,25 @@ class Spool:
             for number, event in _parse(data):
                 if event is None:
                     segment.damaged = True
-                    self.dropped += 1
-                elif number >= self._cursor and (not self._ahead or number > self._ahead[-1][0]):
+                elif number >= self._expected:
+                    self._miss(number)
                     self._ahead.append((number, event))
+                    self._expected = number + 1
             return True
         if self._ahead:
             return False
-        if len(self._segments) > 1:
-            self._cursor = max(self._cursor, self._segments[1].first)
-            self._remove_first()
-            return True
-        self._cursor = self._next
-        return False
+        end = self._segments[1].first if len(self._segments) > 1 else self._next
+        segment.damaged = segment.damaged or end > self._expected
+        self._miss(end)
+        self._expected = self._cursor = max(self._cursor, end)
+        if len(self._segments) == 1:
+            return False
+        self._remove_first()
+        return True
+
+    def _miss(self, number: int) -> None:
+        """The next event that can be read is the one of `number`: those before it are lost."""
+        self.dropped += max(0, number - self._expected)
 
 
 def _read_lines(segment: _Segment, at: int) -> bytes:
@@ -392,9 +419,7 @@ def _read_lines(segment: _Segment, at: int) -> bytes:
             file.seek(at)
             data = file.read(min(READ_BYTES, max(0, segment.size - at)))
     except OSError:
-        data = b""
-    if not data and at < segment.size:  # it was removed, or cannot be read
-        segment.damaged = True
+        data = b""  # it was removed, or cannot be read
     return data[: data.rfind(b"\n") + 1] or data
 
 
@@ -416,13 +441,13 @@ def _scan(segment: _Segment) -> tuple[int, int, bool]:
     """
     at, after, damaged = 0, segment.first, False
     while data := _read_lines(segment, at):
-        whole = data.endswith(b"\n")
+        if not data.endswith(b"\n"):
+            cut_short = at + len(data) == segment.size and not damaged
+            if cut_short:
+                break
+            damaged = True
         for number, event in _parse(data):
             after = max(after, number + 1)
-            damaged = damaged or (event is None and whole)
-        if not whole and at + len(data) < segment.size:
-            damaged = True
-        if not whole and at + len(data) == segment.size and not damaged:
-            return after, at, False
+            damaged = damaged or event is None
         at += len(data)
     return after, at, damaged

@@ -11,7 +11,7 @@ from edge_har.board import SinkState
 from edge_har.errors import MisuseError
 from edge_har.sinks.base import reason_of
 from edge_har.sinks.options import Setting, SinkOptions, slug
-from edge_har.sinks.pictures import Worker, draw_label, small_copy
+from edge_har.sinks.pictures import Worker, draw_label, in_bgr, small_copy
 from edge_har.sinks.recorder import ENDINGS, Disk, Recorder, keep_newest, new_path
 from edge_har.viewers import Picture
 
@@ -91,6 +91,7 @@ class Video:
         self._worker.close()
 
     def _record(self, picture: Picture) -> None:
+        picture = in_bgr(picture)
         if not self._disk.has_room():
             self._finish_all()
             self.state.dropped += 1

@@ -17,7 +17,7 @@ from edge_har.board import SinkState
 from edge_har.errors import RuntimeMissingError
 from edge_har.preprocess import Pixels
 from edge_har.sinks.options import Setting, SinkOptions
-from edge_har.sinks.pictures import draw_label, small_copy
+from edge_har.sinks.pictures import draw_label, in_bgr, small_copy
 from edge_har.viewers import Picture
 
 REFRESH_S = 0.03
@@ -147,7 +147,7 @@ class Window:
             while not self._closing.wait(REFRESH_S):
                 with self._lock:
                     newest, self._newest = self._newest, {}
-                for name, picture in newest.items():
+                for name, picture in ((name, in_bgr(taken)) for name, taken in newest.items()):
                     draw_label(picture.pixels, picture.label, picture.score)
                     screen.show(name, picture.pixels)
                     self.state.delivered += 1
