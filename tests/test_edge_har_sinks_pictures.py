@@ -58,13 +58,15 @@ def recorded(folder: Path) -> list[Path]:
 
 def video(folder: Path, **more: object) -> Video:
     """A video that loses nothing."""
-    return Video(VideoOptions(path=str(folder), min_free_bytes=0, **more), SinkState("video"), waits=True)
+    return Video(
+        VideoOptions(path=str(folder), min_free_bytes=0, **more), SinkState("video"), waits=lambda: True
+    )
 
 
 def clips(folder: Path, **more: object) -> Clips:
     """Clips that lose nothing, of 5 pictures a second, with 2 s before and 1 s after."""
     options = {"pre_s": 2.0, "post_s": 1.0, "rate_hz": 5.0, "min_free_bytes": 0, **more}
-    return Clips(ClipsOptions(path=str(folder), **options), SinkState("clips"), waits=True)
+    return Clips(ClipsOptions(path=str(folder), **options), SinkState("clips"), waits=lambda: True)
 
 
 def about(kind: str, number: int, start_s: float, end_s: float | None = None, label: str = "Walk") -> Event:
@@ -169,7 +171,7 @@ def test_videos_leave_room_on_the_disk_and_go_on_when_there_is_more(
     with small_disk(tmp_path / "disk", 1000) as disk:
         (disk / "ballast").write_bytes(bytes(500_000))
         options = VideoOptions(path=str(disk), min_free_bytes=600_000, rate_hz=5.0)
-        sink = Video(options, SinkState("video"), waits=True)
+        sink = Video(options, SinkState("video"), waits=lambda: True)
         sink.see(picture(0.0))
         wait_until(lambda: sink.state.dropped == 1, "the picture that found no room")
         (disk / "ballast").unlink()
@@ -312,7 +314,7 @@ def test_a_run_is_recorded_with_its_labels_and_events(tmp_path: Path) -> None:
     scene = [painted(colour, 80, (64, 48)) for colour in ("Red", "Green")]
     source = write_video(tmp_path / "scene.mkv", np.concatenate(scene), 25.0)
     pipeline = Pipeline(colour_bundle(), [f"door={source}"], [])
-    how = Setting(pipeline.board, waits=True)
+    how = Setting(pipeline.board, waits=lambda: True)
     whole = VideoOptions(path=str(tmp_path / "video"), min_free_bytes=0).open(how)
     events = ClipsOptions(path=str(tmp_path / "clips"), min_free_bytes=0, pre_s=0.5, post_s=0.5).open(how)
     pipeline.sinks = [events]
@@ -410,7 +412,7 @@ from tests.helpers.colours import colour_bundle
 source, hook, broker, folder = sys.argv[1:]
 pipeline = Pipeline(colour_bundle(), [source], [])
 asked = [f"jsonl:{folder}/events.jsonl?spool={folder}/file", f"{hook}#spool={folder}/hook", f"{broker}?spool={folder}/mqtt"]
-outlets = open_outlets(map(options_of_text, asked), Setting(pipeline.board, waits=True))
+outlets = open_outlets(map(options_of_text, asked), Setting(pipeline.board, waits=lambda: True))
 assert outlets.viewers == []
 pipeline.sinks = outlets.sinks
 assert not pipeline.viewers.wanted(source)

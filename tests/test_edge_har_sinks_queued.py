@@ -142,7 +142,7 @@ def test_the_oldest_go_where_too_many_wait(caplog: pytest.LogCaptureFixture) -> 
 def test_a_sink_made_so_waits_for_room_and_loses_nothing() -> None:
     place, events = Place(batch=1), made_events(40)
     place.free.clear()
-    sink = queued(place, capacity=10, waits=True)
+    sink = queued(place, capacity=10, waits=lambda: True)
     writer = threading.Thread(target=lambda: [sink.write(event) for event in events])
     writer.start()
     wait_until(lambda: sink.state.queued == 10, "a full queue")

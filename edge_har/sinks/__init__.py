@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -59,6 +59,16 @@ def options_of_text(text: str) -> SinkOptions:
     raise MisuseError(f"a sink is {GRAMMAR}")
 
 
+def with_standard_output(all_options: Sequence[SinkOptions]) -> list[SinkOptions]:
+    """These, and standard output first unless it is among them."""
+    from edge_har.sinks.jsonl import STANDARD_OUTPUT, JsonLinesOptions
+
+    for options in all_options:
+        if isinstance(options, JsonLinesOptions) and options.path == STANDARD_OUTPUT:
+            return list(all_options)
+    return [JsonLinesOptions(STANDARD_OUTPUT, name="stdout"), *all_options]
+
+
 def _broker(scheme: str, address: str) -> dict[str, object]:
     try:
         parts = urlsplit(f"mqtt:{address}")
@@ -99,12 +109,11 @@ class Outlets:
 
     def close(self) -> None:
         """Close all together: each may take its time, but all do at the same time."""
+        from edge_har.sinks.base import stop_all
+
         all_of_them: list[Sink | Viewer] = [*self.sinks, *self.viewers]
         everything = {id(one): one for one in all_of_them}
-        for one in everything.values():
-            stop = getattr(one, "stop", None)
-            if stop is not None:
-                stop()
+        stop_all(everything.values())
         for one in everything.values():
             one.close()
 

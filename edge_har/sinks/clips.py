@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -90,7 +91,9 @@ class _Lane:
 class Clips:
     """Records each event of each source. Its counters count clips; `dropped` counts pictures."""
 
-    def __init__(self, options: ClipsOptions, state: SinkState, *, waits: bool = False) -> None:
+    def __init__(
+        self, options: ClipsOptions, state: SinkState, *, waits: Callable[[], bool] = lambda: False
+    ) -> None:
         self.state = state
         self._options = options
         self._folder = Path(options.path).expanduser()

@@ -20,7 +20,7 @@ from edge_har.board import SinkState
 from edge_har.bundle import sync_directory
 from edge_har.errors import EdgeHarError, MisuseError
 from edge_har.events import Event
-from edge_har.sinks.base import Later, Target, line_of
+from edge_har.sinks.base import Later, line_of
 from edge_har.sinks.options import NO_SPOOL, DeliveryOptions, Setting
 from edge_har.sinks.queued import Patience, Queued
 
@@ -59,16 +59,17 @@ class JsonLinesOptions(DeliveryOptions):
         """A sink that writes the lines in a thread of its own."""
         state = SinkState(self.called)
         if self.path == STANDARD_OUTPUT:
-            target: Target = StreamTarget(sys.stdout.fileno())
-            spool = None
+            target = StreamTarget(sys.stdout.fileno())
+            sink: Queued = StreamSink(target, state, updates=self.updates, waits=setting.waits)
         else:
             path, spooled = Path(self.path).expanduser(), self.spool != NO_SPOOL
-            target = FileTarget(path, max_bytes=self.max_bytes, keep=self.keep, replayed=spooled)
+            file = FileTarget(path, max_bytes=self.max_bytes, keep=self.keep, replayed=spooled)
             spool = self.open_spool()
+            sink = Queued(
+                file, state, spool=spool, updates=self.updates, patience=PATIENCE, waits=setting.waits
+            )
         setting.board.add_sink(state)
-        return Queued(
-            target, state, spool=spool, updates=self.updates, patience=PATIENCE, waits=setting.waits
-        )
+        return sink
 
 
 class JsonLinesSink:
@@ -126,6 +127,24 @@ class StreamTarget:
 
     def close(self) -> None:
         """The descriptor is the caller's: nothing to do."""
+
+
+class StreamSink(Queued):
+    """Writes lines to a stream. Where nobody is late (the sources are files) each line is there when `write` returns, so
+    that whoever reads slowly gets all of them; what cannot be written is then an EdgeHarError.
+    """
+
+    def write(self, event: Event) -> None:
+        """Take one event; never waits where the sources are live."""
+        super().write(event)
+        if not self.waits():
+            return
+        with self.changed:
+            self.changed.wait_for(lambda: self.is_idle or self.state.failed)
+        if self.is_broken:
+            raise BrokenPipeError("whoever read the events has gone")
+        if self.state.failed:
+            raise EdgeHarError(str(self.state.last_error))
 
 
 class FileTarget:

@@ -37,12 +37,12 @@ def hidden(**more: Any) -> Any:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a sink is opened in. board: of the run. waits: the sources are files, nobody is late: a sink whose queue is
-    full lets recognition wait rather than drop anything. quit: ends the run, for a window that a user closes.
+    """What a sink is opened in. board: of the run. waits: whether the sources are files, so that nobody is late: then a
+    sink whose queue is full lets recognition wait rather than drop anything. quit: ends the run, for a window that a user closes.
     """
 
     board: Board
-    waits: bool = False
+    waits: Callable[[], bool] = lambda: False
     quit: Callable[[], None] = lambda: None
 
 

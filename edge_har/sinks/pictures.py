@@ -85,7 +85,7 @@ class Worker(Generic[T]):
         end: Callable[[], None],
         *,
         capacity: int,
-        waits: bool = False,
+        waits: Callable[[], bool] = lambda: False,
     ) -> None:
         self._state = state
         self._work = work
@@ -107,7 +107,7 @@ class Worker(Generic[T]):
 
     def has_room(self) -> bool:
         """Whether something given now is handled: else it is counted as dropped, and no copy is made in vain."""
-        if self._waits or len(self._items) < self._capacity:
+        if len(self._items) < self._capacity or self._waits():
             return not self._closing
         self._state.dropped += 1
         return False
@@ -115,7 +115,7 @@ class Worker(Generic[T]):
     def put(self, item: T) -> None:
         """Give one thing; it is taken although there is no room, within reason, unless the worker waits for room."""
         with self._changed:
-            if self._waits:
+            if len(self._items) >= self._capacity and self._waits():
                 self._changed.wait_for(lambda: len(self._items) < self._capacity or self._closing)
             if self._closing:
                 return
@@ -131,13 +131,13 @@ class Worker(Generic[T]):
         with self._changed:
             if not self._closing:
                 self._closing = True
-                self._until_s = math.inf if self._waits else time.monotonic() + CLOSE_S
+                self._until_s = math.inf if self._waits() else time.monotonic() + CLOSE_S
                 self._changed.notify_all()
 
     def close(self) -> None:
         """Handle what waits, as far as time allows, and end."""
         self.stop()
-        self._thread.join(None if self._waits else max(0.0, self._until_s - time.monotonic()))
+        self._thread.join(None if self._until_s == math.inf else max(0.0, self._until_s - time.monotonic()))
 
     def _run(self) -> None:
         while True:

@@ -147,13 +147,13 @@ class Queued:
     At most `capacity` events wait in memory; where more come the oldest go. With a `spool` they wait on the disk: a
     second thread puts them there, and what is not delivered when the sink is closed is delivered by the next run.
     state: its counters. updates: take `update` events too. set_aside: called with an event that the target will never
-    take, and why. waits: where memory is full `write` waits for room rather than drop, and closing takes as long as
-    events arrive: for sources that are not live.
+    take, and why. waits: asked whether `write`, where memory is full, waits for room rather than drop, and closing takes as
+    long as events arrive; for sources that are not live.
 
     Raises BrokenPipeError from `write` once the target did: whoever read along has gone.
     """
 
-    def __init__(
+    def __init__(  # `waits` and `changed` (notified of all that happens) are for sinks made of this one
         self,
         target: Target,
         state: SinkState,
@@ -163,7 +163,7 @@ class Queued:
         updates: bool = True,
         patience: Patience | None = None,
         set_aside: Callable[[Event, str], None] | None = None,
-        waits: bool = False,
+        waits: Callable[[], bool] = lambda: False,
     ) -> None:
         self.state = state
         self._target = target
@@ -171,11 +171,11 @@ class Queued:
         self._updates = updates
         self._patience = patience or Patience()
         self._set_aside = set_aside
-        self._waits = waits
+        self.waits = waits
         self._capacity = capacity
         self._memory = Memory(capacity)
         self._store: Store = self._memory if spool is None else spool
-        self._changed = threading.Condition()  # guards what follows, and the counters
+        self.changed = threading.Condition()  # guards what follows, and the counters
         self._closing = False
         self._until_s = math.inf  # time.monotonic() when closing must be over
         self._keeping = spool is not None  # whether events may still be on their way from memory to the disk
@@ -206,9 +206,9 @@ class Queued:
             return
         if self._broken:
             raise BrokenPipeError("whoever read the events has gone")
-        if self._waits:
-            with self._changed:
-                self._changed.wait_for(
+        if len(self._memory) >= self._capacity and self.waits():
+            with self.changed:
+                self.changed.wait_for(
                     lambda: len(self._memory) < self._capacity or self._closing or self._broken
                 )
         if self._closing:
@@ -217,13 +217,23 @@ class Queued:
         self._count()
         self._tell_full()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits, or nothing ever will be delivered."""
+        return self.is_broken or self._closing or not (len(self._memory) or len(self._store))
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether whoever read along has gone."""
+        return self._broken
+
     def stop(self) -> None:
         """Begin to close without waiting for it; what waits is delivered as far as time allows."""
-        with self._changed:
+        with self.changed:
             if not self._closing:
                 self._closing = True
                 self._until_s = time.monotonic() + self._patience.close_s
-                self._changed.notify_all()
+                self.changed.notify_all()
 
     def close(self) -> None:
         """Deliver what waits, as far as time allows, and say what could not be."""
@@ -231,7 +241,7 @@ class Queued:
         for thread in self._threads:
             while thread.is_alive() and (left_s := self._until_s - time.monotonic()) > 0:
                 thread.join(left_s)
-        with self._changed:
+        with self.changed:
             closed, self._closed = self._closed, True
         if closed:
             return
@@ -248,11 +258,11 @@ class Queued:
 
     def _count(self) -> None:
         """Bring the counters up to date, and wake whoever waits for events."""
-        with self._changed:
+        with self.changed:
             memory, spool = self._memory, self._spool
             self.state.queued = len(memory) + (len(spool) if spool is not None else 0)
             self.state.dropped = memory.dropped + (spool.dropped if spool is not None else 0)
-            self._changed.notify_all()
+            self.changed.notify_all()
 
     def _tell_full(self) -> None:
         if self.state.dropped > self._told_dropped and not self._full:
@@ -263,8 +273,8 @@ class Queued:
 
     def _keep(self, spool: Spool) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: len(self._memory) or self._closing, SYNC_S)
+            with self.changed:
+                self.changed.wait_for(lambda: len(self._memory) or self._closing, SYNC_S)
                 closing = self._closing
             events = self._memory.peek(KEEP_EVENTS)
             spool.append(events)
@@ -274,7 +284,7 @@ class Queued:
             self._count()
             self._tell_full()
         spool.sync()
-        with self._changed:
+        with self.changed:
             self._keeping = False
         self._count()
 
@@ -292,11 +302,11 @@ class Queued:
 
     def _wait(self) -> bool:
         """Wait for events, or until the target is due to be looked after; False when there is nothing more to do."""
-        with self._changed:
+        with self.changed:
             if not (len(self._store) or self._closing):
-                self._changed.wait(self._patience.tend_s)
+                self.changed.wait(self._patience.tend_s)
             if self._closing:
-                self._changed.wait_for(
+                self.changed.wait_for(
                     lambda: len(self._store) or not self._keeping, self._until_s - time.monotonic()
                 )
                 if self._gave_up or not len(self._store) or time.monotonic() >= self._until_s:
@@ -333,7 +343,7 @@ class Queued:
         if count:
             self._pauses.reset()
             self._refusing = False
-        if count and self._waits and self._closing:
+        if count and self._closing and self.waits():
             self._until_s = time.monotonic() + self._patience.close_s
         self._count()
 
@@ -350,14 +360,15 @@ class Queued:
             self._told_dropped = self.state.dropped
 
     def _fails(self, reason: str, asked_s: float | None, *, progress: bool) -> None:
-        self.state.failed += 1
         self.state.last_error = reason
+        self.state.failed += 1
+        self._count()
         if not self._failing:
             self._failing = True
             log.warning("%s: %s; trying again until it works", self.state.name, reason)
-        with self._changed:
+        with self.changed:
             self._gave_up = self._closing and not progress  # who closes does not try in vain twice
-            self._changed.wait_for(lambda: self._closing, self._pauses.after_failure(asked_s))
+            self.changed.wait_for(lambda: self._closing, self._pauses.after_failure(asked_s))
 
     def _refuse(self, event: Event, refusal: Refused) -> None:
         reason = str(refusal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -64,7 +65,9 @@ def check_recording(kind: str, codec: str, rate_hz: float) -> None:
 class Video:
     """Records the pictures of each source to files of its own, with the label on them. Its counters count pictures."""
 
-    def __init__(self, options: VideoOptions, state: SinkState, *, waits: bool = False) -> None:
+    def __init__(
+        self, options: VideoOptions, state: SinkState, *, waits: Callable[[], bool] = lambda: False
+    ) -> None:
         self.state = state
         self._options = options
         self._folder = Path(options.path).expanduser()
