@@ -365,6 +365,6 @@ class MqttTarget:
 
 def _is_published(info: MQTTMessageInfo) -> bool:
     try:
-        return info.is_published()
+        return bool(info.is_published())
     except (ValueError, RuntimeError):  # it could not even be sent
         return False

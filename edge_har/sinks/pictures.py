@@ -20,7 +20,7 @@ from edge_har.board import SinkState
 from edge_har.preprocess import Pixels
 from edge_har.viewers import Picture
 
-CLOSE_S = 1.0
+CLOSE_S = 0.7  # a run has two seconds to end
 HARD_LIMIT = 1000  # more than the capacity: of things that are small
 TEXT_SHARE = 0.06  # of a picture's height
 FONT, FONT_PX = cv2.FONT_HERSHEY_SIMPLEX, 22.0  # height of its letters at scale 1

@@ -22,7 +22,7 @@ from edge_har.sinks.spool import SYNC_S, Spool
 
 QUEUE_EVENTS = 10_000  # some 4 MB
 KEEP_EVENTS = 512  # that the disk is given at once
-CLOSE_S = 1.0
+CLOSE_S = 0.7  # a run has two seconds to end
 TEND_S = 0.5
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 60.0
 RETRY_JITTER = 0.2  # share by which a pause is longer or shorter, so that many devices do not knock at once

@@ -21,7 +21,7 @@ from edge_har.sinks.pictures import draw_label, in_bgr, small_copy
 from edge_har.viewers import Picture
 
 REFRESH_S = 0.03
-CLOSE_S = 1.0
+CLOSE_S = 0.7  # a run has two seconds to end
 QUIT_KEYS = (ord("q"), ord("Q"), 27)
 NO_WINDOWS = re.compile(r"^\s*GUI:\s*NONE\s*$", re.MULTILINE)  # in what OpenCV says of itself
 DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
