@@ -190,7 +190,7 @@ def test_a_connection_that_the_server_closed_meanwhile_is_no_failure(server: Hoo
     assert sink.state.failed == 0
 
 
-@pytest.mark.parametrize("fault", ["hang", "drip"])
+@pytest.mark.parametrize("fault", ["hang", "drip", "trickle"])
 def test_a_server_that_does_not_finish_is_given_up_in_time(server: HookServer, fault: str) -> None:
     setattr(server, fault, True)
     target = WebhookTarget(options(server, timeout_s=0.3))

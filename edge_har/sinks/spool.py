@@ -126,7 +126,7 @@ class Spool:
         """Make what is not delivered outlast a power cut; no sync is spent on what was delivered meanwhile."""
         self._synced_s = time.monotonic()
         with self._lock:
-            if self._writer is None or not self._unsynced or self._next == self._cursor:
+            if self._closed or self._writer is None or not self._unsynced or self._next == self._cursor:
                 return
             self._unsynced = False
             descriptor = os.dup(self._writer)
@@ -186,6 +186,7 @@ class Spool:
             for descriptor in (self._writer, self._cursor_file, self._holder):
                 if descriptor is not None:
                     os.close(descriptor)
+            self._writer = self._cursor_file = self._holder = None
         finally:
             self._lock.release()
 

@@ -135,28 +135,30 @@ class WebhookTarget:
 
     def _post_once(self, body: bytes) -> tuple[int, str | None]:
         connection = self._connection = self._connection or self._connect()
-        whole = False
-        watch = threading.Timer(self._timeout_s, _cut, (connection,))
-        watch.daemon = True
+        whole, late = False, threading.Event()
+        watch = None
         try:
             if connection.sock is None:
                 connection.connect()
+            watch = threading.Timer(self._timeout_s, _cut, (connection.sock, late))
+            watch.daemon = True
             watch.start()
             connection.request("POST", self._path, body, self._headers | self._signed(body))
             response = connection.getresponse()
             response.read(ANSWER_BYTES)
-            if watch.finished.is_set():
-                raise TimeoutError  # it was cut off within its headers
+            if late.is_set():
+                raise TimeoutError  # it was cut off, and yet could be read as an answer
             whole = response.isclosed() and not response.will_close
             return response.status, response.headers.get("Retry-After")
         except (OSError, ValueError, http.client.HTTPException):
-            if watch.finished.is_set():
+            if late.is_set():
                 raise TimeoutError from None
             raise
         finally:
-            if watch.finished.is_set() or not whole:
+            if watch is not None:
+                watch.cancel()
+            if late.is_set() or not whole:
                 self.close()
-            watch.cancel()
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._context is None:
@@ -186,12 +188,11 @@ def _tls_context(options: WebhookOptions) -> ssl.SSLContext:
         raise MisuseError(f"webhook: {options.ca_file} cannot be used: {reason_of(error)}") from error
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
-    """End a connection from another thread: whoever reads from it goes on at once."""
-    line = connection.sock
-    if line is not None:
-        with suppress(OSError):
-            socket.socket.shutdown(line, socket.SHUT_RDWR)
+def _cut(line: socket.socket, late: threading.Event) -> None:
+    """End a connection from another thread: whoever reads from it goes on at once, and finds that it is `late`."""
+    late.set()
+    with suppress(OSError):
+        socket.socket.shutdown(line, socket.SHUT_RDWR)
 
 
 def _asked_s(retry_after: str | None) -> float | None:

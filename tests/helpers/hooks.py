@@ -32,8 +32,8 @@ class Post:
 class HookServer:
     """Takes POSTs and answers `answers` in turn, then `status`; a context manager. `posts` is what came.
 
-    An answer is a status, or (status, headers). hang: nothing is answered until `release`. drip: the answer comes a byte
-    now and then, without end. drop: connections are closed without an answer.
+    An answer is a status, or (status, headers). hang: nothing is answered until it stops. drip: headers come
+    now and then, without end; trickle: so does the body. drop: connections are closed without an answer.
     """
 
     def __init__(self, certificate: Path | None = None, key: Path | None = None) -> None:
@@ -41,7 +41,7 @@ class HookServer:
         self.answers: deque[int | tuple[int, dict[str, str]]] = deque()
         self.posts: list[Post] = []
         self.connections = 0
-        self.hang = self.drip = self.drop = False
+        self.hang = self.drip = self.trickle = self.drop = False
         self._released = threading.Event()
         self._certificate, self._key = certificate, key
         self._port = 0
@@ -116,8 +116,10 @@ def _handler(server: HookServer) -> type[BaseHTTPRequestHandler]:
             if server.drop:
                 self.close_connection = True
                 return
-            if server.drip:
+            if server.drip or server.trickle:
                 self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+                if server.trickle:
+                    self.wfile.write(b"Connection: close\r\n\r\n")
                 while not server._released.wait(0.02):
                     self.wfile.write(b"X-Slow: 1\r\n")
                 return
