@@ -60,7 +60,8 @@ class SinkState:
     """What became of the events that were given to one sink. Written by the sink, read by all.
 
     queued: that wait now. dropped: that went because too many waited. delivered: that arrived. failed: attempts that
-    failed. last_error: why the latest did, without secrets; None while nothing failed.
+    failed. last_error: why the latest did, without secrets; None while nothing failed. refused: events that the other
+    side will never take.
     """
 
     name: str
@@ -69,6 +70,7 @@ class SinkState:
     delivered: int = 0
     failed: int = 0
     last_error: str | None = None
+    refused: int = 0
 
 
 class SourceState:

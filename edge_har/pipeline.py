@@ -22,7 +22,7 @@ from edge_har.events import Event, event_ids
 from edge_har.feeds import Feed, check_names, feed_of
 from edge_har.recognizer import Recognizer
 from edge_har.rules import UNKNOWN
-from edge_har.sinks.base import Sink
+from edge_har.sinks.base import Sink, stop_all
 from edge_har.stream import RunOptions, Stream
 from edge_har.ticks import Sampler, Ticks
 from edge_har.viewers import Picture, Viewers
@@ -195,9 +195,16 @@ class Pipeline:
             for lane in self._lanes:
                 self._tell(lane.stream.close())
         finally:
+            stop_all(self.sinks)
+            self.viewers.stop()
             self._end_threads()
             self.viewers.close()
         return [self._summary(lane) for lane in self._lanes]
+
+    @property
+    def is_live(self) -> bool:
+        """Whether frames come by the clock, as far as is known: then no sink may make recognition wait."""
+        return any(lane.live for lane in self._lanes)
 
     def reload(self) -> None:
         """Read settings and model again, between two ticks; may be called by a signal's handler."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from edge_har.preprocess import Pixels
+from edge_har.sinks.base import stop_all
 
 log = logging.getLogger("edge_har")
 
@@ -62,8 +63,13 @@ class Viewers:
             if self._asked(viewer, lambda v: v.wants(picture.source)):
                 self._asked(viewer, lambda v: v.see(picture))
 
+    def stop(self) -> None:
+        """Nothing more comes: those that need time for it begin to close."""
+        stop_all(self._viewers)
+
     def close(self) -> None:
         """Nothing more comes."""
+        self.stop()
         for viewer in self._viewers:
             self._asked(viewer, lambda v: v.close())
 

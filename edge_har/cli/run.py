@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -55,6 +56,14 @@ SECONDS = click.FloatRange(min=0, min_open=True)
     default=0.0,
     help="After an event, start no other of its label for this time.",
 )
+@click.option(
+    "--sink",
+    "asked",
+    metavar="SINK",
+    multiple=True,
+    help="Where events or pictures go as well: jsonl:FILE, mqtt://HOST, https://HOST/..., video:FOLDER, clips:FOLDER.",
+)
+@click.option("--display", is_flag=True, help="Show what is seen in a window.")
 @click.option("--unknown", is_flag=True, help="Tell 'unknown' while no label is sure enough for the bundle.")
 @verbosity_options
 def command(
@@ -71,6 +80,8 @@ def command(
     leave: float | None,
     min_duration: float | None,
     cooldown: float,
+    asked: tuple[str, ...],
+    display: bool,
     unknown: bool,
     verbosity: int,
 ) -> None:
@@ -88,9 +99,10 @@ def command(
     from edge_har.bundle import default_bundle_path, open_bundle
     from edge_har.memory import release_library_pages
     from edge_har.pipeline import Pipeline
+    from edge_har.sinks import open_outlets, options_of_text, with_standard_output
     from edge_har.sinks.base import Sink
     from edge_har.sinks.console import ConsoleSink
-    from edge_har.sinks.jsonl import JsonLinesSink
+    from edge_har.sinks.options import Setting
     from edge_har.stream import RunOptions
 
     watch_log(verbosity)
@@ -107,16 +119,26 @@ def command(
         cooldown_s=cooldown,
         unknown=unknown,
     )
-    sinks: list[Sink] = [JsonLinesSink(sys.stdout)]
-    if verbosity >= 0:
-        sinks.append(ConsoleSink(sys.stderr))
+    places = with_standard_output(
+        [options_of_text(text) for text in (*asked, *(["window"] if display else []))]
+    )
+    sinks: list[Sink] = []
     bundle = open_bundle(model or default_bundle_path())
     pipeline = Pipeline(bundle, named, sinks, options, bundle_path=Path(model) if model else None)
     release_library_pages()
     stop = threading.Event()
     service.end_on_signals(stop)
     service.reload_on_hangup(pipeline.reload)
-    with service.Heartbeat(pipeline.board):
+    with ExitStack() as running:
+        setting = Setting(pipeline.board, waits=lambda: not pipeline.is_live, quit=stop.set)
+        outlets = open_outlets(places, setting)
+        running.callback(outlets.close)
+        sinks += outlets.sinks
+        if verbosity >= 0:
+            sinks.append(ConsoleSink(sys.stderr))
+        for viewer in outlets.viewers:
+            pipeline.viewers.add(viewer)
+        running.enter_context(service.Heartbeat(pipeline.board))
         summaries = pipeline.run(stop)
     if verbosity >= 0:
         for summary in summaries:

@@ -1,1 +1,138 @@
-"""Where events go."""
+"""Where events and pictures go."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from edge_har.errors import MisuseError
+
+if TYPE_CHECKING:
+    from edge_har.sinks.base import Sink
+    from edge_har.sinks.options import Setting, SinkOptions
+    from edge_har.viewers import Viewer
+
+# Modules by name: a kind's libraries are loaded when it is asked for.
+KINDS = {
+    "jsonl": ("edge_har.sinks.jsonl", "JsonLinesOptions"),
+    "mqtt": ("edge_har.sinks.mqtt", "MqttOptions"),
+    "webhook": ("edge_har.sinks.webhook", "WebhookOptions"),
+    "video": ("edge_har.sinks.video", "VideoOptions"),
+    "clips": ("edge_har.sinks.clips", "ClipsOptions"),
+    "window": ("edge_har.sinks.window", "WindowOptions"),
+}
+GRAMMAR = "jsonl:FILE, mqtt://HOST, mqtts://HOST, http(s)://HOST/..., video:FOLDER, clips:FOLDER or window"
+
+
+def options_class(kind: object) -> type[SinkOptions]:
+    """The options of a kind of sink; raises MisuseError where there is none."""
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise MisuseError(f"no kind of sink is called {kind!r}; there are {', '.join(KINDS)}")
+    module, name = KINDS[kind]
+    found: type[SinkOptions] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def options_of_table(table: Mapping[str, object]) -> SinkOptions:
+    """The options of a table, whose `kind` says which; raises MisuseError naming the key."""
+    return options_class(table.get("kind")).from_table({k: v for k, v in table.items() if k != "kind"})
+
+
+def options_of_text(text: str) -> SinkOptions:
+    """The options that one line says, as on a command line: an address, and `?option=value&option=value`.
+
+    What a web server's address has there belongs to the server: options of a webhook stand behind `#`. Raises
+    MisuseError; also for a password, which would stand in the list of processes.
+    """
+    scheme, colon, rest = text.partition(":")
+    if scheme in ("http", "https") and colon:
+        url, _, options = text.partition("#")
+        return _said("webhook", {"url": url}, options)
+    address, _, options = rest.partition("?")
+    if scheme in ("mqtt", "mqtts") and address.startswith("//"):
+        return _said("mqtt", _broker(scheme, address), options)
+    if scheme == "window" or (colon and scheme in ("jsonl", "video", "clips")):
+        return _said(scheme, {"path": address} if address else {}, options)
+    raise MisuseError(f"a sink is {GRAMMAR}")
+
+
+def with_standard_output(all_options: Sequence[SinkOptions]) -> list[SinkOptions]:
+    """These, and standard output first unless it is among them."""
+    from edge_har.sinks.jsonl import STANDARD_OUTPUT, JsonLinesOptions
+
+    for options in all_options:
+        if isinstance(options, JsonLinesOptions) and options.path == STANDARD_OUTPUT:
+            return list(all_options)
+    return [JsonLinesOptions(STANDARD_OUTPUT, name="stdout"), *all_options]
+
+
+def _broker(scheme: str, address: str) -> dict[str, object]:
+    try:
+        parts = urlsplit(f"mqtt:{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise MisuseError(f"a broker is {scheme}://USER@HOST:PORT/TOPIC") from None
+    if parts.password is not None:
+        raise MisuseError(
+            "a password in the address shows in the list of processes: use password_env or password_file"
+        )
+    said = {
+        "host": host or "",
+        "port": port,
+        "user": unquote(parts.username or ""),
+        "topic": parts.path.strip("/"),
+        "tls": scheme == "mqtts",
+    }
+    return {name: value for name, value in said.items() if value not in (None, "", False)}
+
+
+def _said(kind: str, table: dict[str, object], query: str) -> SinkOptions:
+    found = options_class(kind)
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name in found.hidden_names():
+            raise MisuseError(f"{name} would show in the list of processes: use {name}_env or {name}_file")
+        if name in table:
+            raise MisuseError(f"{kind}: {name} is given twice")
+        table[name] = value
+    return found.from_table(table)
+
+
+@dataclass
+class Outlets:
+    """The open sinks and viewers of a run."""
+
+    sinks: list[Sink] = field(default_factory=list)
+    viewers: list[Viewer] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Close all together: each may take its time, but all do at the same time."""
+        from edge_har.sinks.base import stop_all
+
+        all_of_them: list[Sink | Viewer] = [*self.sinks, *self.viewers]
+        everything = {id(one): one for one in all_of_them}
+        stop_all(everything.values())
+        for one in everything.values():
+            one.close()
+
+
+def open_outlets(all_options: Iterable[SinkOptions], setting: Setting) -> Outlets:
+    """Open all that is asked for; raises EdgeHarError where one cannot be, and then closes the others."""
+    from edge_har.sinks.options import check_names
+
+    all_options = list(all_options)
+    check_names(all_options)
+    outlets = Outlets()
+    try:
+        for options in all_options:
+            opened: Any = options.open(setting)
+            if hasattr(opened, "write"):
+                outlets.sinks.append(opened)
+            if hasattr(opened, "see"):
+                outlets.viewers.append(opened)
+    except BaseException:
+        outlets.close()
+        raise
+    return outlets

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import json
+import ssl
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any, Protocol
 
 from edge_har.events import Event
 
@@ -11,7 +15,83 @@ class Sink(Protocol):
     """Takes events one by one, in order."""
 
     def write(self, event: Event) -> None:
-        """Take one event; it is delivered when this returns."""
+        """Take one event; it is delivered when this returns, unless the sink says that it queues."""
 
     def close(self) -> None:
         """Nothing more comes; may be called twice."""
+
+
+class Target(Protocol):
+    """A place that a thread of its own brings events to; all calls come from that thread, and may take their time.
+
+    batch: how many events it wants at once; that many may arrive twice when the process is killed.
+    """
+
+    batch: int
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Bring events there, in order; all have arrived for sure when this returns. Raises Later or Refused."""
+
+    def tend(self) -> None:
+        """Do what is due without events, such as keeping a connection alive; called at least each second while the
+        place answers. Raises Later where it does not.
+        """
+
+    def close(self) -> None:
+        """Nothing more comes; called once."""
+
+
+class Later(Exception):
+    """A place cannot take events now; its text says why, in one line and without secrets.
+
+    delivered: how many of those given had arrived. wait_s: the pause that the place asked for, if it did.
+    """
+
+    def __init__(self, reason: str, *, delivered: int = 0, wait_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.delivered = delivered
+        self.wait_s = wait_s
+
+
+class Refused(Exception):
+    """A place will never take the event that follows the first `delivered` ones; the text says why."""
+
+    def __init__(self, reason: str, *, delivered: int = 0) -> None:
+        super().__init__(reason)
+        self.delivered = delivered
+
+
+def stop_all(sinks: Iterable[object]) -> None:
+    """Let all that can take their time over closing begin with it, together."""
+    for sink in sinks:
+        stop = getattr(sink, "stop", None)
+        if stop is not None:
+            stop()
+
+
+def line_of(event: Event) -> bytes:
+    """An event as JSON in one line, without the line's end."""
+    return json.dumps(event.to_json()).encode()
+
+
+def event_of(line: bytes) -> Event:
+    """The event that `line_of` made a line of, by this or another version. Raises ValueError where it holds none."""
+    try:
+        read: Any = json.loads(line)
+        return Event(**{name: read[name] for name in EVENT_KEYS if name in read})
+    except (TypeError, RecursionError) as error:
+        raise ValueError("not an event") from error
+
+
+EVENT_KEYS = tuple(field.name for field in fields(Event))
+
+
+def reason_of(error: Exception) -> str:
+    """Why a connection or a file failed, in a few words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error.strerror or type(error).__name__}".lower().replace("_", " ")
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

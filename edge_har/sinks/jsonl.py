@@ -1,12 +1,75 @@
-"""Events as JSON lines, each flushed, for programs that read along."""
+"""Events as JSON lines: on a stream, for programs that read along, or in a file that is rotated."""
 
 from __future__ import annotations
 
+import fcntl
 import json
-from typing import TextIO
+import logging
+import os
+import stat
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from typing import ClassVar, TextIO
 
-from edge_har.errors import EdgeHarError
+from edge_har.board import SinkState
+from edge_har.bundle import sync_directory
+from edge_har.errors import EdgeHarError, MisuseError
 from edge_har.events import Event
+from edge_har.sinks.base import Later, line_of
+from edge_har.sinks.options import NO_SPOOL, DeliveryOptions, Setting
+from edge_har.sinks.queued import Patience, Queued
+
+STREAM_BATCH, FILE_BATCH = 64, 256
+SYNC_S = 1.0  # at most so often is the disk asked to make a file outlast a power cut
+TAIL_BYTES = 65_536  # a line is shorter
+FILE_MODE = 0o644
+BEGIN = b'{"v": '  # of a line
+STANDARD_OUTPUT = "-"
+MIN_FILE_BYTES = 1000
+PATIENCE = Patience(last_s=5.0)  # a disk with room again is soon made use of
+
+log = logging.getLogger("edge_har")
+
+
+@dataclass(frozen=True)
+class JsonLinesOptions(DeliveryOptions):
+    """Events as JSON lines. path: of a file; `-`: standard output. max_bytes: before a file grows beyond them it is
+    rotated: it becomes PATH.1, that one PATH.2; keep: how many of these stay.
+    """
+
+    kind: ClassVar[str] = "jsonl"
+    path: str = STANDARD_OUTPUT
+    max_bytes: int = 10_000_000
+    keep: int = 5
+    spool: str | None = field(default=NO_SPOOL, kw_only=True)
+
+    def _check(self) -> None:
+        super()._check()
+        self._at_least(MIN_FILE_BYTES, "max_bytes")
+        self._at_least(0, "keep")
+        if self.path == STANDARD_OUTPUT and self.spool != NO_SPOOL:
+            raise MisuseError("jsonl: events for standard output cannot wait in a spool")
+
+    def open(self, setting: Setting) -> Queued:
+        """A sink that writes the lines in a thread of its own."""
+        state = SinkState(self.called)
+        if self.path == STANDARD_OUTPUT:
+            target = StreamTarget(sys.stdout.fileno())
+            sink: Queued = StreamSink(target, state, updates=self.updates, waits=setting.waits)
+        else:
+            path, spooled = Path(self.path).expanduser(), self.spool != NO_SPOOL
+            file = FileTarget(path, max_bytes=self.max_bytes, keep=self.keep, replayed=spooled)
+            spool = self.open_spool()
+            sink = Queued(
+                file, state, spool=spool, updates=self.updates, patience=PATIENCE, waits=setting.waits
+            )
+        setting.board.add_sink(state)
+        return sink
 
 
 class JsonLinesSink:
@@ -27,3 +90,233 @@ class JsonLinesSink:
 
     def close(self) -> None:
         """The stream is the caller's: nothing to do."""
+
+
+class StreamTarget:
+    """Writes lines to a descriptor, such as that of standard output. A line that was begun is always finished first."""
+
+    batch = STREAM_BATCH
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._rest = b""  # of a line that was begun
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Write one line each. Raises Later on a full disk, BrokenPipeError when the reader has gone."""
+        for delivered, event in enumerate(events):
+            self._finish(delivered)
+            self._rest = line_of(event) + b"\n"
+            self._finish(delivered, whole=len(self._rest))
+
+    def _finish(self, delivered: int, whole: int = 0) -> None:
+        """Write what is left of a line; one of `whole` bytes that was not begun is given up where that fails."""
+        try:
+            while self._rest:
+                self._rest = self._rest[os.write(self._descriptor, self._rest) :]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if len(self._rest) == whole:
+                self._rest = b""
+            elif whole:
+                delivered += 1  # it will be, before any other
+            raise Later(f"events cannot be written: {error.strerror}", delivered=delivered) from error
+
+    def tend(self) -> None:
+        """Nothing is due."""
+
+    def close(self) -> None:
+        """The descriptor is the caller's: nothing to do."""
+
+
+class StreamSink(Queued):
+    """Writes lines to a stream. Where nobody is late (the sources are files) each line is there when `write` returns, so
+    that whoever reads slowly gets all of them; what cannot be written is then an EdgeHarError.
+    """
+
+    def write(self, event: Event) -> None:
+        """Take one event; never waits where the sources are live."""
+        super().write(event)
+        if not self.waits():
+            return
+        with self.changed:
+            self.changed.wait_for(lambda: self.is_idle or self.state.failed)
+        if self.is_broken:
+            raise BrokenPipeError("whoever read the events has gone")
+        if self.state.failed:
+            raise EdgeHarError(str(self.state.last_error))
+
+
+class FileTarget:
+    """Appends lines to the file `path`, each whole or not at all, and rotates it.
+
+    Before a file grows beyond `max_bytes` it becomes `path.1`, that one `path.2`, and so on; `keep` of these stay. A file
+    that somebody else moved away is begun anew. replayed: after a restart the first events may be in the file already;
+    they are not written again, and what is written is synced before it counts as delivered.
+
+    Raises MisuseError where `path` cannot be such a file.
+    """
+
+    batch = FILE_BATCH
+
+    def __init__(self, path: Path, *, max_bytes: int, keep: int, replayed: bool = False) -> None:
+        _check_file(path)
+        self.path = path
+        self._max_bytes = max_bytes
+        self._keep = keep
+        self._replayed = replayed
+        self._file: int | None = None
+        self._size = 0  # bytes of it
+        self._delivered = 0  # of the events that are at hand
+        self._dirty = False
+        self._synced_s = time.monotonic()
+        self._there: set[bytes] | None = None if replayed else set()  # lines that may come again
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Append one line each; raises Later where the disk takes no more, with the file still whole."""
+        self._delivered = 0
+        try:
+            self._open()
+            lines = self._news([line_of(event) + b"\n" for event in events])
+            while lines:
+                room = self._max_bytes - self._size
+                fit = sum(end <= room for end in accumulate(map(len, lines)))
+                if fit or not self._size:
+                    fit = max(1, fit)
+                    self._append(b"".join(lines[:fit]))
+                    lines = lines[fit:]
+                else:
+                    self._rotate()
+            if self._replayed:
+                self._sync()
+        except OSError as error:
+            raise Later(f"{self.path}: {error.strerror}", delivered=self._delivered) from error
+
+    def tend(self) -> None:
+        """Make what was written outlast a power cut, now and then."""
+        if self._dirty and time.monotonic() - self._synced_s >= SYNC_S:
+            try:
+                self._sync()
+            except OSError as error:
+                raise Later(f"{self.path}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Sync and close the file."""
+        with suppress(OSError):
+            self._sync()
+        self._close()
+
+    def _news(self, lines: list[bytes]) -> list[bytes]:
+        """Without the first ones that an earlier run has already written."""
+        if self._there is None:
+            self._there = set(self._last_lines())
+        while lines and lines[0] in self._there:
+            lines = lines[1:]
+            self._delivered += 1
+        if lines:
+            self._there = set()
+        return lines
+
+    def _last_lines(self) -> list[bytes]:
+        """The latest lines of the file and of those it was rotated into: as many as an earlier run may not have noted."""
+        lines: list[bytes] = []
+        for number in range(self._keep + 1):
+            if len(lines) >= FILE_BATCH or not self._rotated(number).exists():
+                break
+            lines[:0] = self._rotated(number).read_bytes().splitlines(keepends=True)
+        return lines[-FILE_BATCH:]
+
+    def _rotated(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.{number}") if number else self.path
+
+    def _open(self) -> None:
+        """Have the file open that lies at the path, and whole."""
+        if self._file is not None:
+            opened = os.fstat(self._file)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(opened, os.stat(self.path)):
+                    return
+            self._close()
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._size = _mend(descriptor, self.path)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise OSError(error.errno, "another process writes it") from None
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._file = descriptor
+
+    def _append(self, lines: bytes) -> None:
+        assert self._file is not None
+        written = 0
+        try:
+            while written < len(lines):
+                written += os.write(self._file, lines[written:])
+        finally:
+            whole = lines.rfind(b"\n", 0, written) + 1
+            if whole < written:
+                os.ftruncate(self._file, self._size + whole)
+            self._size += whole
+            self._delivered += lines.count(b"\n", 0, whole)
+            self._dirty = True
+
+    def _rotate(self) -> None:
+        self._sync()
+        self._close()
+        oldest = 0
+        while oldest < self._keep and self._rotated(oldest).exists():
+            oldest += 1
+        if not self._keep:
+            self.path.unlink()
+        for number in range(oldest, 0, -1):
+            self._rotated(number - 1).replace(self._rotated(number))
+        self._open()
+        sync_directory(self.path.parent)
+
+    def _sync(self) -> None:
+        if self._file is not None and self._dirty:
+            os.fdatasync(self._file)
+        self._dirty = False
+        self._synced_s = time.monotonic()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _check_file(path: Path) -> None:
+    """Raise MisuseError where something else than events lies at `path`, or nothing can."""
+    try:
+        if not path.exists():
+            if not path.parent.is_dir():
+                raise MisuseError(f"{path}: there is no folder {path.parent}")
+            return
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise MisuseError(f"{path} is no ordinary file; - is standard output")
+        with path.open("rb") as file:
+            begin = file.read(len(BEGIN))
+    except OSError as error:
+        raise MisuseError(f"{path}: {error.strerror}") from error
+    if begin != BEGIN[: len(begin)]:
+        raise MisuseError(f"{path} holds something else than events; it is left alone")
+
+
+def _mend(descriptor: int, path: Path) -> int:
+    """Take away a last line that was cut short, or end one that is whole; the file's size."""
+    size = os.fstat(descriptor).st_size
+    tail = os.pread(descriptor, TAIL_BYTES, max(0, size - TAIL_BYTES))
+    last = tail[tail.rfind(b"\n") + 1 :]
+    if not last:
+        return size
+    try:
+        json.loads(last)
+    except ValueError:
+        os.ftruncate(descriptor, size - len(last))
+        log.warning("%s: a line that was cut short is taken away", path)
+        return _mend(descriptor, path)
+    os.write(descriptor, b"\n")
+    return size + 1

@@ -1,0 +1,370 @@
+"""Events to an MQTT broker: every event once at least, what each source shows now, and all of it known to Home Assistant.
+
+TOPIC/NODE/status               online, or offline (also as last will); retained
+TOPIC/NODE/SOURCE/event         each event, JSON
+TOPIC/NODE/SOURCE/state         what goes on there now, JSON; retained
+TOPIC/NODE/SOURCE/availability  online while the source gives frames, else offline; retained
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from edge_har import __version__
+from edge_har.board import Board, SinkState
+from edge_har.errors import MisuseError, RuntimeMissingError
+from edge_har.events import Event
+from edge_har.sinks.base import Later, line_of, reason_of
+from edge_har.sinks.options import DeliveryOptions, Setting, hidden, slug
+from edge_har.sinks.queued import Queued
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client, MQTTMessageInfo
+
+PORT, TLS_PORT = 1883, 8883
+CONNECT_S = 5.0  # a broker that says nothing for so long is not there
+ACKNOWLEDGE_S = 10.0
+GOODBYE_S = 0.4
+LOOP_S = 0.1
+INFLIGHT = 20
+NO_ACTIVITY = "none"
+ONLINE, OFFLINE = "online", "offline"
+WILDCARDS = re.compile(r"[+#\x00\s]")
+
+
+@dataclass(frozen=True)
+class MqttOptions(DeliveryOptions):
+    """A broker. host, port: of it; None: 1883, with TLS 8883. user, password: where it asks for them. tls: encrypt, and
+    trust what the system trusts, or the certificates in `ca_file`; cert_file, key_file: who we are, where it asks.
+    topic: what all topics begin with. node: this device among others; None: the host's name. discovery: the topic at
+    which Home Assistant looks for devices; `off`: it is told nothing. keepalive_s: a connection silent for so long is
+    probed.
+    """
+
+    kind: ClassVar[str] = "mqtt"
+    host: str = ""
+    port: int | None = None
+    user: str | None = None
+    password: str | None = hidden(default=None)
+    tls: bool = False
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    topic: str = "edge-har"
+    node: str | None = None
+    discovery: str = "homeassistant"
+    keepalive_s: int = 30
+
+    def _check(self) -> None:
+        super()._check()
+        if not self.host or re.search(r"[\s/@]", self.host):
+            raise MisuseError("mqtt: host is the broker's name or address")
+        if self.port is not None and not 0 < self.port < 65536:
+            raise MisuseError(f"mqtt: port is 1 to 65535, got {self.port}")
+        if self.password is not None and self.user is None:
+            raise MisuseError("mqtt: a password needs a user")
+        if not self.tls and (self.ca_file or self.cert_file or self.key_file):
+            raise MisuseError("mqtt: certificates need tls = true")
+        if self.key_file and not self.cert_file:
+            raise MisuseError("mqtt: key_file needs cert_file")
+        for name in ("topic", "discovery"):
+            if WILDCARDS.search(getattr(self, name)) or getattr(self, name).startswith("$"):
+                raise MisuseError(f"mqtt: {name} is a topic without +, # and spaces")
+        self._at_least(5, "keepalive_s")
+
+    def open(self, setting: Setting) -> MqttSink:
+        """A sink that keeps a connection in a thread of its own."""
+        try:
+            import paho.mqtt.client  # noqa: F401
+        except ImportError as error:
+            raise RuntimeMissingError("MQTT needs a library: pip install 'edge-har[mqtt]'") from error
+        board, state = setting.board, SinkState(self.called)
+        shown = Shown(source.name for source in board.sources)
+        target = MqttTarget(self, board, shown, self.tls_context())
+        sink = MqttSink(
+            target, state, spool=self.open_spool(), updates=self.updates, waits=setting.waits, shown=shown
+        )
+        board.add_sink(state)
+        return sink
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """How connections are encrypted; None: they are not. Raises MisuseError where a file cannot be used."""
+        if not self.tls:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            if self.cert_file:
+                context.load_cert_chain(self.cert_file, self.key_file)
+        except OSError as error:
+            raise MisuseError(f"mqtt: its certificates cannot be used: {reason_of(error)}") from error
+        return context
+
+    @property
+    def base(self) -> str:
+        """What all topics of this device begin with."""
+        return f"{self.topic}/{self.node_id}"
+
+    @property
+    def node_id(self) -> str:
+        """This device, in characters that any broker and Home Assistant take."""
+        return slug(self.node or socket.gethostname())
+
+
+class Shown:
+    """What goes on at each source now, for whoever asks the broker; later than now nobody wants to know it."""
+
+    def __init__(self, sources: Iterable[str]) -> None:
+        self._lock = threading.Lock()
+        self._states: dict[str, dict[str, Any]] = {name: dict(NOTHING) for name in sources}
+
+    def note(self, event: Event) -> None:
+        """An event happened."""
+        if event.type in ("source_lost", "source_back"):
+            return
+        with self._lock:
+            before = self._states.get(event.source, NOTHING)
+            if event.type != "end":
+                self._states[event.source] = {
+                    "activity": event.label,
+                    "score": event.to_json()["score"],
+                    "id": event.id,
+                    "since": before["since"] if before["id"] == event.id else event.time,
+                    "model": event.model,
+                }
+            elif before["id"] in (event.id, None):
+                self._states[event.source] = {**NOTHING, "since": event.time, "model": event.model}
+
+    def now(self) -> dict[str, dict[str, Any]]:
+        """The state of each source."""
+        with self._lock:
+            return dict(self._states)
+
+
+NOTHING: dict[str, Any] = {"activity": NO_ACTIVITY, "score": None, "id": None, "since": None, "model": None}
+
+
+class MqttSink(Queued):
+    """Brings events to a broker, and what goes on at each source now."""
+
+    def __init__(self, target: MqttTarget, state: SinkState, *, shown: Shown, **queue: Any) -> None:
+        self._shown = shown
+        super().__init__(target, state, **queue)
+
+    def write(self, event: Event) -> None:
+        """Take one event; never waits."""
+        self._shown.note(event)
+        super().write(event)
+
+
+@dataclass
+class _Connection:
+    """One connection to the broker. model_id: of the model that Home Assistant knows; answer: the broker's word on the
+    connection; published: retained topics and what stands there.
+    """
+
+    client: Client
+    model_id: str
+    answer: Any = None
+    published: dict[str, str] = field(default_factory=dict)
+
+
+class MqttTarget:
+    """A broker, connected when there is something for it and kept so. An event has arrived once the broker said so."""
+
+    batch = INFLIGHT
+
+    def __init__(
+        self, options: MqttOptions, board: Board, shown: Shown, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._options = options
+        self._board = board
+        self._shown = shown
+        self._tls = tls
+        self._connection: _Connection | None = None
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Publish each event, and wait until the broker has them all."""
+        connection = self._connected()
+        base = self._options.base
+        self._acknowledged(
+            connection,
+            [
+                connection.client.publish(f"{base}/{slug(event.source)}/event", line_of(event), qos=1)
+                for event in events
+            ],
+        )
+
+    def tend(self) -> None:
+        """Connect, keep the connection alive, bring what is retained up to date."""
+        connection = self._connected()
+        if connection.client.loop(0.0):
+            raise self._lost("the connection to the broker is lost")
+        changed_model = connection.model_id != self._board.model_id
+        self._retain(connection, self._retained(discovery=changed_model))
+        connection.model_id = self._board.model_id
+
+    def close(self) -> None:
+        """Say goodbye; where the broker does not listen, it will say so itself."""
+        connection = self._connection
+        if connection is None:
+            return
+        last = connection.client.publish(f"{self._options.base}/status", OFFLINE, qos=1, retain=True)
+        until_s = time.monotonic() + GOODBYE_S
+        while not _is_published(last) and time.monotonic() < until_s:
+            if connection.client.loop(LOOP_S):
+                break
+        connection.client.disconnect()
+        self._drop()
+
+    def _connected(self) -> _Connection:
+        if self._connection is not None:
+            return self._connection
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        options = self._options
+        client = Client(
+            CallbackAPIVersion.VERSION2, client_id=f"edge-har-{options.node_id}", reconnect_on_failure=False
+        )
+        connection = _Connection(client, self._board.model_id)
+        client.connect_timeout = CONNECT_S
+        client.max_inflight_messages_set(INFLIGHT)
+        client.will_set(f"{options.base}/status", OFFLINE, qos=1, retain=True)
+        client.username_pw_set(options.user, options.password)
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+
+        def answered(_client: Any, _data: Any, _flags: Any, answer: Any, _properties: Any) -> None:
+            connection.answer = answer
+
+        client.on_connect = answered
+        self._connection = connection
+        try:
+            client.connect(
+                options.host,
+                options.port or (TLS_PORT if options.tls else PORT),
+                keepalive=options.keepalive_s,
+            )
+        except (OSError, ValueError) as error:
+            raise self._lost(f"{options.host} cannot be reached: {reason_of(error)}") from None
+        until_s = time.monotonic() + CONNECT_S
+        while connection.answer is None:
+            if client.loop(LOOP_S) and connection.answer is None:
+                raise self._lost(f"{options.host} closed the connection")
+            if time.monotonic() > until_s:
+                raise self._lost(f"{options.host} does not answer")
+        if connection.answer.is_failure:
+            raise self._lost(f"{options.host} says: {connection.answer}")
+        self._retain(connection, self._retained(discovery=True))
+        return connection
+
+    def _acknowledged(self, connection: _Connection, sent: list[MQTTMessageInfo]) -> None:
+        """Wait until the broker has taken all; raises Later with the number that it did take, in order."""
+        until_s = time.monotonic() + ACKNOWLEDGE_S
+        arrived = 0
+        while True:
+            while arrived < len(sent) and _is_published(sent[arrived]):
+                arrived += 1
+            if arrived == len(sent):
+                return
+            if connection.client.loop(LOOP_S):
+                raise self._lost("the connection to the broker is lost", arrived)
+            if time.monotonic() > until_s:
+                raise self._lost("the broker does not acknowledge", arrived)
+
+    def _retain(self, connection: _Connection, wanted: dict[str, str]) -> None:
+        """Publish what does not stand at its topic yet."""
+        changed = {topic: text for topic, text in wanted.items() if connection.published.get(topic) != text}
+        self._acknowledged(
+            connection,
+            [connection.client.publish(topic, text, qos=1, retain=True) for topic, text in changed.items()],
+        )
+        connection.published.update(changed)
+
+    def _retained(self, *, discovery: bool) -> dict[str, str]:
+        """What should stand at retained topics now; what Home Assistant is to discover comes first."""
+        base = self._options.base
+        wanted = self._discovered() if discovery else {}
+        wanted[f"{base}/status"] = ONLINE
+        for name, state in self._shown.now().items():
+            wanted[f"{base}/{slug(name)}/state"] = json.dumps(state)
+        for source in self._board.sources:
+            wanted[f"{base}/{slug(source.name)}/availability"] = ONLINE if source.state == "live" else OFFLINE
+        return wanted
+
+    def _discovered(self) -> dict[str, str]:
+        """What Home Assistant is told of each source: an activity, and whether the camera is there."""
+        options = self._options
+        if options.discovery == "off":
+            return {}
+        wanted: dict[str, str] = {}
+        for source in self._board.sources:
+            name, at = slug(source.name), f"{options.base}/{slug(source.name)}"
+            status = {"topic": f"{options.base}/status"}
+            common = {
+                "device": {
+                    "identifiers": [f"edge_har_{options.node_id}_{name}"],
+                    "name": source.name,
+                    "manufacturer": "edge_har",
+                    "model": self._board.model_id,
+                    "sw_version": __version__,
+                },
+                "origin": {"name": "edge_har", "sw_version": __version__},
+            }
+            sensor = {
+                "name": "Activity",
+                "unique_id": f"edge_har_{options.node_id}_{name}_activity",
+                "icon": "mdi:human-handsup",
+                "device_class": "enum",
+                "options": list(dict.fromkeys((*self._board.labels, NO_ACTIVITY, "unknown"))),
+                "state_topic": f"{at}/state",
+                "value_template": "{{ value_json.activity }}",
+                "json_attributes_topic": f"{at}/state",
+                "availability": [status, {"topic": f"{at}/availability"}],
+                "availability_mode": "all",
+            }
+            connectivity = {
+                "name": "Camera",
+                "unique_id": f"edge_har_{options.node_id}_{name}_camera",
+                "device_class": "connectivity",
+                "entity_category": "diagnostic",
+                "state_topic": f"{at}/availability",
+                "payload_on": ONLINE,
+                "payload_off": OFFLINE,
+                "availability": [status],
+            }
+            for component, kind, config in (
+                ("sensor", "activity", sensor),
+                ("binary_sensor", "camera", connectivity),
+            ):
+                topic = f"{options.discovery}/{component}/edge_har_{options.node_id}/{name}_{kind}/config"
+                wanted[topic] = json.dumps(config | common)
+        return wanted
+
+    def _lost(self, reason: str, delivered: int = 0) -> Later:
+        self._drop()
+        return Later(reason, delivered=delivered)
+
+    def _drop(self) -> None:
+        """Give the connection up; what it had not acknowledged is published anew on the next one."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.client.on_connect = None
+            line = connection.client.socket()
+            if line is not None:
+                line.close()
+
+
+def _is_published(info: MQTTMessageInfo) -> bool:
+    try:
+        return bool(info.is_published())
+    except (ValueError, RuntimeError):  # it could not even be sent
+        return False

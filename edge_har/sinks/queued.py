@@ -1,0 +1,382 @@
+"""A queue and a thread between recognition and a place that events go to, so that a slow place slows nobody."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from traceback import format_tb
+from typing import Protocol
+
+from edge_har.board import SinkState
+from edge_har.errors import EdgeHarError
+from edge_har.events import Event
+from edge_har.sinks.base import Later, Refused, Sink, Target, reason_of
+from edge_har.sinks.spool import SYNC_S, Spool
+
+QUEUE_EVENTS = 10_000  # some 4 MB
+KEEP_EVENTS = 512  # that the disk is given at once
+CLOSE_S = 0.7  # a run has two seconds to end
+TEND_S = 0.5
+FIRST_RETRY_S, LAST_RETRY_S = 0.5, 60.0
+RETRY_JITTER = 0.2  # share by which a pause is longer or shorter, so that many devices do not knock at once
+MAX_ASKED_S = 3600.0  # no place makes us wait longer
+
+log = logging.getLogger("edge_har")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds: the first pause before another try and the longest one; how long closing may take; between looks after
+    a place without events.
+    """
+
+    first_s: float = FIRST_RETRY_S
+    last_s: float = LAST_RETRY_S
+    close_s: float = CLOSE_S
+    tend_s: float = TEND_S
+
+
+class Pauses:
+    """How long to wait before each next try: twice as long each time up to a limit, give or take a little."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self.reset()
+
+    def reset(self) -> None:
+        """It worked."""
+        self._pause_s = self._patience.first_s
+
+    def after_failure(self, asked_s: float | None) -> float:
+        """Seconds to wait now; asked_s: what the other side asked for."""
+        pause_s = self._pause_s * random.uniform(1 - RETRY_JITTER, 1 + RETRY_JITTER)
+        self._pause_s = min(2 * self._pause_s, self._patience.last_s)
+        return pause_s if asked_s is None else max(pause_s, min(asked_s, MAX_ASKED_S))
+
+
+class Store(Protocol):
+    """Events that wait for a place, oldest first; safe to use from several threads."""
+
+    @property
+    def dropped(self) -> int:
+        """How many went because too many waited."""
+
+    def __len__(self) -> int: ...
+
+    def peek(self, limit: int) -> list[Event]:
+        """The oldest events; they stay until `done`."""
+
+    def done(self, count: int) -> None:
+        """The first `count` of those last seen by `peek` have gone; the others wait again."""
+
+
+class Memory:
+    """Events that wait in memory, at most `capacity`; where more come the oldest go, but none that is on its way."""
+
+    def __init__(self, capacity: int) -> None:
+        self.dropped = 0
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._waiting: deque[Event] = deque()
+        self._leaving: deque[Event] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._leaving)
+
+    def put(self, event: Event) -> None:
+        """Take one more."""
+        with self._lock:
+            if len(self._waiting) >= self._capacity:
+                self._waiting.popleft()
+                self.dropped += 1
+            self._waiting.append(event)
+
+    def peek(self, limit: int) -> list[Event]:
+        """The oldest events; they stay until `done`."""
+        with self._lock:
+            while self._waiting and len(self._leaving) < limit:
+                self._leaving.append(self._waiting.popleft())
+            return list(self._leaving)
+
+    def done(self, count: int) -> None:
+        """The first `count` of those last seen by `peek` have gone; the others wait again."""
+        with self._lock:
+            for _ in range(count):
+                self._leaving.popleft()
+            self._waiting.extendleft(reversed(self._leaving))
+            self._leaving.clear()
+
+
+class SinkTarget:
+    """A plain sink as a target: its errors mean later."""
+
+    batch = 64
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Write one after the other. BrokenPipeError passes through."""
+        for delivered, event in enumerate(events):
+            try:
+                self._sink.write(event)
+            except BrokenPipeError:
+                raise
+            except (EdgeHarError, OSError) as error:
+                raise Later(reason_of(error), delivered=delivered) from error
+
+    def tend(self) -> None:
+        """Nothing is due."""
+
+    def close(self) -> None:
+        """Close the sink."""
+        self._sink.close()
+
+
+class Queued:
+    """A sink that takes events at once and brings them to `target` in a thread of its own, in order, again and again
+    until they arrive.
+
+    At most `capacity` events wait in memory; where more come the oldest go. With a `spool` they wait on the disk: a
+    second thread puts them there, and what is not delivered when the sink is closed is delivered by the next run.
+    state: its counters. updates: take `update` events too. set_aside: called with an event that the target will never
+    take, and why. waits: asked whether `write`, where memory is full, waits for room rather than drop, and closing takes as
+    long as events arrive; for sources that are not live.
+
+    Raises BrokenPipeError from `write` once the target did: whoever read along has gone.
+    """
+
+    def __init__(  # `waits` and `changed` (notified of all that happens) are for sinks made of this one
+        self,
+        target: Target,
+        state: SinkState,
+        *,
+        capacity: int = QUEUE_EVENTS,
+        spool: Spool | None = None,
+        updates: bool = True,
+        patience: Patience | None = None,
+        set_aside: Callable[[Event, str], None] | None = None,
+        waits: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.state = state
+        self._target = target
+        self._spool = spool
+        self._updates = updates
+        self._patience = patience or Patience()
+        self._set_aside = set_aside
+        self.waits = waits
+        self._capacity = capacity
+        self._memory = Memory(capacity)
+        self._store: Store = self._memory if spool is None else spool
+        self.changed = threading.Condition()  # guards what follows, and the counters
+        self._closing = False
+        self._until_s = math.inf  # time.monotonic() when closing must be over
+        self._keeping = spool is not None  # whether events may still be on their way from memory to the disk
+        self._broken = False
+        self._closed = False
+        # Of the thread that brings events alone:
+        self._pauses = Pauses(self._patience)
+        self._gave_up = False
+        self._failing = False
+        self._refusing = False
+        self._told_dropped = 0
+        self._full = False  # whether it was told that events are dropped
+        if len(self._store):
+            log.info("%s: %d events of an earlier run are delivered first", state.name, len(self._store))
+        self._count()
+        self._threads = [self._thread("bring", self._bring)]
+        if spool is not None:
+            self._threads.append(self._thread("keep", partial(self._keep, spool)))
+
+    def _thread(self, does: str, run: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=run, daemon=True, name=f"{self.state.name}-{does}")
+        thread.start()
+        return thread
+
+    def write(self, event: Event) -> None:
+        """Take one event; never waits, unless it was made so."""
+        if event.type == "update" and not self._updates:
+            return
+        if self._broken:
+            raise BrokenPipeError("whoever read the events has gone")
+        if len(self._memory) >= self._capacity and self.waits():
+            with self.changed:
+                self.changed.wait_for(
+                    lambda: len(self._memory) < self._capacity or self._closing or self._broken
+                )
+        if self._closing:
+            return
+        self._memory.put(event)
+        self._count()
+        self._tell_full()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits, or nothing ever will be delivered."""
+        return self.is_broken or self._closing or not (len(self._memory) or len(self._store))
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether whoever read along has gone."""
+        return self._broken
+
+    def stop(self) -> None:
+        """Begin to close without waiting for it; what waits is delivered as far as time allows."""
+        with self.changed:
+            if not self._closing:
+                self._closing = True
+                self._until_s = time.monotonic() + self._patience.close_s
+                self.changed.notify_all()
+
+    def close(self) -> None:
+        """Deliver what waits, as far as time allows, and say what could not be."""
+        self.stop()
+        for thread in self._threads:
+            while thread.is_alive() and (left_s := self._until_s - time.monotonic()) > 0:
+                thread.join(left_s)
+        with self.changed:
+            closed, self._closed = self._closed, True
+        if closed:
+            return
+        if self._spool is not None:
+            self._spool.close()
+            if len(self._spool):
+                log.warning(
+                    "%s: %d events are not delivered yet, the next run does",
+                    self.state.name,
+                    len(self._spool),
+                )
+        if len(self._memory) and not self._broken:
+            log.warning("%s: %d events could not be delivered", self.state.name, len(self._memory))
+
+    def _count(self) -> None:
+        """Bring the counters up to date, and wake whoever waits for events."""
+        with self.changed:
+            memory, spool = self._memory, self._spool
+            self.state.queued = len(memory) + (len(spool) if spool is not None else 0)
+            self.state.dropped = memory.dropped + (spool.dropped if spool is not None else 0)
+            self.changed.notify_all()
+
+    def _tell_full(self) -> None:
+        if self.state.dropped > self._told_dropped and not self._full:
+            self._full = True
+            log.warning("%s: too many events wait, the oldest are dropped", self.state.name)
+
+    # The thread that puts events on the disk.
+
+    def _keep(self, spool: Spool) -> None:
+        while True:
+            with self.changed:
+                self.changed.wait_for(lambda: len(self._memory) or self._closing, SYNC_S)
+                closing = self._closing
+            events = self._memory.peek(KEEP_EVENTS)
+            spool.append(events)
+            self._memory.done(len(events))
+            if closing and not len(self._memory):
+                break
+            self._count()
+            self._tell_full()
+        spool.sync()
+        with self.changed:
+            self._keeping = False
+        self._count()
+
+    # The thread that brings events to the target.
+
+    def _bring(self) -> None:
+        try:
+            while self._wait():
+                self._try()
+        finally:
+            try:
+                self._target.close()
+            except Exception as error:  # noqa: BLE001  whatever a library makes of a dead connection
+                log.debug("%s: while closing: %s", self.state.name, error)
+
+    def _wait(self) -> bool:
+        """Wait for events, or until the target is due to be looked after; False when there is nothing more to do."""
+        with self.changed:
+            if not (len(self._store) or self._closing):
+                self.changed.wait(self._patience.tend_s)
+            if self._closing:
+                self.changed.wait_for(
+                    lambda: len(self._store) or not self._keeping, self._until_s - time.monotonic()
+                )
+                if self._gave_up or not len(self._store) or time.monotonic() >= self._until_s:
+                    return False
+            return not self._broken
+
+    def _try(self) -> None:
+        events: list[Event] = []
+        try:
+            events = self._store.peek(self._target.batch)
+            if events:
+                self._target.deliver(events)
+                self._arrived(len(events))
+            self._target.tend()
+            self._works()
+        except Later as later:
+            self._arrived(later.delivered)
+            self._fails(str(later), later.wait_s, progress=later.delivered > 0)
+        except Refused as refusal:
+            self._refuse(events[refusal.delivered], refusal)
+        except BrokenPipeError:
+            self._broken = True
+            self._count()
+        except Exception as error:  # noqa: BLE001  a fault of ours, or of a library: the next try may work
+            self._arrived(0)
+            log.debug("%s: %s", self.state.name, "".join(format_tb(error.__traceback__)))
+            self._fails(f"unexpected {type(error).__name__}", None, progress=False)
+
+    def _arrived(self, count: int, refused: int = 0) -> None:
+        """Of the events on their way `count` have arrived, and the next `refused` never will; the others wait again."""
+        self._store.done(count + refused)
+        self.state.delivered += count
+        self.state.refused += refused
+        if count:
+            self._pauses.reset()
+            self._refusing = False
+        if count and self._closing and self.waits():
+            self._until_s = time.monotonic() + self._patience.close_s
+        self._count()
+
+    def _works(self) -> None:
+        self._pauses.reset()
+        if self._failing:
+            self._failing = False
+            log.info("%s: works again", self.state.name)
+        if self._full and not len(self._store):
+            self._full = False
+            log.warning(
+                "%s: %d events were dropped", self.state.name, self.state.dropped - self._told_dropped
+            )
+            self._told_dropped = self.state.dropped
+
+    def _fails(self, reason: str, asked_s: float | None, *, progress: bool) -> None:
+        self.state.last_error = reason
+        self.state.failed += 1
+        self._count()
+        if not self._failing:
+            self._failing = True
+            log.warning("%s: %s; trying again until it works", self.state.name, reason)
+        with self.changed:
+            self._gave_up = self._closing and not progress  # who closes does not try in vain twice
+            self.changed.wait_for(lambda: self._closing, self._pauses.after_failure(asked_s))
+
+    def _refuse(self, event: Event, refusal: Refused) -> None:
+        reason = str(refusal)
+        if self._set_aside is not None:
+            self._set_aside(event, reason)
+        self._arrived(refusal.delivered, refused=1)
+        self.state.failed += 1
+        self.state.last_error = reason
+        if not self._refusing:
+            self._refusing = True
+            log.error("%s: %s; such events are set aside", self.state.name, reason)

@@ -1,0 +1,146 @@
+"""Video files of pictures that come at uneven times: a steady rate inside, a new file after a gap, never a full disk."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import time
+from contextlib import suppress
+from datetime import datetime, timezone
+from itertools import count
+from pathlib import Path
+
+import cv2
+
+from edge_har.preprocess import Pixels
+from edge_har.sinks.base import reason_of
+
+ENDINGS = {"mp4v": ".mp4", "MJPG": ".avi"}
+PART = ".part"  # stands before the ending of a file that is not finished
+HOLD_S = 2.0  # a picture stands for so long while none comes; after a longer gap a new file begins
+LOOK_S = 1.0  # how often the room on the disk is looked at
+
+log = logging.getLogger("edge_har")
+
+
+class Disk:
+    """Whether there is room for videos in `folder`: they never take the last `min_free_bytes`. Told once each way."""
+
+    def __init__(self, name: str, folder: Path, min_free_bytes: int) -> None:
+        self._name = name
+        self._folder = folder
+        self._min_free_bytes = min_free_bytes
+        self._looked_s = -LOOK_S
+        self._room = True
+
+    def has_room(self) -> bool:
+        """Whether to go on; looks at most each second."""
+        now_s = time.monotonic()
+        if now_s - self._looked_s < LOOK_S:
+            return self._room
+        self._looked_s = now_s
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            room, reason = shutil.disk_usage(self._folder).free >= self._min_free_bytes, "the disk is full"
+        except OSError as error:
+            room, reason = False, reason_of(error)
+        if room != self._room:
+            if room:
+                log.info("%s: records to %s again", self._name, self._folder)
+            else:
+                log.error(
+                    "%s: cannot record to %s: %s; it waits until it can", self._name, self._folder, reason
+                )
+        self._room = room
+        return room
+
+
+class Recorder:
+    """Writes pictures (BGR, even sides) to a video file of `rate_hz`, each at its time; a picture that comes between two
+    frames is left out, one that lasts longer is repeated.
+
+    Raises OSError where the file cannot be written.
+    """
+
+    def __init__(self, path: Path, codec: str, rate_hz: float) -> None:
+        self.path = path
+        self.frames = 0
+        self.first_s = 0.0
+        self._part = part_of(path)
+        self._codec = codec
+        self._rate_hz = rate_hz
+        self._writer: cv2.VideoWriter | None = None
+        self._size_wh = (0, 0)
+        self._last: Pixels | None = None
+
+    def fits(self, time_s: float, pixels: Pixels) -> bool:
+        """Whether a picture can follow in this file: as large, not before the last, not long after it."""
+        if self._last is None:
+            return True
+        gap = (time_s - self.first_s) * self._rate_hz - self.frames
+        return pixels.shape[1::-1] == self._size_wh and -2.0 < gap <= HOLD_S * self._rate_hz
+
+    def add(self, time_s: float, pixels: Pixels) -> None:
+        """Write a picture, whose time is in seconds of its source."""
+        if self._last is None:
+            self.first_s, self._size_wh = time_s, (pixels.shape[1], pixels.shape[0])
+            self._open()
+        slot = round((time_s - self.first_s) * self._rate_hz)
+        assert self._writer is not None
+        while self._last is not None and self.frames < slot:
+            self._writer.write(self._last)
+            self.frames += 1
+        if slot == self.frames:
+            self._writer.write(pixels)
+            self.frames += 1
+        self._last = pixels
+
+    def close(self) -> Path | None:
+        """Finish the file, and give it its name; None where nothing was written."""
+        if self._writer is None:
+            return None
+        self._writer.release()
+        self._writer = None
+        if not self._part.stat().st_size:
+            self._part.unlink()
+            raise OSError(f"{self.path} was not written")
+        self._part.replace(self.path)
+        return self.path
+
+    def _open(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        writer = cv2.VideoWriter(
+            str(self._part), cv2.VideoWriter.fourcc(*self._codec), self._rate_hz, self._size_wh
+        )
+        if not writer.isOpened():
+            with suppress(OSError):
+                self._part.unlink()
+            raise OSError(f"{self.path} cannot be written")
+        self._writer = writer
+
+
+def new_path(folder: Path, stem: str, codec: str, about: str = "") -> Path:
+    """A path in `folder` at which nothing lies: `STEM-20261121-154200.mp4`, the time in UTC; `-ABOUT` behind it."""
+    at = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    for number in count(1):
+        parts = [stem, at, about, str(number) if number > 1 else ""]
+        path = folder / f"{'-'.join(filter(None, parts))}{ENDINGS[codec]}"
+        if not path.exists() and not part_of(path).exists():
+            return path
+    raise AssertionError
+
+
+def part_of(path: Path) -> Path:
+    """What `path` is called before it is finished."""
+    return path.with_name(f"{path.stem}{PART}{path.suffix}")
+
+
+def keep_newest(folder: Path, stem: str, keep: int) -> None:
+    """Remove all but the newest `keep` files that `new_path` named so."""
+    ours = re.compile(rf"{re.escape(stem)}-\d{{8}}-\d{{6}}(-[\w-]+)?({re.escape(PART)})?\.(mp4|avi)")
+    with suppress(OSError):
+        found = [path for path in folder.iterdir() if ours.fullmatch(path.name)]
+        found.sort(key=lambda path: path.stat().st_mtime_ns)
+        for old in found[: max(0, len(found) - keep)]:
+            old.unlink()

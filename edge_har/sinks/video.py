@@ -1,0 +1,143 @@
+"""What is seen, as video files: the pictures of a source with the label and how sure it is, a new file now and then."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from edge_har.board import SinkState
+from edge_har.errors import MisuseError
+from edge_har.sinks.base import reason_of
+from edge_har.sinks.options import Setting, SinkOptions, slug
+from edge_har.sinks.pictures import Worker, draw_label, in_bgr, small_copy
+from edge_har.sinks.recorder import ENDINGS, Disk, Recorder, keep_newest, new_path
+from edge_har.viewers import Picture
+
+WAITING = 8  # pictures; each up to some MB
+
+log = logging.getLogger("edge_har")
+
+
+@dataclass(frozen=True)
+class VideoOptions(SinkOptions):
+    """Annotated video. path: the folder for `SOURCE-20261121-154200.mp4`, the time in UTC. width: of a picture at most, in
+    px. rate_hz: frames a second in the file. codec: mp4v, or MJPG (.avi), which is larger, but whole up to the last
+    second when the power fails. rotate_s: how long a file is at most; keep: how many files of each source stay.
+    min_free_bytes: of the disk, that are left to others.
+    """
+
+    kind: ClassVar[str] = "video"
+    path: str = ""
+    width: int = 640
+    rate_hz: float = 10.0
+    codec: str = "mp4v"
+    rotate_s: float = 600.0
+    keep: int = 144
+    min_free_bytes: int = 500_000_000
+
+    def _check(self) -> None:
+        if not self.path:
+            raise MisuseError("video: path is the folder to record to")
+        check_recording(self.kind, self.codec, self.rate_hz)
+        self._at_least(64, "width")
+        self._at_least(1, "rotate_s", "keep")
+        self._at_least(0, "min_free_bytes")
+
+    def open(self, setting: Setting) -> Video:
+        """A viewer that records in a thread of its own."""
+        state = SinkState(self.called)
+        video = Video(self, state, waits=setting.waits)
+        setting.board.add_sink(state)
+        return video
+
+
+def check_recording(kind: str, codec: str, rate_hz: float) -> None:
+    """Raise MisuseError for a codec or a rate that cannot be."""
+    if codec not in ENDINGS:
+        raise MisuseError(f"{kind}: codec is {' or '.join(ENDINGS)}, got {codec!r}")
+    if not 0.5 <= rate_hz <= 60:
+        raise MisuseError(f"{kind}: rate_hz is 0.5 to 60, got {rate_hz:g}")
+
+
+class Video:
+    """Records the pictures of each source to files of its own, with the label on them. Its counters count pictures."""
+
+    def __init__(
+        self, options: VideoOptions, state: SinkState, *, waits: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.state = state
+        self._options = options
+        self._folder = Path(options.path).expanduser()
+        self._disk = Disk(state.name, self._folder, options.min_free_bytes)
+        self._recorders: dict[str, Recorder] = {}
+        self._failing = False
+        self._worker = Worker[Picture](state, self._record, self._finish_all, capacity=WAITING, waits=waits)
+
+    def wants(self, source: str) -> bool:
+        """Every picture, until it is closed."""
+        return self._worker.is_open
+
+    def see(self, picture: Picture) -> None:
+        """Keep a small copy; where the encoder is too slow the picture is dropped."""
+        if self._worker.has_room():
+            self._worker.put(small_copy(picture, self._options.width))
+
+    def stop(self) -> None:
+        """Begin to close without waiting for it."""
+        self._worker.stop()
+
+    def close(self) -> None:
+        """Finish the files."""
+        self._worker.close()
+
+    def _record(self, picture: Picture) -> None:
+        picture = in_bgr(picture)
+        if not self._disk.has_room():
+            self._finish_all()
+            self.state.dropped += 1
+            return
+        recorder = self._recorders.get(picture.source)
+        if recorder is not None and not (
+            recorder.fits(picture.time_s, picture.pixels)
+            and picture.time_s - recorder.first_s < self._options.rotate_s
+        ):
+            self._finish(picture.source)
+            recorder = None
+        draw_label(picture.pixels, picture.label, picture.score)
+        try:
+            if recorder is None:
+                recorder = self._begin(picture.source)
+            recorder.add(picture.time_s, picture.pixels)
+        except OSError as error:
+            self._recorders.pop(picture.source, None)
+            self._fails(error)
+        else:
+            self.state.delivered += 1
+            self._failing = False
+
+    def _begin(self, source: str) -> Recorder:
+        stem, codec = slug(source), self._options.codec
+        keep_newest(self._folder, stem, self._options.keep - 1)
+        self._recorders[source] = Recorder(new_path(self._folder, stem, codec), codec, self._options.rate_hz)
+        return self._recorders[source]
+
+    def _finish(self, source: str) -> None:
+        try:
+            path = self._recorders.pop(source).close()
+            log.debug("%s: %s is finished", self.state.name, path)
+        except OSError as error:
+            self._fails(error)
+
+    def _finish_all(self) -> None:
+        for source in list(self._recorders):
+            self._finish(source)
+
+    def _fails(self, error: OSError) -> None:
+        self.state.failed += 1
+        self.state.last_error = reason_of(error)
+        if not self._failing:
+            self._failing = True
+            log.error("%s: %s", self.state.name, self.state.last_error)

@@ -1,0 +1,224 @@
+"""Events to a web server: one POST each, signed, again and again until the server has taken it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import http.client
+import json
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote, unquote, urlsplit
+
+from edge_har import __version__
+from edge_har.board import SinkState
+from edge_har.errors import MisuseError
+from edge_har.events import Event, utc_now
+from edge_har.sinks.base import Later, Refused, line_of, reason_of
+from edge_har.sinks.options import DeliveryOptions, Setting, hidden
+from edge_har.sinks.queued import Queued
+
+SIGNATURE, TIMESTAMP, DELIVERY = "X-Edge-Har-Signature", "X-Edge-Har-Timestamp", "X-Edge-Har-Delivery"
+ANSWER_BYTES = 65_536  # of an answer that are read; nothing in it matters
+TOO_MANY = 429
+REFUSED_FILE = "refused.jsonl"
+REFUSED_BYTES = 1_000_000  # then it becomes refused.jsonl.1
+VISIBLE = re.compile(r"[!-~]+")
+URL_SAFE = "/%:@!$&'()*+,;=~-._?"
+
+
+@dataclass(frozen=True)
+class WebhookOptions(DeliveryOptions):
+    """A web server. url: where it takes events, http:// or https://; never shown whole, it may hold secrets. secret: signs
+    each POST. token: goes along as `Authorization: Bearer`. ca_file: certificates to trust in place of the system's.
+    timeout_s: how long an answer may take.
+    """
+
+    kind: ClassVar[str] = "webhook"
+    url: str = hidden(default="")
+    secret: str | None = hidden(default=None)
+    token: str | None = hidden(default=None)
+    ca_file: str | None = None
+    timeout_s: float = 10.0
+
+    def _check(self) -> None:
+        super()._check()
+        try:
+            parts = urlsplit(self.url)
+            fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            fine = False
+        if not fine or re.search(r"[\s\x00-\x1f#]", self.url):
+            raise MisuseError("webhook: url is http://HOST/... or https://HOST/...")
+        if self.token is not None and not VISIBLE.fullmatch(self.token):
+            raise MisuseError("webhook: token is letters, digits and signs without spaces")
+        if self.ca_file and not self.url.startswith("https:"):
+            raise MisuseError("webhook: ca_file needs https://")
+        self._at_least(0.1, "timeout_s")
+
+    def open(self, setting: Setting) -> Queued:
+        """A sink that posts in a thread of its own."""
+        state, spool = SinkState(self.called), self.open_spool()
+        target = WebhookTarget(self)
+        aside = Aside(spool.folder / REFUSED_FILE) if spool is not None else None
+        setting.board.add_sink(state)
+        return Queued(target, state, spool=spool, updates=self.updates, set_aside=aside, waits=setting.waits)
+
+
+class WebhookTarget:
+    """A web server that takes one event at a time. The connection is kept open between them."""
+
+    batch = 1
+
+    def __init__(self, options: WebhookOptions) -> None:
+        parts = urlsplit(options.url)
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._path = quote(f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}", safe=URL_SAFE)
+        self._secret = options.secret.encode() if options.secret else None
+        self._timeout_s = options.timeout_s
+        self._context = _tls_context(options) if parts.scheme == "https" else None
+        self._headers = {"Content-Type": "application/json", "User-Agent": f"edge-har/{__version__}"}
+        if options.token:
+            self._headers["Authorization"] = f"Bearer {options.token}"
+        elif parts.username is not None:
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+            self._headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+        self._connection: http.client.HTTPConnection | None = None
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Post one after the other; raises Later where the server is not there or not ready, else Refused."""
+        for delivered, event in enumerate(events):
+            body = line_of(event)
+            try:
+                status, asked = self._post(body)
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                reason = f"{self._host} cannot be reached: {reason_of(error)}"
+                if isinstance(error, http.client.HTTPException):
+                    reason = f"{self._host} does not answer as a web server does: {type(error).__name__}"
+                raise Later(reason, delivered=delivered) from None
+            if not 200 <= status < 300:
+                reason = f"{self._host} answers {status} {http.client.responses.get(status, '')}".rstrip()
+                if status == TOO_MANY or not 400 <= status < 500:
+                    raise Later(reason, delivered=delivered, wait_s=_asked_s(asked))
+                raise Refused(reason, delivered=delivered)
+
+    def tend(self) -> None:
+        """Nothing is due."""
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _post(self, body: bytes) -> tuple[int, str | None]:
+        """Status, and what was said of when to come again. A connection that was closed since is opened once more."""
+        reused = self._connection is not None
+        try:
+            return self._post_once(body)
+        except (ConnectionError, http.client.BadStatusLine):
+            if not reused:
+                raise
+        return self._post_once(body)
+
+    def _post_once(self, body: bytes) -> tuple[int, str | None]:
+        connection = self._connection = self._connection or self._connect()
+        whole, late = False, threading.Event()
+        watch = None
+        try:
+            if connection.sock is None:
+                connection.connect()
+            watch = threading.Timer(self._timeout_s, _cut, (connection.sock, late))
+            watch.daemon = True
+            watch.start()
+            connection.request("POST", self._path, body, self._headers | self._signed(body))
+            response = connection.getresponse()
+            response.read(ANSWER_BYTES)
+            if late.is_set():
+                raise TimeoutError  # it was cut off, and yet could be read as an answer
+            whole = response.isclosed() and not response.will_close
+            return response.status, response.headers.get("Retry-After")
+        except (OSError, ValueError, http.client.HTTPException):
+            if late.is_set():
+                raise TimeoutError from None
+            raise
+        finally:
+            if watch is not None:
+                watch.cancel()
+            if late.is_set() or not whole:
+                self.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self._context is None:
+            return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+        return http.client.HTTPSConnection(
+            self._host, self._port, timeout=self._timeout_s, context=self._context
+        )
+
+    def _signed(self, body: bytes) -> dict[str, str]:
+        """Headers that differ with each POST; the delivery stays the same however often the event is sent."""
+        timestamp = str(int(time.time()))
+        headers = {TIMESTAMP: timestamp, DELIVERY: hashlib.sha256(body).hexdigest()[:32]}
+        if self._secret is not None:
+            headers[SIGNATURE] = signature(self._secret, timestamp, body)
+        return headers
+
+
+def signature(secret: bytes, timestamp: str, body: bytes) -> str:
+    """What stands in X-Edge-Har-Signature: HMAC-SHA256 of the timestamp, a dot and the body."""
+    return f"sha256={hmac.new(secret, timestamp.encode() + b'.' + body, hashlib.sha256).hexdigest()}"
+
+
+def _tls_context(options: WebhookOptions) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=options.ca_file)
+    except OSError as error:
+        raise MisuseError(f"webhook: {options.ca_file} cannot be used: {reason_of(error)}") from error
+
+
+def _cut(line: socket.socket, late: threading.Event) -> None:
+    """End a connection from another thread: whoever reads from it goes on at once, and finds that it is `late`."""
+    late.set()
+    with suppress(OSError):
+        socket.socket.shutdown(line, socket.SHUT_RDWR)
+
+
+def _asked_s(retry_after: str | None) -> float | None:
+    """Seconds that `Retry-After` asks for; None where it does not."""
+    if not retry_after:
+        return None
+    if retry_after.strip().isdecimal():
+        return float(retry_after)
+    try:
+        at = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    at = at if at.tzinfo is not None else at.replace(tzinfo=timezone.utc)
+    return max(0.0, (at - datetime.now(timezone.utc)).total_seconds())
+
+
+class Aside:
+    """A small file of the events that a server will never take, and why."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self, event: Event, reason: str) -> None:
+        line = json.dumps({"time": utc_now(), "reason": reason, "event": event.to_json()}) + "\n"
+        with suppress(OSError):  # it is told in the log as well
+            if self._path.exists() and self._path.stat().st_size + len(line) > REFUSED_BYTES:
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(line)

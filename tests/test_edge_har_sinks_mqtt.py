@@ -1,0 +1,323 @@
+"""MQTT with a real broker: acknowledged or not delivered, retained state, last will, Home Assistant, TLS, outages."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_har.board import Board, SinkState
+from edge_har.errors import MisuseError
+from edge_har.events import Event
+from edge_har.sinks.base import Later, line_of
+from edge_har.sinks.mqtt import MqttOptions, MqttSink, MqttTarget, Shown
+from edge_har.sinks.queued import Patience
+from edge_har.sinks.spool import Spool
+from tests.helpers.broker import PASSWORD, USER, Broker, Listener
+from tests.helpers.certificates import self_signed
+from tests.helpers.command import environment
+from tests.helpers.sinks import LABELS, QUICK, made_event, made_events, setting, wait_until
+
+
+def options(broker: Broker, **more: object) -> MqttOptions:
+    return MqttOptions(**{"host": "127.0.0.1", "port": broker.port, "node": "pi", "spool": "off", **more})
+
+
+def opened(
+    how: MqttOptions, board: Board | None = None, *, spool: Path | None = None, **more: object
+) -> MqttSink:
+    """The sink that these options mean, but quick to try again."""
+    board = board or setting("door", "yard").board
+    shown = Shown(source.name for source in board.sources)
+    return MqttSink(
+        MqttTarget(how, board, shown, how.tls_context()),
+        SinkState("mqtt"),
+        shown=shown,
+        spool=None if spool is None else Spool(spool),
+        **{"patience": QUICK, **more},
+    )
+
+
+def lines(events: list[Event]) -> list[str]:
+    return [line_of(event).decode() for event in events]
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One for the tests that do no harm to it; each with a node of its own."""
+    with Broker(tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+def test_every_event_arrives_in_order_and_is_counted_once_acknowledged(broker: Broker) -> None:
+    listener, events = Listener(broker), made_events(100)
+    run = setting("door")
+    sink = options(broker, node="order").open(run)
+    for event in events:
+        sink.write(event)
+    wait_until(lambda: sink.state.delivered == 100, "acknowledgements")
+    assert run.board.sinks == (sink.state,)
+    sink.close()
+    wait_until(lambda: "offline" in listener.at("edge-har/order/status"), "the goodbye")
+    assert listener.at("edge-har/order/door/event") == lines(events)
+    assert listener.at("edge-har/order/status") == ["online", "offline"]
+    listener.close()
+
+
+def test_what_goes_on_now_is_retained(broker: Broker) -> None:
+    board = setting("door", "yard").board
+    sink = opened(options(broker, node="state"), board)
+    sink.write(made_event(1, label="Walk"))
+    sink.write(made_event(2, label="Run", source="yard"))
+    sink.write(made_event(2, "end", label="Run", source="yard"))
+    board.source("yard").turn("lost", "gone")
+    sink.write(Event("x-9", "source_lost", "yard", None, None, 3.0, None, "2026-11-21T00:00:09.000Z", "m@1"))
+    watcher = Listener(broker, "watcher")
+    at = "edge-har/state"
+    wait_until(lambda: watcher.at(f"{at}/yard/availability")[-1:] == ["offline"], "the lost source")
+    wait_until(lambda: watcher.at(f"{at}/door/state"), "what goes on")
+    watcher.close()
+
+    late = Listener(broker, "late")  # comes when all is over, and yet knows it
+    wait_until(lambda: len([t for t in late.retained() if t.startswith(f"{at}/")]) == 5, "what is retained")
+    found = {topic.removeprefix(f"{at}/"): text for topic, text in late.retained().items()}
+    assert found["status"] == "online"
+    assert (found["door/availability"], found["yard/availability"]) == ("online", "offline")
+    assert json.loads(found["door/state"]) == {
+        "activity": "Walk",
+        "score": 0.51,
+        "id": "0a1b2c3d-1",
+        "since": "2026-11-21T00:00:01.000Z",
+        "model": "test@0123456789ab",
+    }
+    assert json.loads(found["yard/state"])["activity"] == "none"
+    late.close()
+    sink.close()
+
+
+def test_home_assistant_finds_an_activity_and_a_camera_for_each_source(broker: Broker) -> None:
+    board = Board("test@0123456789ab", LABELS, ["door", "rtsp://u:***@10.0.0.5/stream"])
+    sink = opened(options(broker, node="home"), board)
+    listener = Listener(broker, "assistant")
+    wait_until(lambda: len([t for t in listener.latest() if "edge_har_home" in t]) == 4, "four things")
+    found = {t: json.loads(text) for t, text in listener.latest().items() if "edge_har_home" in t}
+    activity = found["homeassistant/sensor/edge_har_home/door_activity/config"]
+    camera = found["homeassistant/binary_sensor/edge_har_home/door_camera/config"]
+    assert activity["state_topic"] == "edge-har/home/door/state"
+    assert activity["value_template"] == "{{ value_json.activity }}"
+    assert activity["device_class"] == "enum" and activity["options"] == ["Run", "Walk", "none", "unknown"]
+    assert [a["topic"] for a in activity["availability"]] == [
+        "edge-har/home/status",
+        "edge-har/home/door/availability",
+    ]
+    assert camera["device_class"] == "connectivity"
+    assert (camera["state_topic"], camera["payload_on"]) == ("edge-har/home/door/availability", "online")
+    assert activity["device"] == camera["device"]
+    unique = [one["unique_id"] for one in found.values()]
+    assert len(set(unique)) == 4
+    topics = [part for topic in found for part in topic.split("/")]
+    assert all(part.replace("_", "").replace("-", "").isalnum() for part in topics)
+
+    board.swap("other@1", ("Sit", "Stand"))
+    topic = "homeassistant/sensor/edge_har_home/door_activity/config"
+    wait_until(lambda: "Sit" in listener.at(topic)[-1], "the labels of another model")
+    late = Listener(broker, "restarted")
+    wait_until(lambda: "Sit" in late.retained().get(topic, ""), "the same, retained")
+    late.close()
+    listener.close()
+    sink.close()
+
+
+def test_home_assistant_may_be_told_nothing(broker: Broker) -> None:
+    listener = Listener(broker, "none")
+    sink = opened(options(broker, node="quiet", discovery="off"))
+    sink.write(made_event(0))
+    wait_until(lambda: sink.state.delivered == 1, "the event")
+    sink.close()
+    wait_until(lambda: "offline" in listener.at("edge-har/quiet/status"), "the goodbye")
+    assert not [topic for topic, _, _ in listener.heard if "quiet" in topic and "homeassistant" in topic]
+    listener.close()
+
+
+def test_the_last_will_says_that_a_killed_process_is_gone(broker: Broker) -> None:
+    code = (
+        "import sys, time; from tests.test_edge_har_sinks_mqtt import *; "
+        "sink = MqttOptions(host='127.0.0.1', port=int(sys.argv[1]), node='will', spool='off').open(setting()); "
+        "time.sleep(600)"
+    )
+    listener = Listener(broker, "mourner")
+    child = subprocess.Popen([sys.executable, "-c", code, str(broker.port)], env=environment())
+    wait_until(lambda: listener.at("edge-har/will/status") == ["online"], "the birth")
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    wait_until(lambda: listener.at("edge-har/will/status") == ["online", "offline"], "the last will")
+    listener.close()
+
+
+def test_an_outage_of_the_broker_loses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    events = made_events(300)
+    with Broker(tmp_path / "broker") as broker:
+        listener = Listener(broker)
+        sink = opened(options(broker), spool=tmp_path / "spool")
+        for event in events[:100]:
+            sink.write(event)
+        wait_until(lambda: sink.state.delivered >= 30, "some events")
+        broker.stop()
+        for event in events[100:]:
+            sink.write(event)
+        wait_until(lambda: sink.state.failed > 2, "tries in vain")
+        assert sink.state.delivered < 300
+        broker.start()
+        wait_until(lambda: sink.state.delivered == 300, "all events")
+        sink.close()
+        wait_until(lambda: len(set(listener.at("edge-har/pi/door/event"))) == 300, "all events heard")
+        heard = listener.at("edge-har/pi/door/event")
+        assert list(dict.fromkeys(heard)) == lines(events)
+        assert len(heard) < 400  # only what was not acknowledged came twice, from either side of the broker
+        assert listener.at("edge-har/pi/status")[-1] == "offline"
+        listener.close()
+    told = [r.getMessage() for r in caplog.records if r.name == "edge_har"]
+    assert len(told) == 2 and told[1] == "mqtt: works again", told
+
+
+def test_a_frozen_broker_holds_up_neither_write_nor_close_and_the_next_run_delivers(tmp_path: Path) -> None:
+    events = made_events(50)
+    with Broker(tmp_path / "broker") as broker:
+        listener = Listener(broker)
+        sink = opened(options(broker), spool=tmp_path / "spool", patience=Patience(close_s=0.3))
+        sink.write(events[0])
+        wait_until(lambda: sink.state.delivered == 1, "the first event")
+        broker.freeze()
+        for event in events[1:]:
+            sink.write(event)
+        wait_until(lambda: sink.state.queued == 49, "all others in the queue")
+        sink.close()
+        assert sink.state.delivered == 1
+        broker.thaw()
+        sink = opened(options(broker), spool=tmp_path / "spool")
+        wait_until(lambda: sink.state.queued == 0, "the others")
+        sink.close()
+        wait_until(lambda: len(set(listener.at("edge-har/pi/door/event"))) == 50, "all events heard")
+        assert list(dict.fromkeys(listener.at("edge-har/pi/door/event"))) == lines(events)
+        listener.close()
+
+
+def test_nothing_is_delivered_that_the_broker_did_not_acknowledge() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        heard: list[bytes] = []
+
+        def deaf_broker() -> None:
+            line, _ = server.accept()
+            heard.append(line.recv(4096))
+            line.sendall(b"\x20\x02\x00\x00")  # CONNACK, and never a PUBACK
+            while chunk := line.recv(4096):
+                heard.append(chunk)
+
+        threading.Thread(target=deaf_broker, daemon=True).start()
+        how = MqttOptions(host="127.0.0.1", port=server.getsockname()[1], spool="off", discovery="off")
+        sink = opened(how, patience=Patience(close_s=0.1))
+        for event in made_events(3):
+            sink.write(event)
+        wait_until(lambda: b"/status" in b"".join(heard[1:]), "what is published")
+        assert (sink.state.delivered, sink.state.queued) == (0, 3)
+        sink.close()
+
+
+# A handshake that fails leaves its socket to the collector of garbage, inside paho.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_password_and_tls(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    certificate, key = self_signed(tmp_path)
+    with Broker(tmp_path / "broker", password=True, certificate=certificate, key=key) as broker:
+        listener = Listener(broker)
+        how = options(broker, user=USER, password=PASSWORD, tls=True, ca_file=str(certificate))
+        sink = opened(how)
+        sink.write(made_event(0))
+        wait_until(lambda: sink.state.delivered == 1, "the event")
+        sink.close()
+        wait_until(lambda: listener.at("edge-har/pi/door/event") == lines(made_events(1)), "the event")
+        listener.close()
+
+        for wrong, reason in (
+            ({"password": "hunter3"}, "Not authorized"),
+            ({"ca_file": None}, "certificate is not trusted"),
+            ({"tls": False, "ca_file": None}, "127.0.0.1"),
+        ):
+            caplog.clear()
+            sink = opened(
+                options(
+                    broker,
+                    **{"user": USER, "password": PASSWORD, "tls": True, "ca_file": str(certificate), **wrong},
+                )
+            )
+            wait_until(lambda sink=sink: sink.state.failed > 1, "two failures")
+            assert reason in str(sink.state.last_error)
+            sink.close()
+            assert len([r for r in caplog.records if r.levelno >= logging.WARNING]) == 1
+        assert "hunter" not in caplog.text and "hunter" not in repr(how)
+
+
+def test_a_broker_that_is_not_there_is_named() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        how = MqttOptions(host="127.0.0.1", port=nobody.getsockname()[1])
+        board = setting().board
+        target = MqttTarget(how, board, Shown(()))
+        with pytest.raises(Later, match=r"127\.0\.0\.1 cannot be reached: Connection refused"):
+            target.deliver(made_events(1))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"host": ""}, "host"),
+        ({"host": "user@host"}, "host"),
+        ({"host": "h", "port": 0}, "port"),
+        ({"host": "h", "password": "hunter2"}, "needs a user"),
+        ({"host": "h", "ca_file": "x"}, "tls"),
+        ({"host": "h", "topic": "a/#"}, "topic"),
+        ({"host": "h", "tls": True, "key_file": "x"}, "cert_file"),
+        ({"host": "h", "keepalive_s": 1}, "keepalive_s"),
+        ({"host": "h", "spool_bytes": 1}, "spool_bytes"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(wrong: dict[str, object], reason: str) -> None:
+    with pytest.raises(MisuseError, match=reason) as caught:
+        MqttOptions(**wrong)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_certificates_that_cannot_be_used_are_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "ca").write_text("no certificate")
+    for path in (tmp_path / "ca", tmp_path / "none"):
+        with pytest.raises(MisuseError, match="certificates cannot be used"):
+            MqttOptions(host="h", tls=True, ca_file=str(path)).open(setting())
+
+
+def test_a_missing_library_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "paho").mkdir()
+    (tmp_path / "paho" / "__init__.py").write_text("raise ImportError('no paho here')")
+    code = (
+        "from edge_har.errors import RuntimeMissingError\n"
+        "from edge_har.board import Board\n"
+        "from edge_har.sinks.mqtt import MqttOptions\n"
+        "from edge_har.sinks.options import Setting\n"
+        "try:\n"
+        "    MqttOptions(host='h', spool='off').open(Setting(Board('m', ('a',), ('s',))))\n"
+        "except RuntimeMissingError as error:\n"
+        "    print(error)\n"
+    )
+    env = environment()
+    env["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{env['PYTHONPATH']}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout == "MQTT needs a library: pip install 'edge-har[mqtt]'\n"

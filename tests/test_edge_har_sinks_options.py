@@ -1,0 +1,194 @@
+"""Sinks as a user says them: tables and lines of text, secrets from the environment and files, never on show."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from edge_har.errors import EdgeHarError, MisuseError
+from edge_har.sinks import KINDS, open_outlets, options_class, options_of_table, options_of_text
+from edge_har.sinks.clips import ClipsOptions
+from edge_har.sinks.jsonl import JsonLinesOptions
+from edge_har.sinks.mqtt import MqttOptions
+from edge_har.sinks.options import SinkOptions, slug
+from edge_har.sinks.video import VideoOptions
+from edge_har.sinks.webhook import WebhookOptions
+from edge_har.sinks.window import WindowOptions
+from tests.helpers.sinks import made_event, quick_path, setting
+
+__all__ = ["quick_path"]  # a fixture
+
+SAID = [
+    ("jsonl:", JsonLinesOptions()),
+    ("jsonl:-", JsonLinesOptions("-")),
+    ("jsonl:/var/log/a b.jsonl?max_bytes=5M&keep=9", JsonLinesOptions("/var/log/a b.jsonl", 5_000_000, 9)),
+    ("jsonl:e.jsonl?updates=no&name=quiet", JsonLinesOptions("e.jsonl", updates=False, name="quiet")),
+    ("mqtt://broker", MqttOptions(host="broker")),
+    (
+        "mqtts://cam%40home@broker:8884/home/har?node=door&discovery=off",
+        MqttOptions(
+            host="broker",
+            port=8884,
+            user="cam@home",
+            topic="home/har",
+            tls=True,
+            node="door",
+            discovery="off",
+        ),
+    ),
+    ("mqtt://[::1]:1884", MqttOptions(host="::1", port=1884)),
+    (
+        "https://h.org/x?a=b#timeout_s=3&spool=off",
+        WebhookOptions(url="https://h.org/x?a=b", timeout_s=3.0, spool="off"),
+    ),
+    ("video:rec?codec=MJPG&rotate_s=60", VideoOptions(path="rec", codec="MJPG", rotate_s=60.0)),
+    ("clips:rec?labels=Walk,Run&pre_s=3", ClipsOptions(path="rec", labels=("Walk", "Run"), pre_s=3.0)),
+    ("window", WindowOptions()),
+]
+
+
+@pytest.mark.parametrize(("text", "options"), SAID)
+def test_a_line_says_a_sink(text: str, options: SinkOptions) -> None:
+    assert options_of_text(text) == options
+
+
+@pytest.mark.parametrize(("text", "options"), SAID)
+def test_a_table_says_the_same(text: str, options: SinkOptions) -> None:
+    table: dict[str, object] = {
+        f.name: list(value) if isinstance(value := getattr(options, f.name), tuple) else value
+        for f in fields(options)
+        if getattr(options, f.name) != f.default
+    }
+    assert options_of_table({"kind": options.kind, **table}) == options
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "a sink is"),
+        ("carrier-pigeon:x", "a sink is"),
+        ("jsonl", "a sink is"),
+        ("video:", "path is the folder"),
+        ("mqtt://", "host"),
+        ("mqtt:broker", "a sink is"),
+        ("mqtt://broker:port", "a broker is"),
+        ("mqtt://me:hunter2@broker", "list of processes"),
+        ("mqtt://me@broker?password=hunter2", "list of processes"),
+        ("https://h/#secret=hunter2", "list of processes"),
+        ("https://h/#url_env=PATH", "given twice"),
+        ("jsonl:e.jsonl?path=x", "given twice"),
+        ("jsonl:e.jsonl?keep=many", "keep is a whole number"),
+        ("jsonl:e.jsonl?keep=", "keep is a whole number"),
+        ("jsonl:e.jsonl?updates=perhaps", "updates is true or false"),
+        ("jsonl:e.jsonl?speed=9", "no option 'speed'"),
+        ("jsonl:e.jsonl?name=a/b", "a sink's name"),
+    ],
+)
+def test_what_cannot_be_is_said_without_secrets(text: str, reason: str) -> None:
+    with pytest.raises(MisuseError, match=reason) as caught:
+        options_of_text(text)
+    assert "hunter2" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ({}, "no kind of sink"),
+        ({"kind": "pigeon"}, "no kind of sink"),
+        ({"kind": 7}, "no kind of sink"),
+        ({"kind": "mqtt", "host": 7}, "host is a text"),
+        ({"kind": "mqtt", "host": "h", "port": True}, "port is a whole number"),
+        ({"kind": "mqtt", "host": "h", "port": 1.5}, "port is a whole number"),
+        ({"kind": "clips", "path": "x", "labels": [1]}, "labels is a list of texts"),
+        ({"kind": "clips", "path": "x", "labels": {"a": 1}}, "labels is a list of texts"),
+        ({"kind": "webhook", "url": "http://h/", "timeout_s": "soon"}, "timeout_s is a number"),
+        ({"kind": "jsonl", "path_env": "X"}, "no option 'path_env'"),
+    ],
+)
+def test_tables_are_checked_by_key(table: dict[str, object], reason: str) -> None:
+    with pytest.raises(MisuseError, match=reason):
+        options_of_table(table)
+
+
+def test_secrets_come_from_the_environment_and_from_files_that_nobody_else_reads(
+    quick_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKER_PASSWORD", "hunter2")
+    path = quick_path / "secret"
+    path.write_text("hunter2\n")
+    path.chmod(0o600)
+    for text in ("mqtt://me@h?password_env=BROKER_PASSWORD", f"mqtt://me@h?password_file={path}"):
+        options = options_of_text(text)
+        assert options == MqttOptions(host="h", user="me", password="hunter2")
+        assert "hunter2" not in repr(options)
+    hook = options_of_table({"kind": "webhook", "url": "http://h/", "secret_file": str(path)})
+    assert hook == WebhookOptions(url="http://h/", secret="hunter2")
+
+    path.chmod(0o640)
+    with pytest.raises(MisuseError, match=r"others may read .*chmod 600"):
+        options_of_text(f"mqtt://me@h?password_file={path}")
+    (quick_path / "empty").touch(mode=0o600)
+    for wrong, reason in (
+        (f"password_file={quick_path / 'empty'}", "is empty"),
+        (f"password_file={quick_path / 'none'}", "cannot be read"),
+        ("password_env=NO_SUCH", "no variable 'NO_SUCH'"),
+        (f"password_env=BROKER_PASSWORD&password_file={path}", "."),
+    ):
+        with pytest.raises(MisuseError, match=reason):
+            options_of_text(f"mqtt://me@h?{wrong}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_option_has_a_reader_and_is_described(kind: str) -> None:
+    found = options_class(kind)
+    described = "".join(cls.__doc__ or "" for cls in found.__mro__)
+    for field in fields(found):
+        assert field.name in described, field.name
+        with pytest.raises(EdgeHarError):
+            found.from_table({field.name: object()})
+
+
+def test_names_make_topics_and_file_names_and_never_meet() -> None:
+    names = [
+        "door",
+        "door ",
+        "a/b",
+        "a+b",
+        "Tür",
+        "门",
+        "窗",
+        "rtsp://u:***@h/x",
+        "rtsp://u:***@h/y",
+        "_",
+        "-",
+    ]
+    slugs = [slug(name) for name in names]
+    assert slugs[0] == "door"
+    assert len(set(slugs)) == len(names)
+    assert all(s and s.replace("_", "").replace("-", "x").isalnum() and s.isascii() for s in slugs)
+
+
+def test_two_sinks_of_one_name_are_refused_and_nothing_stays_open(quick_path: Path) -> None:
+    twice = [JsonLinesOptions(str(quick_path / name)) for name in ("a", "b")]
+    with pytest.raises(MisuseError, match="two sinks are called jsonl"):
+        open_outlets(twice, setting())
+    how = JsonLinesOptions(str(quick_path / "a"), spool=str(quick_path / "spool"))
+    with pytest.raises(MisuseError, match="there is no folder"):
+        open_outlets([how, JsonLinesOptions(str(quick_path / "no" / "b"), name="b")], setting())
+    outlets = open_outlets([how], setting())  # the spool is free again
+    outlets.sinks[0].write(made_event(1))
+    outlets.close()
+    assert (quick_path / "a").read_bytes().count(b"\n") == 1
+
+
+def test_events_wait_in_the_home_of_edge_har(quick_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_HAR_HOME", str(quick_path))
+    sink = options_of_text("http://127.0.0.1:1/#name=hook").open(setting())
+    sink.write(made_event(1))
+    sink.close()
+    (path,) = (quick_path / "spool" / "hook").glob("*.events")
+    assert made_event(1).id in path.read_text()
+    assert os.stat(path.parent).st_mode & 0o077 == 0

@@ -1,0 +1,258 @@
+"""The queue before a sink: recognition never waits, order is kept, nothing is lost within the bound, all ends in time."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_har.board import SinkState
+from edge_har.errors import EdgeHarError
+from edge_har.events import Event
+from edge_har.pipeline import Pipeline
+from edge_har.sinks import Outlets
+from edge_har.sinks.base import Later
+from edge_har.sinks.console import ConsoleSink
+from edge_har.sinks.queued import MAX_ASKED_S, RETRY_JITTER, Patience, Pauses, Queued, SinkTarget
+from tests.helpers.colours import colour_bundle, painted
+from tests.helpers.sinks import QUICK, Place, made_event, made_events, wait_until
+from tests.helpers.videos import write_video
+
+
+def queued(place: Place, **options: object) -> Queued:
+    """A queue before `place` that is quick to try again."""
+    return Queued(place, SinkState("place"), **{"patience": QUICK, **options})
+
+
+def test_events_arrive_in_order_and_are_counted() -> None:
+    place, events = Place(), made_events(50)
+    sink = queued(place)
+    for event in events:
+        sink.write(event)
+    sink.close()
+    assert place.taken == events
+    assert (sink.state.delivered, sink.state.queued, sink.state.dropped, sink.state.failed) == (50, 0, 0, 0)
+    assert place.closed
+
+
+def test_an_outage_loses_nothing_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    place, events = Place(), made_events(30)
+    place.fail = "nobody is at home"
+    sink = queued(place)
+    for event in events:
+        sink.write(event)
+    wait_until(lambda: place.tries > 5, "several tries")
+    assert sink.state.last_error == "nobody is at home"
+    place.fail = None
+    wait_until(lambda: len(place.taken) == 30, "all events")
+    sink.close()
+    assert place.taken == events
+    assert sink.state.failed >= 5
+    assert [record.getMessage() for record in caplog.records] == [
+        "place: nobody is at home; trying again until it works",
+        "place: works again",
+    ]
+
+
+def test_what_arrived_before_a_failure_is_not_sent_again() -> None:
+    class Third(Place):
+        def deliver(self, events):
+            self.tries += 1
+            if self.tries == 1:
+                self.taken += events[:2]
+                raise Later("in the middle", delivered=2)
+            super().deliver(events)
+
+    place, events = Third(), made_events(4)
+    place.free.clear()
+    sink = queued(place)
+    for event in events:
+        sink.write(event)
+    place.free.set()
+    sink.close()
+    assert place.taken == events
+
+
+def test_a_place_that_hangs_for_ever_blocks_neither_write_nor_close() -> None:
+    place = Place()
+    place.free.clear()
+    sink = queued(place, patience=Patience(close_s=0.05), capacity=100)
+    for event in made_events(500):
+        sink.write(event)
+    place.entered.wait(30)
+    sink.close()
+    assert not place.taken and not place.closed  # it hangs still: nobody waited for it
+    sink.write(made_event(1000))
+    sink.close()
+    place.free.set()
+
+
+def test_recognition_goes_on_beside_a_sink_that_hangs(tmp_path: Path) -> None:
+    place, told = Place(), []
+    place.free.clear()
+
+    class Kept:
+        def write(self, event: Event) -> None:
+            told.append((event.type, event.label))
+
+        def close(self) -> None:
+            """Nothing to do."""
+
+    sink = queued(place, patience=Patience(close_s=0.05), capacity=2)
+    scene = [painted(colour, 80, (32, 24)) for colour in ("Red", "Green")]
+    video = write_video(tmp_path / "scene.mkv", np.concatenate(scene), 25.0)
+    Pipeline(colour_bundle(), [str(video)], [sink, Kept()]).run()
+    sink.close()
+    assert not place.taken
+    assert [one for one in told if one[0] != "update"] == [
+        ("start", "Red"),
+        ("end", "Red"),
+        ("start", "Green"),
+        ("end", "Green"),
+    ]
+    place.free.set()
+
+
+def test_the_oldest_go_where_too_many_wait(caplog: pytest.LogCaptureFixture) -> None:
+    place, events = Place(batch=1), made_events(40)
+    place.free.clear()
+    sink = queued(place, capacity=10)
+    sink.write(events[0])
+    assert place.entered.wait(30)
+    for event in events[1:]:
+        sink.write(event)
+    assert sink.state.dropped == 29
+    assert sink.state.queued == 11
+    place.free.set()
+    wait_until(lambda: len(place.taken) == 11, "what was left")
+    sink.close()
+    assert place.taken == [events[0], *events[30:]]
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        "place: too many events wait, the oldest are dropped",
+        "place: 29 events were dropped",
+    ]
+
+
+def test_a_sink_made_so_waits_for_room_and_loses_nothing() -> None:
+    place, events = Place(batch=1), made_events(40)
+    place.free.clear()
+    sink = queued(place, capacity=10, waits=lambda: True)
+    writer = threading.Thread(target=lambda: [sink.write(event) for event in events])
+    writer.start()
+    wait_until(lambda: sink.state.queued == 10, "a full queue")
+    place.free.set()
+    writer.join(30)
+    sink.close()
+    assert place.taken == events and sink.state.dropped == 0
+
+
+def test_what_is_refused_is_set_aside_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    place, events, aside = Place(), made_events(20), []
+    place.refuse = lambda event: int(event.start_s) in (3, 4, 5)
+    sink = queued(place, set_aside=lambda event, reason: aside.append((event, reason)))
+    for event in events:
+        sink.write(event)
+    sink.close()
+    assert place.taken == events[:3] + events[6:]
+    assert aside == [(event, "it will not have that") for event in events[3:6]]
+    assert (sink.state.delivered, sink.state.refused, sink.state.dropped) == (17, 3, 0)
+    assert len(caplog.records) == 1
+
+
+def test_a_fault_in_a_library_is_a_failure_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
+    class Faulty(Place):
+        def deliver(self, events):
+            self.tries += 1
+            if self.tries < 3:
+                raise KeyError("password=hunter2")
+            super().deliver(events)
+
+    place, events = Faulty(), made_events(5)
+    sink = queued(place)
+    for event in events:
+        sink.write(event)
+    wait_until(lambda: len(place.taken) == 5, "all events")
+    sink.close()
+    assert place.taken == events
+    assert "hunter2" not in caplog.text
+
+
+def test_a_reader_that_has_gone_is_told_to_whoever_writes() -> None:
+    class Gone(Place):
+        def deliver(self, events):
+            raise BrokenPipeError
+
+    place = Gone()
+    sink = queued(place)
+    sink.write(made_event(0))
+    wait_until(lambda: place.closed, "the end of the thread")
+    with pytest.raises(BrokenPipeError):
+        sink.write(made_event(1))
+    sink.close()
+
+
+def test_any_sink_can_stand_behind_the_queue(capsys: pytest.CaptureFixture[str]) -> None:
+    class Twice(ConsoleSink):
+        tries = 0
+
+        def write(self, event: Event) -> None:
+            self.tries += 1
+            if self.tries % 2:
+                raise EdgeHarError("not the first time")
+            super().write(event)
+
+    sink = Queued(SinkTarget(Twice(sys.stdout)), SinkState("console"), patience=QUICK)
+    for event in made_events(5):
+        sink.write(event)
+    wait_until(lambda: sink.state.delivered == 5, "all events")
+    sink.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[3] for line in lines] == [f"{number}.00" for number in range(5)]
+    assert sink.state.last_error == "not the first time"
+
+
+def test_updates_can_be_left_out() -> None:
+    place = Place()
+    sink = queued(place, updates=False)
+    for number, kind in enumerate(("start", "update", "update", "end")):
+        sink.write(made_event(number, kind))
+    sink.close()
+    assert [event.type for event in place.taken] == ["start", "end"]
+
+
+def test_pauses_double_up_to_a_limit_and_heed_what_is_asked() -> None:
+    pauses = Pauses(Patience(first_s=1.0, last_s=8.0))
+    for expected_s in (1, 2, 4, 8, 8):
+        pause_s = pauses.after_failure(None)
+        assert expected_s * (1 - RETRY_JITTER) <= pause_s <= expected_s * (1 + RETRY_JITTER)
+    assert pauses.after_failure(30.0) == 30.0
+    assert pauses.after_failure(1e9) == MAX_ASKED_S
+    pauses.reset()
+    assert pauses.after_failure(None) < 2
+    assert len({Pauses(Patience()).after_failure(None) for _ in range(10)}) == 10
+
+
+def test_closing_a_run_stops_all_sinks_before_it_waits_for_one() -> None:
+    done: list[str] = []
+
+    class Slow:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def write(self, event: Event) -> None:
+            """Nothing to do."""
+
+        def stop(self) -> None:
+            done.append(f"stop {self.name}")
+
+        def close(self) -> None:
+            done.append(f"close {self.name}")
+
+    Outlets(sinks=[Slow("a"), Slow("b")]).close()
+    assert done == ["stop a", "stop b", "close a", "close b"]
