@@ -22,6 +22,7 @@ FORBIDDEN = (
     "benchmarks",
 )
 ALLOWED = {"numpy", "cv2", "click", "tomli", "ai_edge_litert", "tflite_runtime", "typing_extensions"}
+ALLOWED |= {"tornado", "prometheus_client"}  # extras
 MODULES = sorted(
     ".".join(("edge_har", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
     for path in PACKAGE.rglob("*.py")
