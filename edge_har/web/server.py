@@ -17,7 +17,6 @@ from urllib.parse import quote
 
 import tornado.httpserver
 import tornado.iostream
-import tornado.netutil
 import tornado.web
 import tornado.websocket
 
@@ -97,7 +96,7 @@ class WebServer:
         self._exposition: Any = None
 
     def start(self) -> None:
-        """Listen and serve. Raises MisuseError for an address that is not this machine's, EdgeHarError where it is taken."""
+        """Listen and serve. Raises EdgeHarError where it cannot listen."""
         self._sockets = self._bind()
         host, port = self._sockets[0].getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
@@ -145,16 +144,11 @@ class WebServer:
         return text
 
     def _bind(self) -> list[socket.socket]:
-        host, port = self.options.address
         try:
-            sockets = tornado.netutil.bind_sockets(port, host, reuse_port=False)
-        except socket.gaierror:
-            raise MisuseError(f"the page cannot listen on {self.options.listen}: no such host") from None
+            sockets = _listen(*self.options.address)
         except OSError as error:
-            kind = MisuseError if isinstance(error, PermissionError) else EdgeHarError
-            raise kind(
-                f"the page cannot listen on {self.options.listen}: {(error.strerror or str(error)).lower()}"
-            ) from None
+            reason = (error.strerror or type(error).__name__).lower()
+            raise EdgeHarError(f"the page cannot listen on {self.options.listen}: {reason}") from None
         if self.options.token is None and not all(is_loopback(s.getsockname()[0]) for s in sockets):
             for bound in sockets:
                 bound.close()
@@ -312,9 +306,9 @@ class _Handler(tornado.web.RequestHandler):
         return self.web.access.known(self.request.headers, self.get_cookie(COOKIE))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        self.text(f"{status_code} {self._reason}\n")
         if status_code == 401:
             self.set_header("WWW-Authenticate", 'Bearer realm="edge_har"')
+        self.text(f"{status_code} {self._reason}\n")
 
     def log_exception(self, *exception: Any) -> None:
         error = exception[1]
@@ -537,6 +531,21 @@ class _Events(_Handler, tornado.websocket.WebSocketHandler):
         self._revision = history.revision
         events = [entry.to_json(zero_s) for entry in fresh]
         return json.dumps({"first": first, "state": state, "events": events})
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen on every address of `host`, all on one port; raises OSError, and then none is left open."""
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            chosen = sockets[0].getsockname()[1] if sockets else port
+            sockets.append(socket.create_server((address[0], chosen), family=family, backlog=MAX_CONNECTIONS))
+            sockets[-1].setblocking(False)
+    except OSError:
+        for opened in sockets:
+            opened.close()
+        raise
+    return sockets
 
 
 async def _in_time(written: Awaitable[None]) -> None:
