@@ -17,7 +17,7 @@ from tests.helpers.need import need_module, need_program
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-WAIT_S = 30.0  # for anything, on a busy machine
+WAIT_S = 60.0  # for anything, on a busy machine
 PORT_FILE = "DevToolsActivePort"
 FLAGS = (
     "--headless",
@@ -113,7 +113,9 @@ class Browser:
         )
 
     def open(self, url: str) -> None:
-        """Go to an address."""
+        """Go to an address, and forget what the page before asked for."""
+        self.call("Page.navigate", url="about:blank")
+        self.wait("location.href === 'about:blank'")
         self.requests.clear()
         self.errors.clear()
         self.call("Page.navigate", url=url)

@@ -20,7 +20,7 @@ from tests.helpers.need import need_module
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-WAIT_S = 30.0  # for anything, on a busy machine
+WAIT_S = 60.0  # for anything, on a busy machine
 TICK_S = 0.02
 SIZE_WH = (64, 48)
 COLOUR_RGB = (200, 30, 30)

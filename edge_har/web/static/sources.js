@@ -237,7 +237,8 @@ export class Sources {
       const rows = Math.ceil(beside / columns);
       best = [[holes / rows + 2 * Math.abs(Math.log(each / GOOD_PX)), columns], best].sort((a, b) => a[0] - b[0])[0];
     }
-    this.section.style.setProperty("--columns", best[1]);
+    const fewest = this.enlarged() === null ? 1 : width > 700 ? 3 : 2; // none beside is larger than the enlarged one
+    this.section.style.setProperty("--columns", Math.max(best[1], fewest));
     const roomy = matchMedia("(min-width: 64rem)").matches;
     for (const card of this.cards.values()) card.root.querySelector("details").open ||= roomy;
   }
