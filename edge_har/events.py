@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import count
 from typing import Any, Literal
@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_har.bundle import Smoothing
+from edge_har.errors import MisuseError
+from edge_har.rules import UNKNOWN, Gate, LabelRule, check_cooldown
 
 EVENT_VERSION = 1
 UPDATE_S = 1.0  # at most one update in this time
@@ -105,6 +107,30 @@ class _Open:
     announced: bool = False
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """When predictions become events, beyond what the smoothing says.
+
+    reject_threshold: no label enters below it. unknown: while no label reaches it, tell that as an activity called
+    `unknown`; its probability is 1 minus the highest one. cooldown_s: seconds after an event's end in which no other
+    of its label starts. rules: by label, in place of these. gate: what bars a label now. Raises MisuseError for a
+    cool-down that cannot be.
+    """
+
+    reject_threshold: float | None = None
+    unknown: bool = False
+    cooldown_s: float = 0.0
+    rules: Mapping[str, LabelRule] = field(default_factory=dict)
+    gate: Gate | None = None
+
+    def __post_init__(self) -> None:
+        check_cooldown(self.cooldown_s)
+
+    def of(self, label: str) -> LabelRule:
+        """The rule of a label."""
+        return self.rules.get(label, LabelRule())
+
+
 class EventMachine:
     """Turns the predictions of one source into events; at most one activity is open at a time.
 
@@ -113,23 +139,26 @@ class EventMachine:
     below `leave`, or another label enters, and is dated to its last prediction at or above `leave`; none begins before
     the one before it ended. Events shorter than `min_s` are not told. A prediction's time is the tick at which its window ends.
 
-    reject_threshold: no label enters below it. ids: where new events get their names. now: the wall clock.
+    A label that is barred, by a rule or because it cools down, starts nothing, and its run begins when it is free;
+    what is open goes on. ids: where new events get their names. now: the wall clock.
     """
 
     def __init__(
         self,
         labels: tuple[str, ...],
         smoothing: Smoothing,
+        tuning: Tuning | None = None,
         *,
         source: str,
         model: str,
-        reject_threshold: float | None = None,
         ids: Iterator[str] | None = None,
         now: Callable[[], str] = utc_now,
     ) -> None:
         self.source = source
         self.labels: tuple[str, ...] = ()
-        self._tune(labels, smoothing, reject_threshold, model)
+        self._names: tuple[str, ...] = ()
+        self._ended_s: dict[str, float] = {}
+        self._tune(labels, smoothing, tuning or Tuning(), model)
         self._ids = ids if ids is not None else event_ids()
         self._now = now
         self._outage: tuple[str, float] | None = None
@@ -138,36 +167,53 @@ class EventMachine:
         self,
         labels: tuple[str, ...],
         smoothing: Smoothing,
+        tuning: Tuning | None = None,
         *,
         model: str,
-        reject_threshold: float | None,
         reset: bool,
     ) -> list[Event]:
-        """Go on with another model. Where its labels are the same and not `reset`, what is open stays open."""
-        events = self.close("swap") if reset or labels != self.labels else []
-        self._tune(labels, smoothing, reject_threshold, model)
+        """Go on with another model or tuning. Where the labels are the same and not `reset`, what is open stays open."""
+        tuning = tuning or Tuning()
+        events = self.close("swap") if reset or _names(labels, tuning) != self._names else []
+        self._tune(labels, smoothing, tuning, model)
         return events
 
-    def _tune(
-        self, labels: tuple[str, ...], smoothing: Smoothing, reject_threshold: float | None, model: str
-    ) -> None:
-        if labels != self.labels:
-            self.labels = labels
+    def _tune(self, labels: tuple[str, ...], smoothing: Smoothing, tuning: Tuning, model: str) -> None:
+        names = _names(labels, tuning)
+        self.labels = labels
+        if names != self._names:
+            self._names = names
             self._forget()
         self.smoothing = smoothing
+        self.tuning = tuning
         self.model = model
-        self._enter = max(smoothing.enter, reject_threshold or 0.0)
-        self._leave = smoothing.leave
+        floor = tuning.reject_threshold or 0.0
+        asked = [tuning.of(name).enter for name in labels]
+        enter = [max(smoothing.enter if e is None else e, floor) for e in asked]
+        leave = [min(smoothing.leave, e) for e in enter]
+        if self._tells_unknown:
+            # Just above: where the highest probability reaches the threshold, a label is known.
+            enter.append(float(np.nextafter(1 - floor, 2)))
+            leave.append(max(0.0, 1 - floor - (smoothing.enter - smoothing.leave)))
+        self._enter, self._leave = np.array(enter), np.array(leave)
+        cooldowns = (tuning.of(name).cooldown_s for name in names)
+        self._cooldown_s = [tuning.cooldown_s if c is None else c for c in cooldowns]
+        self._cools = any(self._cooldown_s)
+
+    @property
+    def _tells_unknown(self) -> bool:
+        return len(self._names) > len(self.labels)
 
     def _forget(self) -> None:
+        count = len(self._names)
         self._recent: deque[tuple[float, Scores]] = deque()
         self._open: _Open | None = None
         self._free_s = float("-inf")  # before this another event was open
-        self._above = np.zeros(len(self.labels), bool)
-        self._run_start_s = [0.0] * len(self.labels)
-        self._run = [_Mean() for _ in self.labels]
-        self._last_above_s = [0.0] * len(self.labels)
-        self._run_at_last = [_Mean() for _ in self.labels]
+        self._above = np.zeros(count, bool)
+        self._run_start_s = [0.0] * count
+        self._run = [_Mean() for _ in range(count)]
+        self._last_above_s = [0.0] * count
+        self._run_at_last = [_Mean() for _ in range(count)]
 
     def predict(self, time_s: float, scores: Scores) -> list[Event]:
         """Take the probabilities (float32 [labels]) of the window that ends at `time_s`; what there is to tell."""
@@ -176,22 +222,41 @@ class EventMachine:
             self._recent[0][0] < time_s - self.smoothing.smooth_s + TIME_TOLERANCE_S and len(self._recent) > 1
         ):
             self._recent.popleft()
-        self._follow_runs(time_s, scores)
         average = self.average
-        events: list[Event] = []
         top = int(average.argmax())
+        seen: NDArray[np.float64] = scores.astype(np.float64)
+        if self._tells_unknown:
+            seen, average = _with_unknown(seen), _with_unknown(average)
+            # It begins where nothing is open: what fades is not unknown before it left.
+            if average[-1] >= self._enter[-1] and self._open is None:
+                top = len(self.labels)
+        self._follow_runs(time_s, seen)
         # An average lags behind: what is over when it gets there does not begin any more.
-        enters = bool(average[top] >= self._enter and scores[top] >= self._leave and self._run[top].ticks)
+        enters = bool(average[top] >= self._enter[top] and seen[top] >= self._leave[top])
+        events: list[Event] = []
         if self._open is not None:
-            self._continue(self._open, time_s, float(scores[self._open.label]))
-            changed = enters and top != self._open.label
-            if changed or average[self._open.label] < self._leave:
+            label = self._open.label
+            self._continue(self._open, time_s, float(seen[label]))
+            changed = enters and top != label and self._run[top].ticks
+            if changed or average[label] < self._leave[label]:
                 events += self._finish("left")
         if self._open is None and enters and self._run[top].ticks:
             self._begin(top)
         if self._open is not None:
             events += self._tell(self._open, time_s)
         return events
+
+    def _barred(self, time_s: float) -> NDArray[np.bool_] | None:
+        """Which of the names may start nothing at `time_s`; None: all may."""
+        gate = self.tuning.gate
+        barred = None if gate is None else gate.barred(self._names)
+        if not (self._cools and self._ended_s):
+            return barred
+        cooling = [
+            0 <= time_s - self._ended_s.get(name, float("-inf")) < cooldown_s - TIME_TOLERANCE_S
+            for name, cooldown_s in zip(self._names, self._cooldown_s, strict=True)
+        ]
+        return np.array(cooling) if barred is None else barred | cooling
 
     @property
     def average(self) -> NDArray[np.float64]:
@@ -223,15 +288,20 @@ class EventMachine:
         self._outage = None
         return events
 
-    def _follow_runs(self, time_s: float, scores: Scores) -> None:
-        above = scores >= self._enter
-        for label, probability in enumerate(scores.tolist()):
+    def _follow_runs(self, time_s: float, seen: NDArray[np.float64]) -> None:
+        above = seen >= self._enter
+        barred = self._barred(time_s)
+        if barred is not None:
+            above &= ~barred
+            for at in np.flatnonzero(barred):
+                self._run[at] = _Mean()
+        for label, probability in enumerate(seen.tolist()):
             if above[label] and not self._above[label]:
                 self._run_start_s[label] = time_s
                 self._run[label] = _Mean()
             if above[label] or self._run[label].ticks:
                 self._run[label].add(probability)
-            if probability >= self._leave:
+            if probability >= self._leave[label]:
                 self._last_above_s[label] = time_s
                 self._run_at_last[label] = _Mean(self._run[label].total, self._run[label].ticks)
         self._above = above
@@ -249,7 +319,7 @@ class EventMachine:
 
     def _continue(self, event: _Open, time_s: float, probability: float) -> None:
         event.mean.add(probability)
-        if probability < self._leave:
+        if probability < self._leave[event.label]:
             event.after_s = time_s if event.after_s is None else event.after_s
         else:
             event.last_s, event.after_s = time_s, None
@@ -276,6 +346,8 @@ class EventMachine:
         if not event.announced:
             return []
         self._free_s = self._recent[-1][0] if event.after_s is None else event.after_s
+        if self._cools:
+            self._ended_s[self._names[event.label]] = event.last_s
         return [self._line("end", event, reason)]
 
     def _line(self, kind: Type, event: _Open, reason: Reason | None = None) -> Event:
@@ -284,7 +356,7 @@ class EventMachine:
             id=event.id,
             type=kind,
             source=self.source,
-            label=self.labels[event.label],
+            label=self._names[event.label],
             score=mean.value,
             start_s=event.start_s,
             end_s=event.last_s if kind == "end" else None,
@@ -297,3 +369,16 @@ class EventMachine:
         assert self._outage is not None
         name, start_s = self._outage
         return Event(name, kind, self.source, None, None, start_s, end_s, self._now(), self.model)
+
+
+def _names(labels: tuple[str, ...], tuning: Tuning) -> tuple[str, ...]:
+    """All that can be told: the labels, and `unknown` where it is asked for and there is a threshold below which it is."""
+    if not tuning.unknown or tuning.reject_threshold is None:
+        return labels
+    if UNKNOWN in labels:
+        raise MisuseError(f"the model has a label of its own that is called {UNKNOWN!r}")
+    return (*labels, UNKNOWN)
+
+
+def _with_unknown(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.append(probabilities, 1 - probabilities.max())

@@ -29,6 +29,15 @@ RUNTIMES = (
     ("tflite_runtime.interpreter", "tflite-runtime"),
 )
 
+# What keeps something inside the interpreter from one run to the next.
+STATE_OPS = frozenset(
+    [
+        *("LSTM", "RNN", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN"),
+        *("BIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_RNN"),
+        *("CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"),
+    ]
+)
+
 
 @dataclass(frozen=True)
 class TensorInfo:
@@ -128,7 +137,8 @@ def _hide_stderr(afterwards: ExitStack) -> None:
 class Graph:
     """One TFLite graph, ready to run. Not for two threads, nor for two streams where it holds state.
 
-    content: the flatbuffer's bytes. threads: CPU threads. Raises BundleError when the runtime cannot load it.
+    content: the flatbuffer's bytes. threads: CPU threads. holds_state: whether one run can leave something behind for
+    the next, until `reset`. Raises BundleError when the runtime cannot load it.
     """
 
     def __init__(self, content: bytes, *, threads: int = 1) -> None:
@@ -144,6 +154,7 @@ class Graph:
             raise BundleError(f"{runtime_name()} cannot load the graph: {first_line}") from error
         self.inputs = [_info(detail) for detail in self._interpreter.get_input_details()]
         self.outputs = [_info(detail) for detail in self._interpreter.get_output_details()]
+        self.holds_state = _holds_state(self._interpreter)
 
     def run(self, *real: Array) -> list[Array]:
         """Real numbers in and out, in the order of `inputs` and `outputs`; the outputs are copies."""
@@ -160,6 +171,14 @@ class Graph:
     def reset(self) -> None:
         """Put state that the graph itself holds (a fused LSTM's) back to zero."""
         self._interpreter.reset_all_variables()
+
+
+def _holds_state(interpreter: Any) -> bool:
+    try:
+        names = {operation["op_name"] for operation in interpreter._get_ops_details()}
+    except (AttributeError, KeyError):  # a runtime that does not tell
+        return True
+    return not names.isdisjoint(STATE_OPS)
 
 
 def _info(detail: dict[str, Any]) -> TensorInfo:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_har.area import shrink_area
 from edge_har.errors import BundleError, MisuseError
 
 Pixels = NDArray[np.uint8]
@@ -107,4 +108,6 @@ def _fit(pixels: Pixels, spec: FrameSpec) -> Pixels:
 def _resize(pixels: Pixels, width: int, height: int, spec: FrameSpec) -> Pixels:
     if pixels.shape[1] == width and pixels.shape[0] == height:
         return pixels
+    if spec.interpolation == "area":
+        return shrink_area(pixels, width, height)
     return cast(Pixels, cv2.resize(pixels, (width, height), interpolation=INTERPOLATIONS[spec.interpolation]))

@@ -31,15 +31,19 @@ class Recognizer:
     it does not (LRCN, motion) one ring of features serves every window. A bundle without a step has its frames
     themselves in the ring, and the whole-clip graph for a head.
 
-    threads: CPU threads of each graph. Raises BundleError when the bundle's graphs do not fit its manifest.
+    threads: CPU threads of each graph. beside: another stream's recognizer of the same bundle, in the same thread:
+    graphs that hold no state are run for both, which keeps one set of weights in the processor's cache.
+    Raises BundleError when the bundle's graphs do not fit its manifest.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int = 1, beside: Recognizer | None = None) -> None:
         manifest = bundle.manifest
         self.manifest = manifest
         *step_name, head_name = manifest.graphs.of_stream
-        self.step = Graph(bundle.read(step_name[0]), threads=threads) if step_name else None
-        self.head = Graph(bundle.read(head_name), threads=threads)
+        self.step: Graph | None = None
+        if step_name:
+            self.step = _graph(bundle, step_name[0], threads, beside.step if beside else None)
+        self.head: Graph = _graph(bundle, head_name, threads, beside.head if beside else None)
         head_tensors = manifest.tensors[head_name]
         self._features_at = _position(
             head_tensors.inputs, "features" if step_name else "clip", self.head.inputs
@@ -196,6 +200,12 @@ def check_golden(bundle: Bundle, *, threads: int = 1) -> float:
             f"golden clip {worst_file}: a probability differs by {worst:.3f}, more than {manifest.golden_tolerance}"
         )
     return worst
+
+
+def _graph(bundle: Bundle, name: str, threads: int, others: Graph | None) -> Graph:
+    if others is not None and not others.holds_state:
+        return others
+    return Graph(bundle.read(name), threads=threads)
 
 
 def _probabilities(stored: Array, info: TensorInfo, temperature: float) -> Scores:

@@ -7,12 +7,14 @@ import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from edge_har.bundle import Bundle, Smoothing
-from edge_har.events import Event, EventMachine
+from edge_har.bundle import Bundle, Manifest, Smoothing
+from edge_har.errors import MisuseError
+from edge_har.events import Event, EventMachine, Tuning
 from edge_har.preprocess import Pixels
 from edge_har.recognizer import Recognizer
+from edge_har.rules import UNKNOWN, Gate, Rules, check_cooldown
 from edge_har.ticks import Ticks
 
 COSTS_KEPT = 4096  # ticks of which the cost is remembered, for the median
@@ -27,18 +29,45 @@ log = logging.getLogger("edge_har")
 class RunOptions:
     """How to run. duration_s: of the source's time, for live sources also of the wall clock; None: no limit.
 
-    realtime: play a file by the clock. wait_for_source: a source that is not there at first is waited for.
-    enter, leave, smooth_s, min_s: in place of the bundle's smoothing. threads: CPU threads of a graph.
+    realtime: play a file by the clock. wait_for_source: a source that is not there at first is waited for. give_up_s:
+    a source that stays away so long is not tried again; None: for ever. enter, leave, smooth_s, min_s: in place of the
+    bundle's smoothing. cooldown_s: after an event's end no other of its label starts for so long. unknown: tell it as
+    an activity where no label reaches the bundle's reject threshold. rules: by label. threads: CPU threads of a graph.
+
+    Raises MisuseError for a duration that cannot be.
     """
 
     threads: int = 1
     duration_s: float | None = None
     realtime: bool = False
     wait_for_source: bool = False
+    give_up_s: float | None = None
     smooth_s: float | None = None
     enter: float | None = None
     leave: float | None = None
     min_s: float | None = None
+    cooldown_s: float = 0.0
+    unknown: bool = False
+    rules: Rules = field(default_factory=Rules)
+
+    def __post_init__(self) -> None:
+        for name in ("duration_s", "give_up_s"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise MisuseError(f"{name} must be more than 0 seconds, got {value}")
+        check_cooldown(self.cooldown_s)
+
+    def tuning(self, manifest: Manifest, gate: Gate | None) -> Tuning:
+        """When the predictions of a bundle become events at one source."""
+        return Tuning(manifest.reject_threshold, self.unknown, self.cooldown_s, self.rules.labels, gate)
+
+    def check(self, manifest: Manifest, sources: tuple[str, ...]) -> None:
+        """Raises MisuseError where what is asked for and the bundle, or the names of the sources, do not go together."""
+        self.smoothing(manifest.smoothing)
+        if self.unknown and manifest.reject_threshold is None:
+            raise MisuseError("the bundle has no reject threshold: nothing in it is unknown")
+        labels = (*manifest.labels, UNKNOWN) if self.unknown else manifest.labels
+        self.rules.check(labels, sources)
 
     def smoothing(self, of_bundle: Smoothing) -> Smoothing:
         """The bundle's smoothing with what is set here; raises MisuseError where that cannot be."""
@@ -52,9 +81,20 @@ class RunOptions:
 
 
 class Stream:
-    """One source's way from ticks to events: its recognizer, its smoothing, its counters."""
+    """One source's way from ticks to events: its recognizer, its smoothing, its counters.
 
-    def __init__(self, name: str, bundle: Bundle, options: RunOptions, ids: Iterator[str]) -> None:
+    recognizer: for this stream alone; None: one is made.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        bundle: Bundle,
+        options: RunOptions,
+        ids: Iterator[str],
+        *,
+        recognizer: Recognizer | None = None,
+    ) -> None:
         self.name = name
         self.bundle = bundle
         self.ticks = 0
@@ -63,14 +103,14 @@ class Stream:
         self.last_cost_ms = 0.0  # of the latest tick
         self.events: Counter[str] = Counter()
         self._options = options
-        self._recognizer = Recognizer(bundle, threads=options.threads)
+        self.recognizer = recognizer or Recognizer(bundle, threads=options.threads)
         manifest = bundle.manifest
         self._machine = EventMachine(
             manifest.labels,
             options.smoothing(manifest.smoothing),
+            options.tuning(manifest, options.rules.gate(name)),
             source=name,
             model=bundle.model_id,
-            reject_threshold=manifest.reject_threshold,
             ids=ids,
         )
         self._costs_ms: deque[float] = deque(maxlen=COSTS_KEPT)
@@ -92,13 +132,13 @@ class Stream:
         gap_s = self.bundle.manifest.temporal.gap_ms / 1000
         if ticks.reset or (self.last_s is not None and ticks.times_s[0] - self.last_s > gap_s):
             events += self._machine.close("gap")
-            self._recognizer.reset()
+            self.recognizer.reset()
             self._history.clear()
             self._since_reset = 0
         for time_s in ticks.times_s:
             self._history.append((self._since_reset, ticks.frame))
             self._since_reset += 1
-            scores = self._recognizer.tick(ticks.frame)
+            scores = self.recognizer.tick(ticks.frame)
             if scores is not None:
                 self.predicted = True
                 events += self._machine.predict(time_s, scores)
@@ -114,7 +154,7 @@ class Stream:
 
     def lost(self, time_s: float) -> list[Event]:
         """The source went away."""
-        self._recognizer.reset()
+        self.recognizer.reset()
         return self._counted(self._machine.lost(time_s))
 
     def ended(self, warning: str | None) -> None:
@@ -139,15 +179,9 @@ class Stream:
         window, and what is open stays open.
         """
         old, new = self.bundle.manifest, bundle.manifest
-        self.bundle, self._recognizer = bundle, recognizer
+        self.bundle, self.recognizer = bundle, recognizer
         same_ticks = (old.frame, old.temporal) == (new.frame, new.temporal)
-        events = self._machine.swap(
-            new.labels,
-            self._options.smoothing(new.smoothing),
-            model=bundle.model_id,
-            reject_threshold=new.reject_threshold,
-            reset=not same_ticks,
-        )
+        events = self._retune(reset=not same_ticks)
         if same_ticks:
             first = next((i for i, _ in self._history if i % new.temporal.hop_ticks == 0), None)
             for index, frame in self._history:
@@ -157,6 +191,21 @@ class Stream:
             self._history = self._new_history()
             self._since_reset = 0
         return self._counted(events), same_ticks
+
+    def tune(self, options: RunOptions) -> list[Event]:
+        """Go on with other thresholds and rules; the events that this ends. What is open stays open."""
+        self._options = options
+        return self._counted(self._retune(reset=False))
+
+    def _retune(self, *, reset: bool) -> list[Event]:
+        manifest, options = self.bundle.manifest, self._options
+        return self._machine.swap(
+            manifest.labels,
+            options.smoothing(manifest.smoothing),
+            options.tuning(manifest, options.rules.gate(self.name)),
+            model=self.bundle.model_id,
+            reset=reset,
+        )
 
     @property
     def top(self) -> tuple[str | None, float | None]:

@@ -20,6 +20,7 @@ log = logging.getLogger("edge_har")
 
 class ModelWatch(threading.Thread):
     """Looks each second whether a bundle's path leads elsewhere, and makes the new model ready beside the old one.
+    `look` makes it look at once, and at the content too.
 
     `fresh` then gives it once; `ready` is notified. A bundle that cannot be used is told in one line and the old one
     goes on. running: the bundle that runs now.
@@ -35,12 +36,20 @@ class ModelWatch(threading.Thread):
         self._streams = streams
         self._threads = threads
         self._stopped = threading.Event()
+        self._asked = threading.Event()
         self._fresh: tuple[Bundle, list[Recognizer]] | None = None
         self._seen: tuple[str, int, int, int] | None = None
 
     def stop(self) -> None:
         """Ask the thread to end."""
         self._stopped.set()
+        self._asked.set()
+
+    def look(self, path: Path | None = None) -> None:
+        """Look at once, and from now on at `path` where one is given."""
+        self._path = path or self._path
+        self._seen = None
+        self._asked.set()
 
     def fresh(self) -> tuple[Bundle, list[Recognizer]] | None:
         """The new model with a warm recognizer for each stream, once; None while there is none."""
@@ -50,7 +59,11 @@ class ModelWatch(threading.Thread):
 
     def run(self) -> None:
         """The thread: look, load, warm."""
-        while not self._stopped.wait(WATCH_S):
+        while True:
+            self._asked.wait(WATCH_S)
+            self._asked.clear()
+            if self._stopped.is_set():
+                return
             found = _identity(self._path)
             if found is None or found == self._seen:
                 continue
@@ -59,7 +72,9 @@ class ModelWatch(threading.Thread):
                 bundle = open_bundle(self._path)
                 if bundle.digest == self._digest:
                     continue
-                recognizers = [warm_recognizer(bundle, self._threads) for _ in range(self._streams)]
+                recognizers = [warm_recognizer(bundle, self._threads)]
+                while len(recognizers) < self._streams:
+                    recognizers.append(warm_recognizer(bundle, self._threads, recognizers[0]))
             except EdgeHarError as error:
                 log.error("the new model cannot be used, the old one goes on: %s", error)
                 continue
@@ -79,9 +94,9 @@ def _identity(path: Path) -> tuple[str, int, int, int] | None:
     return target, facts.st_ino, facts.st_mtime_ns, facts.st_size
 
 
-def warm_recognizer(bundle: Bundle, threads: int) -> Recognizer:
+def warm_recognizer(bundle: Bundle, threads: int, beside: Recognizer | None = None) -> Recognizer:
     """A recognizer that has run once, so that its first tick in earnest is not slow."""
-    recognizer = Recognizer(bundle, threads=threads)
+    recognizer = Recognizer(bundle, threads=threads, beside=beside)
     width, height = bundle.manifest.frame.size_wh
     try:
         recognizer.clip(np.zeros((bundle.manifest.temporal.frames, height, width, 3), np.uint8))

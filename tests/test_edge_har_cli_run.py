@@ -86,8 +86,10 @@ def test_the_built_in_source_runs_until_its_time_is_up(bundle: Path) -> None:
         (["--source", "none.avi"], 1, "error: none.avi: no such file"),
         (["--source", "http://me:s3cret@127.0.0.1:1/x"], 1, "error: http://me:***@127.0.0.1:1/x: cannot be"),
         (["--source", "gopher://x"], 2, "error: no source is called 'gopher://x'"),
-        ([], 2, "error: name one source"),
-        (["--source", "a", "--camera", "0"], 2, "error: name one source"),
+        ([], 2, "error: name a source, with --source [NAME=]URI or --camera N"),
+        (["--source", "0", "--camera", "0"], 2, "error: 2 sources are called 0; give each a name"),
+        (["--source", "x=gopher://x"], 2, "error: no source is called 'gopher://x'"),
+        (["--source", "a", "--unknown"], 2, "error: the bundle has no reject threshold"),
     ],
 )
 def test_what_cannot_run_is_one_line(bundle: Path, arguments: list[str], code: int, says: str) -> None:
@@ -152,6 +154,49 @@ def test_a_second_ctrl_c_ends_at_once(bundle: Path) -> None:
     assert running.returncode in (0, -signal.SIGINT) and "Traceback" not in errors
 
 
+def test_several_sources_in_one_run(bundle: Path, scene: Path) -> None:
+    done = edge_har("run", "--model", bundle, "--source", f"a={scene}", "--source", f"b={scene}")
+    assert done.returncode == 0
+    events = lines(done.stdout)
+    for name in ("a", "b"):
+        told = [(e["type"], e["label"]) for e in events if e["source"] == name and e["type"] != "update"]
+        assert told == [("start", "Red"), ("end", "Red"), ("start", "Green"), ("end", "Green")]
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()[-2:]] == ["a", "b"]
+
+
+def test_one_source_that_fails_ends_alone_and_the_run_with_1(bundle: Path, scene: Path) -> None:
+    done = edge_har("run", "--model", bundle, "--source", "gone=none.avi", "--source", f"a={scene}")
+    assert done.returncode == 1
+    assert [e["source"] for e in lines(done.stdout)] == ["a"] * len(lines(done.stdout)) != []
+    assert [line for line in done.stderr.splitlines() if line.startswith("error")] == [
+        "error: none.avi: no such file"
+    ]
+
+
+def test_a_camera_that_stays_away_is_given_up(bundle: Path) -> None:
+    arguments = ("--source", "http://127.0.0.1:1/x", "--wait-for-source", "--give-up", 0.5, "-q")
+    done = edge_har("run", "--model", bundle, *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: http://127.0.0.1:1/x: gave no frame for 0.5 s, given up\n"
+
+
+def test_hanging_up_has_settings_and_model_read_again(tmp_path: Path) -> None:
+    """SIGHUP ends nothing, and a model whose file was written over is found at once."""
+    path = tmp_path / "colours.ehar"
+    path.write_bytes(colour_bytes())
+    with MjpegServer([jpeg(painted("Red", 1, (32, 24))[0])], 25.0, loop=True) as server:
+        running = start_edge_har("run", "--model", path, "--source", server.url)
+        assert json.loads(running.stdout.readline())["model"].startswith("colours@")
+        path.write_bytes(colour_bytes(name="other"))
+        running.send_signal(signal.SIGHUP)
+        for line in running.stdout:
+            if json.loads(line)["model"].startswith("other@"):
+                break
+        running.send_signal(signal.SIGTERM)
+        rest, _ = running.communicate(timeout=20)
+    assert running.returncode == 0 and lines(rest)[-1]["reason"] == "stop"
+
+
 def test_a_reader_that_goes_away_is_no_news(bundle: Path, scene: Path) -> None:
     running = subprocess.Popen(
         [sys.executable, "-m", "edge_har", "run", "--model", str(bundle), "--source", str(scene)],
@@ -161,8 +206,20 @@ def test_a_reader_that_goes_away_is_no_news(bundle: Path, scene: Path) -> None:
     )
     running.stdout.close()
     errors = running.stderr.read().decode()
-    assert running.wait(20) in (1, 128 + signal.SIGPIPE)
-    assert "Error" not in errors and "Traceback" not in errors
+    assert running.wait(20) == 128 + signal.SIGPIPE  # as the shell calls it
+    assert "rror" not in errors and "Traceback" not in errors
+
+
+def test_readers_of_both_outputs_that_go_away_are_no_news(bundle: Path, scene: Path) -> None:
+    """`edge-har run ... 2>&1 | head -1`, whose answer may be anything but a hang."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", "edge_har", "run", "--model", str(bundle), "--source", str(scene)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment(),
+    )
+    running.stdout.close()
+    assert running.wait(20) == 128 + signal.SIGPIPE
 
 
 def test_a_full_disk_is_one_line(bundle: Path, scene: Path) -> None:

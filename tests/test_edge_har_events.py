@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -11,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_har.bundle import Smoothing
-from edge_har.events import Event, EventMachine, event_ids, utc_now
+from edge_har.errors import MisuseError
+from edge_har.events import Event, EventMachine, Tuning, event_ids, utc_now
+from edge_har.rules import Hours, LabelRule, Rules
 
 LABELS = ("A", "B", "C")
 INTERVAL_S = 0.1
@@ -19,13 +22,13 @@ PLAIN = Smoothing(smooth_s=0.0, enter=0.6, leave=0.4)
 SMOOTH = Smoothing(smooth_s=0.5, enter=0.6, leave=0.4)
 
 
-def machine(smoothing: Smoothing = PLAIN, reject: float | None = None) -> EventMachine:
+def machine(smoothing: Smoothing = PLAIN, tuning: Tuning | None = None) -> EventMachine:
     return EventMachine(
         LABELS,
         smoothing,
+        tuning,
         source="cam",
         model="m@1",
-        reject_threshold=reject,
         ids=(f"e{n}" for n in count(1)),
         now=lambda: "2026-01-01T00:00:00.000Z",
     )
@@ -41,10 +44,10 @@ def scores(label: str | None, probability: float = 0.9) -> np.ndarray:
 
 
 def played(
-    script: str, smoothing: Smoothing = PLAIN, *, close: bool = True, reject: float | None = None
+    script: str, smoothing: Smoothing = PLAIN, tuning: Tuning | None = None, *, close: bool = True
 ) -> list[Event]:
     """A tick per letter: A and B are sure, a and b stand between leave and enter, a dot is nobody."""
-    events, made = [], machine(smoothing, reject)
+    events, made = [], machine(smoothing, tuning)
     for tick, letter in enumerate(script):
         said = None if letter == "." else letter.upper()
         events += made.predict(tick * INTERVAL_S, scores(said, 0.9 if letter.isupper() else 0.5))
@@ -222,14 +225,150 @@ def test_an_outage_ends_what_is_open_and_is_told_once() -> None:
 
 
 def test_below_the_reject_threshold_nothing_begins() -> None:
-    assert told(played(".AAAA.", reject=0.95)) == []
-    assert told(played(".AAAA.", reject=0.85)) == [("A", 1, 4, "left")]
+    assert told(played(".AAAA.", tuning=Tuning(0.95))) == []
+    assert told(played(".AAAA.", tuning=Tuning(0.85))) == [("A", 1, 4, "left")]
+
+
+# Rules ------------------------------------------------------------------------------------------------------------
+
+COOL = Tuning(cooldown_s=0.5)
+BARS_A = Rules({"A": LabelRule(enabled=False)})
+
+
+@pytest.mark.parametrize(
+    ("script", "tuning", "expected"),
+    [
+        # 5 ticks after its end A starts again; B need not wait, nor does A wait for B's
+        ("A.A....A.", COOL, [("A", 0, 0, "left"), ("A", 7, 7, "left")]),
+        ("A....A.", COOL, [("A", 0, 0, "left"), ("A", 5, 5, "left")]),
+        ("A.BA...A.", COOL, [("A", 0, 0, "left"), ("B", 2, 2, "left"), ("A", 7, 7, "left")]),
+        (
+            "A.AAAAAAA.",
+            COOL,
+            [("A", 0, 0, "left"), ("A", 5, 8, "left")],
+        ),  # what goes on is dated to when it may
+        ("AAB.B...B", COOL, [("A", 0, 1, "left"), ("B", 2, 2, "left"), ("B", 8, 8, "stop")]),
+        (
+            "A.A.A",
+            Tuning(cooldown_s=9.0, rules={"A": LabelRule(cooldown_s=0.0)}),
+            [("A", t, t, r) for t, r in ((0, "left"), (2, "left"), (4, "stop"))],
+        ),
+        (".AAA.BBB", Tuning(gate=BARS_A.gate("cam")), [("B", 5, 7, "stop")]),
+        (".BBBAAA.", Tuning(gate=BARS_A.gate("cam")), [("B", 1, 3, "left")]),
+        (".aaa.AA.", Tuning(rules={"A": LabelRule(enter=0.45)}), [("A", 1, 3, "left"), ("A", 5, 6, "left")]),
+        (".aaa.BB.", Tuning(rules={"B": LabelRule(enter=0.95)}), []),
+    ],
+)
+def test_rules_in_scripts(script: str, tuning: Tuning, expected: list[tuple[object, ...]]) -> None:
+    assert told(played(script, tuning=tuning)) == expected
+
+
+def test_a_cool_down_outlasts_a_gap_and_a_lost_source() -> None:
+    made = machine(tuning=Tuning(cooldown_s=10.0))
+    made.predict(0.0, scores("A"))
+    made.lost(1.0)
+    made.back(2.0)
+    assert made.predict(9.9, scores("A")) == []
+    (start,) = made.predict(10.0, scores("A"))
+    assert (start.type, start.start_s) == ("start", 10.0)
+    made.close("gap")
+    (start,) = made.predict(3.0, scores("A"))  # another clock: a file begins again
+    assert start.start_s == 3.0
+
+
+def test_hours_bar_what_begins_and_not_what_has_begun() -> None:
+    now = [0.0]  # midnight UTC
+    rules = Rules({"A": LabelRule(hours=(Hours.parse("00:00-01:00"),))}, "UTC")
+    made = machine(tuning=Tuning(gate=rules.gate("cam", clock=lambda: now[0])))
+    (start,) = made.predict(0.0, scores("A"))
+    now[0] = 3600.0
+    assert made.predict(0.1, scores("A")) == []  # it goes on
+    (end,) = made.predict(0.2, scores(None))
+    assert (end.id, end.end_s, end.reason) == (start.id, 0.1, "left")
+    assert made.predict(0.3, scores("A")) == []
+    now[0] = 24 * 3600.0
+    (start,) = made.predict(0.4, scores("A"))
+    assert start.start_s == 0.4  # not the run that began while it was barred
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    script=st.text("ABab.", max_size=80), smooth_s=st.sampled_from([0.0, 0.3]), cooldown=st.integers(1, 12)
+)
+def test_whatever_comes_events_of_a_label_keep_their_distance(
+    script: str, smooth_s: float, cooldown: int
+) -> None:
+    events = played(script, Smoothing(smooth_s, 0.6, 0.4), Tuning(cooldown_s=cooldown * INTERVAL_S))
+    ends: dict[str, int] = {}
+    for label, first, last, _ in told(events):
+        assert label not in ends or first - ends[label] >= cooldown
+        ends[label] = last
+
+
+def unknown(reject: float = 0.55, **more: object) -> Tuning:
+    return Tuning(reject, unknown=True, **more)
+
+
+@pytest.mark.parametrize(
+    ("script", "tuning", "expected"),
+    [
+        ("...AAA..", unknown(), [("unknown", 0, 2, "left"), ("A", 3, 5, "left"), ("unknown", 6, 7, "stop")]),
+        ("AAA", unknown(), [("A", 0, 2, "stop")]),
+        ("...", Tuning(0.55), []),  # not asked for
+        ("...", Tuning(None, unknown=True), []),  # no threshold below which anything is unknown
+        ("AaaA..", unknown(), [("A", 0, 3, "left"), ("unknown", 4, 5, "stop")]),  # what fades has not left
+        (
+            "....",
+            unknown(
+                rules={"unknown": LabelRule(enabled=False)},
+                gate=Rules({"unknown": LabelRule(enabled=False)}).gate("cam"),
+            ),
+            [],
+        ),
+        ("..A..", unknown(cooldown_s=0.5), [("unknown", 0, 1, "left"), ("A", 2, 2, "left")]),
+        ("AAAA", unknown(gate=BARS_A.gate("cam")), []),  # it is known, though not told
+        ("..AA", unknown(gate=BARS_A.gate("cam")), [("unknown", 0, 1, "left")]),
+    ],
+)
+def test_unknown_in_scripts(script: str, tuning: Tuning, expected: list[tuple[object, ...]]) -> None:
+    assert told(played(script, tuning=tuning)) == expected
+
+
+def test_unknown_scores_what_the_labels_leave() -> None:
+    made = machine(SMOOTH, unknown())
+    events = [e for tick in range(8) for e in made.predict(tick * INTERVAL_S, scores(None))]
+    assert [(e.type, e.label) for e in events] == [("start", "unknown")]
+    assert events[0].score == pytest.approx(2 / 3)
+
+
+def test_a_label_of_the_same_name_is_refused() -> None:
+    with pytest.raises(MisuseError, match="'unknown'"):
+        EventMachine(("A", "unknown"), PLAIN, unknown(), source="cam", model="m@1")
+
+
+def test_other_thresholds_take_over_what_is_open() -> None:
+    made = machine()
+    (start,) = made.predict(0.0, scores("A"))
+    assert made.swap(LABELS, Smoothing(0.0, 0.99, 0.95), COOL, model="m@1", reset=False) == []
+    (end,) = made.predict(0.1, scores("A"))
+    assert (end.id, end.reason) == (start.id, "left")
+    assert made.swap(LABELS, PLAIN, unknown(), model="m@1", reset=False) == []
+
+
+def test_jumps_of_the_wall_clock_move_no_event() -> None:
+    days = iter(["2026-01-01", "2027-06-01", "1970-01-01", "2026-01-02"] * 20)
+    steady, jumping = machine(SMOOTH), machine(SMOOTH)
+    jumping._now = lambda: f"{next(days)}T00:00:00.000Z"
+    for tick, letter in enumerate("." * 5 + "A" * 25 + "." * 8 + "B" * 9 + "." * 8):
+        said = scores(None if letter == "." else letter)
+        wanted, got = (m.predict(tick * INTERVAL_S, said) for m in (steady, jumping))
+        assert [replace(e, time="") for e in got] == [replace(e, time="") for e in wanted]
 
 
 def test_a_model_with_the_same_labels_takes_over_what_is_open() -> None:
     made = machine()
     made.predict(0.0, scores("A"))
-    swapped = made.swap(LABELS, SMOOTH, model="m@2", reject_threshold=None, reset=False)
+    swapped = made.swap(LABELS, SMOOTH, model="m@2", reset=False)
     assert swapped == []
     (end,) = made.close("stop")
     assert (end.id, end.model, end.reason) == ("e1", "m@2", "stop")
@@ -238,7 +377,7 @@ def test_a_model_with_the_same_labels_takes_over_what_is_open() -> None:
 def test_a_model_with_other_labels_ends_what_is_open() -> None:
     made = machine()
     made.predict(0.0, scores("A"))
-    (end,) = made.swap(("X", "Y"), PLAIN, model="m@2", reject_threshold=None, reset=False)
+    (end,) = made.swap(("X", "Y"), PLAIN, model="m@2", reset=False)
     assert (end.label, end.model, end.reason) == ("A", "m@1", "swap")
     (start,) = made.predict(1.0, np.array([0.1, 0.9], np.float32))
     assert (start.label, start.model, start.id) == ("Y", "m@2", "e2")

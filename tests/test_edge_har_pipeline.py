@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from edge_har.cadence import TemporalContract
 from edge_har.capture import Capture, Ended, Failed, Handover, Lost, Opened
 from edge_har.errors import MisuseError, SourceError
 from edge_har.events import Event
+from edge_har.feeds import Feed
 from edge_har.pipeline import Pipeline, Summary
 from edge_har.preprocess import FrameSpec, Pixels, prepare_frame
 from edge_har.recognizer import Recognizer, WholeClip
@@ -32,49 +32,18 @@ from tests.helpers.bundles import SHIPPED
 from tests.helpers.colours import FRAMES, GREY, INTERVAL_MS, colour_bundle, colour_bytes, painted
 from tests.helpers.mjpeg import MjpegServer, decoded, jpeg
 from tests.helpers.need import need_clips, need_program
+from tests.helpers.running import Kept, Running, camera, write_scene
 from tests.helpers.videos import noise, write_video
 from train.videos import decode_prepared, tick_indices
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 SPEC = FrameSpec((16, 12))
 CONTRACT = TemporalContract(20, INTERVAL_MS)
 INTERVAL_S = INTERVAL_MS / 1000
-RED_THEN_GREEN = ((GREY, 2.4), ("Red", 3.2), ("Green", 3.2), (GREY, 2.4))  # whole frames at every rate tried
-
-
-class Kept:
-    """A sink that keeps what it gets; `wait` for what must come."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def write(self, event: Event) -> None:
-        self.events.append(event)
-
-    def close(self) -> None:
-        """Nothing to do."""
-
-    def wait(self, found: Callable[[Event], bool], timeout_s: float = 10.0) -> Event:
-        """The first event that `found` takes."""
-        until_s = time.monotonic() + timeout_s
-        while time.monotonic() < until_s:
-            for event in list(self.events):
-                if found(event):
-                    return event
-            time.sleep(0.01)
-        raise AssertionError(f"not told within {timeout_s} s; told: {self.events}")
-
-    @property
-    def told(self) -> list[tuple[str, str | None]]:
-        """Type and label of each event but updates."""
-        return [(e.type, e.label) for e in self.events if e.type != "update"]
 
 
 def device_ticks(open_it: Callable[[], Source], spec: FrameSpec = SPEC) -> list[Ticks]:
     """All ticks that a capture thread hands over, from the open source to its end or loss."""
-    capture = Capture(open_it, Sampler(spec, CONTRACT), threading.Condition(), wait_for_source=False)
+    capture = Capture(Feed("cam", open_it), lambda: Sampler(spec, CONTRACT), threading.Condition())
     capture.start()
     made: list[Ticks] = []
     while True:
@@ -100,44 +69,11 @@ def assert_as_trained(made: list[Ticks], times_s: np.ndarray, prepared: Pixels) 
     ]
 
 
-def write_scene(
-    path: Path, parts: tuple[tuple[object, float], ...] = RED_THEN_GREEN, rate_hz: float = 25.0
-) -> Path:
-    """A video of flat colours, each for some seconds."""
-    return write_video(
-        path, np.concatenate([painted(c, round(s * rate_hz), (32, 24)) for c, s in parts]), rate_hz
-    )
-
-
 def run(uri: str | Path, **options: object) -> tuple[Kept, Summary]:
     """Run a source to its end with the bundle that tells colours."""
     sink = Kept()
     (summary,) = Pipeline(colour_bundle(), [str(uri)], [sink], RunOptions(**options)).run()
     return sink, summary
-
-
-class Running:
-    """A pipeline in a thread; stopped at the end of the block."""
-
-    def __init__(self, uri: str, path: Path | None = None, **options: object) -> None:
-        bundle = colour_bundle() if path is None else open_bundle(path)
-        self.sink = Kept()
-        self.pipeline = Pipeline(bundle, [uri], [self.sink], RunOptions(**options), bundle_path=path)
-        self.summary: Summary | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        (self.summary,) = self.pipeline.run(self._stop)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join(10)
-        assert not self._thread.is_alive()
 
 
 # Training and device see the same ---------------------------------------------------------------------------------
@@ -352,11 +288,6 @@ def test_a_file_waits_for_room_until_nobody_takes() -> None:
 # Live -------------------------------------------------------------------------------------------------------------
 
 
-def camera(parts: tuple[tuple[object, int], ...], rate_hz: float = 25.0, **options: object) -> MjpegServer:
-    pictures = [jpeg(p) for colour, n in parts for p in painted(colour, n, (32, 24))]
-    return MjpegServer(pictures, rate_hz, **options)
-
-
 def test_a_live_stream_gives_events_and_a_stop_closes_them() -> None:
     with camera(((GREY, 12), ("Red", 500))) as server, Running(server.url) as running:
         start = running.sink.wait(lambda e: e.type == "start")
@@ -484,7 +415,7 @@ def store(tmp_path: Path) -> Store:
 def test_a_new_model_takes_over_what_is_open(store: Store, stateful: bool) -> None:
     first = colour_bytes(stateful, name="first")
     store.activate(first)
-    with camera((("Red", 1000),)) as server, Running(server.url, store.current) as running:
+    with camera((("Red", 1000),)) as server, Running(server.url, path=store.current) as running:
         start = running.sink.wait(lambda e: e.type == "start")
         store.activate(colour_bytes(stateful, name="second"))
         swapped_s = time.monotonic()
@@ -523,7 +454,7 @@ def renamed(bundle: Bundle) -> Bundle:
 
 
 def test_a_model_with_other_labels_ends_what_is_open(store: Store) -> None:
-    with camera((("Red", 1000),)) as server, Running(server.url, store.current) as running:
+    with camera((("Red", 1000),)) as server, Running(server.url, path=store.current) as running:
         running.sink.wait(lambda e: e.type == "start")
         store.activate(colour_bytes(labels=("Scarlet", "Lime", "Navy"), golden=()))
         running.sink.wait(lambda e: e.type == "start" and e.label == "Scarlet")
@@ -533,7 +464,7 @@ def test_a_model_with_other_labels_ends_what_is_open(store: Store) -> None:
 
 
 def test_a_model_with_another_contract_starts_anew_on_the_same_source(store: Store) -> None:
-    with camera((("Red", 1000),)) as server, Running(server.url, store.current) as running:
+    with camera((("Red", 1000),)) as server, Running(server.url, path=store.current) as running:
         running.sink.wait(lambda e: e.type == "start")
         store.activate(colour_bytes(name="slower", temporal=TemporalContract(FRAMES, 160.0)))
         again = running.sink.wait(lambda e: e.type == "start" and e.model.startswith("slower@"))
@@ -547,7 +478,7 @@ def test_a_model_that_cannot_be_used_changes_nothing(store: Store, caplog: pytes
     broken = store.folder / "broken"
     broken.mkdir()
     (broken / "manifest.json").write_text("{")
-    with camera((("Red", 1000),)) as server, Running(server.url, store.current) as running:
+    with camera((("Red", 1000),)) as server, Running(server.url, path=store.current) as running:
         start = running.sink.wait(lambda e: e.type == "start")
         store.lead_to(broken)
         until_s = time.monotonic() + 5

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge_har.bundle import Bundle
+from edge_har.bundle import Bundle, open_bundle
 from edge_har.errors import BundleError, MisuseError
 from edge_har.preprocess import Pixels, prepare_frame
 from edge_har.recognizer import Recognizer, WholeClip, check_golden
@@ -16,6 +16,7 @@ from edge_har.sources.synthetic import render_clip
 from edge_har.ticks import Sampler, ticks_of
 from tests.helpers.bundles import some_bundle
 from tests.helpers.need import need_clips
+from tests.helpers.published import published_bundle
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,38 @@ def test_a_reset_forgets_what_came_before(bundle: Bundle) -> None:
     answers = [recognizer.tick(frame) for frame in fresh]
     assert all(answer is None for answer in answers[:-1])
     assert answers[-1] is not None and np.array_equal(answers[-1], wanted)
+
+
+def test_streams_that_share_graphs_do_not_mix(bundle: Bundle) -> None:
+    """Their ticks alternate, one begins later, and each answers as it does alone."""
+    labels = ("Walk", "JumpingJack", "Bend")
+    shown = {label: prepared(bundle, label, 5, bundle.manifest.temporal.frames + 12) for label in labels}
+    first = Recognizer(bundle)
+    shared = {label: first if label == labels[0] else Recognizer(bundle, beside=first) for label in labels}
+    alone = {label: Recognizer(bundle) for label in labels}
+    assert shared["Bend"].step is first.step or first.step.holds_state
+    for tick in range(len(shown["Walk"])):
+        for number, label in enumerate(labels):
+            if tick < 3 * number:
+                continue
+            frame = shown[label][tick - 3 * number]
+            got, wanted = shared[label].tick(frame), alone[label].tick(frame)
+            assert (got is None) == (wanted is None)
+            assert got is None or np.array_equal(got, wanted)
+
+
+def test_a_graph_with_state_inside_is_never_shared(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Recognizer(bundle)
+    monkeypatch.setattr(first.head, "holds_state", True)
+    second = Recognizer(bundle, beside=first)
+    assert second.head is not first.head
+
+
+@pytest.mark.parametrize("kind", ["lrcn", "convlstm"])
+def test_state_inside_a_graph_is_seen(kind: str) -> None:
+    """An LRCN's head is a fused LSTM; a ConvLSTM's state goes in and out."""
+    made = Recognizer(open_bundle(published_bundle(kind)))
+    assert (made.step.holds_state, made.head.holds_state) == (False, kind == "lrcn")
 
 
 def test_temperature_softens_and_keeps_the_order(bundle: Bundle) -> None:

@@ -7,12 +7,14 @@ import importlib.util
 import os
 import signal
 import sys
+import threading
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from edge_har import __version__
+from edge_har import CAPTURE_THREAD, __version__
 from edge_har.errors import EdgeHarError, RuntimeMissingError
 
 ENTRY_POINT_GROUP = "edge_har.commands"
@@ -44,8 +46,19 @@ def workstation_part(group: str, name: str) -> Any:
     return found.load()
 
 
+class ReaderGone(Exception):
+    """Whoever read our output went away. Not an OSError: click makes exit 1 of a broken pipe before we see it."""
+
+
 class LazyGroup(click.Group):
     """Commands by name: the runtime's from edge_har.cli, the workstation's from installed entry points."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a broken pipe gets past click."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, runtime first."""
@@ -96,8 +109,20 @@ def main() -> None:
     except EdgeHarError as error:
         click.echo(f"error: {error}", err=True)
         code = error.exit_code
-    except BrokenPipeError:
+    except (ReaderGone, BrokenPipeError):
         # Whoever read our output has gone: end quietly, and keep the interpreter from flushing into the void.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
         code = 128 + signal.SIGPIPE
-    sys.exit(code if isinstance(code, int) else 0)
+    _leave(code if isinstance(code, int) else 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process; where a source's library hangs in a thread, without taking the interpreter down around it."""
+    if any(thread.name == CAPTURE_THREAD for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -1,18 +1,17 @@
-"""`edge-har run`: live sources, or a file, to events."""
+"""`edge-har run`: live sources, or files, to events."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import threading
 from pathlib import Path
-from types import FrameType
 
 import click
 
 from edge_har.cli.logs import verbosity_options, watch_log
 from edge_har.errors import MisuseError
+
+SECONDS = click.FloatRange(min=0, min_open=True)
 
 
 @click.command("run")
@@ -22,16 +21,22 @@ from edge_har.errors import MisuseError
 @click.option(
     "--source",
     "sources",
-    metavar="URI",
+    metavar="[NAME=]URI",
     multiple=True,
-    help="A file, http(s):// motion JPEG, rtsp://, /dev/videoN, synthetic:LABEL.",
+    help="A file, http(s):// motion JPEG, rtsp://, /dev/videoN, synthetic:LABEL; may be given several times.",
 )
-@click.option("--camera", metavar="N", type=click.IntRange(min=0), help="The camera /dev/videoN.")
 @click.option(
-    "--duration", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), help="End after this time."
+    "--camera",
+    "cameras",
+    metavar="N",
+    type=click.IntRange(min=0),
+    multiple=True,
+    help="The camera /dev/videoN; may be given several times.",
 )
+@click.option("--duration", metavar="SECONDS", type=SECONDS, help="End after this time.")
 @click.option("--realtime", is_flag=True, help="Play a file by the clock, as a camera would.")
 @click.option("--wait-for-source", is_flag=True, help="Wait for a source that is not there at first.")
+@click.option("--give-up", metavar="SECONDS", type=SECONDS, help="End a source that stays away so long.")
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of a graph."
 )
@@ -43,31 +48,43 @@ from edge_har.errors import MisuseError
 @click.option(
     "--min-duration", metavar="SECONDS", type=click.FloatRange(min=0), help="Tell no shorter events."
 )
+@click.option(
+    "--cooldown",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    help="After an event, start no other of its label for this time.",
+)
+@click.option("--unknown", is_flag=True, help="Tell 'unknown' while no label is sure enough for the bundle.")
 @verbosity_options
 def command(
     model: str | None,
     sources: tuple[str, ...],
-    camera: int | None,
+    cameras: tuple[int, ...],
     duration: float | None,
     realtime: bool,
     wait_for_source: bool,
+    give_up: float | None,
     threads: int,
     smooth: float | None,
     enter: float | None,
     leave: float | None,
     min_duration: float | None,
+    cooldown: float,
+    unknown: bool,
     verbosity: int,
 ) -> None:
-    """Recognise what happens in a live source, or a file, as it happens.
+    """Recognise what happens in live sources, or files, as it happens.
 
     Events go to stdout, one JSON object a line, and to stderr for people. Files play as fast as they can be read and
-    end with exit 0; cameras and streams run until Ctrl-C, and are opened again when they are lost. The thresholds are
-    the bundle's where none is given.
+    end with exit 0; cameras and streams run until Ctrl-C, and are opened again when they are lost. Of several sources
+    one that fails ends alone, and the run ends with exit 1. The thresholds are the bundle's where none is given.
     """
-    uris = [*sources, *([] if camera is None else [str(camera)])]
-    if len(uris) != 1:
-        raise MisuseError(f"name one source, with --source URI or --camera N; got {len(uris)}")
+    named = [*sources, *(str(camera) for camera in cameras)]
+    if not named:
+        raise MisuseError("name a source, with --source [NAME=]URI or --camera N")
 
+    from edge_har import service
     from edge_har.bundle import default_bundle_path, open_bundle
     from edge_har.memory import release_library_pages
     from edge_har.pipeline import Pipeline
@@ -82,36 +99,27 @@ def command(
         duration_s=duration,
         realtime=realtime,
         wait_for_source=wait_for_source,
+        give_up_s=give_up,
         smooth_s=smooth,
         enter=enter,
         leave=leave,
         min_s=min_duration,
+        cooldown_s=cooldown,
+        unknown=unknown,
     )
     sinks: list[Sink] = [JsonLinesSink(sys.stdout)]
     if verbosity >= 0:
         sinks.append(ConsoleSink(sys.stderr))
     bundle = open_bundle(model or default_bundle_path())
-    pipeline = Pipeline(bundle, uris, sinks, options, bundle_path=Path(model) if model else None)
+    pipeline = Pipeline(bundle, named, sinks, options, bundle_path=Path(model) if model else None)
     release_library_pages()
     stop = threading.Event()
-    _end_on_signals(stop)
-    summaries = pipeline.run(stop)
+    service.end_on_signals(stop)
+    service.reload_on_hangup(pipeline.reload)
+    with service.Heartbeat(pipeline.board):
+        summaries = pipeline.run(stop)
     if verbosity >= 0:
         for summary in summaries:
             click.echo(str(summary), err=True)
-    if pipeline.threads_left:
-        # A source's library hangs in a read; taking the interpreter down around it could crash.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
-
-
-def _end_on_signals(stop: threading.Event) -> None:
-    """The first Ctrl-C or SIGTERM ends the run and closes what is open; a second one ends the process."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
+    if pipeline.failures:
+        click.get_current_context().exit(1)

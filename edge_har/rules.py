@@ -1,0 +1,147 @@
+"""Which activities are told: on or off, how sure, at which hours of the day, from which sources."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_har.errors import MisuseError
+
+UNKNOWN = "unknown"  # what is told, where asked for, while no label is sure enough
+HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
+MINUTES_A_DAY = 24 * 60
+
+
+@dataclass(frozen=True)
+class Hours:
+    """A part of every day, in minutes since midnight as the clock on the wall shows them; `until` is no longer in it.
+
+    Where the clock is put forward, what it skips does not come; where it is put back, what it shows twice comes twice.
+    """
+
+    since: int
+    until: int
+
+    @classmethod
+    def parse(cls, text: str) -> Hours:
+        """`22:00-06:00`, over midnight too. Raises MisuseError for anything else."""
+        found = HOURS.fullmatch(text.strip())
+        since, until = (
+            (int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])) if found else (0, 0)
+        )
+        if found is None or until > MINUTES_A_DAY or since == until:
+            raise MisuseError(f"hours are HH:MM-HH:MM, such as 22:00-06:00, got {text!r}")
+        return cls(since, until)
+
+    def __contains__(self, minute: int) -> bool:
+        if self.since < self.until:
+            return self.since <= minute < self.until
+        return minute >= self.since or minute < self.until
+
+
+@dataclass(frozen=True)
+class LabelRule:
+    """What holds for one label in place of what holds for all.
+
+    enabled: whether it is told at all. enter: an event starts at this smoothed probability. cooldown_s: seconds after
+    an event's end in which no other of this label starts. hours: only then, local time; empty: always. sources: only
+    there, by name; empty: everywhere. Raises MisuseError for values that cannot be.
+    """
+
+    enabled: bool = True
+    enter: float | None = None
+    cooldown_s: float | None = None
+    hours: tuple[Hours, ...] = ()
+    sources: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.enter is not None and not 0 <= self.enter <= 1:
+            raise MisuseError(f"enter must be 0 to 1, got {self.enter}")
+        if self.cooldown_s is not None:
+            check_cooldown(self.cooldown_s)
+
+    def holds_at(self, source: str, minute: int) -> bool:
+        """Whether an event may start at `source` when the clock shows `minute`."""
+        if not self.enabled or (self.sources and source not in self.sources):
+            return False
+        return not self.hours or any(minute in hours for hours in self.hours)
+
+
+def check_cooldown(seconds: float) -> None:
+    """Raises MisuseError where `seconds` is no cool-down."""
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise MisuseError(f"a cool-down must be 0 or more seconds, got {seconds}")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules by label. zone: whose clock the hours mean, such as Europe/Paris; None: this machine's.
+
+    Raises MisuseError for a zone that this machine does not know.
+    """
+
+    labels: Mapping[str, LabelRule] = field(default_factory=dict)
+    zone: str | None = None
+
+    def __post_init__(self) -> None:
+        _zone(self.zone)
+
+    def check(self, labels: Iterable[str], sources: Iterable[str]) -> None:
+        """Raises MisuseError where a rule names a label or a source that there is not."""
+        known, named = tuple(labels), tuple(sources)
+        for label, rule in self.labels.items():
+            if label not in known:
+                raise MisuseError(f"a rule is for the label {label!r}; the model has {', '.join(known)}")
+            for source in rule.sources:
+                if source not in named:
+                    raise MisuseError(
+                        f"the rule of {label!r} names the source {source!r}; there are {', '.join(named)}"
+                    )
+
+    def gate(self, source: str, *, clock: Callable[[], float] = time.time) -> Gate | None:
+        """What bars events of one source; None where no rule ever does. clock: the wall clock."""
+        at_times = any(not r.enabled or r.hours or r.sources for r in self.labels.values())
+        return Gate(self, source, clock) if at_times else None
+
+
+class Gate:
+    """Says which labels may start an event at one source now; looked up once a second, as hours change at no other time."""
+
+    def __init__(self, rules: Rules, source: str, clock: Callable[[], float]) -> None:
+        self._rules = rules
+        self._source = source
+        self._clock = clock
+        self._zone = _zone(rules.zone)
+        self._second: int | None = None
+        self._barred: NDArray[np.bool_] | None = None
+        self._names: tuple[str, ...] = ()
+
+    def barred(self, names: tuple[str, ...]) -> NDArray[np.bool_]:
+        """For each of `names`, whether it may not start an event now: bool [names]."""
+        second = int(self._clock())
+        if self._barred is None or second != self._second or names is not self._names:
+            now = datetime.fromtimestamp(second, self._zone)
+            minute = now.hour * 60 + now.minute
+            rules = (self._rules.labels.get(name) for name in names)
+            self._barred = np.array([r is not None and not r.holds_at(self._source, minute) for r in rules])
+            self._second, self._names = second, names
+        return self._barred
+
+
+def _zone(name: str | None) -> tzinfo | None:
+    if name is None:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise MisuseError(
+            f"no time zone {name!r} on this machine; expected one such as Europe/Paris (apt install tzdata)"
+        ) from None

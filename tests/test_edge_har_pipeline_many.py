@@ -1,0 +1,263 @@
+"""Several sources in one run: nothing mixed up, nobody waits for another, one that fails ends alone; too much to do."""
+
+from __future__ import annotations
+
+import logging
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from edge_har.capture import Handover, backlog_ticks
+from edge_har.errors import MisuseError, SourceError
+from edge_har.feeds import Feed
+from edge_har.pipeline import Load, Pipeline, Reload
+from edge_har.recognizer import Recognizer
+from edge_har.rules import LabelRule, Rules
+from edge_har.stream import RunOptions
+from tests.helpers.colours import COLOURS, colour_bundle
+from tests.helpers.running import Kept, Running, ScriptedSource, camera, steady, wait_until, write_scene
+
+BOTH = [("start", "Red"), ("end", "Red"), ("start", "Green"), ("end", "Green")]
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+def test_every_source_gives_what_it_gives_alone(tmp_path: Path, stateful: bool) -> None:
+    """Files of different scenes and rates, in one run and each in its own: equal events, equal counts."""
+    scenes = {
+        "a": ((("Red", 2.0), ("Green", 2.0)), 25.0),
+        "b": ((("Green", 3.0), ("Blue", 1.0), ("Red", 1.0)), 12.5),
+        "c": ((("Blue", 1.0), ("Red", 3.0)), 30.0),
+    }
+    paths = {
+        name: write_scene(tmp_path / f"{name}.avi", parts, rate) for name, (parts, rate) in scenes.items()
+    }
+    together = Kept()
+    feeds = [f"{name}={path}" for name, path in paths.items()]
+    summaries = Pipeline(colour_bundle(stateful), feeds, [together]).run()
+    assert [s.source for s in summaries] == list(scenes)
+    for summary in summaries:
+        alone = Kept()
+        (single,) = Pipeline(
+            colour_bundle(stateful), [f"{summary.source}={paths[summary.source]}"], [alone]
+        ).run()
+
+        def shape(events: Kept, source: str = summary.source) -> list[tuple[object, ...]]:
+            return [
+                (e.type, e.label, e.score, e.start_s, e.end_s, e.reason)
+                for e in events.events
+                if e.source == source
+            ]
+
+        assert shape(together) == shape(alone) and len(shape(alone)) >= 4
+        assert (summary.ticks, summary.frames, summary.skipped) == (single.ticks, single.frames, 0)
+    numbers = sorted(int(e.id.rpartition("-")[2]) for e in together.events if e.type == "start")
+    assert numbers == list(range(1, len(numbers) + 1))  # one row of ids for all
+
+
+def test_a_file_that_is_read_as_fast_as_possible_leaves_cameras_their_turn(tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "long.avi", (("Red", 3.0), ("Green", 3.0)) * 10)
+    with steady("Blue") as server, Running(f"file={path}", f"cam={server.url}") as running:
+        wait_until(lambda: running.pipeline.board.source("file").state == "ended")
+        running.sink.wait(lambda e: (e.source, e.type, e.label) == ("cam", "start", "Blue"))
+    assert running.summaries["file"].ticks == 750 and running.summaries["file"].skipped == 0
+    assert running.summaries["cam"].skipped == 0
+    assert running.sink.told_of("file") == BOTH * 10
+
+
+def test_a_source_that_is_not_there_ends_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_scene(tmp_path / "a.avi")
+    sink = Kept()
+    pipeline = Pipeline(colour_bundle(), ["gone=none.avi", f"a={path}", "http://127.0.0.1:1/x"], [sink])
+    pipeline.run()
+    assert sink.told == BOTH
+    assert sorted(type(error).__name__ for error in pipeline.failures) == ["SourceError"] * 2
+    states = {s.name: s.state for s in pipeline.board.sources}
+    assert states == {"gone": "failed", "a": "ended", "http://127.0.0.1:1/x": "failed"}
+    assert "no such file" in pipeline.board.source("gone").reason
+    assert [r.levelname for r in caplog.records if "none.avi" in r.getMessage()] == ["ERROR"]
+
+
+def test_what_nobody_can_have_meant_ends_all(tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "a.avi")
+    with pytest.raises(MisuseError, match="gopher"):
+        Pipeline(colour_bundle(), [f"a={path}", "gopher://x"], []).run()
+    for sources, says in (([], "name a source"), (["0", "0"], "2 sources are called 0")):
+        with pytest.raises(MisuseError, match=says):
+            Pipeline(colour_bundle(), sources, [])
+
+
+def test_an_event_is_closed_when_its_source_ends_though_others_go_on(tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "a.avi", (("Red", 2.0),))
+    with steady("Blue") as server, Running(f"a={path}", f"cam={server.url}") as running:
+        running.sink.wait(lambda e: (e.source, e.type, e.reason) == ("a", "end", "stop"))
+        assert running.pipeline.board.source("cam").state != "ended"
+
+
+def test_a_lost_camera_leaves_the_others_alone() -> None:
+    with steady("Green") as other, camera((("Red", 40),)) as short:
+        with Running(f"a={short.url}", f"b={other.url}") as running:
+            running.sink.wait(lambda e: e.type == "source_back")
+        assert running.sink.told_of("b") == [("start", "Green"), ("end", "Green")]
+        assert [k for k, _ in running.sink.told_of("a")[:4]] == ["start", "end", "source_lost", "source_back"]
+        assert other.opened == 1 and running.summaries["b"].reconnects == 0
+
+
+# Too much to do ---------------------------------------------------------------------------------------------------
+
+
+def recognised(cost_s: float, interval_s: float, seconds: float) -> tuple[int, float]:
+    """A recognizer that takes `cost_s` for each tick, on a simulated clock: ticks skipped, and the greatest age of a
+    tick when it was recognised, in periods: the longer of interval and cost.
+    """
+    from threading import Condition
+
+    from edge_har import capture
+    from edge_har.cadence import TemporalContract
+    from edge_har.ticks import Ticks
+    from tests.helpers.colours import painted
+
+    handover = Handover(Condition(), capacity=backlog_ticks(TemporalContract(4, 1000 * interval_s)))
+    load, now_s, tick, oldest = Load(), 0.0, count(), 0.0
+    next_s, frame = 0.0, painted("Red", 1)[0]
+    clock = capture.time.monotonic
+    try:
+        capture.time.monotonic = lambda: now_s  # type: ignore[method-assign]
+        while now_s < seconds:
+            while next_s <= now_s:
+                handover.put(Ticks((next_s,), frame, False, 0.0, None))
+                next_s = (next(tick) + 1) * interval_s
+            taken = handover.take()
+            if taken is None:
+                now_s = next_s
+                continue
+            now_s += cost_s
+            oldest = max(oldest, now_s - taken.times_s[0])
+            load.took("cam", cost_s, interval_s)
+            handover.newest_only = load.too_much
+    finally:
+        capture.time.monotonic = clock  # type: ignore[method-assign]
+    return handover.skipped, oldest / max(interval_s, cost_s)
+
+
+@pytest.mark.parametrize("cost_ms", [1, 33, 34, 50, 100, 333])
+def test_a_slow_model_sees_what_is_now(cost_ms: float) -> None:
+    """30 ticks a second for ten minutes: a tick is never older than two periods when it was recognised."""
+    skipped, periods = recognised(cost_ms / 1000, 1 / 30, 600)
+    assert periods <= 2.0 + 1e-9
+    assert (skipped > 0) == (cost_ms > 1000 / 30)
+
+
+def test_a_hiccup_is_no_load() -> None:
+    load = Load()
+    for cost_s in (0.001, 0.001, 0.4, 0.001, 0.4, 0.001):
+        load.took("cam", cost_s, 0.08)
+        assert not load.too_much
+    for cost_s in (0.1, 0.1, 0.1):
+        load.took("cam", cost_s, 0.08)
+    assert load.too_much
+    load.forget("cam")
+    assert not load.too_much
+
+
+def test_many_small_loads_are_too_much_together() -> None:
+    load = Load()
+    for number in range(8):
+        assert not load.too_much
+        for _ in range(2):
+            load.took(f"cam{number}", 0.011, 0.08)
+    assert load.too_much
+
+
+def test_with_a_slow_recognizer_only_the_newest_tick_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real threads and a real camera: while one tick is recognised others come, and none but the last is taken."""
+    import threading
+
+    behind, plain = [], Recognizer.tick
+    pause = threading.Event()
+
+    def slow(self: Recognizer, frame: object) -> object:
+        pause.wait(0.25)  # three intervals and more
+        return plain(self, frame)
+
+    monkeypatch.setattr(Recognizer, "tick", slow)
+    with steady(rate_hz=30.0) as server, Running(server.url) as running:
+        state, (lane,) = running.pipeline.board.sources[0], running.pipeline._lanes
+        for number in range(3, 23):
+            wait_until(lambda number=number: state.ticks >= number)
+            behind.append(lane.capture.handover._waiting)
+    assert max(behind[3:]) <= 1
+    assert running.summary.skipped > running.summary.ticks
+
+
+def test_a_camera_at_ease_skips_nothing() -> None:
+    with steady(rate_hz=25.0) as server, Running(server.url) as running:
+        state = running.pipeline.board.sources[0]
+        wait_until(lambda: state.ticks > 40)
+        assert state.label == "Red" and state.rate_hz == pytest.approx(25, rel=0.5)
+    assert running.summary.skipped == 0
+
+
+# Settings read again ----------------------------------------------------------------------------------------------
+
+
+def test_settings_are_read_again_between_two_ticks(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "edge_har")
+    feed = Feed("cam", lambda: ScriptedSource(colour="Red"))
+    with Running(feed, rules=Rules({"Red": LabelRule(enabled=False)})) as running:
+        state = running.pipeline.board.sources[0]
+        wait_until(lambda: state.score is not None and state.score > 0.9)
+        assert running.sink.events == []
+        answers = iter([MisuseError("key 'enter' is no number"), Reload(RunOptions())])
+
+        def read() -> Reload:
+            answer = next(answers)
+            if isinstance(answer, MisuseError):
+                raise answer
+            return answer
+
+        running.pipeline._on_reload = read
+        running.pipeline.reload()
+        wait_until(lambda: "the old ones go on: key 'enter' is no number" in caplog.text)
+        assert running.sink.events == []
+        running.pipeline.reload()
+        running.sink.wait(lambda e: (e.type, e.label) == ("start", "Red"))
+    assert running.sink.told == [("start", "Red"), ("end", "Red")]
+
+
+def test_options_that_do_not_fit_the_bundle_are_refused() -> None:
+    for options, says in (
+        (RunOptions(rules=Rules({"Wlak": LabelRule()})), f"the model has {', '.join(COLOURS)}"),
+        (
+            RunOptions(rules=Rules({"Red": LabelRule(sources=("dor",))})),
+            "names the source 'dor'; there are 0",
+        ),
+        (RunOptions(unknown=True), "no reject threshold"),
+        (RunOptions(enter=0.2, leave=0.3), "leave <= enter"),
+    ):
+        with pytest.raises(MisuseError, match=says):
+            Pipeline(colour_bundle(), ["0"], [], options)
+    for wrong in ({"give_up_s": 0.0}, {"duration_s": -1.0}, {"cooldown_s": -1.0}):
+        with pytest.raises(MisuseError, match="seconds"):
+            RunOptions(**wrong)
+
+
+def test_unknown_is_told_where_it_is_asked_for(tmp_path: Path) -> None:
+    from tests.helpers.colours import GREY
+
+    path = write_scene(tmp_path / "a.avi", ((GREY, 2.0), ("Red", 2.0), (GREY, 2.0)))
+    for unknown, expected in (
+        (False, [("start", "Red"), ("end", "Red")]),
+        (True, [(k, v) for v in ("unknown", "Red", "unknown") for k in ("start", "end")]),
+    ):
+        sink = Kept()
+        bundle = colour_bundle(reject_threshold=0.5)
+        Pipeline(bundle, [f"cam={path}"], [sink], RunOptions(unknown=unknown)).run()
+        assert sink.told == expected
+
+
+def test_a_first_open_that_fails_is_raised_where_it_is_the_only_source() -> None:
+    pipeline = Pipeline(colour_bundle(), ["none.avi"], [])
+    with pytest.raises(SourceError, match="no such file"):
+        pipeline.run()
+    assert pipeline.board.sources[0].state == "failed"
