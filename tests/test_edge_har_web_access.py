@@ -67,6 +67,7 @@ def test_the_cookie_opens_and_does_not_hold_the_token() -> None:
     assert TOKEN not in access.cookie and len(access.cookie) == 64
     assert access.known({}, access.cookie)
     assert not access.known({}, Access(TOKEN + "x").cookie)
+    assert access.cookie_name != Access(TOKEN + "x").cookie_name and "=" not in access.cookie_name
     assert not access.known({}, TOKEN) and not access.known({}, "")
 
 

@@ -101,14 +101,18 @@ async def page(run: LiveRun, *watched: str, **headers: str) -> WebSocketClientCo
 
 async def heard(socket: WebSocketClientConnection, *, binary: bool) -> Any:
     """The next message of its kind: a state, or a picture's header and bytes."""
-    while True:
-        message = await asyncio.wait_for(socket.read_message(), WAIT_S)
-        assert message is not None, "the server closed the connection"
-        if binary and isinstance(message, bytes):
-            length = int.from_bytes(message[:4], "big")
-            return json.loads(message[4 : 4 + length]), message[4 + length :]
-        if not binary and isinstance(message, str):
-            return json.loads(message)
+
+    async def listen() -> Any:
+        while True:
+            message = await socket.read_message()
+            assert message is not None, "the server closed the connection"
+            if binary and isinstance(message, bytes):
+                length = int.from_bytes(message[:4], "big")
+                return json.loads(message[4 : 4 + length]), message[4 + length :]
+            if not binary and isinstance(message, str):
+                return json.loads(message)
+
+    return await asyncio.wait_for(listen(), WAIT_S)
 
 
 async def left(*sockets: WebSocketClientConnection) -> None:
@@ -257,7 +261,11 @@ def test_another_sites_script_gets_no_socket(run: LiveRun) -> None:
 
 @pytest.mark.parametrize("path", DATA)
 def test_with_a_token_nothing_is_told_without_it(closed: LiveRun, path: str) -> None:
-    for headers in ({}, {"Authorization": "Bearer wrong-wrong-wrong"}, {"Cookie": f"edge_har={TOKEN}"}):
+    for headers in (
+        {},
+        {"Authorization": "Bearer wrong-wrong-wrong"},
+        {"Cookie": f"{closed.web.access.cookie_name}={TOKEN}"},
+    ):
         answer = ask(closed, path, **headers)
         assert (answer.status, answer.body) == (401, b"401 Unauthorized\n")
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="edge_har"'
@@ -520,6 +528,28 @@ def test_viewers_that_read_and_do_not_change_no_event(tmp_path: Path) -> None:
         pipeline.run()
     web.close()
     assert len(watched.lines) > 4 and watched.lines == alone.lines
+
+
+def test_a_fault_of_ours_is_one_line_and_the_page_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    async def look(run: LiveRun) -> None:
+        run.still.add("door")
+        socket = await page(run, "door")
+        wait_for(lambda: run.web.gallery.watching)
+        run.web.gallery.see(Picture("door", 0.0, np.zeros((1, 1, 3), np.uint8), "rgb", "Walk", float("nan")))
+        assert (await heard(socket, binary=True))[0]["score"] is None
+        run.web._loop.call_soon_threadsafe(lambda: 1 / 0)
+        run.web.history.take = None
+        wait_for(lambda: len(caplog.records) > 1)
+        run.still.clear()
+        assert await heard(socket, binary=True)
+        await left(socket)
+
+    with caplog.at_level("ERROR"), LiveRun() as run:
+        asyncio.run(look(run))
+    told = {record.getMessage() for record in caplog.records}
+    assert "the live page had a fault: ZeroDivisionError: division by zero" in told
+    assert any(line.startswith("the live page misses a state: TypeError: ") for line in told)
+    assert all(record.exc_info is None for record in caplog.records)
 
 
 def test_closing_ends_the_thread_and_every_connection() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -56,6 +58,11 @@ SECONDS = click.FloatRange(min=0, min_open=True)
     help="After an event, start no other of its label for this time.",
 )
 @click.option("--unknown", is_flag=True, help="Tell 'unknown' while no label is sure enough for the bundle.")
+@click.option(
+    "--web",
+    metavar="HOST:PORT",
+    help="Serve a live page there; beyond 127.0.0.1 $EDGE_HAR_WEB_TOKEN guards it.",
+)
 @verbosity_options
 def command(
     model: str | None,
@@ -72,6 +79,7 @@ def command(
     min_duration: float | None,
     cooldown: float,
     unknown: bool,
+    web: str | None,
     verbosity: int,
 ) -> None:
     """Recognise what happens in live sources, or files, as it happens.
@@ -92,6 +100,7 @@ def command(
     from edge_har.sinks.console import ConsoleSink
     from edge_har.sinks.jsonl import JsonLinesSink
     from edge_har.stream import RunOptions
+    from edge_har.web import TOKEN_VARIABLE, WebOptions, start_web
 
     watch_log(verbosity)
     options = RunOptions(
@@ -107,6 +116,7 @@ def command(
         cooldown_s=cooldown,
         unknown=unknown,
     )
+    page = WebOptions(web, token=os.environ.get(TOKEN_VARIABLE) or None) if web is not None else None
     sinks: list[Sink] = [JsonLinesSink(sys.stdout)]
     if verbosity >= 0:
         sinks.append(ConsoleSink(sys.stderr))
@@ -116,7 +126,10 @@ def command(
     stop = threading.Event()
     service.end_on_signals(stop)
     service.reload_on_hangup(pipeline.reload)
-    with service.Heartbeat(pipeline.board):
+    with ExitStack() as running:
+        if page is not None:
+            running.callback(start_web(page, pipeline.board, pipeline.viewers).close)
+        running.enter_context(service.Heartbeat(pipeline.board))
         summaries = pipeline.run(stop)
     if verbosity >= 0:
         for summary in summaries:

@@ -6,12 +6,14 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from edge_har.errors import RuntimeMissingError
-from edge_har.web.options import WebOptions
+from edge_har.web.options import TOKEN_VARIABLE, WebOptions
 
 if TYPE_CHECKING:
     from edge_har.board import Board
     from edge_har.viewers import Viewers
     from edge_har.web.server import WebServer
+
+__all__ = ["TOKEN_VARIABLE", "WebOptions", "start_web"]
 
 
 def start_web(options: WebOptions, board: Board, viewers: Viewers) -> WebServer:

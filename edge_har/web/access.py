@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 from edge_har.web.options import is_loopback
 
-COOKIE = "edge_har"
 COOKIE_DAYS = 30
 COOKIE_MEANS = b"edge_har live page"
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::\d{1,5})?")
@@ -20,12 +19,14 @@ OURS = ("same-origin", "none")  # Sec-Fetch-Site of what our own page, or a pers
 class Access:
     """Decides about requests by their headers. token: None where only this machine can connect.
 
-    The cookie holds a digest of the token, not the token: what reads cookies cannot learn it.
+    The cookie holds a digest of the token, not the token: what reads cookies cannot learn it. Its name differs by token,
+    because browsers share cookies between the ports of a machine.
     """
 
     def __init__(self, token: str | None) -> None:
         self._token = token
         self.cookie = "" if token is None else _digest(token)
+        self.cookie_name = f"edge_har_{self.cookie[:8]}"
 
     def host_allowed(self, host: str) -> bool:
         """Whether the page answers to this Host header.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_har.events import Event
+from edge_har.web.values import rounded
 
 KEPT = 1000  # entries
 KEPT_S = 3600.0  # entries that ended longer ago go
@@ -40,10 +41,10 @@ class Entry:
             "id": self.id,
             "source": self.source,
             "label": self.label,
-            "score": _rounded(self.score, SCORE_DECIMALS),
-            "began_s": _rounded(self.began_s - zero_s, TIME_DECIMALS),
-            "ended_s": None if self.ended_s is None else _rounded(self.ended_s - zero_s, TIME_DECIMALS),
-            "lasted_s": _rounded(self.lasted_s, TIME_DECIMALS),
+            "score": rounded(self.score, SCORE_DECIMALS),
+            "began_s": rounded(self.began_s - zero_s, TIME_DECIMALS),
+            "ended_s": None if self.ended_s is None else rounded(self.ended_s - zero_s, TIME_DECIMALS),
+            "lasted_s": rounded(self.lasted_s, TIME_DECIMALS),
             "reason": self.reason,
         }
 
@@ -94,7 +95,3 @@ class History:
             entry.lasted_s = None if event.end_s is None else event.end_s - event.start_s
         self.revision += 1
         entry.revision = self.revision
-
-
-def _rounded(value: float | None, decimals: int) -> float | None:
-    return None if value is None else round(value, decimals)

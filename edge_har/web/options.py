@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from edge_har.errors import MisuseError
 
+TOKEN_VARIABLE = "EDGE_HAR_WEB_TOKEN"  # of the environment
 DEFAULT_LISTEN = "127.0.0.1:8080"
 ADDRESS = re.compile(r"(?:(?P<bracketed>\[[0-9A-Fa-f:.]+\])|(?P<plain>[^\[\]:/@\s]+)):(?P<port>\d{1,5})")
 MIN_TOKEN = 16  # characters; fewer can be guessed
@@ -41,8 +42,8 @@ class WebOptions:
             )
         if self.token is None and not is_loopback(host):
             raise MisuseError(
-                f"{self.listen} can be reached from other machines: give the page a token, "
-                f"or listen on 127.0.0.1:{port}"
+                f"{self.listen} can be reached from other machines: give the page a token, in {TOKEN_VARIABLE} or "
+                f"the configuration, or listen on 127.0.0.1:{port}"
             )
         if not MIN_RATE_HZ <= self.rate_hz <= MAX_RATE_HZ:
             raise MisuseError(

@@ -16,6 +16,7 @@ import numpy as np
 
 from edge_har.preprocess import Pixels
 from edge_har.viewers import Picture
+from edge_har.web.values import rounded
 
 QUALITY = 78  # JPEG; higher costs bytes that a small picture does not show
 SCORE_DECIMALS = 3
@@ -150,7 +151,7 @@ def _shot(picture: Picture) -> Shot:
         {
             "source": picture.source,
             "label": picture.label,
-            "score": None if picture.score is None else round(picture.score, SCORE_DECIMALS),
+            "score": rounded(picture.score, SCORE_DECIMALS),
         }
     ).encode()
     return Shot(picture.source, jpeg, HEADER_LENGTH.pack(len(header)) + header + jpeg)

@@ -22,7 +22,7 @@ import tornado.websocket
 
 from edge_har.board import Board
 from edge_har.errors import EdgeHarError, MisuseError
-from edge_har.web.access import COOKIE, COOKIE_DAYS, Access
+from edge_har.web.access import COOKIE_DAYS, Access
 from edge_har.web.history import History
 from edge_har.web.machine import Machine
 from edge_har.web.options import WebOptions, is_loopback
@@ -39,6 +39,7 @@ MAX_BODY_BYTES = 16 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024
 KEEP_ALIVE_S = 60.0
 UNSENT_BYTES = 128 * 1024  # what the system keeps for a slow viewer: more would only be older
+EVERYWHERE = ("0.0.0.0", "::")  # addresses that stand for all of this machine's
 BOUNDARY = "picture"
 
 State = dict[str, Any]  # a snapshot
@@ -61,7 +62,6 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Cache-Control": "no-store",
     "Server": "edge_har",
@@ -99,6 +99,8 @@ class WebServer:
         """Listen and serve. Raises EdgeHarError where it cannot listen."""
         self._sockets = self._bind()
         host, port = self._sockets[0].getsockname()[:2]
+        if host in EVERYWHERE:
+            host = socket.gethostname()
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
         # Without a handler Python prints what clients do wrong; an application that wants it adds one.
         logging.getLogger("tornado").addHandler(logging.NullHandler())
@@ -166,6 +168,7 @@ class WebServer:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._loop.set_exception_handler(_report_context)
         server = _Server(
             _application(self),
             max_body_size=MAX_BODY_BYTES,
@@ -303,7 +306,7 @@ class _Handler(tornado.web.RequestHandler):
     @property
     def known(self) -> bool:
         """Whether whoever asks may see data."""
-        return self.web.access.known(self.request.headers, self.get_cookie(COOKIE))
+        return self.web.access.known(self.request.headers, self.get_cookie(self.web.access.cookie_name))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         if status_code == 401:
@@ -329,7 +332,7 @@ class _Handler(tornado.web.RequestHandler):
     def let_in(self) -> None:
         """Give the cookie that stands for the token."""
         self.set_cookie(
-            COOKIE,
+            self.web.access.cookie_name,
             self.web.access.cookie,
             max_age=int(timedelta(days=COOKIE_DAYS).total_seconds()),
             httponly=True,
@@ -584,8 +587,13 @@ class _Missing(_Handler):
         raise tornado.web.HTTPError(404)
 
 
-def _report(what: str, error: object) -> None:
+def _report(what: str, error: BaseException) -> None:
     log.error("the live page %s: %s: %s", what, type(error).__name__, error)
+
+
+def _report_context(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What went wrong outside of any request: one line in place of asyncio's traceback."""
+    _report("had a fault", context.get("exception") or RuntimeError(context["message"]))
 
 
 def _log_request(handler: tornado.web.RequestHandler) -> None:

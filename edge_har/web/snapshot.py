@@ -10,6 +10,7 @@ from typing import Any
 from edge_har import __version__
 from edge_har.board import Board, SourceState
 from edge_har.web.machine import Readings
+from edge_har.web.values import rounded
 
 STUCK_S = 10.0  # a recognizer loop that did not turn for so long hangs
 FRESH_S = 10.0  # a source whose newest picture is older is not ready
@@ -50,7 +51,7 @@ class Snapshots:
             "labels": board.labels,
             "now_s": round(now_s - board.started_s, 2),
             "machine": {
-                "hottest_c": readings.hottest_c,
+                "hottest_c": rounded(readings.hottest_c, 1),
                 "throttled": readings.throttled,
                 "memory_bytes": readings.memory_bytes,
             },
@@ -66,10 +67,10 @@ class Snapshots:
             "state": source.state,
             "reason": source.reason,
             "label": source.label,
-            "score": _rounded(source.score, 3),
+            "score": rounded(source.score, 3),
             "rate_hz": round(source.rate_hz, 1),
-            "age_ms": None if source.age_s is None else round(1000 * source.age_s, 1),
-            "tick_ms": _rounded(cost_ms, 2),
+            "age_ms": None if source.age_s is None else rounded(1000 * source.age_s, 1),
+            "tick_ms": rounded(cost_ms, 2),
             "silent_s": None if last_s is None else round(now_s - last_s, 1),
             **asdict(source.counts),
         }
@@ -97,7 +98,3 @@ def _unready(source: SourceState, now_s: float) -> str | None:
         return "no frame yet"
     silent_s = now_s - source.last_frame_s
     return f"no frame for {silent_s:.0f} s" if silent_s > FRESH_S else None
-
-
-def _rounded(value: float | None, decimals: int) -> float | None:
-    return None if value is None else round(value, decimals)
