@@ -24,8 +24,8 @@ MAX_NEAR_SHARE = 0.05  # of values: above, OpenCV does the whole picture
 def shrink_area(pixels: Pixels, width: int, height: int) -> Pixels:
     """`pixels` (uint8, height x width x 3) at another size, as cv2.resize gives them with INTER_AREA.
 
-    Both agree in every byte: the mean of each area is summed exactly in integers, and the few values whose rounding
-    hangs on OpenCV's floats are left to OpenCV, with the pixels around them.
+    Both agree in every byte: rows are summed exactly before columns, and the few values whose rounding hangs on the
+    order in which OpenCV adds floats are left to OpenCV, with the pixels around them.
     """
     plan = _plan(pixels.shape[1], pixels.shape[0], width, height)
     made = plan.shrink(pixels) if plan is not None else None
@@ -75,9 +75,7 @@ class _Plan:
         pixels = np.ascontiguousarray(pixels)
         width, height = self.size_wh
         sums = self._sum_rows(pixels).reshape(height, -1, 3)
-        means = np.asarray(
-            cv2.resize(sums.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA), np.float32
-        )
+        means = np.asarray(cv2.resize(sums, (width, height), interpolation=cv2.INTER_AREA), np.float32)
         means *= np.float32(1 / self.rows.size)
         rounded = np.rint(means)
         np.subtract(means, rounded, out=means)
@@ -90,36 +88,38 @@ class _Plan:
             self._leave_to_opencv(pixels, near, made)
         return made
 
-    def _sum_rows(self, pixels: Pixels) -> NDArray[np.uint16]:
-        """For each target row the source rows' sum, weighted by `made` where whole: uint16 [groups, made, values]."""
+    def _sum_rows(self, pixels: Pixels) -> NDArray[np.float32]:
+        """For each target row the source rows' sum, a whole one `made` times: float32 [groups, made, values], exact."""
         rows = self.rows
         grouped = pixels.reshape(rows.groups, rows.size, -1)
-        sums = np.empty((rows.groups, rows.made, grouped.shape[2]), np.uint16)
+        sums = np.empty((rows.groups, rows.made, grouped.shape[2]), np.float32)
+        above: Any = 0  # what the source row that this target row shares with the one above it gives to it
         for row in range(rows.made):
             first, after = -(-row * rows.size // rows.made), (row + 1) * rows.size // rows.made
-            total = sums[:, row]
-            np.add.reduce(grouped[:, first:after], 1, dtype=np.uint16, out=total)
+            total = np.add.reduce(grouped[:, first:after], 1, dtype=np.uint16)
             if rows.made > 1:
                 total *= np.uint16(rows.made)
-            before = first * rows.made - row * rows.size
-            behind = (row + 1) * rows.size - after * rows.made
-            for weight, at in ((before, first - 1), (behind, after)):
-                if weight:
-                    total += grouped[:, at] if weight == 1 else grouped[:, at] * np.uint16(weight)
+                total += above
+            share = (row + 1) * rows.size - after * rows.made
+            if share:
+                shared = grouped[:, after].astype(np.uint16)
+                total += shared if share == 1 else shared * np.uint16(share)
+                left = rows.made - share
+                above = shared if left == 1 else shared * np.uint16(left)
+            sums[:, row] = total
         return sums
 
     def _leave_to_opencv(self, pixels: Pixels, near: NDArray[Any], made: Pixels) -> None:
-        """Put what OpenCV makes of their groups into the values at `near` (flat indices) of `made`."""
+        """Put what OpenCV makes of the groups round them into the values at `near` (flat indices) of `made`."""
         rows, columns = self.rows, self.columns
         cell, channel = np.divmod(near, 3)
         row, column = np.divmod(cell, self.size_wh[0])
-        groups = pixels.reshape(rows.groups, rows.size, columns.groups, columns.size * 3).transpose(
-            1, 0, 2, 3
-        )
-        around = groups[:, row // rows.made, column // columns.made].reshape(rows.size, -1, 3)
+        shape = (rows.groups, rows.size, columns.groups, columns.size, 3)
+        groups = pixels.reshape(shape).transpose(1, 0, 2, 4, 3)
+        around = groups[:, row // rows.made, column // columns.made, channel].reshape(rows.size, -1)
         exact = _by_opencv(around, len(near) * columns.made, rows.made)
         at = np.arange(len(near)) * columns.made + column % columns.made
-        made.reshape(-1)[near] = exact[row % rows.made, at, channel]
+        made.reshape(-1)[near] = exact[row % rows.made, at]
 
 
 @functools.lru_cache(maxsize=32)

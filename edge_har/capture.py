@@ -87,8 +87,8 @@ class Handover:
     def __init__(self, ready: threading.Condition, *, capacity: int) -> None:
         self.skipped = 0
         self.newest_only = False
+        self.capacity = capacity
         self._ready = ready
-        self._capacity = capacity
         self._items: deque[Item] = deque()
         self._waiting = 0
         self._crowded_until_s = -math.inf
@@ -99,7 +99,7 @@ class Handover:
         with self._ready:
             if isinstance(item, Ticks):
                 if lossless:
-                    self._ready.wait_for(lambda: self._waiting < self._capacity or self._closed)
+                    self._ready.wait_for(lambda: self._waiting < self.capacity or self._closed)
                 else:
                     item = self._make_room(item)
                 self._waiting += 1
@@ -128,7 +128,7 @@ class Handover:
 
     def _make_room(self, newest: Ticks) -> Ticks:
         crowded = self.newest_only or time.monotonic() < self._crowded_until_s
-        limit = 1 if crowded else self._capacity
+        limit = 1 if crowded else self.capacity
         if self._waiting < limit:
             return newest
         self._crowded_until_s = time.monotonic() + CROWDED_S
@@ -228,6 +228,7 @@ class Capture:
         with self._ready:
             self._new_sampler = sampler
             self._renew_sampler()
+            self.handover.capacity = backlog_ticks(self.sampler.contract)
 
     def start(self) -> None:
         """Begin."""

@@ -207,6 +207,7 @@ class EventMachine:
     def _forget(self) -> None:
         count = len(self._names)
         self._recent: deque[tuple[float, Scores]] = deque()
+        self._average: NDArray[np.float64] = np.zeros(len(self.labels))
         self._open: _Open | None = None
         self._free_s = float("-inf")  # before this another event was open
         self._above = np.zeros(count, bool)
@@ -222,7 +223,8 @@ class EventMachine:
             self._recent[0][0] < time_s - self.smoothing.smooth_s + TIME_TOLERANCE_S and len(self._recent) > 1
         ):
             self._recent.popleft()
-        average = self.average
+        average = np.add.reduce([s for _, s in self._recent], 0, dtype=np.float64) / len(self._recent)
+        self._average = average
         top = int(average.argmax())
         seen: NDArray[np.float64] = scores.astype(np.float64)
         if self._tells_unknown:
@@ -261,10 +263,7 @@ class EventMachine:
     @property
     def average(self) -> NDArray[np.float64]:
         """Probabilities averaged over the last `smooth_s`: float64 [labels]; zeros before the first prediction."""
-        if not self._recent:
-            return np.zeros(len(self.labels))
-        averaged: NDArray[np.float64] = np.mean([s for _, s in self._recent], axis=0, dtype=np.float64)
-        return averaged
+        return self._average
 
     def close(self, reason: Reason) -> list[Event]:
         """End what is open and forget all predictions: a gap, the end, a lost source, another model."""

@@ -247,7 +247,8 @@ class Pipeline:
         if isinstance(item, Ticks):
             if item.made_by is lane.capture.sampler:
                 self._take(lane, item)
-        elif isinstance(item, Opened):
+            return  # counted a few times a second
+        if isinstance(item, Opened):
             lane.live = item.live
             lane.opened += 1
             lane.state.turn("live")

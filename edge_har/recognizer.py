@@ -23,6 +23,28 @@ class _Bank:
         self.features: list[Array] = []
 
 
+class _Ring:
+    """The latest features of a stream, in order and in one piece: each is written twice, a ring's length apart.
+
+    length: how many. like: a feature, for shape and dtype.
+    """
+
+    def __init__(self, length: int, like: Array) -> None:
+        self._length = length
+        self._next = 0
+        self._held = np.zeros((2 * length, *like.shape), like.dtype)
+
+    def append(self, feature: Array) -> None:
+        """Take the newest; the oldest goes."""
+        self._held[self._next] = self._held[self._next + self._length] = feature
+        self._next = (self._next + 1) % self._length
+
+    @property
+    def latest(self) -> Array:
+        """All of them, oldest first; good until the next comes."""
+        return self._held[self._next : self._next + self._length]
+
+
 class Recognizer:
     """Recognises one stream with the bundle's streaming graphs.
 
@@ -76,7 +98,7 @@ class Recognizer:
         """Forget the stream: a new file, a gap, a reconnect. The next tick is the first of a new window."""
         self._tick = 0
         self._recent.clear()
-        self._ring: deque[Array] = deque(maxlen=self.manifest.features_per_window)
+        self._ring: _Ring | None = None
         self._banks: list[_Bank] = []
 
     def tick(self, frame: Pixels) -> Scores | None:
@@ -112,9 +134,12 @@ class Recognizer:
         return scores
 
     def _tick_ring(self, frames: Array, tick: int) -> Scores | None:
-        self._ring.append(frames[0] if self.step is None else self._run_step(self.step, frames, None))
+        feature = frames[0] if self.step is None else self._run_step(self.step, frames, None)
+        if self._ring is None:
+            self._ring = _Ring(self.manifest.features_per_window, feature[0])
+        self._ring.append(feature[0])
         first = tick - self._window + 1
-        return self._run_head(list(self._ring)) if first >= 0 and first % self._hop == 0 else None
+        return self._run_head(self._ring.latest) if first >= 0 and first % self._hop == 0 else None
 
     def _tick_banks(self, frames: Array, tick: int) -> Scores | None:
         # A bank starts at each hop until the first of them has come to its window's end and starts again.
@@ -125,7 +150,7 @@ class Recognizer:
         for bank in self._banks:
             bank.features.append(self._run_step(self.step, frames, bank))
             if len(bank.features) == self.manifest.features_per_window:
-                scores = self._run_head(bank.features)
+                scores = self._run_head(np.stack([feature[0] for feature in bank.features]))
                 bank.features.clear()
                 bank.states = self._zero_states(self.step)
         return scores
@@ -147,10 +172,9 @@ class Recognizer:
         feature = outputs[self._feature_at]
         return requantise(feature, step.outputs[self._feature_at], self.head.inputs[self._features_at])
 
-    def _run_head(self, features: list[Array]) -> Scores:
+    def _run_head(self, features: Array) -> Scores:
         self.head.reset()  # a fused LSTM keeps its state from one invoke to the next
-        stacked = np.stack([feature[0] for feature in features])[np.newaxis]
-        scores = self.head.run_raw(stacked)[self._scores_at]
+        scores = self.head.run_raw(features[np.newaxis])[self._scores_at]
         return _probabilities(scores, self.head.outputs[self._scores_at], self.manifest.temperature)
 
 
@@ -210,7 +234,7 @@ def _graph(bundle: Bundle, name: str, threads: int, others: Graph | None) -> Gra
 
 def _probabilities(stored: Array, info: TensorInfo, temperature: float) -> Scores:
     """Probabilities that sum to 1 (an int8 softmax does not quite), softened by the manifest's temperature."""
-    scores = np.clip(dequantise(stored, info)[0].astype(np.float64), 1e-9, None)
+    scores = np.maximum(dequantise(stored, info)[0].astype(np.float64), 1e-9)
     if temperature != 1.0:
         scores = scores ** (1 / temperature)
     return np.asarray(scores / scores.sum(), np.float32)

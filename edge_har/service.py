@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -127,5 +128,6 @@ def end_on_signals(stop: threading.Event) -> None:
 
 
 def reload_on_hangup(reload: Callable[[], None]) -> None:
-    """SIGHUP calls `reload`, which must only note it."""
-    signal.signal(signal.SIGHUP, lambda number, frame: reload())
+    """SIGHUP calls `reload`, which must only note it; at a terminal it ends the run, as that is what went away."""
+    if not any(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+        signal.signal(signal.SIGHUP, lambda number, frame: reload())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from edge_har.sources.base import Source
 from edge_har.ticks import Sampler, Ticks
 from tests.helpers.colours import painted
 from tests.helpers.mjpeg import jpeg
+from tests.helpers.rtsp import rtsp_server
 from tests.helpers.running import LONG_S, Running, ScriptedSource, camera, steady, wait_until
 
 if TYPE_CHECKING:
@@ -306,6 +308,18 @@ def test_a_camera_that_stalls_is_told_as_lost_and_comes_back() -> None:
         state = running.pipeline.board.sources[0]
         assert (state.state, state.reason, state.reconnects) == ("live", None, 1)
     assert back.end_s - lost.start_s > 4
+
+
+def test_an_rtsp_camera_that_stands_still_is_left_and_found_again() -> None:
+    """Its process is stopped, so nothing closes and nothing answers; FFmpeg alone takes long to notice."""
+    with rtsp_server() as (url, server), Running(f"door={url}") as running:
+        running.sink.wait(lambda e: (e.type, e.label) == ("start", "Red"))
+        server.send_signal(signal.SIGSTOP)
+        running.sink.wait(lambda e: e.type == "source_lost")
+        server.send_signal(signal.SIGCONT)
+        back = running.sink.wait(lambda e: e.type == "source_back")
+        running.sink.wait(lambda e: e.type == "start" and e.start_s >= back.start_s)
+    assert [k for k, _ in running.sink.told] == ["start", "end", "source_lost", "source_back", "start", "end"]
 
 
 def test_a_hanging_library_does_not_touch_the_other_source(hanging: Hanging) -> None:

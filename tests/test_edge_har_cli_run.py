@@ -22,7 +22,7 @@ from tests.helpers.rtsp import rtsp_camera
 from tests.helpers.videos import write_text_as_video, write_video
 
 PEAK_LIMIT_MB = 120
-ENOUGH_S = 2.0  # for what must be quick, on a busy machine
+ENOUGH_S = 4.5  # less than a source waits by itself: nobody waited for it, on a busy machine either
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_a_camera_that_hangs_does_not_keep_the_program(bundle: Path) -> None:
         running.send_signal(signal.SIGTERM)
         began_s = time.monotonic()
         rest, errors = running.communicate(timeout=20)
-    assert time.monotonic() - began_s < ENOUGH_S + 1
+    assert time.monotonic() - began_s < ENOUGH_S
     assert running.returncode == 0 and lines(rest)[-1]["reason"] == "stop" and "Traceback" not in errors
 
 
@@ -206,7 +206,7 @@ def test_a_reader_that_goes_away_is_no_news(bundle: Path, scene: Path) -> None:
     )
     running.stdout.close()
     errors = running.stderr.read().decode()
-    assert running.wait(20) == 128 + signal.SIGPIPE  # as the shell calls it
+    assert running.wait(60) == 128 + signal.SIGPIPE  # as the shell calls it
     assert "rror" not in errors and "Traceback" not in errors
 
 
@@ -219,7 +219,7 @@ def test_readers_of_both_outputs_that_go_away_are_no_news(bundle: Path, scene: P
         env=environment(),
     )
     running.stdout.close()
-    assert running.wait(20) == 128 + signal.SIGPIPE
+    assert running.wait(60) == 128 + signal.SIGPIPE
 
 
 def test_a_full_disk_is_one_line(bundle: Path, scene: Path) -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
+import time
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from edge_har.capture import Handover, backlog_ticks
+from edge_har.capture import Capture, Handover, backlog_ticks
 from edge_har.errors import MisuseError, SourceError
 from edge_har.feeds import Feed
-from edge_har.pipeline import Load, Pipeline, Reload
+from edge_har.pipeline import JOIN_S, Load, Pipeline, Reload
 from edge_har.recognizer import Recognizer
 from edge_har.rules import LabelRule, Rules
 from edge_har.stream import RunOptions
-from tests.helpers.colours import COLOURS, colour_bundle
+from tests.helpers.colours import COLOURS, colour_bundle, colour_bytes
 from tests.helpers.running import Kept, Running, ScriptedSource, camera, steady, wait_until, write_scene
 
 BOTH = [("start", "Red"), ("end", "Red"), ("start", "Green"), ("end", "Green")]
@@ -101,6 +102,48 @@ def test_a_lost_camera_leaves_the_others_alone() -> None:
         assert running.sink.told_of("b") == [("start", "Green"), ("end", "Green")]
         assert [k for k, _ in running.sink.told_of("a")[:4]] == ["start", "end", "source_lost", "source_back"]
         assert other.opened == 1 and running.summaries["b"].reconnects == 0
+
+
+def test_a_new_model_takes_over_all_sources(tmp_path: Path) -> None:
+    path = tmp_path / "colours.ehar"
+    path.write_bytes(colour_bytes(name="first"))
+    feeds = [Feed(c, lambda c=c: ScriptedSource(c, colour=c)) for c in COLOURS]
+    with Running(*feeds, path=path) as running:
+        for colour in COLOURS:
+            running.sink.wait(lambda e, c=colour: (e.type, e.label, e.source) == ("start", c, c))
+        path.write_bytes(colour_bytes(name="second"))
+        running.pipeline.reload()
+        for colour in COLOURS:
+            running.sink.wait(lambda e, c=colour: e.source == c and e.model.startswith("second@"))
+        assert running.pipeline.board.model_id.startswith("second@")
+    assert all(running.sink.told_of(c) == [("start", c), ("end", c)] for c in COLOURS)
+
+
+def test_the_end_waits_for_all_hanging_sources_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    let_go, waited_s, plain = threading.Event(), [], Capture.join
+
+    def join(self: Capture, timeout_s: float) -> None:
+        began_s = time.monotonic()
+        plain(self, timeout_s)
+        waited_s.append((timeout_s, time.monotonic() - began_s))
+
+    monkeypatch.setattr(Capture, "join", join)
+    feeds = [
+        Feed(
+            c, lambda c=c: ScriptedSource(c, colour=c, until_frame=20, then=lambda: let_go.wait(60) and None)
+        )
+        for c in COLOURS
+    ]
+    with Running(*feeds) as running:
+        for colour in COLOURS:
+            running.sink.wait(lambda e, c=colour: (e.type, e.source) == ("start", c))
+        wait_until(lambda: all(s.frames == 20 for s in running.pipeline.board.sources))
+    let_go.set()
+    assert [e.reason for e in running.sink.events if e.type == "end"] == ["stop"] * 3
+    assert len(waited_s) == 3 and waited_s[0][0] <= JOIN_S
+    assert all(allowed_s <= max(0.0, JOIN_S - waited_s[0][1]) + 0.01 for allowed_s, _ in waited_s[1:])
 
 
 # Too much to do ---------------------------------------------------------------------------------------------------

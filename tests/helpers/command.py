@@ -43,6 +43,7 @@ def start_edge_har(*arguments: object) -> subprocess.Popen[str]:
     """Run `edge-har` until it is stopped."""
     return subprocess.Popen(
         [sys.executable, "-m", "edge_har", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
