@@ -36,6 +36,7 @@ FLAGS = (
     "--mute-audio",
     "--remote-debugging-port=0",
 )
+NAVIGATED = ("navigated or closed", "context was destroyed", "Cannot find default execution context")
 UNTIL = """new Promise((done, fail) => {{
   const began = performance.now();
   const look = () => {{
@@ -47,6 +48,10 @@ UNTIL = """new Promise((done, fail) => {{
   }};
   look();
 }})"""
+
+
+class NavigatedError(AssertionError):
+    """The page went elsewhere while it was asked something."""
 
 
 class Browser:
@@ -128,10 +133,14 @@ class Browser:
         return answer["result"].get("value")
 
     def wait(self, condition: str) -> Any:
-        """Wait until a JavaScript expression is true; its value."""
-        return self.run(
-            UNTIL.format(condition=condition, limit_ms=int(1000 * WAIT_S), text=json.dumps(condition))
-        )
+        """Wait until a JavaScript expression is true, in this page or one that follows it; its value."""
+        looking = UNTIL.format(condition=condition, limit_ms=int(1000 * WAIT_S), text=json.dumps(condition))
+        deadline_s = time.monotonic() + WAIT_S
+        while True:
+            try:
+                return self.run(looking)
+            except NavigatedError:
+                assert time.monotonic() < deadline_s, f"never: {condition}"
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
         """What the window shows, as PNG; whole: the page beyond the window too."""
@@ -155,7 +164,10 @@ class Browser:
             assert text is not None, "Chromium has gone"
             message = json.loads(text)
             if message.get("id") == number:
-                assert "error" not in message, f"{method}: {message['error']['message']}"
+                told = message.get("error", {}).get("message", "")
+                if any(sign in told for sign in NAVIGATED):
+                    raise NavigatedError(told)
+                assert not told, f"{method}: {told}"
                 return dict(message["result"])
             self._note(message.get("method", ""), message.get("params", {}))
 
