@@ -186,11 +186,12 @@ class SourceState:
 class Board:
     """What a run knows of itself, for pages, metrics and health checks. Cheap to write, safe to read from any thread.
 
-    started_s: time.monotonic() when it was made. names: of the sources, each once.
+    started_s: time.monotonic() when it was made. turned_s: when the loop that recognises last turned. names: of the
+    sources, each once.
     """
 
     def __init__(self, model_id: str, labels: tuple[str, ...], names: Iterable[str]) -> None:
-        self.started_s = time.monotonic()
+        self.started_s = self.turned_s = time.monotonic()
         self._model = (model_id, labels)
         self._sources = {name: SourceState(name) for name in names}
         self._sinks: list[SinkState] = []
@@ -239,6 +240,10 @@ class Board:
         """Another model runs now."""
         self._model = (model_id, labels)
 
+    def turned(self) -> None:
+        """The loop that recognises has turned: it does not hang, even where no frame comes."""
+        self.turned_s = time.monotonic()
+
     def tell(self, event: Event) -> None:
         """Keep an event; the oldest goes where too many are kept."""
         with self._lock:
@@ -246,5 +251,14 @@ class Board:
 
     def recent(self, since_s: float) -> list[Event]:
         """The latest events told at or after `since_s` of time.monotonic(), oldest first."""
+        return [event for _, event in self.told(since_s)]
+
+    def told(self, since_s: float) -> list[tuple[float, Event]]:
+        """As `recent`, each with the time.monotonic() at which it was told."""
+        found = []
         with self._lock:
-            return [event for told_s, event in self._events if told_s >= since_s]
+            for told in reversed(self._events):
+                if told[0] < since_s:
+                    break
+                found.append(told)
+        return found[::-1]

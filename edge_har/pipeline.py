@@ -225,6 +225,7 @@ class Pipeline:
             with self._ready:
                 if not any(lane.capture.handover for lane in self._lanes if not lane.done):
                     self._ready.wait(WAKE_S)
+            self.board.turned()
             self._swap()
             if self._reload.is_set():
                 self._reload.clear()

@@ -36,6 +36,17 @@ def test_recent_events_come_oldest_first_and_the_oldest_go() -> None:
     assert made.recent(time.monotonic() + 1) == []
 
 
+def test_what_was_told_comes_with_its_time() -> None:
+    made = board("cam")
+    before_s = time.monotonic()
+    made.tell(event(1))
+    between_s = time.monotonic()
+    made.tell(event(2))
+    told = made.told(between_s)
+    assert [e.id for _, e in made.told(before_s)] == ["e1", "e2"]
+    assert [e.id for _, e in told] == ["e2"] and between_s <= told[0][0] <= time.monotonic()
+
+
 def test_sources_keep_their_order_and_an_unknown_one_is_named() -> None:
     made = board("door", "attic", "cam")
     assert [s.name for s in made.sources] == ["door", "attic", "cam"]
@@ -121,6 +132,7 @@ def test_a_run_fills_its_board_and_shows_pictures_to_who_wants_them(tmp_path: Pa
     assert (summary.source, summary.ticks) == ("door", pipeline.board.ticks)
     assert state.latency.ticks == 25 and state.age_s > 0 and state.reconnects == 0
     assert {e.source for e in pipeline.board.recent(0.0)} == {"door"}
+    assert pipeline.board.turned_s > pipeline.board.started_s
     assert pipeline.board.model_id.startswith("colours@") and pipeline.board.labels == tuple(COLOURS)
     assert [p.time_s for p in looking.seen] == pytest.approx([k * 0.08 for k in range(10)])
     assert {(p.pixels.shape, p.color) for p in looking.seen} == {((24, 32, 3), "bgr")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from contextlib import ExitStack
@@ -65,6 +66,11 @@ SECONDS = click.FloatRange(min=0, min_open=True)
 )
 @click.option("--display", is_flag=True, help="Show what is seen in a window.")
 @click.option("--unknown", is_flag=True, help="Tell 'unknown' while no label is sure enough for the bundle.")
+@click.option(
+    "--web",
+    metavar="HOST:PORT",
+    help="Serve a live page there; beyond 127.0.0.1 $EDGE_HAR_WEB_TOKEN guards it.",
+)
 @verbosity_options
 def command(
     model: str | None,
@@ -83,6 +89,7 @@ def command(
     asked: tuple[str, ...],
     display: bool,
     unknown: bool,
+    web: str | None,
     verbosity: int,
 ) -> None:
     """Recognise what happens in live sources, or files, as it happens.
@@ -104,6 +111,7 @@ def command(
     from edge_har.sinks.console import ConsoleSink
     from edge_har.sinks.options import Setting
     from edge_har.stream import RunOptions
+    from edge_har.web import TOKEN_VARIABLE, WebOptions, start_web
 
     watch_log(verbosity)
     options = RunOptions(
@@ -119,6 +127,7 @@ def command(
         cooldown_s=cooldown,
         unknown=unknown,
     )
+    page = WebOptions(web, token=os.environ.get(TOKEN_VARIABLE) or None) if web is not None else None
     places = with_standard_output(
         [options_of_text(text) for text in (*asked, *(["window"] if display else []))]
     )
@@ -138,6 +147,8 @@ def command(
             sinks.append(ConsoleSink(sys.stderr))
         for viewer in outlets.viewers:
             pipeline.viewers.add(viewer)
+        if page is not None:
+            running.callback(start_web(page, pipeline.board, pipeline.viewers).close)
         running.enter_context(service.Heartbeat(pipeline.board))
         summaries = pipeline.run(stop)
     if verbosity >= 0:

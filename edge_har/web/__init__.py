@@ -1,0 +1,31 @@
+"""The live page: pictures, events and health of a run in a browser, over HTTP. Needs the extra `web`."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+from edge_har.errors import RuntimeMissingError
+from edge_har.web.options import TOKEN_VARIABLE, WebOptions
+
+if TYPE_CHECKING:
+    from edge_har.board import Board
+    from edge_har.viewers import Viewers
+    from edge_har.web.server import WebServer
+
+__all__ = ["TOKEN_VARIABLE", "WebOptions", "start_web"]
+
+
+def start_web(options: WebOptions, board: Board, viewers: Viewers) -> WebServer:
+    """Serve the page of a run from a thread of its own until `close()`; its pictures come through `viewers`.
+
+    Raises RuntimeMissingError without tornado, EdgeHarError where it cannot listen (the port is taken).
+    """
+    if importlib.util.find_spec("tornado") is None:
+        raise RuntimeMissingError("the live page needs tornado: pip install 'edge-har[web]'")
+    from edge_har.web.server import WebServer
+
+    server = WebServer(options, board)
+    viewers.add(server.gallery)
+    server.start()
+    return server

@@ -1,0 +1,97 @@
+"""The latest events as a page shows them: one entry per event, from its first line to its last."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from edge_har.events import Event
+from edge_har.web.values import rounded
+
+KEPT = 1000  # entries
+KEPT_S = 3600.0  # entries that ended longer ago go
+LAST = ("end", "source_back")  # types of lines after which an entry is whole
+SCORE_DECIMALS, TIME_DECIMALS = 3, 2
+
+
+@dataclass
+class Entry:
+    """An event or, with label None, a time without its source.
+
+    began_s, ended_s: time.monotonic() when its first and last lines were told; ended_s None while it goes on.
+    lasted_s: in the source's time, exact once it ended; None before. revision: rises with each change of any entry.
+    """
+
+    id: str
+    source: str
+    label: str | None
+    score: float | None
+    start_s: float
+    began_s: float
+    ended_s: float | None = None
+    lasted_s: float | None = None
+    reason: str | None = None
+    revision: int = 0
+
+    def to_json(self, zero_s: float) -> dict[str, Any]:
+        """As the page gets it, with times counted from `zero_s`."""
+        return {
+            "id": self.id,
+            "source": self.source,
+            "label": self.label,
+            "score": rounded(self.score, SCORE_DECIMALS),
+            "began_s": rounded(self.began_s - zero_s, TIME_DECIMALS),
+            "ended_s": None if self.ended_s is None else rounded(self.ended_s - zero_s, TIME_DECIMALS),
+            "lasted_s": rounded(self.lasted_s, TIME_DECIMALS),
+            "reason": self.reason,
+        }
+
+
+class History:
+    """Joins the lines of events to entries. Taking a line twice changes nothing; one thread only.
+
+    started: how many events began, by source and label.
+    """
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self.started: Counter[tuple[str, str]] = Counter()
+        self._entries: dict[str, Entry] = {}
+
+    def take(self, told: Iterable[tuple[float, Event]]) -> None:
+        """Take lines with the time.monotonic() at which they were told, oldest first."""
+        for told_s, event in told:
+            self._take(told_s, event)
+
+    def forget(self, now_s: float) -> None:
+        """Drop what ended long ago, and the oldest of too many; what goes on stays."""
+        excess = len(self._entries) - KEPT
+        for name, entry in list(self._entries.items()):
+            if entry.ended_s is not None and (excess > 0 or now_s - entry.ended_s > KEPT_S):
+                del self._entries[name]
+                excess -= 1
+
+    def after(self, revision: int) -> list[Entry]:
+        """What changed since `revision`, in the order of the changes; 0: everything."""
+        if revision == self.revision:
+            return []
+        changed = (entry for entry in self._entries.values() if entry.revision > revision)
+        return sorted(changed, key=lambda entry: entry.revision)
+
+    def _take(self, told_s: float, event: Event) -> None:
+        entry = self._entries.get(event.id)
+        if entry is None:
+            entry = Entry(event.id, event.source, event.label, event.score, event.start_s, told_s)
+            self._entries[event.id] = entry
+            if event.label is not None:
+                self.started[event.source, event.label] += 1
+        elif entry.ended_s is not None:
+            return
+        entry.score = event.score
+        if event.type in LAST:
+            entry.ended_s, entry.reason = told_s, event.reason
+            entry.lasted_s = None if event.end_s is None else event.end_s - event.start_s
+        self.revision += 1
+        entry.revision = self.revision

@@ -1,0 +1,157 @@
+"""Pictures for whoever looks: scaled down once, encoded once, shared by all; nothing happens while nobody looks."""
+
+from __future__ import annotations
+
+import json
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from edge_har.preprocess import Pixels
+from edge_har.viewers import Picture
+from edge_har.web.values import rounded
+
+QUALITY = 78  # JPEG; higher costs bytes that a small picture does not show
+SCORE_DECIMALS = 3
+HEADER_LENGTH = struct.Struct(">I")
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture ready to be sent. message: length of a JSON header (4 bytes, big endian), the header, the JPEG."""
+
+    source: str
+    jpeg: bytes = field(repr=False)
+    message: bytes = field(repr=False)
+
+
+class Watcher(Protocol):
+    """Somebody who looks."""
+
+    def offer(self, shot: Shot) -> None:
+        """Take a newer picture in place of one that was not sent yet; must not block."""
+
+
+class Gallery:
+    """A viewer of the run (`viewers.Viewer`) that many may look through.
+
+    The pipeline's threads call `wants` and `see`, which scale and copy; the page's thread calls all else. A picture that
+    was not taken yet is not followed by another. wake: called from the pipeline's thread when one waits to be encoded.
+    now: a clock in seconds.
+    """
+
+    def __init__(
+        self,
+        rate_hz: float,
+        picture_px: int,
+        wake: Callable[[], None],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._period_s = 1 / rate_hz
+        self._picture_px = picture_px
+        self._wake = wake
+        self._now = now
+        self._closed = False
+        self._lock = threading.Lock()
+        self._watchers: dict[Watcher, frozenset[str]] = {}
+        self._watched: frozenset[str] = frozenset()  # exchanged as a whole: the pipeline reads it
+        self._due_s: dict[str, float] = {}
+        self._waiting: dict[str, Picture] = {}
+
+    def wants(self, source: str) -> bool:
+        """Whether somebody looks at the source, its time has come and the picture before was taken."""
+        return (
+            source in self._watched
+            and source not in self._waiting
+            and self._now() >= self._due_s.get(source, 0.0)
+        )
+
+    def see(self, picture: Picture) -> None:
+        """Keep a small copy for the page's thread."""
+        now_s = self._now()
+        due_s = self._due_s.get(picture.source, now_s)
+        # Ticks come when they come: one that is late does not make the next one late, but there is no burst.
+        self._due_s[picture.source] = max(due_s + self._period_s, now_s + self._period_s / 2)
+        small = Picture(
+            picture.source,
+            picture.time_s,
+            small_bgr(picture.pixels, picture.color, self._picture_px),
+            "bgr",
+            picture.label,
+            picture.score,
+        )
+        with self._lock:
+            first = not self._waiting
+            self._waiting[picture.source] = small
+        if first:
+            self._wake()
+
+    def close(self) -> None:
+        """Nothing more comes; may be called by any thread."""
+        self._closed, self._watched = True, frozenset()
+
+    def watch(self, watcher: Watcher, sources: Iterable[str]) -> None:
+        """`watcher` looks at these sources from now on, and no others."""
+        self._watchers[watcher] = frozenset(sources)
+        self._update()
+
+    def leave(self, watcher: Watcher) -> None:
+        """`watcher` looks no more; may be called twice."""
+        self._watchers.pop(watcher, None)
+        self._update()
+
+    @property
+    def watching(self) -> Counter[str]:
+        """How many look at each source."""
+        return Counter(source for sources in self._watchers.values() for source in sources)
+
+    def publish(self) -> None:
+        """Encode what waits and give it to those who look at it."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        for source, picture in waiting.items():
+            watchers = [watcher for watcher, sources in self._watchers.items() if source in sources]
+            if watchers:
+                shot = _shot(picture)
+                for watcher in watchers:
+                    watcher.offer(shot)
+
+    def _update(self) -> None:
+        self._watched = frozenset() if self._closed else frozenset[str]().union(*self._watchers.values())
+
+
+def small_bgr(pixels: Pixels, color: str, longer_px: int) -> Pixels:
+    """A copy of a picture with its longer side at most `longer_px`: uint8, height x width x 3, BGR.
+
+    Linear, because it happens in the recognizer's thread: 1080p costs a quarter of what averaging does.
+    """
+    height, width = pixels.shape[:2]
+    scale = longer_px / max(height, width)
+    if scale < 1:
+        size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
+        small = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_LINEAR)
+    else:
+        small = pixels
+    if color == "rgb":
+        small = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
+    return np.array(small, np.uint8) if small is pixels else np.asarray(small, np.uint8)
+
+
+def _shot(picture: Picture) -> Shot:
+    _, encoded = cv2.imencode(".jpg", picture.pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    jpeg = encoded.tobytes()
+    header = json.dumps(
+        {
+            "source": picture.source,
+            "label": picture.label,
+            "score": rounded(picture.score, SCORE_DECIMALS),
+        }
+    ).encode()
+    return Shot(picture.source, jpeg, HEADER_LENGTH.pack(len(header)) + header + jpeg)

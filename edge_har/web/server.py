@@ -1,0 +1,601 @@
+"""The page's HTTP server: tornado in a thread of its own, which reads the board and never waits for a viewer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import tornado.httpserver
+import tornado.iostream
+import tornado.web
+import tornado.websocket
+
+from edge_har.board import Board
+from edge_har.errors import EdgeHarError, MisuseError
+from edge_har.web.access import COOKIE_DAYS, Access
+from edge_har.web.history import History
+from edge_har.web.machine import Machine
+from edge_har.web.options import WebOptions, is_loopback
+from edge_har.web.pictures import Gallery, Shot
+from edge_har.web.snapshot import Snapshots, stuck, unready
+
+STATE_S = 0.5  # how often pages are told the state
+IDLE_S = 1.0  # how often events are taken from the board while nobody looks
+WRITE_TIMEOUT_S = 20.0  # a viewer that takes nothing for so long is let go
+START_TIMEOUT_S, CLOSE_TIMEOUT_S = 10.0, 1.0
+MAX_VIEWERS = 32  # pages and streams
+MAX_CONNECTIONS = 128
+MAX_BODY_BYTES = 16 * 1024
+MAX_MESSAGE_BYTES = 64 * 1024
+KEEP_ALIVE_S = 60.0
+UNSENT_BYTES = 128 * 1024  # what the system keeps for a slow viewer: more would only be older
+EVERYWHERE = ("0.0.0.0", "::")  # addresses that stand for all of this machine's
+BOUNDARY = "picture"
+
+State = dict[str, Any]  # a snapshot
+GONE = (asyncio.TimeoutError, tornado.iostream.StreamClosedError, tornado.websocket.WebSocketClosedError)
+SWITCHED, UNSUPPORTED_DATA = 101, 1003  # RFC 6455
+
+STATIC = Path(__file__).parent / "static"
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Cache-Control": "no-store",
+    "Server": "edge_har",
+}
+NO_METRICS = "metrics need prometheus-client: pip install 'edge-har[metrics]'"
+
+log = logging.getLogger("edge_har")
+
+
+class WebServer:
+    """Serves a run's page until `close()`.
+
+    gallery: the viewer through which pictures come. url: where the page is, after `start()`.
+    """
+
+    def __init__(self, options: WebOptions, board: Board) -> None:
+        self.options = options
+        self.board = board
+        self.gallery = Gallery(options.rate_hz, options.picture_px, self._wake)
+        self.access = Access(options.token)
+        self.history = History()
+        self.machine = Machine(time.monotonic)
+        self.snapshots = Snapshots(board)
+        self.files = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in TYPES}
+        self.viewers: set[Viewer] = set()
+        self.url = ""
+        self._read_s = board.started_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="web")
+        self._exposition: Any = None
+
+    def start(self) -> None:
+        """Listen and serve. Raises EdgeHarError where it cannot listen."""
+        self._sockets = self._bind()
+        host, port = self._sockets[0].getsockname()[:2]
+        if host in EVERYWHERE:
+            host = socket.gethostname()
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        # Without a handler Python prints what clients do wrong; an application that wants it adds one.
+        logging.getLogger("tornado").addHandler(logging.NullHandler())
+        self._thread.start()
+        self._started.wait(START_TIMEOUT_S)
+        log.info("the live page is at %s", self.url)
+
+    def close(self) -> None:
+        """Close every connection and end the thread; may be called twice."""
+        if self._loop is not None and self._stop is not None:
+            with suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(self._stop.set)
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_TIMEOUT_S)
+
+    def take_events(self) -> None:
+        """Bring the history up to now."""
+        now_s = time.monotonic()
+        self.history.take(self.board.told(self._read_s))
+        self._read_s = now_s
+        self.history.forget(now_s)
+
+    async def state(self) -> State:
+        """The board's state; the machine's tools are asked in another thread."""
+        readings = await asyncio.get_running_loop().run_in_executor(None, self.machine.read)
+        return self.snapshots.take(readings)
+
+    async def metrics(self, accept: str) -> tuple[bytes, str] | None:
+        """Prometheus' text and its type; None where prometheus_client is not installed."""
+        if self._exposition is None:
+            try:
+                from edge_har.web.metrics import BoardCollector, Exposition
+            except ImportError as error:
+                if (error.name or "").partition(".")[0] != "prometheus_client":
+                    raise
+                return None
+            self._exposition = Exposition(
+                BoardCollector(self.board, self.machine.read, self.history.started, lambda: len(self.viewers))
+            )
+        await asyncio.get_running_loop().run_in_executor(None, self.machine.read)
+        self.take_events()
+        text: tuple[bytes, str] = self._exposition.text(accept)
+        return text
+
+    def _bind(self) -> list[socket.socket]:
+        try:
+            sockets = _listen(*self.options.address)
+        except OSError as error:
+            reason = (error.strerror or type(error).__name__).lower()
+            raise EdgeHarError(f"the page cannot listen on {self.options.listen}: {reason}") from None
+        if self.options.token is None and not all(is_loopback(s.getsockname()[0]) for s in sockets):
+            for bound in sockets:
+                bound.close()
+            raise MisuseError(f"{self.options.listen} is more than this machine: give the page a token")
+        return sockets
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:  # noqa: BLE001  the page must never take recognition down
+            _report("has ended", error)
+        finally:
+            self._started.set()
+            self.gallery.close()
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._loop.set_exception_handler(_report_context)
+        server = _Server(
+            _application(self),
+            max_body_size=MAX_BODY_BYTES,
+            max_header_size=MAX_BODY_BYTES,
+            idle_connection_timeout=KEEP_ALIVE_S,
+            body_timeout=KEEP_ALIVE_S,
+        )
+        server.add_sockets(self._sockets)
+        telling = asyncio.create_task(self._tell())
+        self._started.set()
+        try:
+            await self._stop.wait()
+        finally:
+            telling.cancel()
+            server.stop()
+            for viewer in list(self.viewers):
+                viewer.drop()
+            for stream in list(server.streams):
+                stream.close()
+
+    async def _tell(self) -> None:
+        """Keep the history and whoever looks up to date."""
+        while True:
+            began_s = time.monotonic()
+            try:
+                self.take_events()
+                if self.viewers:
+                    state = await self.state()
+                    for viewer in list(self.viewers):
+                        viewer.tell(state)
+            except Exception as error:  # noqa: BLE001  what cannot be shown must not freeze every page
+                _report("misses a state", error)
+            period_s = STATE_S if self.viewers else IDLE_S
+            await asyncio.sleep(max(0.0, began_s + period_s - time.monotonic()))
+
+    def _wake(self) -> None:
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self.gallery.publish)
+
+
+class Viewer:
+    """Somebody who looks: what waits for it is at most one state and one picture of each source, the newest.
+
+    drop: closes its connection at once.
+    """
+
+    def __init__(self, web: WebServer, drop: Callable[[], None]) -> None:
+        self.left = False
+        self._web = web
+        self._drop = drop
+        self._shots: dict[str, Shot] = {}
+        self._state: State | None = None
+        self._news = asyncio.Event()
+
+    def offer(self, shot: Shot) -> None:
+        """A newer picture."""
+        self._shots[shot.source] = shot
+        self._news.set()
+
+    def tell(self, state: State) -> None:
+        """A newer state."""
+        self._state = state
+        self._news.set()
+
+    async def news(self) -> tuple[State | None, list[Shot]]:
+        """What came since the last time; waits until something did."""
+        await self._news.wait()
+        self._news.clear()
+        state, self._state = self._state, None
+        shots, self._shots = list(self._shots.values()), {}
+        return state, shots
+
+    def enter(self) -> None:
+        """Look from now on; raises HTTPError 503 where too many do."""
+        if len(self._web.viewers) >= MAX_VIEWERS:
+            raise tornado.web.HTTPError(503, reason="Too many viewers")
+        self._web.viewers.add(self)
+
+    def leave(self) -> None:
+        """Look no more; may be called twice."""
+        self.left = True
+        self._web.viewers.discard(self)
+        self._web.gallery.leave(self)
+        self._news.set()
+
+    def drop(self) -> None:
+        """Leave, and close the connection at once."""
+        self.leave()
+        self._drop()
+
+
+class _Server(tornado.httpserver.HTTPServer):
+    """Refuses connections beyond a number: each costs a file, and cameras need some too."""
+
+    def initialize(self, *args: Any, **kwargs: Any) -> None:
+        self.streams: set[tornado.iostream.IOStream] = set()
+        super().initialize(*args, **kwargs)
+
+    def handle_stream(self, stream: tornado.iostream.IOStream, address: Any) -> None:
+        self.streams = {known for known in self.streams if not known.closed()}
+        if len(self.streams) >= MAX_CONNECTIONS:
+            stream.close()
+            return
+        self.streams.add(stream)
+        with suppress(OSError, AttributeError):
+            stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        stream.set_nodelay(True)
+        super().handle_stream(stream, address)
+
+
+class _Handler(tornado.web.RequestHandler):
+    """What all answers share: headers, and who may ask."""
+
+    needs_token = True
+
+    def initialize(self, web: WebServer) -> None:
+        self.web = web
+
+    def set_default_headers(self) -> None:
+        for name, value in HEADERS.items():
+            self.set_header(name, value)
+
+    def prepare(self) -> None:
+        access, headers = self.web.access, self.request.headers
+        if not access.host_allowed(self.request.host):
+            raise tornado.web.HTTPError(403, reason="Forbidden host name; use localhost or 127.0.0.1")
+        if not self.needs_token:
+            return
+        if not access.site_allowed(headers):
+            raise tornado.web.HTTPError(403, reason="Not for pages of other sites")
+        if not self.known:
+            raise tornado.web.HTTPError(401)
+
+    @property
+    def known(self) -> bool:
+        """Whether whoever asks may see data."""
+        return self.web.access.known(self.request.headers, self.get_cookie(self.web.access.cookie_name))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        if status_code == 401:
+            self.set_header("WWW-Authenticate", 'Bearer realm="edge_har"')
+        self.text(f"{status_code} {self._reason}\n")
+
+    def log_exception(self, *exception: Any) -> None:
+        error = exception[1]
+        if not isinstance(error, tornado.web.HTTPError):
+            _report("could not answer", error)
+
+    def text(self, text: str) -> None:
+        """Answer in plain text."""
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(text)
+
+    def file(self, name: str) -> None:
+        """Answer with one of the page's files; browsers ask whether it changed."""
+        self.set_header("Content-Type", TYPES[Path(name).suffix])
+        self.set_header("Cache-Control", "no-cache")
+        self.finish(self.web.files[name])
+
+    def let_in(self) -> None:
+        """Give the cookie that stands for the token."""
+        self.set_cookie(
+            self.web.access.cookie_name,
+            self.web.access.cookie,
+            max_age=int(timedelta(days=COOKIE_DAYS).total_seconds()),
+            httponly=True,
+            samesite="Strict",
+            secure=self.request.protocol == "https",
+        )
+
+
+class _Page(_Handler):
+    """`/`: the page, or the question for the token. `/?token=...` answers it: its script then hides the address."""
+
+    needs_token = False
+
+    def get(self) -> None:
+        given = self.get_query_argument("token", None)
+        if given is not None and self.web.access.is_token(given):
+            self.let_in()
+        elif not self.known:
+            self.set_status(401)
+            self.file("login.html")
+            return
+        self.file("index.html")
+
+
+class _Login(_Handler):
+    """`/login`: the token from the form."""
+
+    needs_token = False
+
+    def get(self) -> None:
+        self.redirect(".")
+
+    def post(self) -> None:
+        if self.web.access.is_token(self.get_body_argument("token", "").strip()):
+            self.let_in()
+            self.redirect(".", status=303)
+        else:
+            self.set_status(401)
+            self.file("login.html")
+
+
+class _File(_Handler):
+    """`/static/NAME`: the page's files, which hold no secrets."""
+
+    needs_token = False
+
+    def get(self, name: str) -> None:
+        if name not in self.web.files or name.endswith(".html"):
+            raise tornado.web.HTTPError(404)
+        self.file(name)
+
+
+class _State(_Handler):
+    """`/api/state`: the board and the latest events."""
+
+    async def get(self) -> None:
+        self.web.take_events()
+        state = await self.web.state()
+        zero_s = self.web.board.started_s
+        events = [entry.to_json(zero_s) for entry in self.web.history.after(0)]
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps(state | {"events": events}))
+
+
+class _Health(_Handler):
+    """`/healthz`: whether the recognizer loop turns."""
+
+    def get(self) -> None:
+        reason = stuck(self.web.board)
+        self.set_status(200 if reason is None else 503)
+        self.text(f"{reason or 'ok'}\n")
+
+    head = get
+
+
+class _Ready(_Handler):
+    """`/readyz`: whether every source that has not ended gives frames."""
+
+    def get(self) -> None:
+        reasons = unready(self.web.board)
+        loop = stuck(self.web.board)
+        ready = not reasons and loop is None
+        self.set_status(200 if ready else 503)
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps({"ready": ready, "loop": loop, "sources": reasons}) + "\n")
+
+    head = get
+
+
+class _Metrics(_Handler):
+    """`/metrics`: for Prometheus."""
+
+    async def get(self) -> None:
+        made = await self.web.metrics(self.request.headers.get("Accept", ""))
+        if made is None:
+            self.set_status(501)
+            self.text(NO_METRICS + "\n")
+            return
+        text, content_type = made
+        self.set_header("Content-Type", content_type)
+        self.finish(text)
+
+
+class _Stream(_Handler):
+    """`/stream/NAME.mjpg`: one source's pictures as motion JPEG, for programs."""
+
+    def initialize(self, web: WebServer) -> None:
+        super().initialize(web)
+        self.viewer = Viewer(web, self._disconnect)
+
+    async def get(self, name: str) -> None:
+        if name not in {source.name for source in self.web.board.sources}:
+            raise tornado.web.HTTPError(404)
+        self.viewer.enter()
+        self.web.gallery.watch(self.viewer, [name])
+        self.set_header("Content-Type", f"multipart/x-mixed-replace; boundary={BOUNDARY}")
+        try:
+            await _in_time(self.flush())
+            while not self.viewer.left:
+                _, shots = await self.viewer.news()
+                for shot in shots:
+                    self.write(_part(shot.jpeg))
+                    await _in_time(self.flush())
+        except GONE:
+            self.viewer.drop()
+        finally:
+            self.viewer.leave()
+
+    def on_connection_close(self) -> None:
+        self.viewer.leave()
+
+    def _disconnect(self) -> None:
+        stream = getattr(self.request.connection, "stream", None)
+        if stream is not None:
+            stream.close()
+
+
+def _part(jpeg: bytes) -> bytes:
+    head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+    return head.encode() + jpeg + b"\r\n"
+
+
+class _Events(_Handler, tornado.websocket.WebSocketHandler):
+    """`/events`: the page's WebSocket.
+
+    To the page: {"first", "state", "events"} as text, with `first` everything and then what changed; pictures (see `pictures.Shot`) as binary. From it: {"watch": [names]}.
+    """
+
+    def initialize(self, web: WebServer) -> None:
+        super().initialize(web)
+        self.viewer = Viewer(web, self._disconnect)
+        self._revision: int | None = None  # of the history that was sent
+        self._sending: asyncio.Task[None] | None = None
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.viewer.enter()
+
+    async def open(self, *args: str, **kwargs: str) -> None:
+        self._sending = asyncio.create_task(self._send())
+        self.web.take_events()
+        self.viewer.tell(await self.web.state())
+
+    def on_message(self, message: str | bytes) -> None:
+        try:
+            names = {name for name in json.loads(message)["watch"] if isinstance(name, str)}
+        except (ValueError, TypeError, KeyError, RecursionError):
+            self.close(UNSUPPORTED_DATA, 'expected {"watch": [names]}')
+            return
+        if not self.viewer.left:
+            self.web.gallery.watch(self.viewer, names & {source.name for source in self.web.board.sources})
+
+    def on_close(self) -> None:
+        self.viewer.leave()
+
+    def on_finish(self) -> None:
+        if self.get_status() != SWITCHED:  # the answer was no WebSocket
+            self.viewer.leave()
+
+    def _disconnect(self) -> None:
+        connection = self.ws_connection
+        if connection is not None and connection.stream is not None:
+            connection.stream.close()
+
+    async def _send(self) -> None:
+        try:
+            while not self.viewer.left:
+                state, shots = await self.viewer.news()
+                for shot in shots:
+                    await _in_time(self.write_message(shot.message, binary=True))
+                if state is not None:
+                    await _in_time(self.write_message(self._text(state)))
+        except GONE:
+            self.viewer.drop()
+
+    def _text(self, state: State) -> str:
+        history, zero_s = self.web.history, self.web.board.started_s
+        first, fresh = self._revision is None, history.after(self._revision or 0)
+        self._revision = history.revision
+        events = [entry.to_json(zero_s) for entry in fresh]
+        return json.dumps({"first": first, "state": state, "events": events})
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen on every address of `host`, all on one port; raises OSError, and then none is left open."""
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            chosen = sockets[0].getsockname()[1] if sockets else port
+            sockets.append(socket.create_server((address[0], chosen), family=family, backlog=MAX_CONNECTIONS))
+            sockets[-1].setblocking(False)
+    except OSError:
+        for opened in sockets:
+            opened.close()
+        raise
+    return sockets
+
+
+async def _in_time(written: Awaitable[None]) -> None:
+    await asyncio.wait_for(written, WRITE_TIMEOUT_S)
+
+
+def _application(web: WebServer) -> tornado.web.Application:
+    shared = {"web": web}
+    routes: list[Any] = [
+        (r"/", _Page, shared),
+        (r"/login", _Login, shared),
+        (r"/static/([a-z]+\.[a-z]+)", _File, shared),
+        (r"/events", _Events, shared),
+        (r"/stream/(.+)\.mjpg", _Stream, shared),
+        (r"/api/state", _State, shared),
+        (r"/healthz", _Health, shared),
+        (r"/readyz", _Ready, shared),
+        (r"/metrics", _Metrics, shared),
+    ]
+    return tornado.web.Application(
+        routes,
+        default_handler_class=_Missing,
+        default_handler_args=shared,
+        log_function=_log_request,
+        websocket_max_message_size=MAX_MESSAGE_BYTES,
+    )
+
+
+class _Missing(_Handler):
+    """Any other path."""
+
+    needs_token = False
+
+    def prepare(self) -> None:
+        super().prepare()
+        raise tornado.web.HTTPError(404)
+
+
+def _report(what: str, error: BaseException) -> None:
+    log.error("the live page %s: %s: %s", what, type(error).__name__, error)
+
+
+def _report_context(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What went wrong outside of any request: one line in place of asyncio's traceback."""
+    _report("had a fault", context.get("exception") or RuntimeError(context["message"]))
+
+
+def _log_request(handler: tornado.web.RequestHandler) -> None:
+    request = handler.request
+    log.debug("%s %s: %d, %s", request.method, quote(request.path), handler.get_status(), request.remote_ip)

@@ -1,0 +1,302 @@
+"""The page in a real browser: what it shows in each state, on a phone and on a desk, light and dark."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_har.pipeline import Pipeline
+from edge_har.stream import RunOptions
+from edge_har.web import WebOptions, start_web
+from tests.helpers.browser import Browser
+from tests.helpers.colours import colour_bundle, painted
+from tests.helpers.live import LiveRun, wait_for
+from tests.helpers.mjpeg import MjpegServer, jpeg
+
+PHONE, DESK = (390, 844), (1280, 800)
+TOKEN = "0123456789abcdef"
+LABELS = tuple(f"Activity{number}" for number in range(10))
+HOSTILE = ("<img src=x onerror=alert(1)>", "rtsp://me:***@cam/a?b=<script>alert(2)</script>&#x27;")
+SHOTS = "EDGE_HAR_SCREENSHOTS"  # a folder: pictures of the page are kept there for people
+
+# Text whose contrast to what is behind it is too low (WCAG 2, AA); pictures have a shade of their own.
+FAINT = """(() => {
+  const numbers = (colour) => { const n = colour.match(/[\\d.]+/g).map(Number); return n.length > 3 ? n : [...n, 1]; };
+  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+    .map((c) => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (element) => {
+    const layers = [];
+    for (let at = element; at; at = at.parentElement) {
+      const colour = numbers(getComputedStyle(at).backgroundColor);
+      layers.push(colour);
+      if (colour[3] === 1) break;
+    }
+    return layers.reverse().reduce((under, over) => under.map((c, i) => c * (1 - over[3]) + over[i] * over[3]), [255, 255, 255]);
+  };
+  const texts = [...document.body.querySelectorAll("*")].filter((e) => e.checkVisibility() && !e.closest(".picture")
+    && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()) && e.getBoundingClientRect().width > 1);
+  return texts.map((element) => {
+    const style = getComputedStyle(element);
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+    const [a, b] = [light(numbers(style.color)), light(behind(element))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    return [element.textContent.trim().slice(0, 30), element.className, ratio, large ? 3 : 4.5];
+  }).filter(([, , ratio, least]) => ratio < least);
+})()"""
+SMALL_TARGETS = """[...document.querySelectorAll("button, summary, input, a")].filter((e) => e.checkVisibility() && !e.matches(".skip"))
+  .map((e) => [e.textContent.trim(), e.getBoundingClientRect()]).filter(([, box]) => box.width < 24 || box.height < 24)"""
+UNNAMED = """[...document.querySelectorAll("button, input, [role=img]")].filter((e) => e.checkVisibility()
+  && !(e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.length)).map((e) => e.outerHTML)"""
+PIXEL = "[...document.querySelector('canvas').getContext('2d').getImageData(4, 4, 1, 1).data]"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as made:
+        made.look(width=DESK[0], height=DESK[1])
+        yield made
+
+
+def text(selector: str) -> str:
+    return f"document.querySelector({selector!r}).textContent"
+
+
+def shows(browser: Browser, selector: str, expected: str) -> None:
+    browser.wait(f"{text(selector)} === {expected!r}")
+
+
+def keep(browser: Browser, name: str, tmp_path: Path) -> None:
+    """Take a picture of the page; it must show something."""
+    path = Path(os.environ.get(SHOTS, tmp_path)) / f"{name}.png"
+    browser.screenshot(path)
+    assert path.stat().st_size > 10_000
+
+
+def press(browser: Browser, key: str) -> None:
+    typed = {"text": "\r"} if key == "Enter" else {}
+    browser.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, **typed)
+    browser.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=key)
+
+
+def test_a_real_run_is_seen_lost_and_seen_again(browser: Browser, tmp_path: Path) -> None:
+    pictures = [jpeg(painted("Red", 1, (320, 240))[0])]
+    stop = threading.Event()
+    with MjpegServer(pictures, 25.0, loop=True) as camera:
+        pipeline = Pipeline(colour_bundle(), [f"door={camera.url}"], [], RunOptions())
+        web = start_web(WebOptions("127.0.0.1:0"), pipeline.board, pipeline.viewers)
+        running = threading.Thread(target=pipeline.run, args=(stop,))
+        running.start()
+        try:
+            browser.open(web.url)
+            shows(browser, ".seen .label", "Red")
+            browser.wait("document.querySelector('.seen').classList.contains('certain')")
+            assert browser.wait(
+                "document.querySelector('.seen .score').textContent.match(/^(9\\d|100) %$/)?.[0]"
+            )
+            browser.wait("document.querySelector('canvas.drawn')")
+            red, green, blue, _ = browser.run(PIXEL)
+            assert red > 150 and max(green, blue) < 90
+            shows(browser, ".entry .label", "Red")
+            browser.wait("document.querySelector('.bar.ongoing')?.textContent === 'Red'")
+            assert browser.run("document.title") == "Red · edge_har"
+            assert browser.run(text(".model")).startswith("colours@")
+            browser.wait("/^\\d+\\.\\d fps$/.test(document.querySelector('.rate').textContent)")
+            browser.wait("/ ms$/.test(document.querySelector('.age').textContent)")
+            assert browser.run("document.querySelector('.veil').dataset.kind") == "none"
+            camera.stop()
+            shows(browser, ".state .text", "Lost")
+            shows(browser, ".what", "Source lost")
+            browser.wait(f"{text('.why')}.startsWith('Nothing came for ')")
+            browser.wait("document.querySelector('.bar.away')")
+            assert browser.run("document.querySelector('.seen').hidden")
+            keep(browser, "lost", tmp_path)
+            camera.start()
+            shows(browser, ".state .text", "Live")
+            browser.wait("document.querySelector('.veil').dataset.kind === 'none'")
+            assert browser.errors == []
+        finally:
+            stop.set()
+            running.join()
+            web.close()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+@pytest.mark.parametrize("sources", [1, 5])
+def test_it_fits_can_be_read_and_asks_nobody_else(
+    browser: Browser, tmp_path: Path, sources: int, size: tuple[int, int], dark: bool
+) -> None:
+    names = ["front-door", "workshop", "garden", "stairs", "rtsp://viewer:***@192.168.1.20:554/h264/ch1/main"]
+    with LiveRun(*names[:sources], labels=LABELS, size_wh=(320, 240)) as run:
+        for number, label in enumerate(LABELS[1:]):
+            name = run.tell("start", label, names[number % sources])
+            run.tell("end", label, names[number % sources], name=name, end_s=1.5 + number, reason="left")
+        run.tell("start", LABELS[0], names[0])
+        if sources > 1:
+            run.board.source("garden").turn("lost", "no answer in time")
+            run.tell("source_lost", None, "garden")
+        browser.look(width=size[0], height=size[1], dark=dark)
+        browser.open(run.web.url)
+        browser.wait(
+            "document.querySelector('.veil[data-kind=none]') && document.querySelectorAll('.entry').length > 9"
+        )
+        keep(
+            browser,
+            f"{'one' if sources == 1 else 'several'}-{size[0]}-{'dark' if dark else 'light'}",
+            tmp_path,
+        )
+        assert browser.run("document.documentElement.scrollWidth") <= size[0]
+        assert browser.run(FAINT) == []
+        assert browser.run(SMALL_TARGETS) == [] and browser.run(UNNAMED) == []
+        ground = browser.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+        assert (max(ground) < 64) is dark
+        ours = (run.web.url, run.web.url.replace("http", "ws", 1), "data:")
+        assert [url for url in browser.requests if not url.startswith(ours)] == []
+        assert len(browser.requests) > 8 and browser.errors == []
+    browser.look(width=DESK[0], height=DESK[1])
+
+
+def test_names_and_labels_are_text(browser: Browser) -> None:
+    with LiveRun(*HOSTILE, labels=HOSTILE) as run:
+        run.tell("start", HOSTILE[0], HOSTILE[1])
+        run.tell("source_lost", None, HOSTILE[0])
+        run.board.source(HOSTILE[0]).turn("lost", HOSTILE[1])
+        browser.open(run.web.url)
+        browser.wait(
+            "document.querySelectorAll('.entry').length === 2 && document.querySelector('.veil[data-kind=none]')"
+        )
+        assert browser.run(
+            "[...document.querySelectorAll('.source .name')].map((e) => e.textContent)"
+        ) == list(HOSTILE)
+        shows(browser, ".source:nth-child(2) .seen .label", HOSTILE[0])
+        assert browser.run("document.querySelectorAll('main img, main script').length") == 0
+        assert browser.errors == []
+
+
+def test_before_anything_happens_it_says_so(browser: Browser, tmp_path: Path) -> None:
+    with LiveRun(labels=LABELS) as run:
+        run.still.add("door")
+        run.board.source("door").turn("opening")
+        browser.open(run.web.url)
+        shows(browser, ".what", "Opening the source…")
+        assert browser.run("document.querySelector('.empty').checkVisibility()")
+        assert browser.run("[...document.querySelectorAll('.labels li')].map((e) => e.textContent)") == list(
+            LABELS
+        )
+        assert browser.run(text(".timeline .count")) == "no events"
+        run.board.source("door").turn("live")
+        shows(browser, ".what", "Waiting for a picture…")
+        keep(browser, "empty", tmp_path)
+        run.label = run.score = None
+        run.still.clear()
+        shows(browser, ".seen .label", "No activity")
+        run.tell("start")
+        browser.wait("!document.querySelector('.empty').checkVisibility()")
+        run.board.source("door").turn("ended")
+        shows(browser, ".what", "Ended")
+
+
+def test_one_of_several_is_enlarged_by_tap_and_keyboard(browser: Browser, tmp_path: Path) -> None:
+    with LiveRun("door", "attic/a b") as run:
+        browser.open(run.web.url)
+        browser.wait("document.querySelectorAll('.veil[data-kind=none]').length === 2")
+        browser.run("document.querySelectorAll('.picture')[1].click()")
+        browser.wait("document.querySelectorAll('.source')[1].matches('.large')")
+        assert browser.run("document.querySelectorAll('.large').length") == 1
+        assert browser.run("document.querySelectorAll('.picture')[1].ariaPressed") == "true"
+        assert browser.run("document.querySelector('.large .ticks').checkVisibility()")
+        widths = browser.run("[...document.querySelectorAll('.picture')].map((e) => e.clientWidth)")
+        assert widths[1] > 1.3 * widths[0]
+        keep(browser, "large", tmp_path)
+        browser.open(browser.run("location.href"))
+        browser.wait("document.querySelectorAll('.source')[1]?.matches('.large')")
+        press(browser, "Escape")
+        browser.wait("!document.querySelector('.large')")
+        browser.run("document.querySelector('.picture').focus()")
+        press(browser, "Enter")
+        browser.wait("document.querySelectorAll('.source')[0].matches('.large')")
+        browser.run("history.back()")
+        browser.wait("!document.querySelector('.large')")
+
+
+def test_a_pause_stops_the_pictures_and_nothing_else(browser: Browser) -> None:
+    with LiveRun() as run:
+        browser.open(run.web.url)
+        browser.wait("document.querySelector('.veil[data-kind=none]')")
+        browser.run("document.querySelector('#pause').click()")
+        shows(browser, ".what", "Paused")
+        wait_for(lambda: not run.viewers.wanted("door") and not run.web.gallery.watching)
+        assert len(run.web.viewers) == 1
+        run.label, run.score = "Run", 0.5
+        shows(browser, ".seen .label", "Run")
+        browser.run("document.querySelector('#pause').click()")
+        browser.wait("document.querySelector('.veil[data-kind=none]')")
+        assert run.web.gallery.watching == {"door": 1}
+
+
+def test_a_device_that_goes_away_is_found_again(browser: Browser, tmp_path: Path) -> None:
+    with LiveRun() as run:
+        run.tell("start")
+        browser.open(run.web.url)
+        browser.wait("document.querySelector('.veil[data-kind=none]')")
+        shows(browser, ".link .text", "Connected")
+        run.web.close()
+        shows(browser, ".link .text", "Connection lost")
+        shows(browser, ".notice", "The device cannot be reached. Trying again…")
+        shows(browser, ".what", "No connection")
+        shows(browser, ".state .text", "Unknown")
+        keep(browser, "away", tmp_path)
+        run.web = start_web(WebOptions(f"127.0.0.1:{run.port}"), run.board, run.viewers)
+        shows(browser, ".link .text", "Connected")
+        browser.wait(
+            "document.querySelector('.veil[data-kind=none]') && document.querySelector('.notice').hidden"
+        )
+        assert browser.run("document.querySelectorAll('.entry').length") == 1
+
+
+def test_the_token_is_asked_for_once(browser: Browser, tmp_path: Path) -> None:
+    with LiveRun(options=WebOptions("127.0.0.1:0", token=TOKEN)) as run:
+        browser.open(run.web.url)
+        browser.wait("document.activeElement.id === 'token'")
+        assert browser.run("document.querySelector('.wrong').hidden")
+        assert (
+            browser.run(
+                "document.querySelector('form').clientWidth - document.querySelector('#token').offsetWidth"
+            )
+            > 0
+        )
+        assert browser.run(FAINT) == [] and browser.run(UNNAMED) == []
+        browser.run(
+            "document.querySelector('#token').value = 'wrong', document.querySelector('form').requestSubmit()"
+        )
+        browser.wait("location.pathname === '/login' && !document.querySelector('.wrong').hidden")
+        keep(browser, "token", tmp_path)
+        browser.run(
+            f"document.querySelector('#token').value = '{TOKEN}', document.querySelector('form').requestSubmit()"
+        )
+        browser.wait("document.querySelector('.veil[data-kind=none]')")
+        assert browser.run("location.pathname + document.cookie") == "/"
+        browser.open(run.web.url)
+        browser.wait("document.querySelector('.veil[data-kind=none]')")
+        browser.call("Network.clearBrowserCookies")
+        browser.open(f"{run.web.url}?token={TOKEN}")
+        browser.wait("document.querySelector('.veil[data-kind=none]')")
+        assert browser.run("location.href") == run.web.url
+        browser.call("Network.clearBrowserCookies")
+
+
+def test_who_wants_no_motion_gets_none(browser: Browser) -> None:
+    with LiveRun() as run:
+        run.board.source("door").turn("opening")
+        browser.look(width=DESK[0], height=DESK[1], still=True)
+        browser.open(run.web.url)
+        shows(browser, ".what", "Opening the source…")
+        assert browser.run("document.getAnimations().length") == 0
+        browser.look(width=DESK[0], height=DESK[1])
+        browser.wait("document.getAnimations().length === 1")
