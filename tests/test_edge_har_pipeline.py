@@ -270,6 +270,19 @@ def test_news_is_never_skipped_and_a_skipped_reset_is_handed_on() -> None:
     assert isinstance(last, Ticks) and last.times_s == (3,) and last.reset
 
 
+@pytest.mark.parametrize(("lossless", "gives"), [(False, [3, 4]), (True, [1, 2, 3, 4])])
+def test_once_the_recognizer_is_too_slow_what_waits_already_is_passed_over_but_of_a_file(
+    lossless: bool, gives: list[int]
+) -> None:
+    handover = Handover(threading.Condition(), capacity=4)
+    for item in (one_tick(1, reset=True), one_tick(2), one_tick(3), Opened(True), one_tick(4)):
+        handover.put(item, lossless=lossless)
+    handover.newest_only = True
+    got = [item for item in (handover.take() for _ in range(6)) if isinstance(item, Ticks)]
+    assert [item.times_s[0] for item in got] == gives and got[0].reset
+    assert handover.skipped == 4 - len(gives)
+
+
 def test_a_file_waits_for_room_until_nobody_takes() -> None:
     handover = Handover(threading.Condition(), capacity=1)
     handover.put(one_tick(1), lossless=True)
