@@ -179,6 +179,20 @@ def check(models: tuple[str, ...]) -> None:
 
 
 @group.command()
+@click.option("--model", type=click.Path(path_type=Path), help="A bundle; default: the shipped one.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object instead of a table.")
+def overhead(model: Path | None, as_json: bool) -> None:
+    """Measure what everything but decoding and the model costs; exit 1 naming what is past its limit (needs ffmpeg)."""
+    from benchmarks.overhead import measure_overhead
+
+    measured = measure_overhead(model)
+    _tell(measured.to_json(), measured.lines(), as_json)
+    broken = [limit.line() for limit in measured.limits() if not limit.kept]
+    if broken:
+        raise EdgeHarError("; ".join(broken))
+
+
+@group.command()
 @click.option(
     "--cameras", "count", type=click.IntRange(min=1), default=8, show_default=True, help="How many at once."
 )

@@ -116,8 +116,9 @@ class Handover:
             item = self._items.popleft()
             if isinstance(item, Ticks):
                 self._waiting -= 1
-                while self._passes_over and self._items and isinstance(self._items[0], Ticks):
-                    item = self._skip(item, self._items.popleft())
+                while self._passes_over and self._items and isinstance(newer := self._items[0], Ticks):
+                    item = self._skip(item, newer)
+                    self._items.popleft()
                     self._waiting -= 1
                 self._ready.notify_all()
             return item
