@@ -23,7 +23,9 @@ AGE_PERIODS = 2.0  # of the slower of ticks and recognition: no frame is older w
 
 @dataclass(frozen=True)
 class Followed:
-    """What one camera gave. ages_ms: of the frames of its ticks: median, 99 of 100, the oldest."""
+    """What one camera gave. ages_ms: of the frames of its ticks: median, 99 of 100, the oldest. late: ticks whose frame
+    was older than AGE_PERIODS.
+    """
 
     name: str
     frames: int
@@ -33,6 +35,7 @@ class Followed:
     damaged: int
     reconnects: int
     ages_ms: tuple[float, float, float]
+    late: int
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,11 @@ class Watch:
         width, height = SIZE_WH
         yield f"{len(self.cameras)} cameras of {width}x{height} at {self.rate_hz:g} a second for {self.seconds:.0f} s, motion JPEG on loopback"
         yield ""
-        yield f"{'camera':<10}{'frames':>8}{'ticks':>8}{'skipped':>9}{'repeated':>10}{'damaged':>9}{'age p50':>10}{'p99':>8}{'max ms':>9}"
+        yield f"{'camera':<10}{'frames':>8}{'ticks':>8}{'skipped':>9}{'repeated':>10}{'damaged':>9}{'age p50':>10}{'p99':>8}{'max ms':>9}{'late':>6}"
         for c in self.cameras:
             yield (
                 f"{c.name:<10}{c.frames:>8}{c.ticks:>8}{c.skipped:>9}{c.repeated:>10}{c.damaged:>9}"
-                f"{c.ages_ms[0]:>10.1f}{c.ages_ms[1]:>8.1f}{c.ages_ms[2]:>9.1f}"
+                f"{c.ages_ms[0]:>10.1f}{c.ages_ms[1]:>8.1f}{c.ages_ms[2]:>9.1f}{c.late:>6}"
             )
         yield ""
         yield (
@@ -114,11 +117,11 @@ def watch_cameras(
         seen.cpu_s / seen.wall_s,
         served_s / seen.wall_s,
         seen.peak_mb,
-        tuple(_followed(seen, names)),
+        tuple(_followed(seen, names, AGE_PERIODS * max(interval_ms, slow_ms))),
     )
 
 
-def _followed(seen: Observed, names: Sequence[str]) -> Iterator[Followed]:
+def _followed(seen: Observed, names: Sequence[str], late_ms: float) -> Iterator[Followed]:
     by_name = {source.name: source for source in seen.sources}
     for name in names:
         if name not in by_name:
@@ -128,4 +131,6 @@ def _followed(seen: Observed, names: Sequence[str]) -> Iterator[Followed]:
             key: counts[key] for key in ("frames", "ticks", "skipped", "repeated", "damaged", "reconnects")
         }
         p50, p99, oldest = (float(age) for age in np.percentile(ages_ms, PERCENTILES))
-        yield Followed(name, **kept, ages_ms=(p50, p99, oldest))
+        yield Followed(
+            name, **kept, ages_ms=(p50, p99, oldest), late=sum(age_ms >= late_ms for age_ms in ages_ms)
+        )
