@@ -7,10 +7,10 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from benchmarks.check import Limit, peak_mb
 from benchmarks.latency import interleaved
 from benchmarks.observed import finish, start
 from edge_har.bundle import default_bundle_path, open_bundle
+from edge_har.capture import Opened
 from edge_har.classify import Classifier, Failure
 from edge_har.errors import EdgeHarError, RuntimeMissingError
 from edge_har.feeds import Feed
@@ -31,6 +32,7 @@ from edge_har.sources.base import Source
 from edge_har.sources.opencv import open_capture
 from edge_har.sources.pictures import decode_jpeg
 from edge_har.sources.synthetic import LABELS, render_clip
+from edge_har.ticks import Ticks
 
 SIZE_WH = (640, 480)
 RATE_HZ = 25.0
@@ -54,22 +56,24 @@ FILES_RATIO = 1.15
 class TickCost:
     """Processor time of one tick in milliseconds, of all threads; medians.
 
-    decode: to wait for its frames and to decode one. model: inside the graphs. capture: the rest of what the camera's
-    thread does, which is to make the model's frame of it and to hand it over. rest: recognition without the model,
-    events, sinks, counters. live: at a camera's pace, the processor asleep in between; else as fast as it goes.
+    decode: to wait for its frames and to decode one. model: inside the graphs. hand_over: to make the model's frame of
+    it and to bring that to whoever recognises. recognise: recognition without the model, events, sinks, counters.
     """
 
-    live: bool
     ticks: int
     decode: float
     model: float
-    capture: float
-    rest: float
+    hand_over: float
+    recognise: float
 
     @property
     def beside(self) -> float:
         """All but decoding and the model."""
-        return self.capture + self.rest
+        return self.hand_over + self.recognise
+
+
+Pace = Literal["warm", "busy", "live"]
+PACES: tuple[Pace, ...] = get_args(Pace)
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,7 @@ class Overhead:
     """
 
     model: str
-    busy: TickCost
-    live: TickCost
+    ticks: dict[Pace, TickCost]
     first_tick_s: float
     files_s: float
     files_ratio: float
@@ -93,7 +96,7 @@ class Overhead:
     def limits(self) -> list[Limit]:
         """What of it is limited."""
         return [
-            Limit("a tick beside decode and model", self.busy.beside, TICK_MS, False, " ms"),
+            Limit("a tick beside decode and model", self.ticks["warm"].beside, TICK_MS, False, " ms"),
             Limit("start to first tick", self.first_tick_s, FIRST_TICK_S, False, " s"),
             Limit("classify / decode", self.files_ratio, FILES_RATIO, False),
         ]
@@ -103,16 +106,16 @@ class Overhead:
         width, height = SIZE_WH
         yield f"{self.model}, {width}x{height}, one thread"
         yield ""
-        yield f"{'processor time of a tick, ms (p50)':<44}{'busy':>8}{'live':>8}"
+        yield f"{'processor time of a tick, ms (p50)':<46}" + "".join(f"{pace:>8}" for pace in PACES)
         rows = {
             "wait for frames, decode one": "decode",
             "model": "model",
-            "camera's thread: prepare, hand over": "capture",
-            "recognition without the model, events, sinks": "rest",
+            "prepare the model's frame, hand it over": "hand_over",
+            "recognise without the model, events, sinks": "recognise",
             "all but decode and model": "beside",
         }
         for name, part in rows.items():
-            yield f"{name:<44}{getattr(self.busy, part):>8.3f}{getattr(self.live, part):>8.3f}"
+            yield f"{name:<46}" + "".join(f"{getattr(self.ticks[pace], part):>8.3f}" for pace in PACES)
         yield ""
         yield f"start of `edge-har run` to its first tick: {self.first_tick_s:.2f} s"
         yield (
@@ -129,9 +132,9 @@ def measure_overhead(model: Path | None = None) -> Overhead:
         files = write_recordings(folder)
         peak = peak_mb(["classify", "--model", str(path), *map(str, files)])  # before this process grows
         first = first_tick_s(path, files[0], folder)
-        busy, live = tick_cost(path, folder, live=False), tick_cost(path, folder, live=True)
+        ticks = {pace: tick_cost(path, folder, pace) for pace in PACES}
         ratio = files_ratio(path, files)
-    return Overhead(open_bundle(path).model_id, busy, live, first, FILES * FILE_S, ratio, peak)
+    return Overhead(open_bundle(path).model_id, ticks, first, FILES * FILE_S, ratio, peak)
 
 
 # A tick ----------------------------------------------------------------------------------------------------------------
@@ -158,42 +161,41 @@ class _CpuTimedGraph(Graph):
 
 
 class _Camera(Source):
-    """A camera of JPEG pictures: by the clock, or each as soon as the tick before was recognised.
+    """A camera of JPEG pictures: by the clock (`live`), or each as soon as the tick before was recognised.
 
-    Notes processor time in seconds at each tick: of the process, of itself, and of its thread.
+    Notes processor time in seconds at each tick: of the process, and what `spent` says.
     """
 
     name, live, ends, color = "camera", True, True, "bgr"
 
-    def __init__(self, pictures: list[bytes], frames: int, *, paced: bool) -> None:
-        self.noted: list[tuple[float, float, float, float]] = []
-        self.graphs: list[_CpuTimedGraph] = []
+    def __init__(self, pictures: list[bytes], frames: int, pace: Pace) -> None:
+        self.noted: list[tuple[float, ...]] = []
+        self.spent: Callable[[], tuple[float, ...]] = tuple
+        self.decode_s = 0.0
         self.recognised = threading.Event()
         self._pictures = pictures
         self._frames = frames
-        self._paced = paced
+        self._pace = pace
         self._number = -1
-        self._decode_s = 0.0
         self._taken = True
         self._began_s: float | None = None
 
     def grab(self) -> float | None:
         began_s = time.thread_time()
         if self._taken:
-            model_s = sum(graph.cpu_s for graph in self.graphs)
-            self.noted.append((time.process_time(), self._decode_s, model_s, began_s))
+            self.noted.append((time.process_time(), *self.spent()))
         self._number += 1
         if self._number >= self._frames:
             return None
-        if self._paced:
+        if self._pace == "live":
             now_s = time.monotonic()
             self._began_s = now_s if self._began_s is None else self._began_s
             time.sleep(max(0.0, self._began_s + self._number / RATE_HZ - now_s))
-        elif self._taken and self._number:
+        elif self._pace == "busy" and self._taken and self._number:
             self.recognised.wait(MAX_WAIT_S)
         self.recognised.clear()
         self._taken = False
-        self._decode_s += time.thread_time() - began_s
+        self.decode_s += time.thread_time() - began_s
         return self._number / RATE_HZ
 
     def retrieve(self) -> Pixels:
@@ -201,54 +203,77 @@ class _Camera(Source):
         pixels = decode_jpeg(self._pictures[self._number % len(self._pictures)])
         assert pixels is not None
         self._taken = True
-        self._decode_s += time.thread_time() - began_s
+        self.decode_s += time.thread_time() - began_s
         return pixels
 
     def close(self) -> None:
         """Nothing to do."""
 
 
-def tick_cost(path: Path, folder: Path, *, live: bool) -> TickCost:
-    """Run frames of a camera through a pipeline with a file for its events."""
+def tick_cost(path: Path, folder: Path, pace: Pace) -> TickCost:
+    """Run frames of a camera through a pipeline with a file for its events; the least of some runs.
+
+    pace: `warm` does all in one thread without a pause, so the processor never sleeps and its caches stay warm; `busy`
+    has a thread that captures and one that recognises, as always, and a frame comes as soon as the one before it was
+    recognised; `live` has frames by the clock.
+    """
     pictures = [
         cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
         for picture in render_clip("Walk", SEED, PICTURES, RATE_HZ, SIZE_WH)
     ]
-    runs = [_tick_cost(path, folder, pictures, live=live) for _ in range(1 if live else REPEATS)]
+    runs = [_tick_cost(path, folder, pictures, pace) for _ in range(1 if pace == "live" else REPEATS)]
     return min(runs, key=lambda run: run.beside)
 
 
-def _tick_cost(path: Path, folder: Path, pictures: list[bytes], *, live: bool) -> TickCost:
+def _tick_cost(path: Path, folder: Path, pictures: list[bytes], pace: Pace) -> TickCost:
     bundle = open_bundle(path)
-    ticks = WARM_UP_TICKS + (LIVE_TICKS if live else BUSY_TICKS)
+    ticks = WARM_UP_TICKS + (LIVE_TICKS if pace == "live" else BUSY_TICKS)
     frames = round(ticks * bundle.manifest.temporal.interval_ms / 1000 * RATE_HZ)
-    camera = _Camera(pictures, frames, paced=live)
+    camera = _Camera(pictures, frames, pace)
     sinks: list[Any] = []
     pipeline = Pipeline(bundle, [Feed(camera.name, lambda: camera)], sinks)
     recognizer = pipeline._lanes[0].stream.recognizer
-    recognizer.head = head = _CpuTimedGraph(recognizer.head)
-    camera.graphs = [head]
+    graphs = [head := _CpuTimedGraph(recognizer.head)]
+    recognizer.head = head
     if recognizer.step is not None:
-        recognizer.step = step = _CpuTimedGraph(recognizer.step)
-        camera.graphs.append(step)
-    state = pipeline.board.source(camera.name)
-    ticked = state.ticked
+        graphs.append(step := _CpuTimedGraph(recognizer.step))
+        recognizer.step = step
+    take, recognise_s = pipeline._take, [0.0]
 
-    def recognised(**what: Any) -> None:
-        ticked(**what)
+    def timed_take(lane: Any, made: Ticks) -> None:
+        began_s = time.thread_time()
+        take(lane, made)
+        recognise_s[0] += time.thread_time() - began_s
         camera.recognised.set()
 
-    state.ticked = recognised  # type: ignore[method-assign]
+    pipeline._take = timed_take  # type: ignore[method-assign]
+    camera.spent = lambda: (camera.decode_s, sum(graph.cpu_s for graph in graphs), recognise_s[0])
     setting = Setting(pipeline.board, waits=lambda: not pipeline.is_live, quit=lambda: None)
     sinks.append(JsonLinesOptions(str(folder / "events.jsonl")).open(setting))
     try:
-        pipeline.run()
+        if pace == "warm":
+            _run_in_one_thread(pipeline, camera)
+        else:
+            pipeline.run()
     finally:
         sinks[0].close()
     each_ms = 1000 * np.diff(np.array(camera.noted), axis=0)[WARM_UP_TICKS:]
-    total, decode, model, thread = each_ms.T
-    parts = (decode, model, thread - decode, total - thread - model)
-    return TickCost(live, len(each_ms), *(float(np.median(part)) for part in parts))
+    total, decode, model, recognise = each_ms.T
+    parts = (decode, model, total - decode - recognise, recognise - model)
+    return TickCost(len(each_ms), *(float(np.median(part)) for part in parts))
+
+
+def _run_in_one_thread(pipeline: Pipeline, source: Source) -> None:
+    """What capture and pipeline do, one after the other."""
+    (lane,) = pipeline._lanes
+    handover, sampler = lane.capture.handover, lane.capture.sampler
+    pipeline._handle(lane, Opened(source.live))
+    while (time_s := source.grab()) is not None:
+        made = sampler.offer(source, time_s)
+        if made is not None:
+            handover.put(made)
+            while (item := handover.take()) is not None:
+                pipeline._handle(lane, item)
 
 
 # The first tick ----------------------------------------------------------------------------------------------------------
