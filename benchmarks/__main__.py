@@ -142,6 +142,34 @@ def qat(clips: Path, jobs: int, out: Path) -> None:
     _say(f"wrote {out}")
 
 
+@group.command()
+@CLIPS
+@JOBS
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown to write."
+)
+def disturbances(clips: Path, jobs: int, out: Path) -> None:
+    """Count the events that light and knocks cause where nothing happens, and write the tables.
+
+    Kept by content: given again, the command goes on where it was interrupted.
+    """
+    from benchmarks.disturbances import measure_disturbances, page
+
+    measured = measure_disturbances(clips, say=_say, jobs=jobs)
+    command = [
+        "python",
+        "-m",
+        "benchmarks",
+        "disturbances",
+        "--clips",
+        clips.name,
+        "--out",
+        f"docs/{out.name}",
+    ]
+    out.write_text(page(measured, command), encoding="utf-8")
+    _say(f"wrote {out}")
+
+
 @group.command("ship-model")
 @CLIPS
 @JOBS

@@ -30,6 +30,7 @@ SIGNATURE = "manifest.json.sig"
 LABELS = "labels.txt"
 MODEL_CARD = "MODEL_CARD.md"
 GATE = "gate"  # the key of a manifest's metrics under which the parity gate's verdict stands
+SLOW_SOURCE = "slow_source"  # and what a source costs that lends each frame to several ticks
 MAX_BUNDLE_BYTES = 64 * 1024 * 1024
 MAX_MANIFEST_BYTES = 1024 * 1024
 FIXED_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a ZIP can say: equal content must be equal bytes
@@ -171,6 +172,15 @@ class Manifest:
         missing = {self.graphs.clip, *self.graphs.of_stream} - set(self.tensors)
         if missing:
             raise BundleError(f"the manifest lists no tensors for {', '.join(sorted(missing))}")
+
+    @property
+    def slow_source(self) -> dict[int, float]:
+        """Share of held-out windows that are right where each frame serves so many ticks; {} where not measured."""
+        said = self.metrics.get(SLOW_SOURCE)
+        shares = said.get("window_accuracy") if isinstance(said, Mapping) else None
+        if not isinstance(shares, Mapping):
+            return {}
+        return {int(ticks): float(share) for ticks, share in shares.items() if str(ticks).isdecimal()}
 
     @property
     def features_per_window(self) -> int:
