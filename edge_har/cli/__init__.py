@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from edge_har import CAPTURE_THREAD, __version__
+from edge_har import CAPTURE_THREAD
 from edge_har.errors import EdgeHarError, RuntimeMissingError
 
 ENTRY_POINT_GROUP = "edge_har.commands"
@@ -92,9 +92,24 @@ def _is_present(entry: EntryPoint) -> bool:
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="edge-har")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda c, _, asked: _version(c, asked),
+    help="Show the versions of this, of what it runs on and of the shipped model.",
+)
 def cli() -> None:
     """Recognise human activity on the edge."""
+
+
+def _version(context: click.Context, asked: bool) -> None:
+    if asked:
+        from edge_har.cli._version import version_lines
+
+        click.echo("\n".join(version_lines()))
+        context.exit()
 
 
 def main() -> None:
