@@ -212,7 +212,7 @@ def _windows_right(bundle: Bundle, recognizer: Recognizer, clip: HeldOut) -> Cou
 def page(measured: Measured, command: list[str]) -> str:
     """docs/events.md."""
     people = [result.group for result in measured.results if result.bundle is not None]
-    made_at = sorted({at for result in measured.results for at in result.made_at})
+    made_at = [at for result in measured.results for at in result.made_at]
     refused = (
         f" The parity gate refused the conversion without {', '.join(measured.refused)}: not measured."
         if measured.refused
@@ -260,11 +260,7 @@ def page(measured: Measured, command: list[str]) -> str:
         "",
         *_slow(measured),
         "",
-        "## Made by",
-        "",
-        *provenance.lines(command, measured.index_sha256),
-        f"- folds trained and converted at: {', '.join(made_at)}",
-        "",
+        *provenance.section(command, measured.index_sha256, made_at),
     ]
     return "\n".join(lines)
 
