@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from edge_har import durations
 from edge_har.bundle import Manifest
-from edge_har.errors import EdgeHarError, MisuseError
+from edge_har.errors import EdgeHarError, MisuseError, printable
 from edge_har.feeds import NAME, Feed
 from edge_har.hidden import FROM_ENVIRONMENT, FROM_FILE, base_of, hidden_names, look_up
 from edge_har.rules import UNKNOWN, Hours, LabelRule, Rules
@@ -34,6 +34,7 @@ from edge_har.web.options import TOKEN_VARIABLE, WebOptions
 
 MAX_BYTES = 256 * 1024
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
+MAX_PROBLEMS = 50  # that are told
 MAX_SHOWN = 60  # characters of a value in a message
 PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 PATH_KEYS = (
@@ -55,7 +56,10 @@ class ConfigError(MisuseError):
     """A configuration that cannot be used. problems: one line each, which names the file and the key."""
 
     def __init__(self, path: Path, problems: Iterable[str]) -> None:
-        self.problems = tuple(f"{path}{'' if p[:1] == ':' else ': '}{p}" for p in problems)
+        found = list(problems)
+        if len(found) > MAX_PROBLEMS:
+            found[MAX_PROBLEMS:] = [f"and {len(found) - MAX_PROBLEMS} more"]
+        self.problems = tuple(f"{path}{'' if p[:1] == ':' else ': '}{p}" for p in found)
         super().__init__("\n".join(self.problems))
 
 
@@ -193,7 +197,7 @@ def _parse(content: bytes, path: Path) -> dict[str, Any]:
 def _syntax(message: str, text: str) -> str:
     """What a TOML parser says, as `:LINE: what, column N`; the text of the line is not shown."""
     place = PLACE.search(message)
-    what = _plain(message[: place.start()] if place else message)
+    what = printable(message[: place.start()] if place else message)
     if place and place[1]:
         return f":{place[1]}: {what} (column {place[2]})"
     return f":{text.count(chr(10)) + 1}: {what} (at the end)" if place else what
@@ -331,7 +335,7 @@ class _Problems:
         self.lines: list[str] = []
 
     def add(self, where: str, what: str) -> None:
-        self.lines.append(_plain(f"{where}: {what}" if where else what))
+        self.lines.append(printable(f"{where}: {what}" if where else what))
 
     def end(self, path: Path) -> None:
         """Raise ConfigError if there was any."""
@@ -573,11 +577,6 @@ def _found(value: object) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
-
-
-def _plain(text: str) -> str:
-    """One line without control characters."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _shown(made: Any) -> dict[str, Any]:
