@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -356,11 +357,16 @@ def test_the_journal_gets_priorities(models: Path, tmp_path: Path) -> None:
     assert failed == ["<3>none.toml: cannot be read: No such file or directory"]
 
 
-def without(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+def command_without(module: str, *arguments: object) -> list[str]:
     """The command where a library is not installed."""
     code = f"import sys; sys.modules[{module!r}] = None; from edge_har.cli import main; main()"
+    return [sys.executable, "-c", code, *map(str, arguments)]
+
+
+def without(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command where a library is not installed."""
     return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        command_without(module, *arguments),
         capture_output=True,
         text=True,
         check=False,
@@ -389,3 +395,18 @@ def test_what_is_not_installed_is_one_line_with_its_command(
         assert (done.returncode, done.stdout) == (code, ""), done.stderr
         assert done.stderr.startswith("error: ") and done.stderr.endswith(f"{install}\n"), done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_metrics_that_are_not_installed_are_one_line_and_the_page_works(red: MjpegServer) -> None:
+    arguments = command_without("prometheus_client", "run", "--source", red.url, "--web", "127.0.0.1:0")
+    with subprocess.Popen(
+        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as running:
+        page = Lines(running.stderr).wait(r"the live page is at http").split()[-1]
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(page + "metrics", timeout=TIMEOUT_S)
+        assert caught.value.read() == b"metrics need prometheus-client: pip install 'edge-har[metrics]'\n"
+        with urllib.request.urlopen(page + "api/state", timeout=TIMEOUT_S) as answer:
+            assert answer.status == 200
+        running.terminate()
+        assert running.wait(TIMEOUT_S) == 0

@@ -163,8 +163,8 @@ class Given:
     """What stands on the command line. options: fields of RunOptions; None: not given."""
 
     config_path: Path | None
-    sources: tuple[str, ...]
-    sinks: tuple[str, ...]
+    sources: tuple[str, ...] = field(repr=False)  # an address may hold a password
+    sinks: tuple[str, ...] = field(repr=False)
     model: str | None
     display: bool | None
     listen: str | None
@@ -186,7 +186,7 @@ class Plan:
     web: WebOptions | None
     level: str
     log_form: str
-    sources: tuple[str, ...]
+    sources: tuple[str, ...] = field(repr=False)
 
     def feeds(self) -> list[Feed]:
         """What is followed. Raises MisuseError where there is nothing."""
@@ -255,12 +255,12 @@ def _rereader(given: Given, running: Plan) -> Callable[[], Reload]:
     def read() -> Reload:
         fresh = plan(given)
         manifest = open_bundle(fresh.model).manifest if fresh.model else None
-        if manifest is not None:
-            fresh.config.check(manifest, names)
         before = running.fixed()
         changed = [key for key, value in fresh.fixed().items() if value != before[key]]
         if changed:
             log.warning("changed, but only a restart takes it: %s", ", ".join(changed))
+        if manifest is not None:
+            fresh.config.check(manifest, names)
         kept = {name: getattr(running.options, name) for name in FIXED_OPTIONS}
         return Reload(replace(fresh.options, **kept), fresh.model, manifest)
 
