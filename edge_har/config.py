@@ -15,6 +15,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 from edge_har import durations
 from edge_har.bundle import Manifest
@@ -27,7 +28,7 @@ from edge_har.sinks.options import NO_SPOOL, SinkOptions
 from edge_har.sources import Address, parse_address
 from edge_har.sources.options import EXPECTED as SOURCE_EXPECTED
 from edge_har.sources.options import READERS as SOURCE_READERS
-from edge_har.sources.options import SourceOptions
+from edge_har.sources.options import SourceOptions, yes_or_no
 from edge_har.sources.uris import MASK, USER_INFO, mask_uri
 from edge_har.stream import RunOptions
 from edge_har.web.options import TOKEN_VARIABLE, WebOptions
@@ -102,26 +103,35 @@ class Config:
     web: WebOptions | None = None
     log: LogOptions = field(default_factory=LogOptions)
 
-    def check(self, manifest: Manifest, sources: tuple[str, ...] | None = None) -> None:
+    def check(
+        self,
+        manifest: Manifest,
+        sources: tuple[str, ...] | None = None,
+        options: RunOptions | None = None,
+    ) -> None:
         """Raise ConfigError where the file names labels that the bundle, or sources that the run, does not have.
 
-        sources: names of those that are followed; None: those of the file.
+        sources: names of those that are followed; None: those of the file. options: what holds in the end; None: what
+        the file says. What stands in its place is not looked at.
         """
         if self.path is None:
             return
         names = tuple(source.name for source in self.sources) if sources is None else sources
-        known = (*manifest.labels, UNKNOWN) if self.options.unknown else manifest.labels
+        wanted = self.options if options is None else options
+        known = (*manifest.labels, UNKNOWN) if wanted.unknown else manifest.labels
         found = _Problems()
         for label, rule in self.options.rules.labels.items():
+            if wanted.rules.labels.get(label) is not rule:
+                continue
             found.check_name(_join("labels", label), "label of the model", label, known)
             for source in rule.sources:
                 found.check_name(_join("labels", label, "sources"), "source", source, names)
         for number, sink in enumerate(self.sinks, 1):
             for label in getattr(sink, "labels", ()):
                 found.check_name(f"sink[{number}].labels", "label of the model", label, known)
-        if not found.lines:
+        if not found.lines and options is None:
             with found.caught("events"):
-                self.options.check(manifest, names)
+                wanted.check(manifest, names)
         found.end(self.path)
 
     def check_installed(self) -> None:
@@ -326,6 +336,55 @@ def all_keys() -> dict[str, dict[str, object]]:
     for kind in KINDS:
         known[f"sink {kind}"] = {f.name: f.default for f in fields(options_class(kind))}
     return known
+
+
+def label_of_text(text: str) -> tuple[str, LabelRule]:
+    """A label and its rule from `NAME?option=value&option=value`, with the keys of [labels.NAME]; lists have commas.
+
+    Raises MisuseError.
+    """
+    name, _, query = text.partition("?")
+    values = _of_query("--label", query, LABEL)
+    if not name:
+        raise MisuseError("--label: expected NAME?option=value")
+    return name, LabelRule(**values)
+
+
+def web_of_text(text: str, of_file: WebOptions | None) -> WebOptions:
+    """The live page's options from `HOST:PORT?option=value`, over those of a file. Raises MisuseError."""
+    listen, _, query = text.partition("?")
+    readers = {key: reader for key, reader in WEB.items() if key != "listen"}
+    values = _of_query("--web", query, readers, hidden_names(WebOptions))
+    if of_file is not None:
+        return replace(of_file, listen=listen, **values)
+    values.setdefault("token", os.environ.get(TOKEN_VARIABLE) or None)
+    return WebOptions(listen, **values)
+
+
+def _of_query(
+    option: str, query: str, readers: Mapping[str, Reader], secrets: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The values of `option=value&option=value`, as a table of the file would have them."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    said = {key: (partial(_said, reader), expected) for key, (reader, expected) in readers.items()}
+    reading = _Reading(Path())
+    values = reading.values(dict(pairs), option, said, secrets)
+    if len(dict(pairs)) < len(pairs):
+        reading.add(option, "an option is given twice")
+    if reading.lines:
+        raise MisuseError("; ".join(reading.lines))
+    return values
+
+
+def _said(read: Callable[[object], Any], value: object) -> Any:
+    """A text as whatever `read` takes: as it is, a truth value, a number, a list."""
+    kinds: tuple[Callable[[Any], Any], ...] = (str, yes_or_no, int, float, lambda text: text.split(","))
+    for kind in kinds:
+        try:
+            return read(kind(value))
+        except (TypeError, ValueError):
+            continue
+    raise ValueError
 
 
 class _Problems:
@@ -544,7 +603,7 @@ class _Reading(_Problems):
 def _check_no_secret(name: str, value: object) -> None:
     """Raise MisuseError where a secret stands in the file itself."""
     if name not in ADDRESSES:
-        raise MisuseError(f"a secret does not stand in a configuration: use {name}_env or {name}_file")
+        raise MisuseError(f"a secret does not stand here: use {name}_env or {name}_file")
     if isinstance(value, str) and USER_INFO.search(value):
         instead = "leave it out and use password_env or password_file, or" if name == "uri" else "use"
         raise MisuseError(f"a password stands in the address: {instead} {name}_env or {name}_file")

@@ -165,6 +165,11 @@ def test_the_file_is_followed_and_the_command_line_wins(models: Path, tmp_path: 
     assert (tmp_path / "events.jsonl").read_text() == done.stdout
     none = edge_har("run", "--config", config, "--enter", 1, "--min-duration", "10s", "-q")
     assert (none.returncode, none.stdout) == (0, "")
+    rules = ("--label", "Red?sources=door", "--label", "Green?enabled=no", "--zone", "UTC")
+    ruled = edge_har("run", "--config", config, *rules)
+    assert told(ruled.stdout) == [("door", "start", "Red"), ("door", "end", "Red")]
+    wrong = edge_har("run", "--config", config, "--label", "Green?sources=attic")
+    assert wrong.returncode == 2 and "the rule of 'Green' names the source 'attic'" in wrong.stderr
 
 
 def test_without_any_source_it_says_where_one_may_be(tmp_path: Path) -> None:

@@ -10,7 +10,16 @@ import pytest
 
 from edge_har.cli import run
 from edge_har.cli.logs import AUTO, JOURNALD, LEVELS, PLAIN
-from edge_har.config import FORMS, PATH_KEYS, ConfigError, LogOptions, config_of, read_config
+from edge_har.config import (
+    FORMS,
+    PATH_KEYS,
+    ConfigError,
+    LogOptions,
+    config_of,
+    label_of_text,
+    read_config,
+    web_of_text,
+)
 from edge_har.config import LEVELS as CONFIG_LEVELS
 from edge_har.durations import parse_duration
 from edge_har.errors import EdgeHarError
@@ -329,13 +338,47 @@ def test_text_that_is_not_utf_8_is_told_by_line(folder: Path) -> None:
         config_of(b"a = 1\n\nb = '\xff'\n", folder / "c.toml")
 
 
+def test_what_stands_in_tables_can_be_said_in_one_line() -> None:
+    assert label_of_text("Walk") == ("Walk", LabelRule())
+    text = "Wave Two?enabled=no&enter=0.8&cooldown_s=1m&hours=22:00-06:00,12:00-13:00&sources=door,attic"
+    night = (Hours(22 * 60, 6 * 60), Hours(12 * 60, 13 * 60))
+    assert label_of_text(text) == ("Wave Two", LabelRule(False, 0.8, 60.0, night, ("door", "attic")))
+    of_file = WebOptions("0.0.0.0:80", TOKEN)
+    assert web_of_text("127.0.0.1:0?rate_hz=2&picture_px=320", None) == WebOptions(
+        "127.0.0.1:0", None, 2.0, 320
+    )
+    assert web_of_text("0.0.0.0:81?rate_hz=2", of_file) == WebOptions("0.0.0.0:81", TOKEN, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("?enter=1", "--label: expected NAME"),
+        ("Walk?entr=1", r"--label\.entr: no such key; did you mean enter\?"),
+        ("Walk?enter=2", r"--label\.enter: expected a probability, 0 to 1, found \"2\""),
+        ("Walk?hours=9-5", r"--label\.hours: expected a list of texts such as"),
+        ("Walk?enter=1&enter=0", "given twice"),
+    ],
+)
+def test_a_line_that_cannot_be_is_told_as_a_table_is(text: str, says: str) -> None:
+    with pytest.raises(EdgeHarError, match=says):
+        label_of_text(text)
+
+
+def test_the_pages_token_does_not_stand_on_the_command_line(folder: Path) -> None:
+    with pytest.raises(EdgeHarError, match="use token_env or token_file") as caught:
+        web_of_text(f"0.0.0.0:80?token={TOKEN}", None)
+    assert TOKEN not in str(caught.value)
+    assert web_of_text("0.0.0.0:80?token_env=TOKEN", None).token == TOKEN
+
+
 # What must agree ------------------------------------------------------------------------------------------------------
 
 
 def test_every_option_of_the_command_line_is_in_the_file() -> None:
     here = {param.name for param in run.command.params} - {"config_path", "quiet", "verbose"}
     same = {"model", "display", *(f.name for f in fields(RunOptions))} - {"rules", "min_s"}
-    other = {"min_duration_s", "sources", "cameras", "asked", "listen", "log_format"}
+    other = {"min_duration_s", "sources", "cameras", "asked", "listen", "log_format", "labels", "zone"}
     assert here == same | other
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from edge_har.config import Config
     from edge_har.feeds import Feed
     from edge_har.pipeline import Reload
+    from edge_har.rules import Rules
     from edge_har.sinks.options import SinkOptions
     from edge_har.stream import RunOptions
     from edge_har.web import WebOptions
@@ -109,6 +109,14 @@ PROBABILITY = click.FloatRange(0, 1)
     help="After an event, start no other of its label for this time.",
 )
 @click.option(
+    "--label",
+    "labels",
+    metavar="NAME?OPTION=VALUE&...",
+    multiple=True,
+    help="A rule for one label: enabled=no, enter=0.8, cooldown_s=1m, hours=22:00-06:00, sources=door,attic.",
+)
+@click.option("--zone", metavar="ZONE", help="Whose clock hours mean, such as Europe/Paris; this machine's.")
+@click.option(
     "--sink",
     "asked",
     metavar="SINK",
@@ -124,7 +132,7 @@ PROBABILITY = click.FloatRange(0, 1)
 @click.option(
     "--web",
     "listen",
-    metavar="HOST:PORT",
+    metavar="HOST:PORT[?OPTION=VALUE&...]",
     help="Serve a live page there; beyond 127.0.0.1 $EDGE_HAR_WEB_TOKEN guards it.",
 )
 @click.option(
@@ -138,6 +146,8 @@ def command(
     sources: tuple[str, ...],
     cameras: tuple[int, ...],
     asked: tuple[str, ...],
+    labels: tuple[str, ...],
+    zone: str | None,
     model: str | None,
     display: bool | None,
     listen: str | None,
@@ -154,8 +164,9 @@ def command(
     named = (*sources, *(str(camera) for camera in cameras))
     if not named and config_path is None:
         raise MisuseError("name a source, with --source [NAME=]URI or --camera N, or --config FILE")
-    given = Given(config_path, named, asked, model, display, listen, log_format, verbosity, options)
-    _run(given)
+    _run(
+        Given(config_path, named, asked, labels, zone, model, display, listen, log_format, verbosity, options)
+    )
 
 
 @dataclass(frozen=True)
@@ -165,6 +176,8 @@ class Given:
     config_path: Path | None
     sources: tuple[str, ...] = field(repr=False)  # an address may hold a password
     sinks: tuple[str, ...] = field(repr=False)
+    labels: tuple[str, ...]
+    zone: str | None
     model: str | None
     display: bool | None
     listen: str | None
@@ -212,7 +225,7 @@ def plan(given: Given) -> Plan:
     Raises MisuseError for what cannot be.
     """
     from edge_har.bundle import default_bundle_path
-    from edge_har.config import Config, read_config
+    from edge_har.config import Config, read_config, web_of_text
     from edge_har.sinks import options_of_text, with_standard_output
 
     config = Config() if given.config_path is None else read_config(given.config_path)
@@ -220,29 +233,30 @@ def plan(given: Given) -> Plan:
     asked = {NAMES.get(name, name): value for name, value in given.options.items() if value is not None}
     # 0 is no limit.
     asked |= {name: asked[name] or None for name in ("duration_s", "give_up_s") if name in asked}
+    rules = _rules(given.labels, given.zone, config.options.rules)
     sinks = [options_of_text(text) for text in given.sinks] or list(config.sinks)
     if config.display if given.display is None else given.display:
         sinks.append(options_of_text("window"))
     return Plan(
         config=config,
         model=Path(model) if model else None if config.path is None else default_bundle_path(),
-        options=replace(config.options, **asked),
+        options=replace(config.options, rules=rules, **asked),
         sinks=with_standard_output(sinks),
-        web=_page(given.listen, config.web),
+        web=config.web if given.listen is None else web_of_text(given.listen, config.web),
         level=VERBOSITIES[given.verbosity] if given.verbosity else config.log.level,
         log_form=given.log_format or config.log.form,
         sources=given.sources,
     )
 
 
-def _page(listen: str | None, of_file: WebOptions | None) -> WebOptions | None:
-    from edge_har.web import TOKEN_VARIABLE, WebOptions
+def _rules(labels: tuple[str, ...], zone: str | None, of_file: Rules) -> Rules:
+    from edge_har.config import label_of_text
 
-    if listen is None:
-        return of_file
-    if of_file is not None:
-        return replace(of_file, listen=listen)
-    return WebOptions(listen, token=os.environ.get(TOKEN_VARIABLE) or None)
+    return replace(
+        of_file,
+        labels={**of_file.labels, **dict(map(label_of_text, labels))},
+        zone=zone if zone is not None else of_file.zone,
+    )
 
 
 def _rereader(given: Given, running: Plan) -> Callable[[], Reload]:
@@ -260,7 +274,7 @@ def _rereader(given: Given, running: Plan) -> Callable[[], Reload]:
         if changed:
             log.warning("changed, but only a restart takes it: %s", ", ".join(changed))
         if manifest is not None:
-            fresh.config.check(manifest, names)
+            fresh.config.check(manifest, names, fresh.options)
         kept = {name: getattr(running.options, name) for name in FIXED_OPTIONS}
         return Reload(replace(fresh.options, **kept), fresh.model, manifest)
 
@@ -285,7 +299,7 @@ def _run(given: Given) -> None:
     feeds = wanted.feeds()
     sinks: list[Sink] = []
     bundle = open_bundle(wanted.model or default_bundle_path())
-    wanted.config.check(bundle.manifest, tuple(feed.name for feed in feeds))
+    wanted.config.check(bundle.manifest, tuple(feed.name for feed in feeds), wanted.options)
     pipeline = Pipeline(
         bundle,
         feeds,
