@@ -23,7 +23,7 @@ from edge_har.errors import EdgeHarError, MisuseError, printable
 from edge_har.feeds import NAME, Feed
 from edge_har.hidden import FROM_ENVIRONMENT, FROM_FILE, base_of, hidden_names, look_up
 from edge_har.rules import UNKNOWN, Hours, LabelRule, Rules
-from edge_har.sinks import KINDS, options_class
+from edge_har.sinks import KINDS, options_class, with_standard_output
 from edge_har.sinks.options import NO_SPOOL, SinkOptions
 from edge_har.sources import Address, parse_address
 from edge_har.sources.options import EXPECTED as SOURCE_EXPECTED
@@ -446,7 +446,8 @@ class _Reading(_Problems):
             log=LogOptions(**self.values(self.table(table, "log"), "log", LOG)),
         )
         self.once("source", [source.name for source in config.sources])
-        self.once("sink", [sink.called for sink in config.sinks])
+        windows = ["window"] if config.display else []
+        self.once("sink", [*(sink.called for sink in with_standard_output(config.sinks)), *windows])
         return config
 
     def table(self, table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -539,11 +540,10 @@ class _Reading(_Problems):
     def rules(self, tables: Mapping[str, Any], zone: str | None) -> Rules:
         """[labels.NAME], and the zone of their hours."""
         rules: dict[str, LabelRule] = {}
-        for label in tables:
-            table = self.table(tables, label) if isinstance(tables[label], dict) else None
+        for label, table in tables.items():
             at = _join("labels", label)
-            if table is None:
-                self.add(at, f"expected a table, [{at}], found {_found(tables[label])}")
+            if not isinstance(table, dict):
+                self.add(at, f"expected a table, [{at}], found {_found(table)}")
                 continue
             rule = self.make(at, LABEL, LabelRule, self.values(table, at, LABEL))
             if rule is not None:

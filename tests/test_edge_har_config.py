@@ -212,6 +212,8 @@ def test_secrets_never_show_in_what_is_made_of_them(folder: Path) -> None:
         ("[[sink]]\nkind = 'mqtt'\nhost = 'h'\nport = 99999", "sink[1].port: is 1 to 65535, got 99999"),
         ("[[sink]]\nkind = 'clips'", "sink[1].path: is the folder to record to"),
         ("[[sink]]\nkind = 'jsonl'\n[[sink]]\nkind = 'jsonl'", "sink: 2 of them are called jsonl"),
+        ("display = true\n[[sink]]\nkind = 'window'", "sink: 2 of them are called window"),
+        ("[[sink]]\nkind = 'jsonl'\npath = 'x'\nname = 'stdout'", "sink: 2 of them are called stdout"),
         ("[web]\nlisten = '0.0.0.0:80'", "web: 0.0.0.0:80 can be reached from other machines"),
         ("[web]\nport = 80", "web.port: no such key; expected one of listen, rate_hz, picture_px, token_env,"),
         ("[log]\nlevel = 'loud'", 'log.level: expected "error", "warning", "info" or "debug", found "loud"'),
