@@ -66,8 +66,10 @@ benchmark: $(WORKSTATION)  ## make docs/benchmark.md and its plot again (needs C
 bench-check: $(WORKSTATION)  ## the limits on speed and memory, as ratios in one run
 	$(BIN)/python -m benchmarks check
 
-fuzz: $(DEVICE_TEST)  ## 10,000 damaged streams of motion JPEG; none may crash, hang or raise
+fuzz: $(DEVICE_TEST)  ## 10,000 damaged streams, bundles and configurations each; none may crash, hang or raise
 	$(BIN)/python -m tests.helpers.fuzz_mjpeg --streams 10000 2>/dev/null
+	$(BIN)/python -m tests.helpers.fuzz_bundle --count 10000
+	$(BIN)/python -m tests.helpers.fuzz_config --count 10000
 
 clean:  ## remove what these commands made, but not the caches of training
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -18,6 +18,7 @@ from edge_har.rules import UNKNOWN, Gate, Rules, check_cooldown
 from edge_har.ticks import Ticks
 
 COSTS_KEPT = 4096  # ticks of which the cost is remembered, for the median
+MAX_THREADS = 256  # of a graph
 SLOW_SHARE = 0.1  # of ticks that repeat a frame: above, the source is slower than the model
 SLOW_TICKS = 25  # before that is judged
 STATE_S = 1.0  # how often the state is told to who wants it
@@ -34,7 +35,7 @@ class RunOptions:
     bundle's smoothing. cooldown_s: after an event's end no other of its label starts for so long. unknown: tell it as
     an activity where no label reaches the bundle's reject threshold. rules: by label. threads: CPU threads of a graph.
 
-    Raises MisuseError for a duration that cannot be.
+    Raises MisuseError for values that cannot be.
     """
 
     threads: int = 1
@@ -56,6 +57,8 @@ class RunOptions:
             if value is not None and not value > 0:
                 raise MisuseError(f"{name} must be more than 0 seconds, got {value}")
         check_cooldown(self.cooldown_s)
+        if not 1 <= self.threads <= MAX_THREADS:
+            raise MisuseError(f"threads must be 1 to {MAX_THREADS}, got {self.threads}")
 
     def tuning(self, manifest: Manifest, gate: Gate | None) -> Tuning:
         """When the predictions of a bundle become events at one source."""

@@ -53,6 +53,7 @@ def run() -> Iterator[LiveRun]:
 def closed() -> Iterator[LiveRun]:
     """A run whose page asks for a token."""
     with LiveRun(options=WebOptions("127.0.0.1:0", token=TOKEN, rate_hz=30.0)) as made:
+        wait_for(lambda: made.board.ticks > 0)  # before, it is not ready
         yield made
 
 

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from edge_har import CAPTURE_THREAD
+from edge_har.cli.logs import tell_error
 from edge_har.errors import EdgeHarError, RuntimeMissingError
 
 ENTRY_POINT_GROUP = "edge_har.commands"
@@ -29,6 +30,7 @@ WORKSTATION_HELP = {
 RUNTIME_HELP = {
     "run": "Turn live sources into events.",
     "classify": "Name the activity in recorded files.",
+    "config": "Check a configuration file of run.",
     "sources": "List this machine's cameras and what they can do.",
     "bench": "Measure latency and memory on this device.",
     "model": "Look at bundles, verify them, take their graphs out.",
@@ -123,7 +125,7 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except EdgeHarError as error:
-        click.echo(f"error: {error}", err=True)
+        tell_error(str(error))
         code = error.exit_code
     except (ReaderGone, BrokenPipeError):
         # Whoever read our output has gone: end quietly, and keep the interpreter from flushing into the void.
