@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -91,6 +92,11 @@ class Systemd:
         subprocess.run(["umount", "--lazy", self._root], check=False)
         self._folder.cleanup()
 
+    def write(self, path: str, text: str) -> None:
+        """Change one of the files."""
+        here = Path(self._folder.name)
+        (here / str(list(self._files).index(path))).write_text(text)
+
     def run(self, *command: str) -> str:
         """What a command says in there, which must succeed."""
         inside = ["nsenter", f"--target={self._leader}", "--mount", "--pid", "--ipc", "--uts", "--", *command]
@@ -103,14 +109,10 @@ class Systemd:
         return self.run("systemctl", "show", "--value", f"--property={name}", unit).strip()
 
     def journal(self, unit: str) -> str:
-        """What was said of a unit, and what it said itself: blocks of `PRIORITY=` and `MESSAGE=`."""
-        return self.run(
-            "journalctl",
-            f"--unit={unit}",
-            "--output=export",
-            "--output-fields=PRIORITY,MESSAGE",
-            "--no-pager",
-        )
+        """What was said of a unit, and what it said itself, a line each: `<priority>text`."""
+        told = self.run("journalctl", f"--unit={unit}", "--output=json", "--no-pager")
+        lines = map(json.loads, told.splitlines())
+        return "\n".join(f"<{line['PRIORITY']}>{line['MESSAGE']}" for line in lines)
 
     def _wait_for_boot(self) -> None:
         until_s = time.monotonic() + BOOT_S
