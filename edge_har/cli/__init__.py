@@ -99,14 +99,14 @@ def _is_present(entry: EntryPoint) -> bool:
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=lambda c, _, asked: _version(c, asked),
+    callback=lambda c, _, asked: _show_version(c, asked),
     help="Show the versions of this, of what it runs on and of the shipped model.",
 )
 def cli() -> None:
     """Recognise human activity on the edge."""
 
 
-def _version(context: click.Context, asked: bool) -> None:
+def _show_version(context: click.Context, asked: bool) -> None:
     if asked:
         from edge_har.cli._version import version_lines
 
