@@ -239,6 +239,60 @@ def test_a_full_disk_is_one_line(bundle: Path, scene: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_behind_stderr_costs_no_event(bundle: Path, scene: Path) -> None:
+    told = edge_har("run", "--model", bundle, "--source", scene)
+    done = _with_streams(f"{RUN_OF} 2>/dev/full", bundle, scene)
+    assert done.returncode == told.returncode == 0
+    assert len(lines(done.stdout)) == len(lines(told.stdout)) > 0
+    assert _with_streams('"$0" -m edge_har run --config /nosuch 2>/dev/full', bundle, scene).returncode == 2
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("command", ["--version", "run --help", "sources", "classify --model $1 $2"])
+def test_output_that_cannot_be_written_is_one_line(command: str, bundle: Path, scene: Path) -> None:
+    done = _with_streams(f'"$0" -m edge_har {command} >/dev/full', bundle, scene)
+    assert done.returncode == 1
+    assert done.stderr == "error: the output cannot be written: No space left on device\n"
+
+
+def test_streams_that_are_closed_are_void(bundle: Path, scene: Path) -> None:
+    """No file of ours takes the place of one, and reading nothing is the end."""
+    told = edge_har("run", "--model", bundle, "--source", scene)
+    quiet = _with_streams(f"{RUN_OF} >&-", bundle, scene)
+    assert (quiet.returncode, quiet.stdout) == (0, "") and "Traceback" not in quiet.stderr
+    silent = _with_streams(f"{RUN_OF} 2>&- <&-", bundle, scene)
+    assert silent.returncode == 0 and len(lines(silent.stdout)) == len(lines(told.stdout))
+    empty = _with_streams('"$0" -m edge_har run --model "$1" --source - <&-', bundle, scene)
+    assert (empty.returncode, empty.stderr.splitlines()[-1]) == (1, "error: standard input held nothing")
+
+
+def test_a_reader_of_the_versions_who_has_gone_is_no_error() -> None:
+    running = start_edge_har("--version")
+    running.stdout.close()
+    assert running.wait(60) == 128 + signal.SIGPIPE
+
+
+def test_an_empty_model_is_not_the_shipped_one() -> None:
+    done = edge_har("run", "--model", "", "--source", "synthetic:Walk")
+    assert (done.returncode, done.stderr) == (2, "error: --model: expected a bundle, found an empty text\n")
+
+
+RUN_OF = '"$0" -m edge_har run --model "$1" --source "$2"'
+
+
+def _with_streams(script: str, bundle: Path, scene: Path) -> subprocess.CompletedProcess[str]:
+    """What a shell makes of `script`, whose $0 is Python."""
+    return subprocess.run(
+        ["sh", "-c", script, sys.executable, str(bundle), str(scene)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=environment(),
+    )
+
+
 def test_an_rtsp_camera(bundle: Path) -> None:
     with rtsp_camera("red", 20) as url:
         done = edge_har("run", "--model", bundle, "--source", url, "--duration", 4)

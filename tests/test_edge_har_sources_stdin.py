@@ -132,6 +132,17 @@ def test_two_readers_would_tear_it_apart(pipe: tuple[int, int]) -> None:
     StdinSource(SourceOptions(), descriptor=pipe[0]).close()
 
 
+@pytest.mark.parametrize(
+    ("path", "flags", "says"), [(".", os.O_RDONLY, "Is a directory"), (os.devnull, os.O_WRONLY, "Bad file")]
+)
+def test_what_can_never_be_read_is_refused(path: str, flags: int, says: str) -> None:
+    descriptor = os.open(path, flags)
+    with pytest.raises(MisuseError, match=says):
+        StdinSource(SourceOptions(), descriptor=descriptor)
+    os.close(descriptor)
+    StdinSource(SourceOptions()).close()  # nothing is held on to
+
+
 def test_a_terminal_is_refused() -> None:
     ours, theirs = os.openpty()
     with pytest.raises(MisuseError, match="is a terminal"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import os
@@ -10,7 +11,7 @@ import sys
 import threading
 from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -20,6 +21,7 @@ from edge_har.errors import EdgeHarError, RuntimeMissingError
 
 ENTRY_POINT_GROUP = "edge_har.commands"
 WORKSTATION_INSTALL = "pip install -e '.[workstation]' in a checkout of edge_har"
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of a disk, not of what was typed
 WORKSTATION_HELP = {
     "data": "Index, check and split sets of clips (workstation).",
     "train": "Train a model on clips (workstation).",
@@ -55,6 +57,13 @@ class ReaderGone(Exception):
 
 class LazyGroup(click.Group):
     """Commands by name: the runtime's from edge_har.cli, the workstation's from installed entry points."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line, which may print help or versions; a broken pipe gets past click."""
+        try:
+            return super().parse_args(ctx, args)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; a broken pipe gets past click."""
@@ -116,6 +125,7 @@ def _show_version(context: click.Context, asked: bool) -> None:
 
 def main() -> None:
     """Entry point: one line for every error raised on purpose, the exit codes of the shell."""
+    _open_closed_streams()
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -128,12 +138,37 @@ def main() -> None:
         tell_error(str(error))
         code = error.exit_code
     except (ReaderGone, BrokenPipeError):
-        # Whoever read our output has gone: end quietly, and keep the interpreter from flushing into the void.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(nowhere, stream.fileno())
+        _write_nowhere(sys.stdout, sys.stderr)
         code = 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        _write_nowhere(sys.stdout)
+        tell_error(f"the output cannot be written: {error.strerror}")
+        code = 1
     _leave(code if isinstance(code, int) else 0)
+
+
+def _open_closed_streams() -> None:
+    """Put the void where standard input, output or error is closed; else a file or socket of ours would take its place."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def _write_nowhere(*streams: TextIO) -> None:
+    """Keep the interpreter from flushing what cannot be written as it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream.fileno())
 
 
 def _leave(code: int) -> NoReturn:

@@ -64,6 +64,16 @@ def watch_log(verbosity: int | str, form: str = AUTO) -> None:
     _log.setLevel(LEVELS[verbosity if isinstance(verbosity, str) else VERBOSITIES[verbosity]])
 
 
+def tell(line: str) -> None:
+    """Say a line on stderr. A full disk behind it costs the line alone; BrokenPipeError passes when the reader has gone."""
+    try:
+        click.echo(line, err=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass
+
+
 def tell_error(text: str) -> None:
     """Say on stderr why the command ends, in the form of the log; one line for each of `text`."""
     if _log.handlers:
@@ -72,7 +82,7 @@ def tell_error(text: str) -> None:
         journald = journal_reads(sys.stderr)
     begin = f"<{PRIORITIES[logging.ERROR]}>" if journald else PREFIXES[logging.ERROR]
     for line in text.splitlines() or [""]:
-        click.echo(f"{begin}{line}", err=True)
+        tell(f"{begin}{line}")
 
 
 def verbosity_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_har import durations
-from edge_har.cli.logs import AUTO, JOURNALD, PLAIN, VERBOSITIES, verbosity_options, watch_log
+from edge_har.cli.logs import AUTO, JOURNALD, PLAIN, VERBOSITIES, tell, verbosity_options, watch_log
 from edge_har.errors import MisuseError
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ PROBABILITY = click.FloatRange(0, 1)
     "sources",
     metavar="[NAME=]URI",
     multiple=True,
-    help="A file, http(s):// motion JPEG, rtsp://, /dev/videoN, synthetic:LABEL; may be given several times.",
+    help="A file, folder or pattern, rtsp://, http(s):// motion JPEG, /dev/videoN, usb:NAME, csi:0, - (standard "
+    "input), gst:PIPELINE, synthetic:LABEL; may be given several times.",
 )
 @click.option(
     "--camera",
@@ -228,6 +229,8 @@ def plan(given: Given) -> Plan:
     from edge_har.config import Config, read_config, web_of_text
     from edge_har.sinks import options_of_text, with_standard_output
 
+    if given.model == "":
+        raise MisuseError("--model: expected a bundle, found an empty text")
     config = Config() if given.config_path is None else read_config(given.config_path)
     model = given.model or config.model
     asked = {NAMES.get(name, name): value for name, value in given.options.items() if value is not None}
@@ -327,6 +330,6 @@ def _run(given: Given) -> None:
         summaries = pipeline.run(stop)
     if tells_people:
         for summary in summaries:
-            click.echo(str(summary), err=True)
+            tell(str(summary))
     if pipeline.failures:
         click.get_current_context().exit(1)

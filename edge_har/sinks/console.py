@@ -25,12 +25,17 @@ class ConsoleSink:
         self._colour = wants_colour(stream)
 
     def write(self, event: Event) -> None:
-        """Write one line."""
+        """Write one line. A full disk behind it costs the line alone; BrokenPipeError passes when the reader has gone."""
         word = f"{WORDS.get(event.type, event.type):<6}"
         if self._colour and event.type in COLOURS:
             word = f"{COLOURS[event.type]}{word}{PLAIN}"
-        self._stream.write(f"{word} {describe(event)}\n")
-        self._stream.flush()
+        try:
+            self._stream.write(f"{word} {describe(event)}\n")
+            self._stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError:
+            pass  # these lines are for whoever looks; the events themselves go elsewhere
 
     def close(self) -> None:
         """The stream is the caller's: nothing to do."""

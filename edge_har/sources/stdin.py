@@ -26,7 +26,7 @@ class StdinSource(PictureStream):
     Without a rate they are live: a time is the arrival. With one they are a recording: frame i is at i / rate, each is
     waited for as long as it takes, and none is left out.
 
-    Raises MisuseError for a terminal, a second reader, or a format that cannot be.
+    Raises MisuseError for a terminal, what cannot be read, a second reader, or a format that cannot be.
     """
 
     _had_pictures = False  # in this process: after a silence the same input is opened again
@@ -51,6 +51,10 @@ class StdinSource(PictureStream):
         self._holds = False
         if os.isatty(descriptor):
             raise MisuseError("standard input is a terminal; pipe motion JPEG or raw frames into it")
+        try:
+            os.read(descriptor, 0)  # of a folder, or of what is open for writing alone, this fails
+        except OSError as error:
+            raise MisuseError(f"standard input cannot be read: {error.strerror}") from None
         if not _taken.acquire(blocking=False):
             raise MisuseError("standard input is a source already; it can be one only once")
         self._holds = True
