@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_har.errors import MisuseError
+from edge_har.errors import MisuseError, SourceError
 from edge_har.feeds import check_names, feed_of
 from tests.helpers.videos import moving_square, write_video
 
@@ -40,6 +40,30 @@ def test_what_follows_the_name_is_the_address(tmp_path: Path) -> None:
 def test_an_address_is_needed(text: str) -> None:
     with pytest.raises(MisuseError, match="needs an address"):
         feed_of(text)
+
+
+@pytest.mark.parametrize("name", ["", "cam.1", "my cam", "Tür", "a:b"])
+def test_a_word_that_is_no_name_is_told_without_the_password(name: str) -> None:
+    for address in ("rtsp://me:s3cret@h/x", "synthetic:Walk", "0", "/dev/video0"):
+        with pytest.raises(MisuseError, match="a source's name is letters, digits, _ and -") as caught:
+            feed_of(f"{name}={address}")
+        assert "s3cret" not in str(caught.value)
+
+
+def test_an_address_within_one_is_no_misnamed_source() -> None:
+    for text in (
+        "gst:rtspsrc location=rtsp://h/x ! decodebin",
+        "http://h/?of=rtsp://h/x",
+        "./a.b=0",
+        "a.b=c.avi",
+    ):
+        assert feed_of(text).name == text
+
+
+def test_a_mistyped_address_shows_no_password() -> None:
+    with pytest.raises(SourceError, match="no such file") as caught:
+        feed_of(" rtsp://me:s3cret@h/x").open()
+    assert "s3cret" not in str(caught.value)
 
 
 def test_two_of_one_name_are_refused() -> None:

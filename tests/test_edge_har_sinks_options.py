@@ -141,6 +141,20 @@ def test_secrets_come_from_the_environment_and_from_files_that_nobody_else_reads
             options_of_text(f"mqtt://me@h?{wrong}")
 
 
+def test_a_password_in_a_webhooks_address_is_refused_as_that_of_a_broker() -> None:
+    for text in ("mqtt://me:s3cret@h", "https://me:s3cret@h/x"):
+        with pytest.raises(MisuseError, match="list of processes") as caught:
+            options_of_text(text)
+        assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["video", "clips"])
+def test_a_file_is_no_folder_to_record_to(kind: str, quick_path: Path) -> None:
+    (quick_path / "file").touch()
+    with pytest.raises(MisuseError, match="is no folder to record to"):
+        options_of_text(f"{kind}:{quick_path / 'file'}").open(setting())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_option_has_a_reader_and_is_described(kind: str) -> None:
     found = options_class(kind)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_har.errors import SourceError
+from edge_har.errors import MisuseError, SourceError
 from edge_har.sources import open_source
 from edge_har.sources.files import FileSource
 from edge_har.sources.opencv import FFMPEG_OPTIONS, _FfmpegOptions
@@ -154,6 +154,13 @@ def test_the_query_is_the_servers_and_the_fragment_ours() -> None:
         assert source.grab() is not None
         assert source.retrieve().shape == (64, 48, 3)
         assert server.asked == ["/video?rotate=1&a=b"]
+
+
+@pytest.mark.parametrize("url", ["http://", "http://me:s3cret@127.0.0.1:99999/", "http://127.0.0.1:0/"])
+def test_an_address_that_cannot_be_is_misuse(url: str) -> None:
+    with pytest.raises(MisuseError, match=r"expected http://HOST:PORT/PATH") as caught:
+        open_source(url)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_password_of_the_config_reaches_the_camera_and_no_message() -> None:

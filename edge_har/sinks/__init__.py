@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from edge_har.errors import MisuseError
+from edge_har.sources.uris import USER_INFO
 
 if TYPE_CHECKING:
     from edge_har.sinks.base import Sink
@@ -50,6 +51,10 @@ def options_of_text(text: str) -> SinkOptions:
     scheme, colon, rest = text.partition(":")
     if scheme in ("http", "https") and colon:
         url, _, options = text.partition("#")
+        if USER_INFO.search(url):
+            raise MisuseError(
+                "a password in the address shows in the list of processes: use url_env or url_file, or a token"
+            )
         return _said("webhook", {"url": url}, options)
     address, _, options = rest.partition("?")
     if scheme in ("mqtt", "mqtts") and address.startswith("//"):

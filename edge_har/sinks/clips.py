@@ -21,7 +21,7 @@ from edge_har.sinks.base import reason_of
 from edge_har.sinks.options import Setting, SinkOptions, slug
 from edge_har.sinks.pictures import Worker, in_bgr, small_copy
 from edge_har.sinks.recorder import Disk, Recorder, keep_newest, new_path
-from edge_har.sinks.video import check_recording
+from edge_har.sinks.video import check_folder, check_recording
 from edge_har.viewers import Picture
 
 WAITING = 8  # pictures; each up to some MB
@@ -63,7 +63,8 @@ class ClipsOptions(SinkOptions):
             raise MisuseError(f"clips: pre_s is at most 60, all of it is kept in memory; got {self.pre_s:g}")
 
     def open(self, setting: Setting) -> Clips:
-        """A sink and a viewer in one, that records in a thread of its own."""
+        """A sink and a viewer in one, that records in a thread of its own; raises MisuseError for no folder."""
+        check_folder(self.kind, self.path)
         for label in self.labels:
             if label not in setting.board.labels:
                 raise MisuseError(

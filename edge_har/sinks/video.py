@@ -47,11 +47,19 @@ class VideoOptions(SinkOptions):
         self._at_least(0, "min_free_bytes")
 
     def open(self, setting: Setting) -> Video:
-        """A viewer that records in a thread of its own."""
+        """A viewer that records in a thread of its own; raises MisuseError where `path` is no folder."""
+        check_folder(self.kind, self.path)
         state = SinkState(self.called)
         video = Video(self, state, waits=setting.waits)
         setting.board.add_sink(state)
         return video
+
+
+def check_folder(kind: str, path: str) -> None:
+    """Raise MisuseError for what is there and is no folder; one that is not there yet will be made."""
+    folder = Path(path).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise MisuseError(f"{kind}: {folder} is no folder to record to")
 
 
 def check_recording(kind: str, codec: str, rate_hz: float) -> None:

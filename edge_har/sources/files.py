@@ -15,6 +15,7 @@ from edge_har.errors import SourceError
 from edge_har.preprocess import Pixels
 from edge_har.sources.base import Source
 from edge_har.sources.opencv import open_capture
+from edge_har.sources.uris import mask_uri
 
 VIDEO_SUFFIXES = frozenset(
     [
@@ -75,7 +76,7 @@ class FileSource(Source):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.name = str(path)
+        self.name = mask_uri(str(path))  # an address that was mistyped may hold a password
         self.warning: str | None = None
         self._head = _checked_head(self.path, self.name)
         # An absolute path, or FFmpeg takes what stands before a colon in a name for a protocol.

@@ -8,7 +8,7 @@ from http.client import HTTPException
 from urllib.parse import urlsplit
 
 from edge_har import __version__
-from edge_har.errors import SourceError
+from edge_har.errors import MisuseError, SourceError
 from edge_har.sources.pictures import PictureStream
 from edge_har.sources.uris import mask_uri, split_credentials
 
@@ -22,7 +22,8 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 class MjpegSource(PictureStream):
     """A camera or program that sends motion JPEG over HTTP. User and password stand in the URL (basic or digest).
 
-    Raises SourceError, which never shows the password, when nothing answers or it is no motion JPEG.
+    Raises MisuseError for an address that cannot be, SourceError when nothing answers or it is no motion JPEG; neither
+    shows the password.
     """
 
     def __init__(
@@ -31,6 +32,11 @@ class MjpegSource(PictureStream):
         super().__init__(mask_uri(url), read_timeout_s)
         try:
             bare, user, password = split_credentials(url)
+        except ValueError:
+            raise MisuseError(
+                f"{self.name}: expected http://HOST:PORT/PATH, with a port of 1 to 65535"
+            ) from None
+        try:
             # The timeout is that of the socket: it holds for every later read too.
             self._response = _opener(bare, user, password).open(
                 urllib.request.Request(bare, headers={"User-Agent": f"edge-har/{__version__}"}),
