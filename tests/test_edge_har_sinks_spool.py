@@ -313,6 +313,24 @@ def test_a_sink_delivers_past_a_full_disk_and_keeps_what_waits(quick_path: Path)
         assert place.taken == events
 
 
+def test_what_neither_the_disk_nor_the_place_took_is_told_as_lost(
+    quick_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with small_disk(quick_path / "disk", 128) as disk:
+        fill(disk)
+        place = Place()
+        place.fail = "away"
+        sink = Queued(place, SinkState("hook"), spool=Spool(disk / "s"), patience=QUICK)
+        for event in made_events(300):
+            sink.write(event)
+        sink.close()
+    assert "the next run does" not in caplog.text
+    told = [
+        record for record in caplog.records if "hook: 300 events could not be delivered" in record.message
+    ]
+    assert [record.levelname for record in told] == ["ERROR"]  # -q does not hide it
+
+
 def test_the_next_run_delivers_what_this_one_could_not(
     quick_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -245,16 +245,15 @@ class Queued:
             closed, self._closed = self._closed, True
         if closed:
             return
+        lost = len(self._memory)
         if self._spool is not None:
             self._spool.close()
-            if len(self._spool):
-                log.warning(
-                    "%s: %d events are not delivered yet, the next run does",
-                    self.state.name,
-                    len(self._spool),
-                )
-        if len(self._memory) and not self._broken:
-            log.warning("%s: %d events could not be delivered", self.state.name, len(self._memory))
+            lost += self._spool.unsaved
+            kept = len(self._spool) - self._spool.unsaved
+            if kept:
+                log.warning("%s: %d events are not delivered yet, the next run does", self.state.name, kept)
+        if lost and not self._broken:
+            log.error("%s: %d events could not be delivered and are lost", self.state.name, lost)
 
     def _count(self) -> None:
         """Bring the counters up to date, and wake whoever waits for events."""

@@ -108,6 +108,11 @@ class Spool:
     def __len__(self) -> int:
         return self._next - self._cursor + len(self._unsaved)
 
+    @property
+    def unsaved(self) -> int:
+        """How many wait in memory because the disk does not take them; closing loses them."""
+        return len(self._unsaved)
+
     def append(self, events: Sequence[Event]) -> None:
         """Take events; where the disk does not, they wait in memory. What is not delivered within a second is synced."""
         with self._lock:
