@@ -140,6 +140,19 @@ def test_a_new_file_after_the_longest_time_a_gap_and_another_size(tmp_path: Path
     assert sum(name.startswith("yard-") for name in files) == 1
 
 
+def test_the_file_of_a_silent_source_is_finished_while_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_har.sinks.video.SILENT_S", 0.2)
+    monkeypatch.setattr("edge_har.sinks.pictures.IDLE_S", 0.05)
+    sink = Video(VideoOptions(path=str(tmp_path), min_free_bytes=0), SinkState("video"))
+    sink.see(picture(0.0))
+    wait_until(lambda: recorded(tmp_path) and not list(tmp_path.glob("*.part.*")), "a finished file")
+    sink.see(picture(0.1))  # it is back
+    sink.close()
+    assert [len(read_video(path)[1]) for path in recorded(tmp_path)] == [1, 1]
+
+
 def test_the_newest_files_stay_and_others_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "door-2020.mp4").write_text("somebody's")
     sink = video(tmp_path, rate_hz=5.0, rotate_s=1.0, keep=2)

@@ -21,6 +21,7 @@ from edge_har.preprocess import Pixels
 from edge_har.viewers import Picture
 
 CLOSE_S = 0.7  # a run has two seconds to end
+IDLE_S = 1.0
 HARD_LIMIT = 1000  # more than the capacity: of things that are small
 TEXT_SHARE = 0.06  # of a picture's height
 FONT, FONT_PX = cv2.FONT_HERSHEY_SIMPLEX, 22.0  # height of its letters at scale 1
@@ -75,7 +76,8 @@ class Worker(Generic[T]):
     """A thread that handles what it is given, in order. At most `capacity` wait: what comes then is dropped and counted,
     or, where it `waits`, whoever gives waits for room, and who closes it until all is handled.
 
-    state: its counters. work: handles one. end: called last, in the thread.
+    state: its counters. work: handles one. end: called last, in the thread. idle: called there each `IDLE_S` while
+    nothing comes.
     """
 
     def __init__(
@@ -86,9 +88,11 @@ class Worker(Generic[T]):
         *,
         capacity: int,
         waits: Callable[[], bool] = lambda: False,
+        idle: Callable[[], None] | None = None,
     ) -> None:
         self._state = state
         self._work = work
+        self._idle = idle
         self._end = end
         self._capacity = capacity
         self._waits = waits
@@ -142,13 +146,18 @@ class Worker(Generic[T]):
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._items or self._closing)
-                if not self._items or (self._closing and time.monotonic() > self._until_s):
+                self._changed.wait_for(
+                    lambda: self._items or self._closing, None if self._idle is None else IDLE_S
+                )
+                if self._closing and not (self._items and time.monotonic() <= self._until_s):
                     break
-                item = self._items.popleft()
-                self._state.queued = len(self._items)
-                self._changed.notify_all()
-            self._guarded(partial(self._work, item))
+                work = self._idle
+                if self._items:
+                    work = partial(self._work, self._items.popleft())
+                    self._state.queued = len(self._items)
+                    self._changed.notify_all()
+            if work is not None:
+                self._guarded(work)
         self._guarded(self._end)
 
     def _guarded(self, work: Callable[[], None]) -> None:

@@ -67,6 +67,7 @@ class Recorder:
         self.path = path
         self.frames = 0
         self.first_s = 0.0
+        self.added_s = time.monotonic()  # of this machine, when the latest picture came
         self._part = part_of(path)
         self._codec = codec
         self._rate_hz = rate_hz
@@ -83,6 +84,7 @@ class Recorder:
 
     def add(self, time_s: float, pixels: Pixels) -> None:
         """Write a picture, whose time is in seconds of its source."""
+        self.added_s = time.monotonic()
         if self._last is None:
             self.first_s, self._size_wh = time_s, (pixels.shape[1], pixels.shape[0])
             self._open()

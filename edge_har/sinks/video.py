@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from edge_har.sinks.recorder import ENDINGS, Disk, Recorder, keep_newest, new_pa
 from edge_har.viewers import Picture
 
 WAITING = 8  # pictures; each up to some MB
+SILENT_S = 10.0  # after that long without a picture a file is finished
 
 log = logging.getLogger("edge_har")
 
@@ -82,7 +84,10 @@ class Video:
         self._disk = Disk(state.name, self._folder, options.min_free_bytes)
         self._recorders: dict[str, Recorder] = {}
         self._failing = False
-        self._worker = Worker[Picture](state, self._record, self._finish_all, capacity=WAITING, waits=waits)
+        self._waits = waits
+        self._worker = Worker[Picture](
+            state, self._record, self._finish_all, capacity=WAITING, waits=waits, idle=self._finish_silent
+        )
 
     def wants(self, source: str) -> bool:
         """Every picture, until it is closed."""
@@ -102,6 +107,7 @@ class Video:
         self._worker.close()
 
     def _record(self, picture: Picture) -> None:
+        self._finish_silent()
         picture = in_bgr(picture)
         if not self._disk.has_room():
             self._finish_all()
@@ -138,6 +144,15 @@ class Video:
             log.debug("%s: %s is finished", self.state.name, path)
         except OSError as error:
             self._fails(error)
+
+    def _finish_silent(self) -> None:
+        """Finish the files of sources that are lost or at their end, which nothing else would until the run ends."""
+        if self._waits():
+            return  # a file that is read slowly is not silent
+        now_s = time.monotonic()
+        for source, recorder in list(self._recorders.items()):
+            if now_s - recorder.added_s > SILENT_S:
+                self._finish(source)
 
     def _finish_all(self) -> None:
         for source in list(self._recorders):
