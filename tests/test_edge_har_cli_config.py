@@ -356,6 +356,11 @@ def test_the_journal_gets_priorities(models: Path, tmp_path: Path) -> None:
         warning = next(line for line in lines if "shorter than the model's window" in line)
         assert warning.startswith("<4>" if journald else "warning: "), more
         assert any(line.startswith("<7>") for line in lines) == journald
+        assert lines[-1].startswith("<6>" if journald else str(text))  # the summary
+    write_video(text, painted("Red", 100, (32, 24)))
+    lines = journal_lines(arguments, matches=True)
+    assert any(line.startswith("<6>start  Red") for line in lines)
+    assert all(line[0] == "<" for line in lines)
     failed = journal_lines(("run", "--source", "none.avi"), matches=True)
     assert failed == ["<3>none.avi: no such file"]
     failed = journal_lines(("config", "check", "none.toml"), matches=True)

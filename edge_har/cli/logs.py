@@ -74,13 +74,18 @@ def tell(line: str) -> None:
         pass
 
 
-def tell_error(text: str) -> None:
-    """Say on stderr why the command ends, in the form of the log; one line for each of `text`."""
+def beginning(level: int) -> str:
+    """What a line of `level` that is no record of the log begins with, in the form of the log."""
     if _log.handlers:
         journald = isinstance(_log.handlers[0].formatter, _JournalLines)
     else:
         journald = journal_reads(sys.stderr)
-    begin = f"<{PRIORITIES[logging.ERROR]}>" if journald else PREFIXES[logging.ERROR]
+    return f"<{PRIORITIES[level]}>" if journald else PREFIXES.get(level, "")
+
+
+def tell_error(text: str) -> None:
+    """Say on stderr why the command ends, in the form of the log; one line for each of `text`."""
+    begin = beginning(logging.ERROR)
     for line in text.splitlines() or [""]:
         tell(f"{begin}{line}")
 

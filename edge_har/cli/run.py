@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_har import durations
-from edge_har.cli.logs import AUTO, JOURNALD, PLAIN, VERBOSITIES, tell, verbosity_options, watch_log
+from edge_har.cli.logs import (
+    AUTO,
+    JOURNALD,
+    PLAIN,
+    VERBOSITIES,
+    beginning,
+    tell,
+    verbosity_options,
+    watch_log,
+)
 from edge_har.errors import MisuseError
 
 if TYPE_CHECKING:
@@ -321,7 +330,7 @@ def _run(given: Given) -> None:
         running.callback(outlets.close)
         sinks += outlets.sinks
         if tells_people:
-            sinks.append(ConsoleSink(sys.stderr))
+            sinks.append(ConsoleSink(sys.stderr, beginning(logging.INFO)))
         for viewer in outlets.viewers:
             pipeline.viewers.add(viewer)
         if wanted.web is not None:
@@ -330,6 +339,6 @@ def _run(given: Given) -> None:
         summaries = pipeline.run(stop)
     if tells_people:
         for summary in summaries:
-            tell(str(summary))
+            tell(f"{beginning(logging.INFO)}{summary}")
     if pipeline.failures:
         click.get_current_context().exit(1)

@@ -18,10 +18,11 @@ def wants_colour(stream: TextIO) -> bool:
 
 
 class ConsoleSink:
-    """Writes a line per event to `stream`: what, which activity, when in the source, how sure."""
+    """Writes a line per event to `stream`: what, which activity, when in the source, how sure. begin: of each line."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, begin: str = "") -> None:
         self._stream = stream
+        self._begin = begin
         self._colour = wants_colour(stream)
 
     def write(self, event: Event) -> None:
@@ -30,7 +31,7 @@ class ConsoleSink:
         if self._colour and event.type in COLOURS:
             word = f"{COLOURS[event.type]}{word}{PLAIN}"
         try:
-            self._stream.write(f"{word} {describe(event)}\n")
+            self._stream.write(f"{self._begin}{word} {describe(event)}\n")
             self._stream.flush()
         except BrokenPipeError:
             raise
