@@ -144,6 +144,7 @@ class StreamSink(Queued):
         if self.is_broken:
             raise BrokenPipeError("whoever read the events has gone")
         if self.state.failed:
+            self.raised = True
             raise EdgeHarError(str(self.state.last_error))
 
 

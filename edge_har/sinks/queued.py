@@ -180,6 +180,7 @@ class Queued:
         self._until_s = math.inf  # time.monotonic() when closing must be over
         self._keeping = spool is not None  # whether events may still be on their way from memory to the disk
         self._broken = False
+        self.raised = False  # whether `write` said already that events are lost
         self._closed = False
         # Of the thread that brings events alone:
         self._pauses = Pauses(self._patience)
@@ -252,7 +253,7 @@ class Queued:
             kept = len(self._spool) - self._spool.unsaved
             if kept:
                 log.warning("%s: %d events are not delivered yet, the next run does", self.state.name, kept)
-        if lost and not self._broken:
+        if lost and not (self._broken or self.raised):
             log.error("%s: %d events could not be delivered and are lost", self.state.name, lost)
 
     def _count(self) -> None:
