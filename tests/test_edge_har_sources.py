@@ -401,7 +401,7 @@ def test_what_is_no_motion_jpeg_or_not_there_is_one_line() -> None:
         MjpegSource(server.url)
     with pytest.raises(SourceError, match="Connection refused"):
         MjpegSource(server.url)
-    with pytest.raises(SourceError, match="cannot be opened"):
+    with pytest.raises(MisuseError, match="expected http://HOST:PORT/PATH"):
         MjpegSource("http://host:notaport/")
 
 
