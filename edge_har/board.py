@@ -61,7 +61,7 @@ class SinkState:
 
     queued: that wait now. dropped: that went because too many waited. delivered: that arrived. failed: attempts that
     failed. last_error: why the latest did, without secrets; None while nothing failed. refused: events that the other
-    side will never take.
+    side will never take. lost: events that are gone for good: dropped, or kept nowhere when the run ended.
     """
 
     name: str
@@ -71,6 +71,7 @@ class SinkState:
     failed: int = 0
     last_error: str | None = None
     refused: int = 0
+    lost: int = 0
 
 
 class SourceState:

@@ -13,7 +13,8 @@ from tests.helpers.colours import colour_bytes, painted
 from tests.helpers.command import edge_har, start_edge_har
 from tests.helpers.hooks import HookServer
 from tests.helpers.mjpeg import MjpegServer, jpeg
-from tests.helpers.sinks import wait_until
+from tests.helpers.running import write_scene
+from tests.helpers.sinks import fill, small_disk, wait_until
 from tests.helpers.videos import write_video
 
 
@@ -87,3 +88,14 @@ def test_misuse_is_one_line(bundle: Path) -> None:
         assert done.returncode == code, wrong
         assert len(done.stderr.splitlines()) == 1 and done.stdout == "", done.stderr
         assert "hunter2" not in done.stderr
+
+
+def test_a_run_whose_sink_lost_events_has_failed(bundle: Path, tmp_path: Path) -> None:
+    video = write_scene(tmp_path / "clip.avi")
+    with small_disk(tmp_path / "disk", 16) as disk:
+        fill(disk)
+        done = edge_har(
+            "run", "--model", bundle, "--source", video, "--sink", f"jsonl:{disk / 'events.jsonl'}"
+        )
+    assert done.returncode == 1 and "could not be delivered and are lost" in done.stderr
+    assert len(done.stdout.splitlines()) >= 2  # what worked has it all

@@ -329,6 +329,7 @@ def test_what_neither_the_disk_nor_the_place_took_is_told_as_lost(
         record for record in caplog.records if "hook: 300 events could not be delivered" in record.message
     ]
     assert [record.levelname for record in told] == ["ERROR"]  # -q does not hide it
+    assert sink.state.lost == 300
 
 
 def test_the_next_run_delivers_what_this_one_could_not(

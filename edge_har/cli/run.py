@@ -340,5 +340,5 @@ def _run(given: Given) -> None:
     if tells_people:
         for summary in summaries:
             tell(f"{beginning(logging.INFO)}{summary}")
-    if pipeline.failures:
+    if pipeline.failures or any(sink.lost for sink in pipeline.board.sinks):
         click.get_current_context().exit(1)

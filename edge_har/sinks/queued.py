@@ -254,6 +254,7 @@ class Queued:
             if kept:
                 log.warning("%s: %d events are not delivered yet, the next run does", self.state.name, kept)
         if lost and not (self._broken or self.raised):
+            self.state.lost = self.state.dropped + lost
             log.error("%s: %d events could not be delivered and are lost", self.state.name, lost)
 
     def _count(self) -> None:
@@ -262,6 +263,7 @@ class Queued:
             memory, spool = self._memory, self._spool
             self.state.queued = len(memory) + (len(spool) if spool is not None else 0)
             self.state.dropped = memory.dropped + (spool.dropped if spool is not None else 0)
+            self.state.lost = self.state.dropped
             self.changed.notify_all()
 
     def _tell_full(self) -> None:
