@@ -389,7 +389,7 @@ class Capture:
         try:
             source.close()
         except Exception as error:  # noqa: BLE001  what is given up need not close well
-            log.warning("%s", _as_source_error(source.name, error))
+            log.warning("%s", _as_source_error(self._feed.name, error))
         finally:
             worker.call = None
 
@@ -403,11 +403,11 @@ class Capture:
         began_s = time.monotonic()
         try:
             self._read(worker, source)
-            reason = f"{source.name}: the stream ended"
+            reason = f"{self._feed.name}: the stream ended"
         except Exception as error:  # whatever a library throws must not end a live source for ever
             if source.ends:
-                raise _as_source_error(source.name, error) from error
-            reason = str(_as_source_error(source.name, error))
+                raise _as_source_error(self._feed.name, error) from error
+            reason = str(_as_source_error(self._feed.name, error))
         if source.ends or worker.stopped.is_set():
             return Ended(source.warning)
         with self._ready:

@@ -264,7 +264,7 @@ class Pipeline:
             lane.state.turn("live")
             log.log(logging.INFO if item.live else logging.DEBUG, "%s is open", lane.feed.name)
         elif isinstance(item, Lost):
-            log.warning("%s; opening it again", item.reason)
+            log.warning("%s; opening it again", _of(lane, item.reason))
             lane.state.turn("lost", item.reason)
             self._load.forget(lane.feed.name)
             self._tell(lane.stream.lost(item.time_s))
@@ -319,7 +319,7 @@ class Pipeline:
         self.failures.append(error)
         if len(self._lanes) == 1 or isinstance(error, MisuseError):
             raise error
-        log.error("%s", error)
+        log.error("%s", _of(lane, str(error)))
 
     def _count(self, lane: _Lane) -> None:
         counts = lane.capture.counts
@@ -401,3 +401,8 @@ class Pipeline:
             events=dict(lane.stream.events),
             tick_ms=lane.stream.tick_ms,
         )
+
+
+def _of(lane: _Lane, said: str) -> str:
+    """What is said of a source, with the name that events call it by."""
+    return said if lane.feed.name in said else f"{lane.feed.name}: {said}"

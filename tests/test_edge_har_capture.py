@@ -370,3 +370,13 @@ def test_a_run_gives_up_its_only_source(caplog: pytest.LogCaptureFixture) -> Non
     assert "given up" in str(running.error)
     assert running.pipeline.board.sources[0].state == "failed"
     assert not [r for r in caplog.records if r.levelno >= logging.ERROR]  # the command says it
+
+
+def test_what_is_said_of_a_source_begins_with_its_name(caplog: pytest.LogCaptureFixture) -> None:
+    with steady() as server, Running(f"door={server.url}", f"hall={server.url}") as running:
+        running.sink.wait(lambda e: e.type == "start")
+        server.stop()
+        for name in ("door", "hall"):
+            running.sink.wait(lambda e, name=name: e.type == "source_lost" and e.source == name)
+    told = sorted(line.partition(":")[0] for line in caplog.messages if "opening it again" in line)
+    assert told == ["door", "hall"]

@@ -169,7 +169,7 @@ def test_one_source_that_fails_ends_alone_and_the_run_with_1(bundle: Path, scene
     assert done.returncode == 1
     assert [e["source"] for e in lines(done.stdout)] == ["a"] * len(lines(done.stdout)) != []
     assert [line for line in done.stderr.splitlines() if line.startswith("error")] == [
-        "error: none.avi: no such file"
+        "error: gone: none.avi: no such file"
     ]
 
 
