@@ -18,6 +18,7 @@ OF_PLACES = (
     "file's disk full",
     "all places away",
 )
+PAGE = "page"  # whoever asks it for pictures and does not take them; the kind is the camera
 FIRST_S = 22.0  # nothing fails before
 LAST_S = 40.0  # and nothing in the end, so that all can arrive
 LONG_S = 600.0  # from this length on faults last longer, and quiet times are those of a longer life
@@ -34,7 +35,7 @@ class Planned:
 
 
 def plan(length_s: float, cameras: Sequence[str], seed: int) -> list[Planned]:
-    """All faults of a soak, by time. Those of a camera never overlap, those of places neither."""
+    """All faults of a soak, by time. Those of a camera, of places, of the page never overlap."""
     rng = random.Random(seed)
     is_long = length_s >= LONG_S
     faults = []
@@ -57,6 +58,12 @@ def plan(length_s: float, cameras: Sequence[str], seed: int) -> list[Planned]:
             break
         faults.append(Planned(at_s, lasts_s, OF_PLACES[count % len(OF_PLACES)], "places"))
         at_s += lasts_s + (rng.uniform(25, 80) if is_long else 6)
+        count += 1
+    at_s, count = FIRST_S + rng.uniform(0, 10), 0
+    while at_s < length_s - LAST_S:
+        lasts_s = rng.uniform(10, 60) if is_long else 12.0
+        faults.append(Planned(at_s, lasts_s, cameras[count % len(cameras)], PAGE))
+        at_s += lasts_s + (rng.uniform(30, 120) if is_long else 30.0)
         count += 1
     return sorted(faults, key=lambda fault: fault.at_s)
 
