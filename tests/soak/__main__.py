@@ -8,6 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from benchmarks import provenance
 from tests.soak.report import page, summary
 from tests.soak.run import soak
@@ -29,7 +31,11 @@ def main() -> None:
             soaked = soak(folder, 60 * given.minutes, given.seed, commit, _say)
         except KeyboardInterrupt:
             sys.exit("stopped; so is all that was started")
-        except RuntimeError as error:
+        except (
+            RuntimeError,
+            pytest.fail.Exception,
+            pytest.skip.Exception,
+        ) as error:  # also: what is not installed
             sys.exit(f"error: {error}")
     if given.out is not None:
         command = ["make", "soak", f"MINUTES={given.minutes:g}"]
