@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import click
 
 from edge_har.cli.logs import verbosity_options, watch_log
+from edge_har.cli.patient import patient_stderr
 from edge_har.errors import MisuseError
 
 SECONDS = click.FloatRange(min=0, min_open=True)
@@ -138,13 +138,16 @@ def command(
     stop = threading.Event()
     service.end_on_signals(stop)
     service.reload_on_hangup(pipeline.reload)
+    told = click.get_current_context().with_resource(
+        patient_stderr(lambda: not (pipeline.is_live or stop.is_set()), libraries=verbosity > 0)
+    )
     with ExitStack() as running:
         setting = Setting(pipeline.board, waits=lambda: not pipeline.is_live, quit=stop.set)
         outlets = open_outlets(places, setting)
         running.callback(outlets.close)
         sinks += outlets.sinks
         if verbosity >= 0:
-            sinks.append(ConsoleSink(sys.stderr))
+            sinks.append(ConsoleSink(told))
         for viewer in outlets.viewers:
             pipeline.viewers.add(viewer)
         if page is not None:
