@@ -14,6 +14,8 @@ from benchmarks import provenance
 from tests.soak.report import page, summary
 from tests.soak.run import soak
 
+LEAST_MINUTES = 3
+
 
 def main() -> None:
     """Run a soak and write its report."""
@@ -23,6 +25,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="Markdown to write")
     parser.add_argument("--keep", type=Path, help="a new folder for logs, plan, journals and what arrived")
     given = parser.parse_args()
+    if given.minutes < LEAST_MINUTES:
+        parser.error(f"a soak takes {LEAST_MINUTES} minutes at least, or not every kind of fault is in it")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops us stops all that we started
     commit = provenance.commit()
     with tempfile.TemporaryDirectory(prefix="soak-", ignore_cleanup_errors=True) as temporary:

@@ -30,7 +30,9 @@ from tests.soak.stage import CAMERAS, END_S, READY_S, Camera, Stage
 from tests.soak.watch import Growth, Reading, Sample, Watch, emptied_s, growth, recovered_s
 
 MAX_GAP_S = 0.5  # between two pictures that a camera sent: with a longer one the play was not shown
-MISSING_SHARE = 0.02  # of the expected events, on a machine that does much else
+# Of the expected events, on a machine that does much else; in the short form other tests run beside it.
+MISSING_SHARE, MISSING_SHORT_SHARE = 0.02, 0.06
+UNANSWERED_SHARE = 0.01  # of the requests to the page, for the same reason
 UNSHOWN_SHARE = 0.1  # of the plays without a fault, that the machine may have kept a camera from showing
 EXPECTED, EXPECTED_SHORT = 100, 20
 STOP_S, STOP_SHORT_S = 2.0, 10.0  # beside other tests nothing is timed
@@ -122,7 +124,8 @@ class Soaked:
         if len(self.expected) < least:
             yield f"only {len(self.expected)} events were to be expected, {least} are needed"
         missing = self.found.missing
-        if len(missing) > max(1, MISSING_SHARE * len(self.expected)):
+        share = MISSING_SHARE if self.is_long else MISSING_SHORT_SHARE
+        if len(missing) > share * len(self.expected):
             yield f"{len(missing)} of {len(self.expected)} expected events are absent: {missing[:5]}"
         if len(self.unshown) > 2 + UNSHOWN_SHARE * len(self.plays):
             yield f"{len(self.unshown)} plays were not shown whole though no fault was made"
@@ -139,7 +142,7 @@ class Soaked:
             yield f"events were dropped: {dropped}"
         if any(reading.health != 200 for reading in self.readings):
             yield "/healthz said that it is not well"
-        if self.unanswered:
+        if self.unanswered > UNANSWERED_SHARE * len(self.readings):
             yield f"{self.unanswered} requests to the page had no answer"
         for measure in ("rss_mb", "files", "threads"):
             grown = self.growth(measure)
