@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from edge_har.bench import machine, versions
 from tests.soak.judge import BEGINS_S, ENDS_S, RECOVERY_S, RECOVERY_SHARE
 from tests.soak.plan import PAGE
-from tests.soak.run import EARLY_S, EARLY_SHORT_S, MAX_GAP_S, RSS_MB, RSS_SHARE, RSS_SHORT_MB, Soaked
+from tests.soak.run import (
+    EARLY_S,
+    EARLY_SHORT_S,
+    MAX_GAP_S,
+    MISSING_SHARE,
+    RSS_MB,
+    RSS_SHARE,
+    RSS_SHORT_MB,
+    Soaked,
+)
 from tests.soak.scenes import LABELS, RATE_HZ, SIZES_WH
 from tests.soak.stage import CAMERAS, FILE_BYTES, FILE_KB, SPOOL_KB
 
@@ -23,7 +32,7 @@ MEANS = {
     "web server killed": "the webhook's server is killed and started again",
     "web server stalled": "the webhook's server is stopped (SIGSTOP)",
     "spool's disk full": "no block is left on the disk of all spools",
-    "file's disk full": "no block is left on the disk of the JSON lines",
+    "file's disk full": "no block is left on the disk of the JSON lines and of standard error",
     "all places away": "broker stopped, web server killed, both disks full, at once",
 }
 
@@ -73,7 +82,7 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
                 ("not seen in a file either: nothing is expected", soaked.unknown),
                 ("**events expected**", f"**{len(soaked.expected)}**"),
                 ("**found**, right label, source and time", f"**{len(soaked.found.right)}**"),
-                ("absent", len(soaked.found.missing)),
+                (f"absent (limit: {100 * MISSING_SHARE:.0f} %)", len(soaked.found.missing)),
                 ("found, with another event of the label in the same play", soaked.found.more),
                 ("events of another label in these plays", len(soaked.found.other)),
             ],

@@ -177,7 +177,8 @@ def soak(folder: Path, length_s: float, seed: int, commit: str, say: Callable[[s
         exit_code, stopped_s = stage.end_runtime()
         told = [json.loads(line) for line in stage.told]
         left, arrived, lines, files = _arrivals(stage, told)
-        log = (folder / "runtime.log").read_text()
+        log = stage.log.read_text()
+        (folder / "runtime.log").write_text(log)
         plays = [play for camera in stage.cameras.values() for play in _plays(camera, began_s, over_s)]
         undisturbed = [play for play in plays if not play.is_disturbed(stage.faults)]
         shown = {play for camera in stage.cameras.values() for play in _shown(camera)}
@@ -216,7 +217,7 @@ def soak(folder: Path, length_s: float, seed: int, commit: str, say: Callable[[s
 def _check_alive(stage: Stage) -> None:
     code = stage.runtime.poll()
     if code is not None:
-        log = (stage.folder / "runtime.log").read_text().splitlines()
+        log = stage.log.read_text().splitlines()
         raise RuntimeError(f"edge-har run has ended with exit {code}: {log[-5:]}")
 
 

@@ -156,7 +156,7 @@ class Stage:
         self._stack.callback(self.spool.close)
         self.file = Disk(folder / "file", FILE_KB)
         self._stack.callback(self.file.close)
-        self.events = self.file.folder / "events.jsonl"
+        self.events, self.log = self.file.folder / "events.jsonl", self.file.folder / "stderr"
         self.broker = Broker(folder / "broker")
         self._stack.enter_context(self.broker)
         self.heard, self.hooked = folder / "mqtt.jsonl", folder / "webhook.jsonl"
@@ -203,7 +203,7 @@ class Stage:
     def start_runtime(self) -> None:
         """Start `edge-har run` on all cameras, into all places, with its page."""
         command = [*self.command(), "--wait-for-source", "--web", f"127.0.0.1:{self.web_port}"]
-        with open(self.folder / "runtime.log", "w", encoding="utf-8") as log:
+        with open(self.log, "a", encoding="utf-8") as log:
             self.runtime = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
