@@ -15,7 +15,7 @@ DEVICE_TEST := $(VENV)/.device-test-$(PYTHON_VERSION)
 WORKSTATION := $(VENV)/.workstation-$(PYTHON_VERSION)
 DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--source synthetic:demo --realtime)
 
-.PHONY: help demo test test-device check format runtimes model accuracy parity calibration compactness qat benchmark bench-check fuzz soak clean
+.PHONY: help demo test test-device check format runtimes model accuracy parity calibration compactness qat disturbances benchmark bench-check fuzz soak clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -59,14 +59,19 @@ compactness: $(WORKSTATION)  ## make docs/compactness.md again: pruning and shri
 qat: $(WORKSTATION)  ## make docs/qat.md again: fine-tuning under int8's rounding (needs CLIPS/weizmann; resumable)
 	$(BIN)/python -m benchmarks qat --clips $(CLIPS)/weizmann --out docs/qat.md
 
+disturbances: $(WORKSTATION)  ## make docs/events.md again: what light, knocks and slow cameras do (needs CLIPS/weizmann)
+	$(BIN)/python -m benchmarks disturbances --clips $(CLIPS)/weizmann --out docs/events.md
+
 benchmark: $(WORKSTATION)  ## make docs/benchmark.md and its plot again (needs CLIPS/weizmann)
 	$(BIN)/edge-har benchmark --clips $(CLIPS)/weizmann --out docs/benchmark.md
 
 bench-check: $(WORKSTATION)  ## the limits on speed and memory, as ratios in one run
 	$(BIN)/python -m benchmarks check
 
-fuzz: $(DEVICE_TEST)  ## 10,000 damaged streams of motion JPEG; none may crash, hang or raise
+fuzz: $(DEVICE_TEST)  ## 10,000 damaged streams, bundles and configurations each; none may crash, hang or raise
 	$(BIN)/python -m tests.helpers.fuzz_mjpeg --streams 10000 2>/dev/null
+	$(BIN)/python -m tests.helpers.fuzz_bundle --count 10000
+	$(BIN)/python -m tests.helpers.fuzz_config --count 10000
 
 soak: $(DEVICE_TEST)  ## run for MINUTES (60) while cameras, places and disks fail, and make docs/reliability.md again
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) --out docs/reliability.md

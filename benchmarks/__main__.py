@@ -26,6 +26,9 @@ ROOT_OF_SETS = click.option(
     type=click.Path(path_type=Path),
     help="The folder that holds the data sets weizmann, thermal and fight.",
 )
+PAGE = click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown to write."
+)
 
 
 @click.group()
@@ -36,9 +39,7 @@ def group() -> None:
 @group.command()
 @CLIPS
 @JOBS
-@click.option(
-    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown to write."
-)
+@PAGE
 def accuracy(clips: Path, jobs: int, out: Path) -> None:
     """Leave one group out with every model, and write the table.
 
@@ -47,8 +48,7 @@ def accuracy(clips: Path, jobs: int, out: Path) -> None:
     from benchmarks.accuracy import measure_accuracy, page
 
     measured = measure_accuracy(clips, say=_say, jobs=jobs)
-    out.write_text(page(measured, ["python", "-m", "benchmarks", "accuracy", "--clips", clips.name]))
-    _say(f"wrote {out}")
+    _write(out, page(measured, _command("accuracy", clips, out)))
 
 
 @group.command()
@@ -65,9 +65,7 @@ def accuracy(clips: Path, jobs: int, out: Path) -> None:
     type=click.Path(path_type=Path),
     help="A RUN instead; repeatable.",
 )
-@click.option(
-    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown to write."
-)
+@PAGE
 def calibration(clips: Path | None, runs: tuple[Path, ...], out: Path) -> None:
     """Compare what int8 is calibrated on, from nothing to all real clips, and write the table.
 
@@ -78,18 +76,14 @@ def calibration(clips: Path | None, runs: tuple[Path, ...], out: Path) -> None:
     from benchmarks.calibration import compare_calibrations, page
 
     rows, index_sha256 = compare_calibrations(clips, runs, say=_say)
-    given = ["--clips", clips.name] if clips is not None else [w for run in runs for w in ("--run", run.name)]
-    command = ["python", "-m", "benchmarks", "calibration", *given, "--out", f"docs/{out.name}"]
-    out.write_text(page(rows, command, index_sha256), encoding="utf-8")
-    _say(f"wrote {out}")
+    named = [word for run in runs for word in ("--run", run.name)]
+    _write(out, page(rows, _command("calibration", clips, out, *named), index_sha256))
 
 
 @group.command()
 @ROOT_OF_SETS
 @JOBS
-@click.option(
-    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown to write."
-)
+@PAGE
 def compactness(root: Path, jobs: int, out: Path) -> None:
     """Compare pruned, shrunk and dense models on one data set, and write the tables.
 
@@ -98,17 +92,13 @@ def compactness(root: Path, jobs: int, out: Path) -> None:
     from benchmarks.compactness import measure_compactness, page
 
     sections, index_sha256, made_at = measure_compactness(root, say=_say, jobs=jobs)
-    command = ["python", "-m", "benchmarks", "compactness", "--clips", root.name, "--out", f"docs/{out.name}"]
-    out.write_text(page(sections, command, index_sha256, made_at), encoding="utf-8")
-    _say(f"wrote {out}")
+    _write(out, page(sections, _command("compactness", root, out), index_sha256, made_at))
 
 
 @group.command()
 @ROOT_OF_SETS
 @JOBS
-@click.option(
-    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown to write."
-)
+@PAGE
 def parity(root: Path, jobs: int, out: Path) -> None:
     """Compare float and quantised models on three data sets, and write the table; exit 1 past a limit.
 
@@ -117,18 +107,14 @@ def parity(root: Path, jobs: int, out: Path) -> None:
     from benchmarks.parity import measure_parity, page
 
     measured = measure_parity(root, say=_say, jobs=jobs)
-    command = ["python", "-m", "benchmarks", "parity", "--clips", root.name, "--out", f"docs/{out.name}"]
-    out.write_text(page(measured, command), encoding="utf-8")
-    _say(f"wrote {out}")
+    _write(out, page(measured, _command("parity", root, out)))
     measured.check()
 
 
 @group.command()
 @CLIPS
 @JOBS
-@click.option(
-    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown to write."
-)
+@PAGE
 def qat(clips: Path, jobs: int, out: Path) -> None:
     """Compare quantised models with and without fine-tuning under int8's rounding, and write the table.
 
@@ -137,9 +123,22 @@ def qat(clips: Path, jobs: int, out: Path) -> None:
     from benchmarks.qat import measure_qat, page
 
     rows, index_sha256 = measure_qat(clips, say=_say, jobs=jobs)
-    command = ["python", "-m", "benchmarks", "qat", "--clips", clips.name, "--out", f"docs/{out.name}"]
-    out.write_text(page(rows, command, index_sha256), encoding="utf-8")
-    _say(f"wrote {out}")
+    _write(out, page(rows, _command("qat", clips, out), index_sha256))
+
+
+@group.command()
+@CLIPS
+@JOBS
+@PAGE
+def disturbances(clips: Path, jobs: int, out: Path) -> None:
+    """Count the events that light and knocks cause where nothing happens, and write the tables.
+
+    Kept by content: given again, the command goes on where it was interrupted.
+    """
+    from benchmarks.disturbances import measure_disturbances, page
+
+    measured = measure_disturbances(clips, say=_say, jobs=jobs)
+    _write(out, page(measured, _command("disturbances", clips, out)))
 
 
 @group.command("ship-model")
@@ -173,6 +172,17 @@ def check(models: tuple[str, ...]) -> None:
         broken += not within
     if broken:
         raise EdgeHarError(f"{broken} of the limits above {'is' if broken == 1 else 'are'} not kept")
+
+
+def _command(name: str, clips: Path | None, out: Path, *more: str) -> list[str]:
+    """What a page says made it: without the folders of this machine."""
+    given = ["--clips", clips.name] if clips is not None else []
+    return ["python", "-m", "benchmarks", name, *given, *more, "--out", f"docs/{out.name}"]
+
+
+def _write(out: Path, text: str) -> None:
+    out.write_text(text, encoding="utf-8")
+    _say(f"wrote {out}")
 
 
 def _say(line: str) -> None:

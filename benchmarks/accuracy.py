@@ -129,7 +129,7 @@ def measure_baseline(clips: Sequence[HeldOut]) -> Share:
 def page(accuracy: Accuracy, command: list[str]) -> str:
     """docs/accuracy.md."""
     groups = accuracy.folds.groups
-    made_at = sorted({at for result in accuracy.results for at in result.made_at})
+    made_at = [at for result in accuracy.results for at in result.made_at]
     lines = [
         "# Accuracy on people never seen",
         "",
@@ -150,11 +150,7 @@ def page(accuracy: Accuracy, command: list[str]) -> str:
         *_refused(accuracy),
         *_confused(accuracy),
         *_drawn(accuracy),
-        "## Made by",
-        "",
-        *provenance.lines(command, accuracy.folds.sha256),
-        f"- folds trained and converted at: {', '.join(made_at)}",
-        "",
+        *provenance.section(command, accuracy.folds.sha256, made_at),
     ]
     return "\n".join(lines)
 

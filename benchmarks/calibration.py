@@ -206,5 +206,5 @@ def page(rows: Sequence[Row], command: list[str], index_sha256: str) -> str:
         f"{model}: {count} windows" for model, count in sorted({(r.model, r.compared) for r in rows})
     )
     lines = ["# What calibration is worth", "", INTRODUCTION, "", *markdown_table([head, *table]), "", NOTES]
-    lines += ["", f"Compared on {compared}.", "", "## Made by", ""]
-    return "\n".join([*lines, *provenance.lines(command, index_sha256), ""])
+    lines += ["", f"Compared on {compared}.", ""]
+    return "\n".join([*lines, *provenance.section(command, index_sha256)])

@@ -83,5 +83,4 @@ def page(sections: Sequence[Section], command: list[str], index_sha256: str, mad
         lines += [f"## {section.model}, `{section.asked}`", ""]
         lines += table(section.said) if section.said else [f"The gate refused it: {section.failed}"]
         lines.append("")
-    lines += ["## Made by", "", *provenance.lines(command, index_sha256)]
-    return "\n".join([*lines, f"- trained and converted at: {', '.join(made_at)}", ""])
+    return "\n".join([*lines, *provenance.section(command, index_sha256, made_at)])

@@ -19,7 +19,7 @@ from benchmarks.cache import keep, key_of
 from benchmarks.commands import ROOT, edge_har, interrupt_all, last_line
 from benchmarks.measure import Figures, HeldOut, by_stream, clip_ticks, figures, indexed_clips
 from benchmarks.provenance import commit
-from edge_har.bundle import open_bundle
+from edge_har.bundle import SLOW_SOURCE, open_bundle
 from edge_har.errors import DataError, EdgeHarError
 from edge_har.preprocess import prepare_frame
 from edge_har.recognizer import Recognizer
@@ -415,6 +415,25 @@ def reported_figures(report: Path, way: str) -> Figures:
     clips, windows, accuracy = parity["clips"], parity["windows"], parity["accuracy"][way]
     missed = round((1 - accuracy["clips"]["share"]) * clips)
     return Figures(clips, missed, (), windows, round(accuracy["windows"]["share"] * windows))
+
+
+def slow_source(results: Sequence[FoldResult]) -> dict[str, Any] | None:
+    """What a source costs that is slower than the model, over the windows of all folds, as a manifest says it; None
+    where no fold was converted.
+    """
+    said = [
+        json.loads((result.conversion / REPORT).read_text())[SLOW_SOURCE]
+        for result in results
+        if result.conversion is not None
+    ]
+    if not said:
+        return None
+    windows = [one["windows"] for one in said]
+    shares = {
+        ticks: round(float(np.average([one["window_accuracy"][ticks] for one in said], weights=windows)), 6)
+        for ticks in said[0]["window_accuracy"]
+    }
+    return {"windows": sum(windows), "window_accuracy": shares}
 
 
 def _figures(said: dict[str, Any] | None) -> Figures | None:

@@ -175,11 +175,7 @@ def page(parity: Parity, command: list[str]) -> str:
         *_measured_on(parity.rows),
         "",
         *_refusals(parity.rows),
-        "## Made by",
-        "",
-        *provenance.lines(command, ", ".join(parity.index_sha256)),
-        f"- trained and converted at: {', '.join(parity.made_at)}",
-        "",
+        *provenance.section(command, ", ".join(parity.index_sha256), parity.made_at),
     ]
     return "\n".join(lines)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks.commands import ROOT
@@ -38,6 +39,13 @@ def lines(command: list[str], index_sha256: str) -> list[str]:
         f"- machine: {here.cpu}, {here.cores} cores, {here.architecture}",
         "- versions: " + ", ".join(f"{name} {number}" for name, number in installed.items()),
     ]
+
+
+def section(command: list[str], index_sha256: str, made_at: Iterable[str] = ()) -> list[str]:
+    """The end of a page, in Markdown. made_at: the commits at which its models were trained and converted."""
+    at = ", ".join(sorted(set(made_at)))
+    made = [f"- trained and converted at: {at}"] if at else []
+    return ["## Made by", "", *lines(command, index_sha256), *made, ""]
 
 
 def _installed(package: str) -> str:

@@ -61,10 +61,8 @@ def page(rows: Sequence[Row], command: list[str], index_sha256: str) -> str:
         "",
         NOTES,
         "",
-        "## Made by",
-        "",
     ]
-    return "\n".join([*lines, *provenance.lines(command, index_sha256), ""])
+    return "\n".join([*lines, *provenance.section(command, index_sha256)])
 
 
 def _cells(row: Row) -> list[str]:

@@ -23,10 +23,11 @@ from benchmarks.folds import (
     describe,
     measure_drawn,
     package_sha256,
+    slow_source,
 )
 from benchmarks.measure import Figures
 from benchmarks.statistics import wilson_interval
-from edge_har.bundle import Smoothing, open_bundle, write_bundle
+from edge_har.bundle import SLOW_SOURCE, Smoothing, open_bundle, write_bundle
 from edge_har.errors import ConversionError
 
 NAME = "weizmann-motion"
@@ -137,6 +138,9 @@ def figures_json(accuracy: Accuracy, results: list[FoldResult]) -> dict[str, Any
         },
         "linear_motion_baseline": {"clip_accuracy": _rounded(accuracy.baseline.share)},
     }
+    slow = slow_source(results)
+    if slow is not None:
+        metrics[SLOW_SOURCE] = slow
     drawn = [result.drawn for result in results if result.drawn is not None]
     if drawn:
         total = Figures.total(drawn)

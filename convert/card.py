@@ -82,7 +82,9 @@ def _figures(manifest: Manifest) -> list[str]:
 
 
 def _plain(value: Any) -> str:
-    """A figure, or the two ends of an interval."""
+    """A figure, the two ends of an interval, or figures by name."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_plain(held)}" for key, held in value.items())
     if isinstance(value, (list, tuple)):
         return " to ".join(map(_plain, value))
     return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -36,6 +36,7 @@ LOOSE_STREAM_TOLERANCE = 0.05  # where their graphs hold or round numbers in dif
 COLLAPSE_SHARE = 0.6  # of balanced windows under one label; more where there are few labels
 SWAPPED_SHARE = 2 / 3  # of a label's windows that answer one other label, before labels count as mixed up
 SWAPPED_CLIPS = 2  # of a label, before it can count as mixed up: one odd clip proves nothing
+LENT_TICKS = (1, 2, 3)  # ticks that share a frame of a slow source
 MAX_WINDOWS = 2000  # beyond these the interval hardly shrinks
 PREDICTED_AT_ONCE = 32
 WORST_CLIPS = 10
@@ -318,6 +319,36 @@ def stream_scores(recognizer: Recognizer, frames: Pixels) -> Scores:
                 found[offset + tick - contract.frames + 1] = scores
     recognizer.reset()
     return np.stack([found[start] for start in range(count)])
+
+
+def slow_source(reference: Reference, bundle: Bundle) -> dict[str, Any] | None:
+    """What a source costs that is slower than the model: the stream's window accuracy where each frame serves as many
+    ticks as LENT_TICKS says, on windows by contract; None where accuracy cannot be claimed.
+    """
+    if not (reference.labelled and reference.held_out):
+        return None
+    recognizer = Recognizer(bundle)
+    columns = _columns(reference.labels, bundle.manifest.labels)
+    said = {}
+    for lent in LENT_TICKS:
+        right = [
+            answer == clip.label
+            for clip, frames in reference.used
+            for answer in _answers(recognizer, lend(frames, lent), columns)
+        ]
+        said[str(lent)] = _rounded(np.mean(right))
+    return {"windows": len(right), "window_accuracy": said}
+
+
+def lend(frames: Pixels, ticks: int) -> Pixels:
+    """What the ticks see of a source that gives them a frame each `ticks` ticks: uint8 [ticks, h, w, 3]."""
+    return np.asarray(frames[np.arange(len(frames)) // ticks * ticks])
+
+
+def _answers(recognizer: Recognizer, frames: Pixels, columns: Sequence[int]) -> list[int]:
+    recognizer.reset()
+    made = [recognizer.tick(frame) for frame in frames]
+    return [int(scores[columns].argmax()) for scores in made if scores is not None]
 
 
 def stream_predict(bundle: Bundle, *, threads: int = 1) -> Predict:

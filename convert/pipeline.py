@@ -37,6 +37,7 @@ from convert.subject import FileFacts, Subject, subject_of_file, subject_of_run
 from edge_har.bundle import (
     GATE,
     MODEL_CARD,
+    SLOW_SOURCE,
     SUFFIX,
     Bundle,
     Manifest,
@@ -227,6 +228,10 @@ def convert_subject(
     gated = {name: parity.figures(comparison) for name, comparison in comparisons.items()}
     for name, figures in gated.items():
         say(_line(name, figures))
+    slow = parity.slow_source(list(references.values())[-1], bundle)
+    if slow is not None:
+        found[SLOW_SOURCE] = slow
+        say(_slow_line(slow))
     judged = comparisons[list(comparisons)[-1]]
     limits = limits_of(subject, built.manifest, options)
     verdict = parity.gate(judged, limits, allow_drop=options.allow_drop, searched=options.precision == AUTO)
@@ -238,7 +243,8 @@ def convert_subject(
         say(f"allowed by --allow-drop: {breach}")
     if options.control and subject is not original:
         found["compactness"] = compare_with_control(original, subject, built, calibration, options, log, say)
-    manifest, files = _finish(built, subject, calibration, gated, verdict, options, release, path, say)
+    measured = gated if slow is None else {**gated, SLOW_SOURCE: slow}
+    manifest, files = _finish(built, subject, calibration, measured, verdict, options, release, path, say)
     said = _report(manifest, files, built, gated, verdict, judged) | found
     digest = write_bundle(path, manifest, files)
     write_report(stem, said)
@@ -420,6 +426,12 @@ def _line(name: str, figures: Mapping[str, Any]) -> str:
     return line
 
 
+def _slow_line(slow: Mapping[str, Any]) -> str:
+    usual, *lent = slow["window_accuracy"].items()
+    shares = ", ".join(f"{share:.3f} where each frame serves {ticks}" for ticks, share in lent)
+    return f"windows right: {usual[1]:.3f} where each tick has its own frame, {shares} (a slower camera)"
+
+
 def named_manifest(built: Built, options: Options, release: int, path: Path) -> Manifest:
     """The manifest with what the user calls and sets it."""
     return replace(
@@ -437,7 +449,7 @@ def _finish(
     built: Built,
     subject: Subject,
     calibration: Calibration,
-    gated: Mapping[str, Any],
+    measured: Mapping[str, Any],
     verdict: Verdict,
     options: Options,
     release: int,
@@ -450,7 +462,7 @@ def _finish(
         named,
         golden=tuple(golden),
         golden_tolerance=TOLERANCE,
-        metrics={**gated, **options.metrics, GATE: verdict.to_json()},
+        metrics={**measured, **options.metrics, GATE: verdict.to_json()},
         protocol=options.protocol or _protocol(subject),
         calibration=(
             {"clips": len(calibration.pixels), "sha256": calibration.sha256, "names": list(calibration.names)}

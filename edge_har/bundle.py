@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import os
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from edge_har.cadence import TemporalContract
-from edge_har.errors import BundleError, MisuseError
+from edge_har.errors import BundleError, EdgeHarError, MisuseError
 from edge_har.preprocess import FrameSpec, Pixels
 
 SCHEMA_VERSION = 1
@@ -30,8 +30,11 @@ SIGNATURE = "manifest.json.sig"
 LABELS = "labels.txt"
 MODEL_CARD = "MODEL_CARD.md"
 GATE = "gate"  # the key of a manifest's metrics under which the parity gate's verdict stands
+SLOW_SOURCE = "slow_source"  # and what a source costs that lends each frame to several ticks
 MAX_BUNDLE_BYTES = 64 * 1024 * 1024
 MAX_MANIFEST_BYTES = 1024 * 1024
+TEMPERATURES = (0.01, 100.0)  # beyond, a probability to the power of 1 / temperature is lost in rounding
+MAX_SCORE = 1.001  # of a probability, rounding and all
 FIXED_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a ZIP can say: equal content must be equal bytes
 FILE_MODE = 0o644
 NAME_RULE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,99})?")
@@ -115,11 +118,18 @@ class Smoothing:
 
 @dataclass(frozen=True)
 class Golden:
-    """A clip that proves a device computes the same: frames as one PNG strip, and the scores to expect."""
+    """A clip that proves a device computes the same: frames as one PNG strip, and the scores to expect.
+
+    Raises BundleError for scores that are no probabilities: nothing differs from NaN.
+    """
 
     file: str
     label: str
     scores: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not all(abs(score) <= MAX_SCORE for score in self.scores):
+            raise BundleError(f"{self.file}: scores to expect are probabilities, got {list(self.scores)}")
 
 
 @dataclass(frozen=True)
@@ -160,10 +170,11 @@ class Manifest:
             raise BundleError(f"release must be 1 or more, got {self.release}")
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels) or not all(self.labels):
             raise BundleError(f"labels must be two or more different names, got {list(self.labels)}")
-        if any("\n" in label for label in self.labels):
-            raise BundleError("a label must be one line")
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise BundleError(f"temperature must be above 0, got {self.temperature}")
+        if not all(label.isprintable() for label in self.labels):
+            raise BundleError("a label must be one line without control characters")
+        low, high = TEMPERATURES
+        if not low <= self.temperature <= high:
+            raise BundleError(f"temperature must be {low:g} to {high:g}, got {self.temperature}")
         if self.reject_threshold is not None and not 0 <= self.reject_threshold <= 1:
             raise BundleError(f"reject_threshold must be 0 to 1, got {self.reject_threshold}")
         if not 1 <= self.graphs.frames_per_step <= self.temporal.frames:
@@ -171,6 +182,15 @@ class Manifest:
         missing = {self.graphs.clip, *self.graphs.of_stream} - set(self.tensors)
         if missing:
             raise BundleError(f"the manifest lists no tensors for {', '.join(sorted(missing))}")
+
+    @property
+    def slow_source(self) -> dict[int, float]:
+        """Share of held-out windows that are right where each frame serves so many ticks; {} where not measured."""
+        said = self.metrics.get(SLOW_SOURCE)
+        shares = said.get("window_accuracy") if isinstance(said, Mapping) else None
+        if not isinstance(shares, Mapping):
+            return {}
+        return {int(ticks): float(share) for ticks, share in shares.items() if str(ticks).isdecimal()}
 
     @property
     def features_per_window(self) -> int:
@@ -471,7 +491,9 @@ def read_bundle(content: bytes) -> Bundle:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return _read_archive(archive, len(content))
-    except (zipfile.BadZipFile, EOFError, RuntimeError, UnicodeError) as error:
+    except EdgeHarError:
+        raise
+    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OSError, struct.error) as error:
         raise BundleError(f"not a whole bundle (truncated or damaged): {error}") from error
 
 

@@ -17,6 +17,10 @@ class EdgeHarError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        # It may quote a file or a server that nobody trusts, and goes to a terminal.
+        return printable(super().__str__(), keep="\n")
+
 
 class MisuseError(EdgeHarError, ValueError):
     """An option, argument or value that cannot be used as given."""
@@ -50,3 +54,10 @@ class ParityError(ConversionError):
 
 class DeployError(EdgeHarError, OSError):
     """A bundle could not be put on a device, or taken back."""
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """`text` with its control characters, and others that do not show, as escapes; those of `keep` stay."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)

@@ -103,10 +103,13 @@ class _Lane:
 
 @dataclass(frozen=True)
 class Reload:
-    """What a run goes on with after its settings were read again. bundle_path: of the model; None: it stays."""
+    """What a run goes on with after its settings were read again. bundle_path: of the model; None: it stays.
+    manifest: of the model that is at `bundle_path` now, which the options are for; None: they are for the running one.
+    """
 
     options: RunOptions
     bundle_path: Path | None = None
+    manifest: Manifest | None = None
 
 
 class Pipeline:
@@ -366,7 +369,7 @@ class Pipeline:
         if self._on_reload is not None:
             try:
                 read = self._on_reload()
-                read.options.check(self._lanes[0].stream.bundle.manifest, self._names)
+                read.options.check(read.manifest or self._lanes[0].stream.bundle.manifest, self._names)
             except EdgeHarError as error:
                 log.error("the new settings cannot be used, the old ones go on: %s", error)
                 return

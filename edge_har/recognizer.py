@@ -76,6 +76,7 @@ class Recognizer:
         self._frame_info = self.head.inputs[self._features_at]
         if self.step is not None:
             self._place_step(self.step, manifest.tensors[step_name[0]])
+        self._check_shapes()
         self._window = manifest.temporal.frames
         self._hop = manifest.temporal.hop_ticks
         self._recent: deque[Array] = deque(maxlen=manifest.graphs.frames_per_step)
@@ -93,6 +94,27 @@ class Recognizer:
             raise BundleError("the step graph takes another number of frames than the manifest says")
         if self._states_in and frames_per_step != 1:
             raise BundleError("a step graph with states takes one frame at a time")
+
+    def _check_shapes(self) -> None:
+        """Raise BundleError where graphs and manifest do not go together."""
+        manifest, step, head = self.manifest, self.step, self.head
+        width, height = manifest.frame.size_wh
+        at_once = manifest.graphs.frames_per_step if step is not None else manifest.temporal.frames
+        feature = self._frame_info.shape[2:] if step is None else step.outputs[self._feature_at].shape[1:]
+        states = () if step is None else zip(self._states_in, self._states_out, strict=True)
+        wanted = {
+            "frames": (self._frame_info.shape, (1, at_once, height, width, 3)),
+            "features": (head.inputs[self._features_at].shape, (1, manifest.features_per_window, *feature)),
+            "scores": (head.outputs[self._scores_at].shape, (1, len(manifest.labels))),
+        }
+        for into, out in states:
+            assert step is not None
+            wanted[f"state {into}"] = (step.outputs[out].shape, step.inputs[into].shape)
+        for name, (shape, needed) in wanted.items():
+            if shape != needed:
+                raise BundleError(f"the graph's {name} have the shape {shape}, the manifest needs {needed}")
+        if len(head.inputs) != 1 or (step is not None and len(step.inputs) != 1 + len(self._states_in)):
+            raise BundleError("a graph has inputs that the manifest gives no use for")
 
     def reset(self) -> None:
         """Forget the stream: a new file, a gap, a reconnect. The next tick is the first of a new window."""

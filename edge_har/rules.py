@@ -41,6 +41,9 @@ class Hours:
             raise MisuseError(f"hours are HH:MM-HH:MM, such as 22:00-06:00, got {text!r}")
         return cls(since, until)
 
+    def __str__(self) -> str:
+        return "-".join(f"{at // 60:02d}:{at % 60:02d}" for at in (self.since, self.until))
+
     def __contains__(self, minute: int) -> bool:
         if self.since < self.until:
             return self.since <= minute < self.until

@@ -371,3 +371,29 @@ def test_a_stream_answers_every_window() -> None:
     windows = np.stack([frames[at : at + 4] for at in range(8)])
     np.testing.assert_allclose(parity.stream_predict(bundle)(windows), expected, atol=1e-6)
     np.testing.assert_array_equal(parity.whole_clip_predict(bundle)(windows), expected)
+
+
+def test_what_a_slow_source_costs_is_counted_on_windows_by_contract(tmp_path: Path) -> None:
+    bundle, random = tiny_bundle(), np.random.default_rng(3)
+    clips = [CachedClip(f"{i}.avi", i % 3, f"g{i}", tmp_path / str(i)) for i in range(4)]
+    for clip in clips:
+        store(clip, np.arange(12) * 0.08, random.integers(0, 256, (12, 8, 8, 3), np.uint8))
+    contract = bundle.manifest.temporal
+    reference = parity.Reference(None, clips, bundle.manifest.labels, contract)
+    said = parity.slow_source(reference, bundle)
+    assert said is not None and set(said["window_accuracy"]) == {"1", "2", "3"}
+    whole = WholeClip(bundle)
+    for lent in (1, 2):
+        right = [
+            int(whole.clip(parity.lend(clip.frames(), lent)[at : at + contract.frames]).argmax())
+            == clip.label
+            for clip in clips
+            for at in range(0, 12 - contract.frames + 1, contract.hop_ticks)
+        ]
+        assert said["windows"] == len(right)
+        assert said["window_accuracy"][str(lent)] == pytest.approx(np.mean(right), abs=1e-6)
+    assert parity.slow_source(replace(reference, held_out=False), bundle) is None
+
+
+def test_a_frame_is_lent_to_several_ticks() -> None:
+    assert parity.lend(np.arange(7), 3).tolist() == [0, 0, 0, 3, 3, 3, 6]

@@ -252,7 +252,10 @@ def test_unknown_optional_keys_are_ignored(packed: bytes) -> None:
         {"labels": ("a", "a")},
         {"release": 0},
         {"name": "../up"},
+        {"labels": ("a", "b\x1b[31m")},
         {"temperature": 0.0},
+        {"temperature": 1e-9},
+        {"temperature": float("nan")},
         {"reject_threshold": 2.0},
         {"graphs": Graphs("clip.tflite", "step.tflite", "head.tflite")},
     ],
@@ -300,3 +303,22 @@ def test_strips_of_another_size_are_refused() -> None:
             decode_strip(content, frames, spec)
     with pytest.raises(BundleError, match="not a PNG strip"):
         decode_strip(b"no picture", FRAMES, SPEC)
+
+
+def test_golden_scores_from_which_nothing_differs_are_refused() -> None:
+    for score in (float("nan"), float("inf"), 1e300):
+        with pytest.raises(BundleError, match="scores to expect are probabilities"):
+            Golden("golden/00.png", "Red", (score, 0.0, 0.0))
+
+
+def test_damage_that_the_zip_reader_stumbles_over_is_told_as_damage(packed: bytes) -> None:
+    # The directory begins, as it says, far before the file does.
+    end = bytearray(packed)
+    end[-6:-2] = (0xF0000000).to_bytes(4, "little")
+    with pytest.raises(BundleError, match="not a whole bundle"):
+        read_bundle(bytes(end))
+
+
+def test_what_a_hostile_bundle_says_reaches_no_terminal_as_it_is() -> None:
+    error = BundleError("the bundle has a file '\x1b]0;owned\x07'")
+    assert str(error) == "the bundle has a file '\\x1b]0;owned\\x07'"

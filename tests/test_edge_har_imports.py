@@ -60,7 +60,7 @@ def test_no_module_names_them_not_even_inside_a_function(module: str) -> None:
     assert named <= ALLOWED | OPTIONAL | {"edge_har"} | sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["classify", "--help"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["classify", "--help"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = f"from edge_har.cli import cli\ntry:\n    cli.main({arguments!r})\nexcept SystemExit as end:\n    assert end.code == 0"
     loaded = in_a_fresh_interpreter(code)

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from edge_har.bundle import Bundle, open_bundle
+from edge_har.cadence import TemporalContract
 from edge_har.errors import BundleError, MisuseError
-from edge_har.preprocess import Pixels, prepare_frame
+from edge_har.preprocess import FrameSpec, Pixels, prepare_frame
 from edge_har.recognizer import Recognizer, WholeClip, check_golden
 from edge_har.sources.files import FileSource
 from edge_har.sources.synthetic import render_clip
 from edge_har.ticks import Sampler, ticks_of
 from tests.helpers.bundles import some_bundle
+from tests.helpers.colours import colour_bundle
 from tests.helpers.need import need_clips
 from tests.helpers.published import published_bundle
 
@@ -131,3 +133,19 @@ def test_golden_clips_are_computed_here_as_there(bundle: Bundle) -> None:
         check_golden(replace(bundle, manifest=replace(bundle.manifest, golden=(turned,))))
     with pytest.raises(BundleError, match="no golden clips"):
         check_golden(replace(bundle, manifest=replace(bundle.manifest, golden=())))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"temporal": TemporalContract(8, 80.0)}, "features have the shape"),
+        ({"temporal": TemporalContract(2, 80.0)}, "features have the shape"),
+        ({"frame": FrameSpec((16, 8))}, "frames have the shape"),
+        ({"labels": ("a", "b")}, "scores have the shape"),
+    ],
+)
+def test_graphs_that_do_not_go_with_their_manifest_are_refused(change: dict[str, object], says: str) -> None:
+    whole = colour_bundle()
+    changed = replace(whole, manifest=replace(whole.manifest, golden=(), **change))
+    with pytest.raises(BundleError, match=says):
+        Recognizer(changed)

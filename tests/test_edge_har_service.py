@@ -170,4 +170,6 @@ def test_the_unit_of_the_docs_runs_a_command_that_there_is() -> None:
     arguments = UNIT.read_text().split("ExecStart=")[1].splitlines()[0].split()[1:]
     assert arguments[0] == "run"
     with run.command.make_context("run", arguments[1:]) as context:
-        assert context.params["sources"] == ("cam=0",) and context.params["wait_for_source"]
+        assert (
+            str(context.params["config_path"]) == "/etc/edge-har.toml" and context.params["wait_for_source"]
+        )

@@ -104,7 +104,7 @@ def test_what_cannot_be_is_said_without_secrets(text: str, reason: str) -> None:
         ({"kind": "mqtt", "host": "h", "port": 1.5}, "port is a whole number"),
         ({"kind": "clips", "path": "x", "labels": [1]}, "labels is a list of texts"),
         ({"kind": "clips", "path": "x", "labels": {"a": 1}}, "labels is a list of texts"),
-        ({"kind": "webhook", "url": "http://h/", "timeout_s": "soon"}, "timeout_s is a number"),
+        ({"kind": "webhook", "url": "http://h/", "timeout_s": "soon"}, "timeout_s is a time"),
         ({"kind": "jsonl", "path_env": "X"}, "no option 'path_env'"),
     ],
 )

@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 
 import click
 
-from edge_har import CAPTURE_THREAD, __version__
+from edge_har import CAPTURE_THREAD
+from edge_har.cli.logs import tell_error
 from edge_har.errors import EdgeHarError, RuntimeMissingError
 
 ENTRY_POINT_GROUP = "edge_har.commands"
@@ -29,6 +30,7 @@ WORKSTATION_HELP = {
 RUNTIME_HELP = {
     "run": "Turn live sources into events.",
     "classify": "Name the activity in recorded files.",
+    "config": "Check a configuration file of run.",
     "sources": "List this machine's cameras and what they can do.",
     "bench": "Measure latency and memory on this device.",
     "model": "Look at bundles, verify them, take their graphs out.",
@@ -92,9 +94,24 @@ def _is_present(entry: EntryPoint) -> bool:
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="edge-har")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda c, _, asked: _show_version(c, asked),
+    help="Show the versions of this, of what it runs on and of the shipped model.",
+)
 def cli() -> None:
     """Recognise human activity on the edge."""
+
+
+def _show_version(context: click.Context, asked: bool) -> None:
+    if asked:
+        from edge_har.cli._version import version_lines
+
+        click.echo("\n".join(version_lines()))
+        context.exit()
 
 
 def main() -> None:
@@ -108,7 +125,7 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except EdgeHarError as error:
-        click.echo(f"error: {error}", err=True)
+        tell_error(str(error))
         code = error.exit_code
     except (ReaderGone, BrokenPipeError):
         # Whoever read our output has gone: end quietly, and keep the interpreter from flushing into the void.

@@ -1,19 +1,32 @@
-"""What commands say on stderr while they run: -q less, -v more."""
+"""What commands say on stderr while they run: -q less, -v more; as plain lines, or as systemd's journal reads them."""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from edge_har.errors import MisuseError
 
-LEVELS = {-1: logging.ERROR, 0: logging.INFO, 1: logging.DEBUG}
+LEVELS = {
+    "error": logging.ERROR,
+    "warning": logging.WARNING,
+    "info": logging.INFO,
+    "debug": logging.DEBUG,
+}
+VERBOSITIES = {-1: "error", 0: "info", 1: "debug"}
 PREFIXES = {logging.WARNING: "warning: ", logging.ERROR: "error: "}
+PRIORITIES = {logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}  # sd-daemon(3)
+JOURNAL_VARIABLE = "JOURNAL_STREAM"
+AUTO, PLAIN, JOURNALD = "auto", "plain", "journald"
+
+_log = logging.getLogger("edge_har")
 
 
 class _Lines(logging.Formatter):
@@ -23,14 +36,43 @@ class _Lines(logging.Formatter):
         return PREFIXES.get(record.levelno, "") + record.getMessage().replace("\n", " ")
 
 
-def watch_log(verbosity: int) -> None:
-    """Show the library's log on stderr: errors alone at -1, what matters at 0, everything at 1."""
+class _JournalLines(logging.Formatter):
+    """One line per record, its priority in front as the journal reads it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"<{PRIORITIES.get(record.levelno, 6)}>" + record.getMessage().replace("\n", " ")
+
+
+def journal_reads(stream: TextIO) -> bool:
+    """Whether what `stream` is given goes to systemd's journal."""
+    with suppress(OSError, ValueError):
+        facts = os.fstat(stream.fileno())
+        return os.environ.get(JOURNAL_VARIABLE) == f"{facts.st_dev}:{facts.st_ino}"
+    return False
+
+
+def watch_log(verbosity: int | str, form: str = AUTO) -> None:
+    """Show the library's log on stderr: errors alone at -1, what matters at 0, everything at 1, or as LEVELS name it.
+
+    form: plain, journald, or auto: journald where the journal reads stderr.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines())
-    log = logging.getLogger("edge_har")
-    log.handlers = [handler]
-    log.propagate = False
-    log.setLevel(LEVELS[verbosity])
+    journald = form == JOURNALD or (form == AUTO and journal_reads(sys.stderr))
+    handler.setFormatter(_JournalLines() if journald else _Lines())
+    _log.handlers = [handler]
+    _log.propagate = False
+    _log.setLevel(LEVELS[verbosity if isinstance(verbosity, str) else VERBOSITIES[verbosity]])
+
+
+def tell_error(text: str) -> None:
+    """Say on stderr why the command ends, in the form of the log; one line for each of `text`."""
+    if _log.handlers:
+        journald = isinstance(_log.handlers[0].formatter, _JournalLines)
+    else:
+        journald = journal_reads(sys.stderr)
+    begin = f"<{PRIORITIES[logging.ERROR]}>" if journald else PREFIXES[logging.ERROR]
+    for line in text.splitlines() or [""]:
+        click.echo(f"{begin}{line}", err=True)
 
 
 def verbosity_options(function: Callable[..., Any]) -> Callable[..., Any]:

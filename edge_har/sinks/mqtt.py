@@ -22,8 +22,9 @@ from edge_har import __version__
 from edge_har.board import Board, SinkState
 from edge_har.errors import MisuseError, RuntimeMissingError
 from edge_har.events import Event
+from edge_har.hidden import hidden
 from edge_har.sinks.base import Later, line_of, reason_of
-from edge_har.sinks.options import DeliveryOptions, Setting, hidden, slug
+from edge_har.sinks.options import DeliveryOptions, Setting, slug
 from edge_har.sinks.queued import Queued
 
 if TYPE_CHECKING:
@@ -78,14 +79,12 @@ class MqttOptions(DeliveryOptions):
         for name in ("topic", "discovery"):
             if WILDCARDS.search(getattr(self, name)) or getattr(self, name).startswith("$"):
                 raise MisuseError(f"mqtt: {name} is a topic without +, # and spaces")
-        self._at_least(5, "keepalive_s")
+        if not 5 <= self.keepalive_s < 65536:
+            raise MisuseError(f"mqtt: keepalive_s is 5 to 65535, got {self.keepalive_s}")
 
     def open(self, setting: Setting) -> MqttSink:
         """A sink that keeps a connection in a thread of its own."""
-        try:
-            import paho.mqtt.client  # noqa: F401
-        except ImportError as error:
-            raise RuntimeMissingError("MQTT needs a library: pip install 'edge-har[mqtt]'") from error
+        self.check_installed()
         board, state = setting.board, SinkState(self.called)
         shown = Shown(source.name for source in board.sources)
         target = MqttTarget(self, board, shown, self.tls_context())
@@ -94,6 +93,13 @@ class MqttOptions(DeliveryOptions):
         )
         board.add_sink(state)
         return sink
+
+    def check_installed(self) -> None:
+        """Raise RuntimeMissingError without paho-mqtt."""
+        try:
+            import paho.mqtt.client  # noqa: F401
+        except ImportError as error:
+            raise RuntimeMissingError("MQTT needs a library: pip install 'edge-har[mqtt]'") from error
 
     def tls_context(self) -> ssl.SSLContext | None:
         """How connections are encrypted; None: they are not. Raises MisuseError where a file cannot be used."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import math
 import re
-import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from edge_har import durations
 from edge_har.board import Board
 from edge_har.errors import MisuseError
+from edge_har.hidden import base_of, hidden_names, look_up
 from edge_har.sinks.base import Sink
 from edge_har.sinks.spool import MAX_BYTES, Spool
 from edge_har.viewers import Viewer
@@ -24,15 +25,10 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 NO_SPOOL = "off"
-FROM_ENVIRONMENT, FROM_FILE = "_env", "_file"
 MIN_SPOOL_BYTES = 100_000
 YES, NO = ("1", "yes", "true", "on", ""), ("0", "no", "false", "off")
+Reader = tuple[Callable[[object], Any], str]  # reads a value; what is expected
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
-
-
-def hidden(**more: Any) -> Any:
-    """A dataclass field that is never shown; a table may name where it stands: NAME_env, NAME_file."""
-    return field(repr=False, metadata={"secret": True}, **more)
 
 
 @dataclass(frozen=True)
@@ -68,6 +64,9 @@ class SinkOptions(ABC):
         Raises EdgeHarError where it cannot be.
         """
 
+    def check_installed(self) -> None:  # noqa: B027  most kinds need nothing more
+        """Raise RuntimeMissingError, with the command that installs it, where a library is missing."""
+
     def _check(self) -> None:  # noqa: B027  most kinds have something to check
         """Raise MisuseError for values of this kind that cannot be."""
 
@@ -84,7 +83,12 @@ class SinkOptions(ABC):
     @classmethod
     def hidden_names(cls) -> tuple[str, ...]:
         """Names of the options that are never shown."""
-        return tuple(f.name for f in fields(cls) if f.metadata.get("secret"))
+        return hidden_names(cls)
+
+    @classmethod
+    def readers(cls) -> dict[str, Reader]:
+        """By option: what reads a value for it (raising TypeError or ValueError), and what is expected."""
+        return {f.name: _reader(f.name, str(f.type)) for f in fields(cls)}
 
     @classmethod
     def from_table(cls, table: Mapping[str, object]) -> Self:
@@ -96,15 +100,18 @@ class SinkOptions(ABC):
         values: dict[str, Any] = {}
         for key, value in table.items():
             name, read = key, value
-            for ending, look_up in ((FROM_ENVIRONMENT, _from_environment), (FROM_FILE, _from_file)):
-                base = key.removesuffix(ending)
-                if key not in known and base != key and base in known and known[base].metadata.get("secret"):
-                    name, read = base, look_up(key, value)
+            if key not in known and (base := base_of(key, cls.hidden_names())) is not None:
+                name, read = base, look_up(key, value)
             if name not in known:
                 raise MisuseError(f"{cls.kind} has no option {key!r}; it has {', '.join(known)}")
             if name in values:
                 raise MisuseError(f"{cls.kind}: {name} is given twice")
-            values[name] = _read(cls.kind, name, str(known[name].type), read)
+            read_value, expected = cls.readers()[name]
+            try:
+                values[name] = read_value(read)
+            except (TypeError, ValueError):
+                # The value is not shown: it may be a secret that slipped into the wrong place.
+                raise MisuseError(f"{cls.kind}: {name} is {expected}") from None
         return cls(**values)
 
 
@@ -150,29 +157,6 @@ def check_names(all_options: Iterable[SinkOptions]) -> None:
         names.add(options.called)
 
 
-def _from_environment(key: str, variable: object) -> str:
-    value = os.environ.get(variable) if isinstance(variable, str) else None
-    if not value:
-        raise MisuseError(f"{key}: the environment has no variable {variable!r}")
-    return value
-
-
-def _from_file(key: str, path: object) -> str:
-    """First line of a file that nobody else may read."""
-    try:
-        with open(Path(str(path)).expanduser(), encoding="utf-8") as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise MisuseError(f"{key}: others may read {path}; chmod 600 it")
-            value = file.readline().rstrip("\r\n")
-    except (OSError, ValueError) as error:
-        if isinstance(error, MisuseError):
-            raise
-        raise MisuseError(f"{key}: {path} cannot be read: {getattr(error, 'strerror', 'no text')}") from error
-    if not value:
-        raise MisuseError(f"{key}: {path} is empty")
-    return value
-
-
 def _yes_or_no(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -194,7 +178,10 @@ def _whole_number(value: object) -> int:
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise TypeError
-    return float(value)
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
 
 
 def _text(value: object) -> str:
@@ -210,19 +197,16 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(map(_text, parts))
 
 
-READERS: dict[str, tuple[Callable[[object], Any], str]] = {
+READERS: dict[str, Reader] = {
     "str": (_text, "a text"),
     "int": (_whole_number, "a whole number"),
     "float": (_number, "a number"),
     "bool": (_yes_or_no, "true or false"),
     "tuple[str, ...]": (_texts, "a list of texts"),
 }
+SECONDS: Reader = (durations.parse_duration, durations.EXPECTED)
 
 
-def _read(kind: str, name: str, annotation: str, value: object) -> Any:
-    read, expected = READERS[annotation.removesuffix(" | None")]
-    try:
-        return read(value)
-    except (TypeError, ValueError):
-        # The value is not shown: it may be a secret that slipped into the wrong place.
-        raise MisuseError(f"{kind}: {name} is {expected}") from None
+def _reader(name: str, annotation: str) -> Reader:
+    kind = annotation.removesuffix(" | None")
+    return SECONDS if kind == "float" and name.endswith("_s") else READERS[kind]

@@ -25,8 +25,9 @@ from edge_har import __version__
 from edge_har.board import SinkState
 from edge_har.errors import MisuseError
 from edge_har.events import Event, utc_now
+from edge_har.hidden import hidden
 from edge_har.sinks.base import Later, Refused, line_of, reason_of
-from edge_har.sinks.options import DeliveryOptions, Setting, hidden
+from edge_har.sinks.options import DeliveryOptions, Setting
 from edge_har.sinks.queued import Queued
 
 SIGNATURE, TIMESTAMP, DELIVERY = "X-Edge-Har-Signature", "X-Edge-Har-Timestamp", "X-Edge-Har-Delivery"

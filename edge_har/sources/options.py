@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
 from edge_har.errors import MisuseError
+from edge_har.hidden import hidden
 
 ROTATIONS = (0, 90, 180, 270)
 TRANSPORTS = ("tcp", "udp")
@@ -39,7 +40,7 @@ class SourceOptions:
     mirror: bool = False
     crop: tuple[int, int, int, int] | None = None
     transport: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: str | None = hidden(default=None)
 
     def __post_init__(self) -> None:
         low, high = SIDE_LIMITS

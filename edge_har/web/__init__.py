@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from edge_har.viewers import Viewers
     from edge_har.web.server import WebServer
 
-__all__ = ["TOKEN_VARIABLE", "WebOptions", "start_web"]
+__all__ = ["TOKEN_VARIABLE", "WebOptions", "check_installed", "start_web"]
+
+
+def check_installed() -> None:
+    """Raise RuntimeMissingError without tornado."""
+    if importlib.util.find_spec("tornado") is None:
+        raise RuntimeMissingError("the live page needs tornado: pip install 'edge-har[web]'")
 
 
 def start_web(options: WebOptions, board: Board, viewers: Viewers) -> WebServer:
@@ -21,8 +27,7 @@ def start_web(options: WebOptions, board: Board, viewers: Viewers) -> WebServer:
 
     Raises RuntimeMissingError without tornado, EdgeHarError where it cannot listen (the port is taken).
     """
-    if importlib.util.find_spec("tornado") is None:
-        raise RuntimeMissingError("the live page needs tornado: pip install 'edge-har[web]'")
+    check_installed()
     from edge_har.web.server import WebServer
 
     server = WebServer(options, board)

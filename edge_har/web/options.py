@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from edge_har.errors import MisuseError
+from edge_har.hidden import hidden
 
 TOKEN_VARIABLE = "EDGE_HAR_WEB_TOKEN"  # of the environment
 DEFAULT_LISTEN = "127.0.0.1:8080"
@@ -29,7 +30,7 @@ class WebOptions:
     """
 
     listen: str = DEFAULT_LISTEN
-    token: str | None = field(default=None, repr=False)
+    token: str | None = hidden(default=None)
     rate_hz: float = 5.0
     picture_px: int = 640
 

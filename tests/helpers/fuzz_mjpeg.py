@@ -7,9 +7,7 @@ with 0 where each came to its end: no crash, no hang, no exception.
 from __future__ import annotations
 
 import argparse
-import faulthandler
 import random
-import sys
 import time
 from collections.abc import Iterator
 
@@ -18,10 +16,8 @@ import numpy as np
 
 from edge_har.preprocess import FrameSpec, prepare_frame
 from edge_har.sources.pictures import JpegSplitter, decode_jpeg
+from tests.helpers.fuzzing import guarded
 
-HANG_S = (
-    120.0  # for one stream, on a machine that does much else; then the place is printed and the process ends
-)
 SIZES = ((16, 8), (33, 21), (64, 48))
 MARKERS = bytes(range(0xC0, 0x100))
 WORDS = (
@@ -134,14 +130,8 @@ def fuzz(streams: int, seed: int = 0) -> tuple[int, int]:
     came = whole = 0
     for number in range(streams):
         rng = random.Random(f"{seed}-{number}")
-        faulthandler.dump_traceback_later(HANG_S, exit=True)
-        try:
+        with guarded("stream", number, seed):
             of_stream = feed(pieces(rng, stream(rng, whole_pictures)))
-        except BaseException:
-            print(f"stream {number} of seed {seed} raised", file=sys.stderr)
-            raise
-        finally:
-            faulthandler.cancel_dump_traceback_later()
         came, whole = came + of_stream[0], whole + of_stream[1]
     return came, whole
 

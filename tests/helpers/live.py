@@ -65,6 +65,7 @@ class LiveRun:
             source.turn("live")
         self.web = start_web(self.options, self.board, self.viewers)
         self._thread.start()
+        wait_for(lambda: all(source.last_frame_s for source in self.board.sources))
         return self
 
     def __exit__(

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -125,9 +125,9 @@ def camera(parts: tuple[tuple[object, int], ...], rate_hz: float = 25.0, **optio
     return MjpegServer(pictures, rate_hz, **options)
 
 
-def steady(colour: object = "Red", rate_hz: float = 25.0) -> MjpegServer:
-    """A camera that shows one colour for ever."""
-    return camera(((colour, 1),), rate_hz, loop=True)
+def steady(colour: object = "Red", rate_hz: float = 25.0, **how: Any) -> MjpegServer:
+    """A camera that shows one colour for ever; how: of MjpegServer."""
+    return camera(((colour, 1),), rate_hz, loop=True, **how)
 
 
 def write_scene(

@@ -87,6 +87,11 @@ class Soaked:
         """Whether it is one of those that are published."""
         return self.length_s >= LONG_S
 
+    @property
+    def missing_share(self) -> float:
+        """How many of the expected events may be absent."""
+        return MISSING_SHARE if self.is_long else MISSING_SHORT_SHARE
+
     def growth(self, measure: str) -> Growth:
         """How much of a measure there was at first and in the end."""
         early_s = EARLY_S if self.is_long else EARLY_SHORT_S
@@ -124,8 +129,7 @@ class Soaked:
         if len(self.expected) < least:
             yield f"only {len(self.expected)} events were to be expected, {least} are needed"
         missing = self.found.missing
-        share = MISSING_SHARE if self.is_long else MISSING_SHORT_SHARE
-        if len(missing) > share * len(self.expected):
+        if len(missing) > self.missing_share * len(self.expected):
             yield f"{len(missing)} of {len(self.expected)} expected events are absent: {missing[:5]}"
         if len(self.unshown) > 2 + UNSHOWN_SHARE * len(self.plays):
             yield f"{len(self.unshown)} plays were not shown whole though no fault was made"

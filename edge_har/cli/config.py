@@ -1,0 +1,104 @@
+"""`edge-har config`: whether a configuration file is one that `run` can use, without opening a camera."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from edge_har.bundle import Bundle
+    from edge_har.config import Config
+
+
+@click.group("config")
+def command() -> None:
+    """Check a configuration file of run."""
+
+
+@command.command("check")
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, with every setting; secrets as ***.")
+def check(path: Path, as_json: bool) -> None:
+    """Say what `run --config FILE` would do, or all that is wrong in the file.
+
+    The bundle is opened, names of labels and sources are looked up in it, secrets are looked up where the file says;
+    no camera is opened and nothing is sent. Exit 2 where anything is wrong.
+    """
+    from edge_har.config import ConfigError
+
+    try:
+        config, bundle = checked(path)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        click.echo(json.dumps({"ok": False, "problems": list(error.problems)}, ensure_ascii=False))
+        click.get_current_context().exit(error.exit_code)
+    if as_json:
+        said = {"ok": True, "problems": [], "bundle": bundle.model_id, "settings": config.to_json()}
+        click.echo(json.dumps(said, ensure_ascii=False))
+    else:
+        click.echo("\n".join(summary_lines(config, bundle)))
+
+
+def checked(path: Path) -> tuple[Config, Bundle]:
+    """The settings of a file and the bundle that it names, which go together. Raises ConfigError."""
+    from edge_har.bundle import default_bundle_path, open_bundle
+    from edge_har.config import ConfigError, read_config
+    from edge_har.errors import BundleError
+
+    config = read_config(path)
+    problems: list[str] = []
+    checks: list[Callable[[], None]] = [config.check_installed]
+    bundle = None
+    try:
+        bundle = open_bundle(config.model or default_bundle_path())
+        checks.insert(0, partial(config.check, bundle.manifest))
+    except BundleError as error:
+        problems.append(f"model: {error}")
+    if not config.sources:
+        problems.append("source: there is none; add a [[source]] with its uri")
+    for look in checks:
+        try:
+            look()
+        except ConfigError as error:
+            problems += [line.removeprefix(f"{path}: ") for line in error.problems]
+    if problems or bundle is None:
+        raise ConfigError(path, problems)
+    return config, bundle
+
+
+def summary_lines(config: Config, bundle: Bundle) -> list[str]:
+    """What would run, for people."""
+    from edge_har.sinks import with_standard_output
+
+    manifest = bundle.manifest
+    lines = [f"model   {bundle.model_id}, {len(manifest.labels)} labels: {', '.join(manifest.labels)}"]
+    for source in config.sources:
+        asked = [name for name in source.address.options.named if name != "password"]
+        more = f" ({', '.join(asked)})" if asked else ""
+        lines.append(f"source  {source.name}: {source.address.name}{more}")
+    options = config.options
+    smoothing = options.smoothing(manifest.smoothing)
+    lines.append(
+        f"events  enter {smoothing.enter:g}, leave {smoothing.leave:g}, smooth {smoothing.smooth_s:g} s, "
+        f"at least {smoothing.min_s:g} s, cool-down {options.cooldown_s:g} s"
+        + (", unknown" if options.unknown else "")
+    )
+    for label, rule in options.rules.labels.items():
+        said = [] if rule.enabled else ["off"]
+        said += [] if rule.enter is None else [f"enter {rule.enter:g}"]
+        said += [] if rule.cooldown_s is None else [f"cool-down {rule.cooldown_s:g} s"]
+        said += [f"at {', '.join(map(str, rule.hours))}"] if rule.hours else []
+        said += [f"only {', '.join(rule.sources)}"] if rule.sources else []
+        lines.append(f"label   {label}: {'; '.join(said) or 'as all'}")
+    lines += [f"sink    {sink.called} ({sink.kind})" for sink in with_standard_output(config.sinks)]
+    lines += ["sink    window"] if config.display else []
+    if config.web is not None:
+        guarded = "with a token" if config.web.token else "without a token"
+        lines.append(f"web     {config.web.listen}, {guarded}")
+    return lines

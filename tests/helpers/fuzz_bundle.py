@@ -1,0 +1,141 @@
+"""Hostile bundles: a valid one with damaged bytes, or with a manifest that says other things and is packed as it should be.
+
+`python -m tests.helpers.fuzz_bundle --count 10000` opens so many, makes a recognizer of what opens and gives it a window.
+Graphs are left as they are: what is in them is checked by the runtime's own reader, and, before a bundle goes live on a
+device, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import random
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from edge_har.bundle import FIXED_ZIP_TIME, LABELS, MANIFEST, Bundle, read_bundle
+from edge_har.cli.model import inspect_json, inspect_lines
+from edge_har.errors import EdgeHarError
+from edge_har.events import EventMachine
+from edge_har.recognizer import Recognizer, check_golden
+from edge_har.stream import RunOptions
+from edge_har.ticks import Sampler
+from tests.helpers.colours import colour_bytes
+from tests.helpers.fuzzing import changed, damaged, main, odd_value
+
+WORDS = (
+    b"PK\x01\x02",
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"PK\x06\x06",
+    b"\xff\xff\xff\xff",
+    b"manifest.json",
+    b"../x",
+    b'"files"',
+)
+MAX_TICKS = 40
+
+
+@functools.cache
+def whole() -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Manifest and files of a valid bundle."""
+    with zipfile.ZipFile(io.BytesIO(colour_bytes())) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    return json.loads(files.pop(MANIFEST)), files
+
+
+def packed(manifest: bytes, files: dict[str, bytes]) -> bytes:
+    """A ZIP as a bundle is one, whatever it says."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in sorted({MANIFEST: manifest, **files}.items()):
+            entry = zipfile.ZipInfo(name, FIXED_ZIP_TIME)
+            entry.create_system = 3
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, data)
+    return buffer.getvalue()
+
+
+def hostile(rng: random.Random) -> bytes:
+    """A bundle that nobody should trust."""
+    kind = rng.randrange(4)
+    if kind == 0:
+        return damaged(rng, colour_bytes(), WORDS)
+    manifest, files = whole()
+    manifest, files = json.loads(json.dumps(manifest)), dict(files)
+    if kind == 1:
+        return packed(damaged(rng, json.dumps(manifest, indent=1).encode(), WORDS), files)
+    if kind == 2 and rng.random() < 0.5:
+        # One number alone: most of what else changes is noticed at once.
+        part = rng.choice(
+            (manifest["temporal"], manifest["frame"], manifest["graphs"], manifest["smoothing"], manifest)
+        )
+        key = rng.choice(list(part))
+        part[key] = rng.choice(
+            (odd_value(rng), rng.randrange(-2, 20), rng.choice((0.1, 80.0, 1e9)), [1, 8], [4096, 4096])
+        )
+    else:
+        changed(rng, manifest)
+    labels = manifest.get("labels")
+    if isinstance(labels, list) and rng.random() < 0.9:
+        files[LABELS] = "".join(f"{label}\n" for label in labels).encode("utf-8", "replace")
+        _list(manifest, LABELS, files[LABELS])
+    return packed(json.dumps(manifest).encode("utf-8", "replace"), files)
+
+
+def _list(manifest: dict[str, Any], name: str, content: bytes) -> None:
+    listed = manifest.get("files")
+    if isinstance(listed, dict):
+        listed[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def use(bundle: Bundle) -> None:
+    """What a device does with a bundle that opens."""
+    inspect_lines(bundle, 1)
+    json.dumps(inspect_json(bundle, 1))
+    manifest = bundle.manifest
+    for judge in (check_golden, _run):
+        try:
+            judge(bundle)
+        except EdgeHarError as error:
+            refusal = error
+            continue
+        refusal = None
+    if refusal is not None:
+        raise refusal
+    assert manifest.labels
+
+
+def _run(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    recognizer = Recognizer(bundle)
+    Sampler(manifest.frame, manifest.temporal, lambda: False)
+    options = RunOptions()
+    machine = EventMachine(
+        manifest.labels,
+        options.smoothing(manifest.smoothing),
+        options.tuning(manifest, None),
+        source="s",
+        model=bundle.model_id,
+    )
+    width, height = manifest.frame.size_wh
+    frame = np.full((height, width, 3), 200, np.uint8)
+    for tick in range(min(MAX_TICKS, manifest.temporal.frames + 2)):
+        scores = recognizer.tick(frame)
+        if scores is not None:
+            for event in machine.predict(tick * manifest.temporal.interval_ms / 1000, scores):
+                json.dumps(event.to_json())
+    machine.close("stop")
+
+
+def case(rng: random.Random) -> None:
+    """One of them."""
+    use(read_bundle(hostile(rng)))
+
+
+if __name__ == "__main__":
+    main("bundle", case, __doc__)
