@@ -217,6 +217,11 @@ def _needs(soaked: Soaked) -> list[str]:
         rows.append(
             (name, f"{grown.early:.1f}", f"{grown.late:.1f}", f"{grown.limit:.1f}", f"{max(values):.1f}")
         )
+    tenth = max(1, len(soaked.samples) // 10)
+    course = [
+        f"{statistics.median(sample.rss_mb for sample in soaked.samples[at : at + tenth]):.1f}"
+        for at in range(0, tenth * 10, tenth)
+    ]
     first, last = soaked.samples[0], soaked.samples[-1]
     cpu = (last.cpu_s - first.cpu_s) / (last.at_s - first.at_s)
     return [
@@ -224,6 +229,6 @@ def _needs(soaked: Soaked) -> list[str]:
         "",
         (
             f"The limit on memory is {100 * RSS_SHARE:.0f} % and {RSS_MB if soaked.is_long else RSS_SHORT_MB:g} MB above the earlier median; files and threads vary with the "
-            f"connections that are open. The runtime took {100 * cpu:.0f} % of a core."
+            f"connections that are open. Memory in each tenth of the run: {', '.join(course)} MB. The runtime took {100 * cpu:.0f} % of a core."
         ),
     ]
