@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -172,6 +175,73 @@ def check(models: tuple[str, ...]) -> None:
         broken += not within
     if broken:
         raise EdgeHarError(f"{broken} of the limits above {'is' if broken == 1 else 'are'} not kept")
+
+
+@group.command()
+@click.option("--model", type=click.Path(path_type=Path), help="A bundle; default: the shipped one.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object instead of a table.")
+def overhead(model: Path | None, as_json: bool) -> None:
+    """Measure what everything but decoding and the model costs; exit 1 naming what is past its limit (needs ffmpeg)."""
+    from benchmarks.overhead import measure_overhead
+
+    measured = measure_overhead(model)
+    _tell(measured.to_json(), measured.lines(), as_json)
+    broken = [limit.line() for limit in measured.limits() if not limit.kept]
+    if broken:
+        raise EdgeHarError("; ".join(broken))
+
+
+@group.command()
+@click.option(
+    "--cameras", "count", type=click.IntRange(min=1), default=8, show_default=True, help="How many at once."
+)
+@click.option(
+    "--rate", type=click.FloatRange(1), default=15.0, show_default=True, help="Pictures a second of each."
+)
+@click.option("--seconds", type=click.FloatRange(1), default=120.0, show_default=True)
+@click.option("--model", type=click.Path(path_type=Path), help="A bundle; default: the shipped one.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object instead of a table.")
+def cameras(count: int, rate: float, seconds: float, model: Path | None, as_json: bool) -> None:
+    """Follow many cameras at their own rate in one process; exit 1 where ticks were skipped or shared a frame."""
+    from benchmarks.cameras import watch_cameras
+
+    watch = watch_cameras(count, rate, seconds, model=model)
+    _tell(watch.to_json(), watch.lines(), as_json)
+    if watch.skipped or watch.repeated:
+        raise EdgeHarError(f"{watch.skipped} ticks were skipped and {watch.repeated} shared a frame")
+
+
+@group.command()
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True)
+@click.option("--rate", type=click.FloatRange(1), default=30.0, show_default=True, help="Pictures a second.")
+@click.option(
+    "--slow-ms", type=click.FloatRange(0), default=200.0, show_default=True, help="Added to each recognition."
+)
+@click.option("--json", "as_json", is_flag=True, help="A JSON object instead of a table.")
+def age(minutes: float, rate: float, slow_ms: float, as_json: bool) -> None:
+    """Follow one camera with a model that is too slow for it; exit 1 where a frame was older than two periods."""
+    from benchmarks.cameras import AGE_PERIODS, watch_cameras
+
+    watch = watch_cameras(1, rate, 60 * minutes, slow_ms=slow_ms)
+    _tell(watch.to_json(), watch.lines(), as_json)
+    if watch.oldest_periods >= AGE_PERIODS:
+        raise EdgeHarError(
+            f"a frame was {watch.oldest_periods:.2f} periods old, {AGE_PERIODS:g} are the limit"
+        )
+
+
+def _tell(figures: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
+    """Print figures with what made them, for programs or for people."""
+    from benchmarks.provenance import commit
+    from edge_har.bench import machine, machine_line, versions
+
+    if as_json:
+        made_by = {"commit": commit(), "machine": vars(machine()), "versions": versions()}
+        click.echo(json.dumps(figures | made_by))
+        return
+    for line in lines:
+        click.echo(line)
+    click.echo(f"commit {commit()}; {machine_line(machine())}")
 
 
 def _command(name: str, clips: Path | None, out: Path, *more: str) -> list[str]:

@@ -76,7 +76,10 @@ def run_checks(models: Sequence[str]) -> Iterator[tuple[str, bool]]:
 
 def limits(models: Sequence[Path]) -> Iterator[Limit]:
     """Measure one after the other, memory and start-up before this process grows."""
+    from benchmarks.overhead import overhead_limits  # it takes some of what stands here
+
     yield start_limit()
+    yield from overhead_limits()
     with tempfile.TemporaryDirectory(prefix="edge-har-check-") as folder:
         video = write_video(Path(folder) / "walk.avi")
         for path in models:

@@ -14,12 +14,16 @@ OnProgress = Callable[[int, int], None]  # rounds done, rounds in all
 
 
 def interleaved(
-    calls: Mapping[str, Call], rounds: int, on_progress: OnProgress | None = None
+    calls: Mapping[str, Call],
+    rounds: int,
+    on_progress: OnProgress | None = None,
+    *,
+    warm_up_rounds: int = WARM_UP_ROUNDS,
 ) -> dict[str, Timing]:
     """Time every call once a round, the order moving on by one each round; the first rounds do not count."""
     names = list(calls)
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(-WARM_UP_ROUNDS, rounds):
+    for number in range(-warm_up_rounds, rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
             call = calls[name]

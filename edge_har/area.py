@@ -19,6 +19,7 @@ MAX_GROUP_COLUMNS = 256
 FLOAT_ERROR = 255 * 2.0**-24  # grey levels, of one operation on 32-bit floats up to 255
 ERROR_MARGIN = 2.0
 MAX_NEAR_SHARE = 0.05  # of values: above, OpenCV does the whole picture
+MAX_SUM = 2**16 - 1
 
 
 def shrink_area(pixels: Pixels, width: int, height: int) -> Pixels:
@@ -73,26 +74,45 @@ class _Plan:
     def shrink(self, pixels: Pixels) -> Pixels | None:
         """As `shrink_area`; None where too many values hang on OpenCV's rounding."""
         pixels = np.ascontiguousarray(pixels)
-        width, height = self.size_wh
-        sums = self._sum_rows(pixels).reshape(height, -1, 3)
-        means = np.asarray(cv2.resize(sums, (width, height), interpolation=cv2.INTER_AREA), np.float32)
-        means *= np.float32(1 / self.rows.size)
-        rounded = np.rint(means)
-        np.subtract(means, rounded, out=means)
-        np.abs(means, out=means)
-        made = rounded.astype(np.uint8)
-        near = np.flatnonzero(means > 0.5 - self._error)
+        made, near = self._round_sums(pixels) if self._sums_fit else self._round_means(pixels)
         if len(near) > MAX_NEAR_SHARE * made.size:
             return None
         if len(near):
             self._leave_to_opencv(pixels, near, made)
         return made
 
-    def _sum_rows(self, pixels: Pixels) -> NDArray[np.float32]:
-        """For each target row the source rows' sum, a whole one `made` times: float32 [groups, made, values], exact."""
+    @property
+    def _sums_fit(self) -> bool:
+        """Whether a target pixel is a sum of whole columns that fits 16 bits: then no fraction is ever computed."""
+        return self.columns.made == 1 and 255 * self.rows.size * self.columns.size <= MAX_SUM
+
+    def _round_sums(self, pixels: Pixels) -> tuple[Pixels, NDArray[Any]]:
+        """The target's values, and where (flat indices) they hang on OpenCV's rounding; by whole numbers alone."""
+        width, height = self.size_wh
+        sums = _sum_runs(self._sum_rows(pixels, np.uint16).reshape(-1), self.columns.size, step=3)
+        # The first pixel of each cell holds the sum of all of its columns.
+        shown = sums.reshape(height, -1, 3)
+        cells = np.asarray(cv2.resize(shown, (width, height), interpolation=cv2.INTER_NEAREST), np.uint16)
+        count = self.rows.size * self.columns.size
+        made = cast(Pixels, cv2.convertScaleAbs(cells, alpha=1 / count))
+        return made, np.flatnonzero(_near_half(count, self._error).take(cells))
+
+    def _round_means(self, pixels: Pixels) -> tuple[Pixels, NDArray[Any]]:
+        """As `_round_sums`, for all plans."""
+        width, height = self.size_wh
+        sums = self._sum_rows(pixels, np.float32).reshape(height, -1, 3)
+        means = np.asarray(cv2.resize(sums, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+        means *= np.float32(1 / self.rows.size)
+        rounded = np.rint(means)
+        np.subtract(means, rounded, out=means)
+        np.abs(means, out=means)
+        return rounded.astype(np.uint8), np.flatnonzero(means > 0.5 - self._error)
+
+    def _sum_rows(self, pixels: Pixels, dtype: type[np.uint16 | np.float32]) -> NDArray[Any]:
+        """For each target row the source rows' sum, a whole one `made` times: `dtype` [groups, made, values], exact."""
         rows = self.rows
         grouped = pixels.reshape(rows.groups, rows.size, -1)
-        sums = np.empty((rows.groups, rows.made, grouped.shape[2]), np.float32)
+        sums = np.empty((rows.groups, rows.made, grouped.shape[2]), dtype)
         above: Any = 0  # what the source row that this target row shares with the one above it gives to it
         for row in range(rows.made):
             first, after = -(-row * rows.size // rows.made), (row + 1) * rows.size // rows.made
@@ -120,6 +140,30 @@ class _Plan:
         exact = _by_opencv(around, len(near) * columns.made, rows.made)
         at = np.arange(len(near)) * columns.made + column % columns.made
         made.reshape(-1)[near] = exact[row % rows.made, at]
+
+
+def _sum_runs(values: NDArray[np.uint16], length: int, *, step: int) -> NDArray[np.uint16]:
+    """At each place the sum of `length` values, `step` apart, that begin there; where they pass the end, anything."""
+    sums, summed = values, 1
+    for bit in f"{length:b}"[1:]:
+        sums, summed = _plus(sums, sums, summed * step), 2 * summed
+        if bit == "1":
+            sums, summed = _plus(sums, values, summed * step), summed + 1
+    return sums
+
+
+def _plus(values: NDArray[np.uint16], others: NDArray[np.uint16], ahead: int) -> NDArray[np.uint16]:
+    """At each place the sum of what stands there and what stands `ahead` of it among the others."""
+    sums = np.empty_like(values)
+    np.add(values[:-ahead], others[ahead:], out=sums[:-ahead])
+    return sums
+
+
+@functools.lru_cache(maxsize=32)
+def _near_half(count: int, error: float) -> NDArray[np.bool_]:
+    """Of each sum of `count` values, whether their mean is as near as `error` to where it is rounded up or down."""
+    means = np.arange(MAX_SUM + 1) / count
+    return np.abs(means - np.floor(means) - 0.5) < error
 
 
 @functools.lru_cache(maxsize=32)

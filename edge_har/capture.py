@@ -91,6 +91,7 @@ class Handover:
         self._ready = ready
         self._items: deque[Item] = deque()
         self._waiting = 0
+        self._lossless = False
         self._crowded_until_s = -math.inf
         self._closed = False
 
@@ -98,6 +99,7 @@ class Handover:
         """Hand `item` over; waits where `lossless` until there is room or nobody takes any more."""
         with self._ready:
             if isinstance(item, Ticks):
+                self._lossless = lossless
                 if lossless:
                     self._ready.wait_for(lambda: self._waiting < self.capacity or self._closed)
                 else:
@@ -114,6 +116,10 @@ class Handover:
             item = self._items.popleft()
             if isinstance(item, Ticks):
                 self._waiting -= 1
+                while self._passes_over and self._items and isinstance(newer := self._items[0], Ticks):
+                    item = self._skip(item, newer)
+                    self._items.popleft()
+                    self._waiting -= 1
                 self._ready.notify_all()
             return item
 
@@ -135,12 +141,20 @@ class Handover:
         kept: deque[Item] = deque()
         for item in self._items:
             if isinstance(item, Ticks):
-                self.skipped += len(item.times_s)
-                newest = replace(newest, reset=newest.reset or item.reset)
+                newest = self._skip(item, newest)
             else:
                 kept.append(item)
         self._items, self._waiting = kept, 0
         return newest
+
+    @property
+    def _passes_over(self) -> bool:
+        """Whether what came before the newest ticks is of no use any more."""
+        return self.newest_only and not self._lossless
+
+    def _skip(self, skipped: Ticks, newer: Ticks) -> Ticks:
+        self.skipped += len(skipped.times_s)
+        return replace(newer, reset=newer.reset or skipped.reset)
 
 
 @dataclass(frozen=True)

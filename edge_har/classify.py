@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_har.ahead import ticks_ahead
 from edge_har.bundle import Bundle
 from edge_har.cadence import TemporalContract, fill_indices
 from edge_har.errors import MisuseError, SourceError
@@ -148,8 +149,11 @@ class Classifier:
 
     def _parts(self, source: Source, sampler: Sampler) -> Iterator[_Part]:
         part: _Part | None = None
-        while (time_s := source.grab()) is not None:
-            ticks = sampler.offer(source, time_s)
+        for times_s, ticks in ticks_ahead(source, sampler):
+            *before_s, last_s = times_s
+            if part is not None:
+                for time_s in before_s:
+                    part.frame_at(time_s)
             if ticks is not None:
                 if part is None or ticks.reset:
                     if part is not None:
@@ -157,7 +161,7 @@ class Classifier:
                     part = _Part(self._recognizer, self.manifest.temporal, ticks.times_s[0])
                 part.take(ticks)
             if part is not None:
-                part.frame_at(time_s)
+                part.frame_at(last_s)
         if part is not None:
             yield part.finished()
 

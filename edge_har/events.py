@@ -294,13 +294,15 @@ class EventMachine:
             above &= ~barred
             for at in np.flatnonzero(barred):
                 self._run[at] = _Mean()
+        # Plain lists: to look into an array costs more than all that is done here.
+        now, before, stays = above.tolist(), self._above.tolist(), (seen >= self._leave).tolist()
         for label, probability in enumerate(seen.tolist()):
-            if above[label] and not self._above[label]:
+            if now[label] and not before[label]:
                 self._run_start_s[label] = time_s
                 self._run[label] = _Mean()
-            if above[label] or self._run[label].ticks:
+            if now[label] or self._run[label].ticks:
                 self._run[label].add(probability)
-            if probability >= self._leave[label]:
+            if stays[label]:
                 self._last_above_s[label] = time_s
                 self._run_at_last[label] = _Mean(self._run[label].total, self._run[label].ticks)
         self._above = above

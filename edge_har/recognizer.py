@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,9 +22,9 @@ class _Bank:
 
 
 class _Ring:
-    """The latest features of a stream, in order and in one piece: each is written twice, a ring's length apart.
+    """The latest features or frames of a stream, in order and in one piece: each is written twice, a ring's length apart.
 
-    length: how many. like: a feature, for shape and dtype.
+    length: how many. like: one of them, for shape and dtype.
     """
 
     def __init__(self, length: int, like: Array) -> None:
@@ -79,7 +77,6 @@ class Recognizer:
         self._check_shapes()
         self._window = manifest.temporal.frames
         self._hop = manifest.temporal.hop_ticks
-        self._recent: deque[Array] = deque(maxlen=manifest.graphs.frames_per_step)
         self.reset()
 
     def _place_step(self, step: Graph, tensors: GraphTensors) -> None:
@@ -119,7 +116,7 @@ class Recognizer:
     def reset(self) -> None:
         """Forget the stream: a new file, a gap, a reconnect. The next tick is the first of a new window."""
         self._tick = 0
-        self._recent.clear()
+        self._frames: _Ring | None = None
         self._ring: _Ring | None = None
         self._banks: list[_Bank] = []
 
@@ -133,11 +130,14 @@ class Recognizer:
             raise MisuseError(
                 f"the model takes frames of shape {self._frame_info.shape[2:]}, got {frame.shape}"
             )
-        self._recent.append(quantise(frame, self._frame_info))
+        stored, together = quantise(frame, self._frame_info), self.manifest.graphs.frames_per_step
+        if self._frames is None:
+            self._frames = _Ring(together, stored)
+        self._frames.append(stored)
         tick, self._tick = self._tick, self._tick + 1
-        if len(self._recent) < self.manifest.graphs.frames_per_step:
+        if self._tick < together:
             return None
-        frames = np.stack(self._recent)[np.newaxis]
+        frames = self._frames.latest[np.newaxis]
         return self._tick_banks(frames, tick) if self._states_in else self._tick_ring(frames, tick)
 
     def clip(self, frames: Pixels) -> Scores:

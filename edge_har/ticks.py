@@ -33,6 +33,18 @@ class Ticks:
     color: Literal["rgb", "bgr"] = "bgr"
 
 
+@dataclass(frozen=True)
+class Taken:
+    """The frame of consecutive ticks as the source gave it; as Ticks, but pixels: in the order `color`."""
+
+    times_s: tuple[float, ...]
+    pixels: Pixels = field(compare=False, repr=False)
+    color: Literal["rgb", "bgr"]
+    reset: bool
+    grabbed_s: float
+    cost_s: float
+
+
 class Sampler:
     """The tick clock of one source, and the frames that its ticks take.
 
@@ -71,6 +83,11 @@ class Sampler:
 
     def offer(self, source: Source, time_s: float) -> Ticks | None:
         """The ticks that the frame just grabbed at `time_s` answers, or None: then it was not even converted."""
+        taken = self.take(source, time_s)
+        return None if taken is None else self.prepare(taken)
+
+    def take(self, source: Source, time_s: float) -> Taken | None:
+        """As `offer`, with the frame as the source gives it: `prepare` makes ticks of it."""
         self.frames += 1
         self.last_s = time_s
         if source.part != self._part:
@@ -87,24 +104,29 @@ class Sampler:
         began, grabbed_s = time.perf_counter(), time.monotonic()
         try:
             pixels = source.retrieve()
-            frame = prepare_frame(pixels, self.spec, color=source.color)
         except SourceError:
             self.damaged += 1
             self._owed = times_s
             return None
-        shown = self._wanted is not None and self._wanted()
-        made = Ticks(
-            times_s,
-            frame,
-            self._reset,
-            time.perf_counter() - began,
-            self,
-            grabbed_s,
-            pixels if shown else None,
-            source.color,
-        )
+        taken = Taken(times_s, pixels, source.color, self._reset, grabbed_s, time.perf_counter() - began)
         self._owed, self._reset = (), False
-        return made
+        return taken
+
+    def prepare(self, taken: Taken) -> Ticks:
+        """Ticks with the model's frame."""
+        began = time.perf_counter()
+        frame = prepare_frame(taken.pixels, self.spec, color=taken.color)
+        shown = self._wanted is not None and self._wanted()
+        return Ticks(
+            taken.times_s,
+            frame,
+            taken.reset,
+            taken.cost_s + time.perf_counter() - began,
+            self,
+            taken.grabbed_s,
+            taken.pixels if shown else None,
+            taken.color,
+        )
 
     def restart(self) -> None:
         """The source was opened again: the next frame starts the tick clock."""

@@ -9,7 +9,14 @@ import pytest
 from edge_har import area
 from edge_har.area import shrink_area
 
-SHORT_WAY = [((640, 480), 64), ((1280, 720), 64), ((640, 360), 64), ((352, 288), 64), ((800, 600), 32)]
+SHORT_WAY = [
+    ((640, 480), 64),
+    ((1280, 720), 64),
+    ((640, 360), 64),
+    ((352, 288), 64),
+    ((800, 600), 32),
+    ((320, 240), 64),
+]
 OPENCV_ALONE = [((641, 480), (64, 64)), ((640, 480), (80, 60)), ((160, 120), (64, 64)), ((64, 48), (64, 64))]
 
 
@@ -47,7 +54,7 @@ def test_means_halfway_are_really_met() -> None:
     """Else the tests above would not see a wrong rounding: without OpenCV's say some bytes differ."""
     plan = area._plan(640, 480, 64, 64)
     noise = pictures(640, 480)["noise"]
-    sums = plan._sum_rows(noise).reshape(64, 64, 10, 3).astype(np.int64).sum(2)
+    sums = plan._sum_rows(noise, np.float32).reshape(64, 64, 10, 3).astype(np.int64).sum(2)
     halfway = sums % 150 == 75
     assert 20 < halfway.sum() < 200
     assert (np.rint(sums / 150)[halfway] != opencvs(noise, 64, 64)[halfway]).any()
@@ -70,3 +77,14 @@ def test_a_short_way_that_this_machine_rounds_differently_is_not_taken(
     )
     assert area._plan(640, 480, 64, 64) is None
     area._plan.cache_clear()
+
+
+def test_pictures_whose_sums_fit_16_bits_are_shrunk_by_whole_numbers_alone() -> None:
+    plans = [area._plan(*size_wh, side, side) for size_wh, side in SHORT_WAY]
+    assert [plan._sums_fit for plan in plans if plan is not None] == [True, False, False, False, False, True]
+    values = np.random.default_rng(2).integers(0, 2**11, 90).astype(np.uint16)
+    for length in range(1, 21):
+        for step in (1, 3):
+            places = len(values) - (length - 1) * step
+            expected = [values[at : at + length * step : step].sum() for at in range(places)]
+            assert area._sum_runs(values, length, step=step)[:places].tolist() == expected

@@ -26,13 +26,14 @@ from edge_har.preprocess import FrameSpec, Pixels, prepare_frame
 from edge_har.recognizer import Recognizer, WholeClip
 from edge_har.sources import open_source
 from edge_har.sources.base import Source, frames
+from edge_har.sources.synthetic import render_clip
 from edge_har.stream import RunOptions, Stream
 from edge_har.ticks import Sampler, Ticks
 from tests.helpers.bundles import SHIPPED
 from tests.helpers.colours import FRAMES, GREY, INTERVAL_MS, colour_bundle, colour_bytes, painted
 from tests.helpers.mjpeg import MjpegServer, decoded, jpeg
 from tests.helpers.need import need_clips, need_program
-from tests.helpers.running import Kept, Running, camera, write_scene
+from tests.helpers.running import RED_THEN_GREEN, Kept, Running, camera, write_scene
 from tests.helpers.videos import noise, write_video
 from train.videos import decode_prepared, tick_indices
 
@@ -184,6 +185,62 @@ def test_the_same_scene_gives_the_same_events_at_any_rate(
     assert summary.events == {"Red": 1, "Green": 1}
 
 
+def write_encoded(path: Path, shown: Pixels, rate_hz: float, *, drop: bool = False) -> Path:
+    """A video as cameras record it (H.264); drop: leave out frames at random, at most two in a row, so the rate varies."""
+    height, width = shown.shape[1:3]
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(rate_hz), "-i", "-"]
+    fewer = [
+        "-vf",
+        "select='isnan(prev_selected_n)+lt(random(1),0.4)+gte(n-prev_selected_n,3)'",
+        "-vsync",
+        "vfr",
+    ]
+    coded = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "12", "-pix_fmt", "yuv420p", str(path)]
+    command = [need_program("ffmpeg"), "-v", "error", *raw, *(fewer if drop else []), *coded]
+    subprocess.run(command, input=shown.tobytes(), check=True)
+    return path
+
+
+RATES = [(10, False), (25, False), (30, False), (50, True)]  # frames a second, and whether some are left out
+
+
+@pytest.mark.parametrize(("rate_hz", "drop"), RATES)
+def test_recordings_at_any_rate_give_the_same_labels_in_the_same_order(
+    tmp_path: Path, rate_hz: int, drop: bool
+) -> None:
+    shown = [painted(colour, round(seconds * rate_hz), (32, 24)) for colour, seconds in RED_THEN_GREEN]
+    path = write_encoded(tmp_path / "a.mkv", np.concatenate(shown), rate_hz, drop=drop)
+    sink, summary = run(path)
+    assert sink.told == [("start", "Red"), ("end", "Red"), ("start", "Green"), ("end", "Green")]
+    red, green = (e for e in sink.events if e.type == "end")
+    frame_s = (3 if drop else 1) / rate_hz
+    # Slower than the model: a tick's frame may be a whole one late.
+    slack_s = 1e-3 + (max(INTERVAL_S, frame_s) if rate_hz > 12.5 else INTERVAL_S + frame_s)
+    expected = ((red.start_s, 2.44), (red.end_s, 5.72), (green.start_s, 5.76), (green.end_s, 8.92))
+    assert all(abs(at_s - told_s) <= slack_s for at_s, told_s in expected), expected
+    assert summary.skipped == 0 and (summary.repeated > 0) == (rate_hz == 10)
+
+
+def test_what_the_shipped_model_is_sure_of_does_not_hang_on_the_rate(tmp_path: Path) -> None:
+    labels = ["WaveTwoHands", "JumpingJack", "JumpInPlace"]
+    told = []
+    for rate_hz, drop in RATES:
+        pieces = []
+        for label in labels:
+            clip = render_clip(label, 1, 5 * rate_hz, rate_hz, (160, 120))
+            pieces += [clip, np.repeat(clip[-1:], 3 * rate_hz, 0)]
+        path = write_encoded(tmp_path / f"{rate_hz}.mkv", np.concatenate(pieces), rate_hz, drop=drop)
+        sink = Kept()
+        Pipeline(open_bundle(SHIPPED), [str(path)], [sink]).run()
+        told.append([e for e in sink.events if e.type == "end"])
+    for events, (rate_hz, drop) in zip(told, RATES, strict=True):
+        assert [e.label for e in events] == labels
+        slack_s = max(INTERVAL_S, (3 if drop else 1) / rate_hz) + 1e-3
+        for event, at_25 in zip(events, told[1], strict=True):
+            assert rate_hz == 10 or abs(event.start_s - at_25.start_s) <= slack_s
+            assert rate_hz == 10 or abs(event.end_s - at_25.end_s) <= slack_s
+
+
 def test_a_file_gives_every_tick_once_however_slow_the_recognizer(tmp_path: Path) -> None:
     class Slow(Kept):
         def write(self, event: Event) -> None:
@@ -268,6 +325,19 @@ def test_news_is_never_skipped_and_a_skipped_reset_is_handed_on() -> None:
     first, second, last = (handover.take() for _ in range(3))
     assert (first, second) == (lost, Opened(True))
     assert isinstance(last, Ticks) and last.times_s == (3,) and last.reset
+
+
+@pytest.mark.parametrize(("lossless", "gives"), [(False, [3, 4]), (True, [1, 2, 3, 4])])
+def test_once_the_recognizer_is_too_slow_what_waits_already_is_passed_over_but_of_a_file(
+    lossless: bool, gives: list[int]
+) -> None:
+    handover = Handover(threading.Condition(), capacity=4)
+    for item in (one_tick(1, reset=True), one_tick(2), one_tick(3), Opened(True), one_tick(4)):
+        handover.put(item, lossless=lossless)
+    handover.newest_only = True
+    got = [item for item in (handover.take() for _ in range(6)) if isinstance(item, Ticks)]
+    assert [item.times_s[0] for item in got] == gives and got[0].reset
+    assert handover.skipped == 4 - len(gives)
 
 
 def test_a_file_waits_for_room_until_nobody_takes() -> None:

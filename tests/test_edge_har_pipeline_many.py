@@ -167,9 +167,11 @@ def recognised(cost_s: float, interval_s: float, seconds: float) -> tuple[int, f
     try:
         capture.time.monotonic = lambda: now_s  # type: ignore[method-assign]
         while now_s < seconds:
+            # All that came while the latest tick was recognised, before that is known to have been slow.
             while next_s <= now_s:
                 handover.put(Ticks((next_s,), frame, False, 0.0, None))
                 next_s = (next(tick) + 1) * interval_s
+            handover.newest_only = load.too_much
             taken = handover.take()
             if taken is None:
                 now_s = next_s
@@ -177,7 +179,6 @@ def recognised(cost_s: float, interval_s: float, seconds: float) -> tuple[int, f
             now_s += cost_s
             oldest = max(oldest, now_s - taken.times_s[0])
             load.took("cam", cost_s, interval_s)
-            handover.newest_only = load.too_much
     finally:
         capture.time.monotonic = clock  # type: ignore[method-assign]
     return handover.skipped, oldest / max(interval_s, cost_s)
