@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 CLIPS ?= ../shared/clips
 # Processes of `make test`, a file of tests at a time in each; TensorFlow takes some 2 GB in each.
 JOBS ?= 2
+# Of `make soak`.
+MINUTES ?= 60
 # A stamp per set of packages and per Python: another interpreter means another environment.
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BASE := $(VENV)/.base-$(PYTHON_VERSION)
@@ -13,7 +15,7 @@ DEVICE_TEST := $(VENV)/.device-test-$(PYTHON_VERSION)
 WORKSTATION := $(VENV)/.workstation-$(PYTHON_VERSION)
 DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--source synthetic:demo --realtime)
 
-.PHONY: help demo test test-device check format runtimes model accuracy parity calibration compactness qat disturbances benchmark bench-check fuzz clean
+.PHONY: help demo test test-device check format runtimes model accuracy parity calibration compactness qat disturbances benchmark bench-check fuzz soak clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -70,6 +72,9 @@ fuzz: $(DEVICE_TEST)  ## 10,000 damaged streams, bundles and configurations each
 	$(BIN)/python -m tests.helpers.fuzz_mjpeg --streams 10000 2>/dev/null
 	$(BIN)/python -m tests.helpers.fuzz_bundle --count 10000
 	$(BIN)/python -m tests.helpers.fuzz_config --count 10000
+
+soak: $(DEVICE_TEST)  ## run for MINUTES (60) while cameras, places and disks fail, and make docs/reliability.md again
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --out docs/reliability.md
 
 clean:  ## remove what these commands made, but not the caches of training
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from edge_har.cli.logs import (
     verbosity_options,
     watch_log,
 )
+from edge_har.cli.patient import patient_stderr
 from edge_har.errors import MisuseError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 FIXED_OPTIONS = ("threads", "duration_s", "realtime", "wait_for_source", "give_up_s")  # for a whole run
 NAMES = {"min_duration_s": "min_s"}  # of options here: in RunOptions
 FOR_PEOPLE = ("info", "debug")  # levels at which events are told on stderr too
+SAYS_ALL = "debug"  # the level at which libraries are heard as well
 
 log = logging.getLogger("edge_har")
 
@@ -324,13 +325,16 @@ def _run(given: Given) -> None:
     stop = threading.Event()
     service.end_on_signals(stop)
     service.reload_on_hangup(pipeline.reload)
+    told = click.get_current_context().with_resource(
+        patient_stderr(lambda: not (pipeline.is_live or stop.is_set()), libraries=wanted.level == SAYS_ALL)
+    )
     with ExitStack() as running:
         setting = Setting(pipeline.board, waits=lambda: not pipeline.is_live, quit=stop.set)
         outlets = open_outlets(wanted.sinks, setting)
         running.callback(outlets.close)
         sinks += outlets.sinks
         if tells_people:
-            sinks.append(ConsoleSink(sys.stderr, beginning(logging.INFO)))
+            sinks.append(ConsoleSink(told, beginning(logging.INFO)))
         for viewer in outlets.viewers:
             pipeline.viewers.add(viewer)
         if wanted.web is not None:

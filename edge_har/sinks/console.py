@@ -26,17 +26,12 @@ class ConsoleSink:
         self._colour = wants_colour(stream)
 
     def write(self, event: Event) -> None:
-        """Write one line. A full disk behind it costs the line alone; BrokenPipeError passes when the reader has gone."""
+        """Write one line."""
         word = f"{WORDS.get(event.type, event.type):<6}"
         if self._colour and event.type in COLOURS:
             word = f"{COLOURS[event.type]}{word}{PLAIN}"
-        try:
-            self._stream.write(f"{self._begin}{word} {describe(event)}\n")
-            self._stream.flush()
-        except BrokenPipeError:
-            raise
-        except OSError:
-            pass  # these lines are for whoever looks; the events themselves go elsewhere
+        self._stream.write(f"{self._begin}{word} {describe(event)}\n")
+        self._stream.flush()
 
     def close(self) -> None:
         """The stream is the caller's: nothing to do."""

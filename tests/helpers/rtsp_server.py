@@ -38,7 +38,7 @@ factory = GstRtspServer.RTSPMediaFactory()
 factory.set_shared(True)
 factory.set_launch(
     f"( videotestsrc is-live=true pattern={pattern} ! capsfilter name=size caps={caps(sizes[0])}"
-    " ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15"
+    " ! x264enc threads=1 tune=zerolatency speed-preset=ultrafast key-int-max=15"
     " ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
 )
 if len(sizes) > 1:

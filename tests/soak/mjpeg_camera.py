@@ -1,0 +1,76 @@
+"""A camera of a soak that sends motion JPEG: `python -m tests.soak.mjpeg_camera PACK PORT EPOCH JOURNAL`."""
+
+from __future__ import annotations
+
+import random
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from tests.helpers.fuzz_mjpeg import damage
+from tests.helpers.mjpeg import BOUNDARY
+from tests.soak.show import Journal, Show, follow
+
+DAMAGED_SHARE = 0.6  # of the pictures, while bytes are changed
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one show to whoever asks."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, port: int, show: Show, journal: Path) -> None:
+        super().__init__(("127.0.0.1", port), Camera)
+        self.show = show
+        self.journal = journal
+        self.rng = random.Random(port)
+
+    def part(self, picture: bytes) -> bytes:
+        """A picture as it is sent, and damaged where that is asked for."""
+        content = bytearray(
+            f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
+            + picture
+            + b"\r\n"
+        )
+        if self.show.damaged and self.rng.random() < DAMAGED_SHARE:
+            for _ in range(self.rng.randrange(1, 6)):
+                damage(self.rng, content)
+        return bytes(content)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is no news."""
+
+
+class Camera(BaseHTTPRequestHandler):
+    """Sends pictures until whoever asked goes away."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={BOUNDARY}")
+        self.end_headers()
+        server, show = self.server, self.server.show
+        follow(
+            show,
+            Journal(show, server.journal),
+            lambda number, size: self.wfile.write(server.part(show.picture(number, size))),
+        )
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    pack, port, epoch_s, journal = sys.argv[1:]
+    show = Show(Path(pack), float(epoch_s))
+    server = Server(int(port), show, Path(journal))
+    show.obey()
+    print("ready", flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

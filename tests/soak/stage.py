@@ -1,0 +1,327 @@
+"""The processes of a soak: cameras, broker, receivers and the runtime in the middle; and the faults that befall them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.helpers.broker import Broker, free_port
+from tests.helpers.command import environment
+from tests.helpers.need import need_gstreamer, need_program
+from tests.soak.disks import Disk
+from tests.soak.judge import Fault
+from tests.soak.plan import PAGE, Planned
+from tests.soak.receivers import TOPIC
+from tests.soak.scenes import write_pack
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_S = 60.0  # for a process to start, on a busy machine
+END_S = 20.0
+STEP_S = 0.5  # how often a disk is filled again, and the size changed
+SIZE_STEPS = 4  # a size stays for so many steps
+SPOOL_KB, FILE_KB = 2048, 16384
+# A file is rotated at this size, many times in an hour; all of them are kept.
+FILE_BYTES, FILES = "40k", 400
+
+
+@dataclass(frozen=True)
+class CameraPlan:
+    """A camera to be made. kind: mjpeg or rtsp. seed: of what it shows."""
+
+    name: str
+    kind: str
+    seed: int
+
+
+# Of 24 drawings those four that the model is surest of, in files: what is asked here is what failures change.
+CAMERAS = (
+    CameraPlan("yard", "mjpeg", 17),
+    CameraPlan("door", "mjpeg", 19),
+    CameraPlan("attic", "rtsp", 0),
+    CameraPlan("hall", "rtsp", 13),
+)
+
+
+@dataclass
+class Child:
+    """A process that can be killed, stalled and started again as it was."""
+
+    command: list[str]
+    log: Path
+    process: subprocess.Popen[str] | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        """Start it, and wait until it is ready."""
+        with open(self.log, "a", encoding="utf-8") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=ROOT,
+                env=environment(),
+            )
+        assert self.process.stdout is not None
+        ready = threading.Timer(READY_S, self.process.kill)
+        ready.start()
+        line = self.process.stdout.readline()
+        ready.cancel()
+        assert line, f"{self.command}: {self.log.read_text()}"
+
+    def tell(self, line: str) -> None:
+        """Give it a command."""
+        assert self.process is not None and self.process.stdin is not None
+        with suppress(BrokenPipeError):  # what has died of a fault is started again after it
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def keep_alive(self) -> None:
+        """Start it again where it has ended by itself."""
+        if self.process is None or self.process.poll() is not None:
+            self.kill()
+            self.start()
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.process is None:
+            return
+        self.process.kill()
+        self.process.wait(END_S)
+        for stream in (self.process.stdin, self.process.stdout):
+            assert stream is not None
+            with suppress(OSError):
+                stream.close()
+        self.process = None
+
+
+@dataclass
+class Camera:
+    """A camera, where it serves, and what it was seen to show."""
+
+    plan: CameraPlan
+    pack: Path
+    url: str
+    epoch_s: float
+    journal: Path
+    child: Child
+
+
+class Stage:
+    """All processes of a soak, in `folder`; a context manager that ends every one of them.
+
+    told: what the runtime said on its standard output. faults: what was done to whom.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.told: list[str] = []
+        self.faults: list[Fault] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self._set_up()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def _set_up(self) -> None:
+        folder = self.folder
+        need_program("mosquitto")
+        self.spool = Disk(folder / "spool", SPOOL_KB)
+        self._stack.callback(self.spool.close)
+        self.file = Disk(folder / "file", FILE_KB)
+        self._stack.callback(self.file.close)
+        self.events, self.log = self.file.folder / "events.jsonl", self.file.folder / "stderr"
+        self.broker = Broker(folder / "broker")
+        self._stack.enter_context(self.broker)
+        self.heard, self.hooked = folder / "mqtt.jsonl", folder / "webhook.jsonl"
+        self.listener = self._child("tests.soak.receivers", "mqtt", self.broker.port, self.heard)
+        self.secret = folder / "secret"
+        self.secret.touch(mode=0o600)
+        self.secret.write_text(os.urandom(16).hex())
+        self.hook_port, self.web_port = free_port(), free_port()
+        self.hook = self._child("tests.soak.receivers", "hook", self.hook_port, self.hooked, self.secret)
+        self.cameras = {plan.name: self._camera(plan) for plan in CAMERAS}
+
+    def _child(self, module: str, *arguments: object, python: str = sys.executable) -> Child:
+        log = self.folder / f"{module.rpartition('.')[2]}-{len(list(self.folder.glob('*.log')))}.log"
+        child = Child([python, "-m", module, *map(str, arguments)], log)
+        self._stack.callback(child.kill)
+        child.start()
+        return child
+
+    def _camera(self, plan: CameraPlan) -> Camera:
+        pack, journal = self.folder / f"{plan.name}-pack", self.folder / f"{plan.name}-journal"
+        write_pack(pack, plan.seed)
+        port, epoch_s = free_port(), time.monotonic()
+        python = sys.executable if plan.kind == "mjpeg" else need_gstreamer()
+        child = self._child(f"tests.soak.{plan.kind}_camera", pack, port, epoch_s, journal, python=python)
+        scheme, path = ("http", "video") if plan.kind == "mjpeg" else ("rtsp", "camera")
+        return Camera(plan, pack, f"{scheme}://127.0.0.1:{port}/{path}", epoch_s, journal, child)
+
+    # The runtime.
+
+    def command(self, sources: Sequence[str] | None = None) -> list[str]:
+        """How the runtime is called."""
+        if sources is None:
+            sources = [f"{name}={camera.url}" for name, camera in self.cameras.items()]
+        spool = self.spool.folder
+        sinks = (
+            f"jsonl:{self.events}?spool={spool}/file&max_bytes={FILE_BYTES}&keep={FILES}",
+            f"mqtt://127.0.0.1:{self.broker.port}/{TOPIC}?node=soak&spool={spool}/mqtt",
+            f"http://127.0.0.1:{self.hook_port}/events#secret_file={self.secret}&spool={spool}/webhook",
+        )
+        given = [word for source in sources for word in ("--source", source)]
+        given += [word for sink in sinks for word in ("--sink", sink)]
+        return [sys.executable, "-m", "edge_har", "run", *given]
+
+    def start_runtime(self) -> None:
+        """Start `edge-har run` on all cameras, into all places, with its page."""
+        command = [*self.command(), "--wait-for-source", "--web", f"127.0.0.1:{self.web_port}"]
+        with open(self.log, "a", encoding="utf-8") as log:
+            self.runtime = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment(),
+            )
+        self._stack.callback(self._kill_runtime)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.runtime.stdout is not None
+        self.told.extend(self.runtime.stdout)
+
+    def _kill_runtime(self) -> None:
+        if self.runtime.poll() is None:
+            self.runtime.kill()
+        self.runtime.wait(END_S)
+
+    def end_runtime(self) -> tuple[int, float]:
+        """Ask it to end; its exit code, and how many seconds it took."""
+        began_s = time.monotonic()
+        self.runtime.terminate()
+        code = self.runtime.wait(READY_S)
+        took_s = time.monotonic() - began_s
+        self._reader.join(END_S)
+        return code, took_s
+
+    def deliver_the_rest(self) -> list[dict[str, object]]:
+        """Another run, short and of a drawing, delivers what the first could not any more; what it told itself."""
+        command = self.command(["rest=synthetic:JumpInPlace?duration=0.1"])
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=READY_S, env=environment()
+        )
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    # Faults.
+
+    def do(self, planned: Planned, over: threading.Event) -> None:
+        """Make a fault, and undo it when its time is over, or `over` is set."""
+        began_s = time.monotonic()
+        begin, step, end = self._means(planned)
+        begin()
+        until_s = began_s + planned.lasts_s
+        while (left_s := until_s - time.monotonic()) > 0 and not over.wait(min(left_s, STEP_S)):
+            step()
+        end()
+        if planned.target in self.cameras:
+            self.cameras[planned.target].child.keep_alive()
+        self.faults.append(Fault(planned.kind, planned.target, began_s, time.monotonic()))
+
+    def _means(self, planned: Planned) -> tuple[Callable[[], object], ...]:
+        """How a fault begins, what is done again and again while it lasts, and how it ends."""
+        nothing: Callable[[], object] = lambda: None
+        pid = self.runtime.pid
+        places: dict[str, tuple[Callable[[], object], ...]] = {
+            "broker stopped": (self.broker.stop, nothing, self.broker.start),
+            "broker stalled": (self.broker.freeze, nothing, self.broker.thaw),
+            "web server killed": (self.hook.kill, nothing, self.hook.start),
+            "web server stalled": _stall(self.hook),
+            "spool's disk full": (
+                lambda: self.spool.fill(pid),
+                lambda: self.spool.fill(pid),
+                lambda: self.spool.free(pid),
+            ),
+            "file's disk full": (
+                lambda: self.file.fill(pid),
+                lambda: self.file.fill(pid),
+                lambda: self.file.free(pid),
+            ),
+        }
+        if planned.kind == "all places away":
+            parts = [
+                places[kind]
+                for kind in ("broker stopped", "web server killed", "spool's disk full", "file's disk full")
+            ]
+            return tuple(_all([part[phase] for part in parts]) for phase in range(3))
+        if planned.kind in places:
+            return places[planned.kind]
+        if planned.target == PAGE:
+            return self._viewer(planned.kind)
+        child = self.cameras[planned.target].child
+        if planned.kind == "killed":
+            return child.kill, nothing, child.start
+        if planned.kind == "stalled":
+            return _stall(child)
+        if planned.kind == "bytes damaged":
+            return lambda: child.tell("damage 1"), nothing, lambda: child.tell("damage 0")
+        assert planned.kind == "size changes", planned
+        steps = iter(range(1_000_000))
+        return (
+            lambda: child.tell("size 1"),
+            lambda: child.tell(f"size {1 - next(steps) // SIZE_STEPS % 2}"),
+            lambda: child.tell("size 0"),
+        )
+
+    def _viewer(self, camera: str) -> tuple[Callable[[], object], ...]:
+        """Somebody who asks for a camera's pictures, and does not take them."""
+        line = socket.socket()
+
+        def look() -> None:
+            line.settimeout(END_S)
+            line.connect(("127.0.0.1", self.web_port))
+            line.sendall(f"GET /stream/{camera}.mjpg HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+
+        return look, lambda: None, line.close
+
+
+def _stall(child: Child) -> tuple[Callable[[], object], ...]:
+    return lambda: child.send(signal.SIGSTOP), lambda: None, lambda: child.send(signal.SIGCONT)
+
+
+def _all(parts: Sequence[Callable[[], object]]) -> Callable[[], object]:
+    def run() -> None:
+        for part in parts:
+            part()
+
+    return run
