@@ -16,7 +16,7 @@ import numpy as np
 
 from edge_har.preprocess import FrameSpec, prepare_frame
 from edge_har.sources.pictures import JpegSplitter, decode_jpeg
-from tests.helpers.fuzzing import guarded
+from tests.helpers.fuzzing import damaged, guarded
 
 SIZES = ((16, 8), (33, 21), (64, 48))
 MARKERS = bytes(range(0xC0, 0x100))
@@ -60,9 +60,7 @@ def stream(rng: random.Random, whole: list[bytes]) -> bytes:
             damage_header(rng, picture)
         data += rng.choice((b"", b"--frame\r\nContent-Length: 9\r\n\r\n", rng.randbytes(rng.randrange(40))))
         data += picture
-    for _ in range(rng.randrange(6)):
-        damage(rng, data)
-    return bytes(data)
+    return damaged(rng, bytes(data), WORDS) if rng.randrange(6) else bytes(data)
 
 
 def damage_header(rng: random.Random, picture: bytearray) -> None:
@@ -78,27 +76,6 @@ def damage_header(rng: random.Random, picture: bytearray) -> None:
         place = rng.choice(places) + rng.randrange(1, 14)
         if place < len(picture):
             picture[place] = rng.choice((0, 1, 0x7F, 0xFF, rng.randrange(256), rng.choice(MARKERS)))
-
-
-def damage(rng: random.Random, data: bytearray) -> None:
-    """One damage anywhere: changed, lost, doubled or moved bytes, or words that mean something."""
-    if not data:
-        return
-    at = rng.randrange(len(data))
-    end = min(len(data), at + rng.choice((1, 2, 8, 64, 700)))
-    kind = rng.randrange(6)
-    if kind == 0:
-        data[at] ^= 1 << rng.randrange(8)
-    elif kind == 1:
-        del data[at:end]
-    elif kind == 2:
-        data[at:at] = data[at:end]
-    elif kind == 3:
-        data[at:end] = rng.randbytes(end - at)
-    elif kind == 4:
-        data[at:at] = rng.choice(WORDS) * rng.choice((1, 1, 3, 400))
-    else:
-        del data[at:]
 
 
 def pieces(rng: random.Random, data: bytes) -> Iterator[bytes]:
