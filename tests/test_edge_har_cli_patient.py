@@ -104,7 +104,8 @@ def test_lines_come_in_order_and_the_newest_go_where_too_many_wait() -> None:
         thread.join(WAIT_S)
     said = [int(line.split()[1]) for line in got if "could not be written" in line]
     numbers = [int(line) for line in got if line.strip().isdigit()]
-    assert numbers == list(range(len(numbers)))
+    # The thread may have found room for one in between.
+    assert numbers[:LINES] == list(range(LINES)) and numbers == sorted(set(numbers))
     assert LINES <= len(numbers) < count and sum(said) == count - len(numbers)
 
 
