@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any, Protocol
 
+from edge_har.errors import MisuseError
 from edge_har.events import Event
 
 
@@ -84,6 +85,23 @@ def event_of(line: bytes) -> Event:
 
 
 EVENT_KEYS = tuple(field.name for field in fields(Event))
+
+
+def tls_context(
+    sink: str, ca_file: str | None, cert_file: str | None = None, key_file: str | None = None
+) -> ssl.SSLContext:
+    """How connections of a sink are encrypted: whom it trusts, and who it is. Raises MisuseError naming the file that
+    cannot be used.
+    """
+    used = ca_file
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+        if cert_file:
+            used = " with ".join(filter(None, (cert_file, key_file)))
+            context.load_cert_chain(cert_file, key_file)
+    except OSError as error:
+        raise MisuseError(f"{sink}: {used} cannot be used: {reason_of(error)}") from error
+    return context
 
 
 def reason_of(error: Exception) -> str:

@@ -23,7 +23,7 @@ from edge_har.board import Board, SinkState
 from edge_har.errors import MisuseError, RuntimeMissingError
 from edge_har.events import Event
 from edge_har.hidden import hidden
-from edge_har.sinks.base import Later, line_of, reason_of
+from edge_har.sinks.base import Later, line_of, reason_of, tls_context
 from edge_har.sinks.options import DeliveryOptions, Setting, slug
 from edge_har.sinks.queued import Queued
 
@@ -103,15 +103,7 @@ class MqttOptions(DeliveryOptions):
 
     def tls_context(self) -> ssl.SSLContext | None:
         """How connections are encrypted; None: they are not. Raises MisuseError where a file cannot be used."""
-        if not self.tls:
-            return None
-        try:
-            context = ssl.create_default_context(cafile=self.ca_file)
-            if self.cert_file:
-                context.load_cert_chain(self.cert_file, self.key_file)
-        except OSError as error:
-            raise MisuseError(f"mqtt: its certificates cannot be used: {reason_of(error)}") from error
-        return context
+        return tls_context(self.kind, self.ca_file, self.cert_file, self.key_file) if self.tls else None
 
     @property
     def base(self) -> str:

@@ -9,7 +9,6 @@ import http.client
 import json
 import re
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from edge_har.board import SinkState
 from edge_har.errors import MisuseError
 from edge_har.events import Event, utc_now
 from edge_har.hidden import hidden
-from edge_har.sinks.base import Later, Refused, line_of, reason_of
+from edge_har.sinks.base import Later, Refused, line_of, reason_of, tls_context
 from edge_har.sinks.options import DeliveryOptions, Setting
 from edge_har.sinks.queued import Queued
 
@@ -89,7 +88,7 @@ class WebhookTarget:
         self._path = quote(f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}", safe=URL_SAFE)
         self._secret = options.secret.encode() if options.secret else None
         self._timeout_s = options.timeout_s
-        self._context = _tls_context(options) if parts.scheme == "https" else None
+        self._context = tls_context(options.kind, options.ca_file) if parts.scheme == "https" else None
         self._headers = {"Content-Type": "application/json", "User-Agent": f"edge-har/{__version__}"}
         if options.token:
             self._headers["Authorization"] = f"Bearer {options.token}"
@@ -180,13 +179,6 @@ class WebhookTarget:
 def signature(secret: bytes, timestamp: str, body: bytes) -> str:
     """What stands in X-Edge-Har-Signature: HMAC-SHA256 of the timestamp, a dot and the body."""
     return f"sha256={hmac.new(secret, timestamp.encode() + b'.' + body, hashlib.sha256).hexdigest()}"
-
-
-def _tls_context(options: WebhookOptions) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=options.ca_file)
-    except OSError as error:
-        raise MisuseError(f"webhook: {options.ca_file} cannot be used: {reason_of(error)}") from error
 
 
 def _cut(line: socket.socket, late: threading.Event) -> None:
