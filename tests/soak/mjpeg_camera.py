@@ -7,7 +7,8 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tests.helpers.fuzz_mjpeg import damage
+from tests.helpers.fuzz_mjpeg import WORDS
+from tests.helpers.fuzzing import damaged
 from tests.helpers.mjpeg import BOUNDARY
 from tests.soak.show import Journal, Show, follow
 
@@ -28,15 +29,11 @@ class Server(ThreadingHTTPServer):
 
     def part(self, picture: bytes) -> bytes:
         """A picture as it is sent, and damaged where that is asked for."""
-        content = bytearray(
-            f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
-            + picture
-            + b"\r\n"
-        )
+        head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
+        content = head + picture + b"\r\n"
         if self.show.damaged and self.rng.random() < DAMAGED_SHARE:
-            for _ in range(self.rng.randrange(1, 6)):
-                damage(self.rng, content)
-        return bytes(content)
+            return damaged(self.rng, content, WORDS)
+        return content
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away is no news."""
