@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import cast
 
 import cv2
 
 from edge_har.errors import MisuseError, SourceError
-from edge_har.preprocess import Pixels
-from edge_har.sources.base import Source
-from edge_har.sources.opencv import open_capture
+from edge_har.sources.opencv import CapturedSource, open_capture
 from edge_har.sources.options import SourceOptions
 from edge_har.sources.v4l2 import device_called, find_cameras
 
@@ -26,7 +23,7 @@ RATE_TOLERANCE = 0.05
 log = logging.getLogger("edge_har")
 
 
-class CameraSource(Source):
+class CameraSource(CapturedSource):
     """A V4L2 camera; times are arrivals on time.monotonic().
 
     uri: `0`, `/dev/video0` (or a link to it), or `usb:NAME`. What of the size, rate and format (four letters, such as
@@ -79,17 +76,6 @@ class CameraSource(Source):
     def grab(self) -> float | None:
         """Arrival of the next frame in seconds, or None when the camera is gone."""
         return time.monotonic() if self._capture.grab() else None
-
-    def retrieve(self) -> Pixels:
-        """The frame just grabbed: uint8, height x width x 3, BGR. Raises SourceError when it is damaged."""
-        done, pixels = self._capture.retrieve()
-        if not done or pixels is None:
-            raise SourceError(f"camera {self.name}: a frame could not be decoded")
-        return cast(Pixels, pixels)
-
-    def close(self) -> None:
-        """Release the camera."""
-        self._capture.release()
 
 
 def device_of(uri: str) -> str:

@@ -7,14 +7,11 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import cv2
 
 from edge_har.errors import SourceError
-from edge_har.preprocess import Pixels
-from edge_har.sources.base import Source
-from edge_har.sources.opencv import open_capture
+from edge_har.sources.opencv import CapturedSource, open_capture
 from edge_har.sources.uris import mask_uri
 
 VIDEO_SUFFIXES = frozenset(
@@ -65,7 +62,7 @@ def find_videos(path: str) -> Iterator[str]:
         yield path
 
 
-class FileSource(Source):
+class FileSource(CapturedSource):
     """A video file. Damage in its middle is stepped over; `warning` then says what could not be read.
 
     Raises SourceError when it is missing, empty, or nothing in it is a video that OpenCV can decode.
@@ -121,17 +118,6 @@ class FileSource(Source):
             self._first_s = self._time_s
         self._frames += 1
         return self._time_s
-
-    def retrieve(self) -> Pixels:
-        """The frame just grabbed: uint8, height x width x 3, BGR. Raises SourceError when it cannot be converted."""
-        done, pixels = self._capture.retrieve()
-        if not done or pixels is None:
-            raise SourceError(f"{self.name}: a frame could not be decoded")
-        return cast(Pixels, pixels)
-
-    def close(self) -> None:
-        """Release the decoder."""
-        self._capture.release()
 
     def _next_time_s(self, container_s: float) -> float:
         """The container's time, made to run forward: it may lack times (B-frames in AVI) or start anew (joined TS)."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import cast
 
 import cv2
 
 from edge_har.errors import RuntimeMissingError, SourceError
-from edge_har.preprocess import Pixels
-from edge_har.sources.base import Source
-from edge_har.sources.opencv import open_capture
+from edge_har.sources.opencv import CapturedSource, open_capture
 
 OPEN_TIMEOUT_MS = 10000
 READ_TIMEOUT_MS = 5000
@@ -24,7 +21,7 @@ INSTALL = (
 )
 
 
-class GstreamerSource(Source):
+class GstreamerSource(CapturedSource):
     """The pictures of a GStreamer pipeline; one that names no `appsink` is led to ours.
 
     name: what messages call it. Raises RuntimeMissingError where OpenCV has no GStreamer, SourceError where the
@@ -53,17 +50,6 @@ class GstreamerSource(Source):
     def grab(self) -> float | None:
         """Arrival of the next frame in seconds, or None when the pipeline ended or is silent."""
         return time.monotonic() if self._capture.grab() else None
-
-    def retrieve(self) -> Pixels:
-        """The frame just grabbed: uint8, height x width x 3, BGR. Raises SourceError when it is damaged."""
-        done, pixels = self._capture.retrieve()
-        if not done or pixels is None:
-            raise SourceError(f"{self.name}: a frame could not be decoded")
-        return cast(Pixels, pixels)
-
-    def close(self) -> None:
-        """Stop the pipeline."""
-        self._capture.release()
 
 
 def _timeouts() -> list[int]:

@@ -7,10 +7,14 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import cv2
 
+from edge_har.errors import SourceError
 from edge_har.memory import release_library_pages
+from edge_har.preprocess import Pixels
+from edge_har.sources.base import Source
 
 FFMPEG_LOG_LEVEL = "OPENCV_FFMPEG_LOGLEVEL"
 FFMPEG_SILENT = "-8"  # AV_LOG_QUIET
@@ -69,3 +73,20 @@ def open_capture(target: str | int, backend: int, options: Sequence[int] = ()) -
 def _release_codec_tables() -> None:
     """Once, after the first opening: FFmpeg walks through all that it knows to find what this stream needs."""
     release_library_pages()
+
+
+class CapturedSource(Source):
+    """A source whose frames a capture of OpenCV decodes. _capture: open, and grabbed from by `grab`."""
+
+    _capture: cv2.VideoCapture
+
+    def retrieve(self) -> Pixels:
+        """The frame just grabbed: uint8, height x width x 3, BGR. Raises SourceError when it is damaged."""
+        done, pixels = self._capture.retrieve()
+        if not done or pixels is None:
+            raise SourceError(f"{self.name}: a frame could not be decoded")
+        return cast(Pixels, pixels)
+
+    def close(self) -> None:
+        """Release the decoder, and with it the device or connection."""
+        self._capture.release()

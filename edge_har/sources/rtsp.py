@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import cast
 
 import cv2
 
 from edge_har.errors import SourceError
-from edge_har.preprocess import Pixels
-from edge_har.sources.base import Source
-from edge_har.sources.opencv import ffmpeg_options, open_capture
+from edge_har.sources.opencv import CapturedSource, ffmpeg_options, open_capture
 from edge_har.sources.uris import mask_uri
 
 OPEN_TIMEOUT_MS = 5000
@@ -67,7 +64,7 @@ class StreamClock:
         self.trusted = len(self._breaks) < MAX_BREAKS or arrival_s - self._breaks[0] > BREAKS_WITHIN_S
 
 
-class RtspSource(Source):
+class RtspSource(CapturedSource):
     """An RTSP stream. transport: tcp or udp; None: tcp where the camera has it.
 
     Raises SourceError, which never shows the password, when it cannot be opened.
@@ -122,14 +119,3 @@ class RtspSource(Source):
             if now_s - arrived_s >= max(INSTANT_S, (position_s - last_s) / 2):
                 return
             arrived_s, last_s = now_s, position_s
-
-    def retrieve(self) -> Pixels:
-        """The frame just grabbed: uint8, height x width x 3, BGR. Raises SourceError when it is damaged."""
-        done, pixels = self._capture.retrieve()
-        if not done or pixels is None:
-            raise SourceError(f"{self.name}: a frame could not be decoded")
-        return cast(Pixels, pixels)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._capture.release()
