@@ -39,7 +39,7 @@ format: $(WORKSTATION)  ## put the code in the project's format
 	$(BIN)/ruff check --fix .
 
 runtimes: $(WORKSTATION)  ## environments of older TFLite runtimes, which `edge-har convert` asks (needs Python 3.11)
-	$(BIN)/python -m convert.runtimes --make
+	$(BIN)/python -m convert.verify.runtimes --make
 
 model: $(WORKSTATION)  ## make the shipped model again (needs CLIPS/weizmann)
 	$(BIN)/python -m benchmarks ship-model --clips $(CLIPS)/weizmann --out edge_har/default.ehar

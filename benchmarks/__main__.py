@@ -48,7 +48,7 @@ def accuracy(clips: Path, jobs: int, out: Path) -> None:
 
     Folds are kept by content: given again, the command goes on where it was interrupted.
     """
-    from benchmarks.accuracy import measure_accuracy, page
+    from benchmarks.pages.accuracy import measure_accuracy, page
 
     measured = measure_accuracy(clips, say=_say, jobs=jobs)
     _write(out, page(measured, _command("accuracy", clips, out)))
@@ -76,7 +76,7 @@ def calibration(clips: Path | None, runs: tuple[Path, ...], out: Path) -> None:
     """
     if (clips is None) == (not runs):
         raise MisuseError("name either --clips DIR or one or more --run RUN")
-    from benchmarks.calibration import compare_calibrations, page
+    from benchmarks.pages.calibration import compare_calibrations, page
 
     rows, index_sha256 = compare_calibrations(clips, runs, say=_say)
     named = [word for run in runs for word in ("--run", run.name)]
@@ -92,7 +92,7 @@ def compactness(root: Path, jobs: int, out: Path) -> None:
 
     Kept by content: given again, the command goes on where it was interrupted.
     """
-    from benchmarks.compactness import measure_compactness, page
+    from benchmarks.pages.compactness import measure_compactness, page
 
     sections, index_sha256, made_at = measure_compactness(root, say=_say, jobs=jobs)
     _write(out, page(sections, _command("compactness", root, out), index_sha256, made_at))
@@ -107,7 +107,7 @@ def parity(root: Path, jobs: int, out: Path) -> None:
 
     Kept by content: given again, the command goes on where it was interrupted.
     """
-    from benchmarks.parity import measure_parity, page
+    from benchmarks.pages.parity import measure_parity, page
 
     measured = measure_parity(root, say=_say, jobs=jobs)
     _write(out, page(measured, _command("parity", root, out)))
@@ -123,7 +123,7 @@ def qat(clips: Path, jobs: int, out: Path) -> None:
 
     Kept by content: given again, the command goes on where it was interrupted.
     """
-    from benchmarks.qat import measure_qat, page
+    from benchmarks.pages.qat import measure_qat, page
 
     rows, index_sha256 = measure_qat(clips, say=_say, jobs=jobs)
     _write(out, page(rows, _command("qat", clips, out), index_sha256))
@@ -138,7 +138,7 @@ def disturbances(clips: Path, jobs: int, out: Path) -> None:
 
     Kept by content: given again, the command goes on where it was interrupted.
     """
-    from benchmarks.disturbances import measure_disturbances, page
+    from benchmarks.pages.disturbances import measure_disturbances, page
 
     measured = measure_disturbances(clips, say=_say, jobs=jobs)
     _write(out, page(measured, _command("disturbances", clips, out)))
@@ -167,7 +167,7 @@ def ship_model(clips: Path, jobs: int, out: Path, release: int | None) -> None:
 )
 def check(models: tuple[str, ...]) -> None:
     """Hold speed, memory and start-up against their limits; exit 1 naming what is past its limit."""
-    from benchmarks.check import run_checks
+    from benchmarks.limits.check import run_checks
 
     broken = 0
     for line, within in run_checks(models):
@@ -182,7 +182,7 @@ def check(models: tuple[str, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="A JSON object instead of a table.")
 def overhead(model: Path | None, as_json: bool) -> None:
     """Measure what everything but decoding and the model costs; exit 1 naming what is past its limit (needs ffmpeg)."""
-    from benchmarks.overhead import measure_overhead
+    from benchmarks.limits.overhead import measure_overhead
 
     measured = measure_overhead(model)
     _tell(measured.to_json(), measured.lines(), as_json)
@@ -203,7 +203,7 @@ def overhead(model: Path | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="A JSON object instead of a table.")
 def cameras(count: int, rate: float, seconds: float, model: Path | None, as_json: bool) -> None:
     """Follow many cameras at their own rate in one process; exit 1 where ticks were skipped or shared a frame."""
-    from benchmarks.cameras import watch_cameras
+    from benchmarks.limits.cameras import watch_cameras
 
     watch = watch_cameras(count, rate, seconds, model=model)
     _tell(watch.to_json(), watch.lines(), as_json)
@@ -220,7 +220,7 @@ def cameras(count: int, rate: float, seconds: float, model: Path | None, as_json
 @click.option("--json", "as_json", is_flag=True, help="A JSON object instead of a table.")
 def age(minutes: float, rate: float, slow_ms: float, as_json: bool) -> None:
     """Follow one camera with a model that is too slow for it; exit 1 where a frame was older than two periods."""
-    from benchmarks.cameras import AGE_PERIODS, watch_cameras
+    from benchmarks.limits.cameras import AGE_PERIODS, watch_cameras
 
     watch = watch_cameras(1, rate, 60 * minutes, slow_ms=slow_ms)
     _tell(watch.to_json(), watch.lines(), as_json)
@@ -232,7 +232,7 @@ def age(minutes: float, rate: float, slow_ms: float, as_json: bool) -> None:
 
 def _tell(figures: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
     """Print figures with what made them, for programs or for people."""
-    from benchmarks.provenance import commit
+    from benchmarks.measure.provenance import commit
     from edge_har.bench import machine, machine_line, versions
 
     if as_json:

@@ -54,7 +54,7 @@ def benchmark(
         raise MisuseError("name either --clips DIR or one or more --run RUN")
     if out.suffix != ".md":
         raise MisuseError(f"--out is a Markdown file ending with .md, got {out.name}")
-    from benchmarks.report import compare_folds, compare_runs
+    from benchmarks.pages.latency import compare_folds, compare_runs
 
     words = ["edge-har", "benchmark", "--rounds", str(rounds), "--threads", str(threads)]
     if clips is not None:

@@ -8,10 +8,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.accuracy import MOTION, Accuracy, Share, measure_accuracy
-from benchmarks.cache import keep
-from benchmarks.commands import edge_har
-from benchmarks.folds import (
+from benchmarks.experiments.cache import keep
+from benchmarks.experiments.entries import MOTION, SMOOTHING
+from benchmarks.experiments.folds import (
     BUNDLE,
     CACHE,
     LOG,
@@ -25,16 +24,17 @@ from benchmarks.folds import (
     package_sha256,
     slow_source,
 )
-from benchmarks.measure import Figures
-from benchmarks.statistics import wilson_interval
-from edge_har.bundle import SLOW_SOURCE, Smoothing, open_bundle, write_bundle
+from benchmarks.measure.clips import Figures
+from benchmarks.measure.commands import edge_har
+from benchmarks.pages.accuracy import Accuracy, Share, measure_accuracy
 from edge_har.errors import ConversionError
+from edge_har.model.bundle import open_bundle, write_bundle
+from edge_har.model.manifest import SLOW_SOURCE
+from train.intervals import wilson_interval
 
 NAME = "weizmann-motion"
 PROTOCOL = "leave-one-group-out"
 MAX_BYTES = 1_000_000
-# On four plays of the demo 33 of 36 actions are seen, with 7 false events; at the defaults 31, with 4.
-SMOOTHING = Smoothing(smooth_s=0.5, enter=0.5, leave=0.35, min_s=0.4)
 DRAWN_RECALL = 0.9  # of the built-in source's clips, which the demo shows
 FIGURES = "figures.json"
 WEIGHTS_TERMS = (

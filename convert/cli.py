@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from convert.modes import AUTO, PRECISIONS
+from convert.precisions import AUTO, PRECISIONS
 from edge_har.errors import DataError
 
 PATH = click.Path(path_type=Path)
@@ -123,10 +123,10 @@ def convert(source: Path, out: Path, figures: Path | None, **given: Any) -> None
     held-out clips. NAME.report.html shows every figure, NAME.report.json holds it
     for programs; both are written when the gate refuses, too.
     """
+    from convert.inputs.subject import FileFacts
     from convert.pipeline import Options  # TensorFlow takes seconds to load
     from convert.pipeline import convert as convert_any
-    from convert.subject import FileFacts
-    from edge_har.bundle import Smoothing
+    from edge_har.model.manifest import Smoothing
     from train.runs import read_json
 
     given = {name: value for name, value in given.items() if value is not None}

@@ -14,43 +14,41 @@ from typing import Any
 
 import numpy as np
 
-from convert import parity
-from convert.build import FLOAT_CLIP, PLACEHOLDER_CARD, Built, Workshop
-from convert.card import model_card
-from convert.compactness import Variant, compactness
-from convert.finetune import fine_tuned, fine_tuning_of
-from convert.flatbuffer import FLOAT_MARK, kernels
-from convert.foreign import SUFFIXES, check_form
-from convert.golden import TOLERANCE, choose_golden
-from convert.material import Calibration, choose_calibration
-from convert.modes import AUTO, CALIBRATED, INT8, NAME_OF, PRECISIONS
-from convert.parity import MAX_DROP_POINTS, Comparison, Limits, Reference, Verdict
-from convert.precision import NoRouteError, Outcome, Trial, choose
-from convert.prune import MOST_PRUNED, STEPS, prune, tfmot
-from convert.qat import qat
-from convert.quantise import TIMEOUT_S
-from convert.report import write_report
-from convert.runtimes import check_promised, interpreters, runtimes_that_agree
-from convert.shrink import MOST_SHRUNK, shrink
-from convert.structure import check_structure
-from convert.subject import FileFacts, Subject, subject_of_file, subject_of_run
-from edge_har.bundle import (
+from convert.compress.finetune import fine_tuned, fine_tuning_of
+from convert.compress.prune import MOST_PRUNED, STEPS, prune, tfmot
+from convert.compress.qat import qat
+from convert.compress.shrink import MOST_SHRUNK, shrink
+from convert.inputs.clips import Calibration, choose_calibration
+from convert.inputs.keras_file import SUFFIXES, check_form
+from convert.inputs.subject import FileFacts, Subject, subject_of_file, subject_of_run
+from convert.package.card import model_card
+from convert.package.report import write_report
+from convert.precisions import AUTO, CALIBRATED, INT8, NAME_OF, PRECISIONS
+from convert.tflite.build import FLOAT_CLIP, PLACEHOLDER_CARD, Built, Workshop
+from convert.tflite.flatbuffer import FLOAT_MARK, kernels
+from convert.tflite.quantise import TIMEOUT_S
+from convert.tflite.search import NoRouteError, Outcome, Trial, choose
+from convert.verify import parity
+from convert.verify.compactness import Variant, compactness
+from convert.verify.golden import TOLERANCE, choose_golden
+from convert.verify.parity import MAX_DROP_POINTS, Comparison, Limits, Reference, Verdict
+from convert.verify.runtimes import check_promised, interpreters, runtimes_that_agree
+from convert.verify.structure import check_structure
+from edge_har.errors import BundleError, MisuseError
+from edge_har.model.bundle import (
     GATE,
     MODEL_CARD,
-    SLOW_SOURCE,
     SUFFIX,
     Bundle,
-    Manifest,
-    Smoothing,
     open_bundle,
     pack_bundle,
     read_bundle,
     write_bundle,
 )
-from edge_har.errors import BundleError, MisuseError
-from edge_har.interpreter import runtime_name
-from edge_har.recognizer import check_golden
-from train.batches import CachedClip
+from edge_har.model.interpreter import runtime_name
+from edge_har.model.manifest import SLOW_SOURCE, Manifest, Smoothing
+from edge_har.model.recognizer import check_golden
+from train.data.batches import CachedClip
 from train.tf import keras, tf
 
 Report = Callable[[str], None]

@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 
 from edge_har import __version__
-from edge_har.bundle import Bundle, open_bundle
 from edge_har.errors import MisuseError
-from edge_har.interpreter import Array, Graph, runtime_name
-from edge_har.memory import peak_memory_mb
-from edge_har.preprocess import Pixels, prepare_frame
-from edge_har.recognizer import Recognizer, WholeClip
+from edge_har.model.bundle import Bundle, open_bundle
+from edge_har.model.interpreter import Array, Graph, runtime_name
+from edge_har.model.preprocess import Pixels, prepare_frame
+from edge_har.model.recognizer import Recognizer, WholeClip
 from edge_har.sources.synthetic import render_clip
+from edge_har.system.memory import peak_memory_mb
 
 CAMERA_SIZE_WH = (640, 480)  # px, what a camera gives by default
 CAMERA_FRAMES = 8  # different pictures shown in turn

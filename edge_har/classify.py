@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_har.ahead import ticks_ahead
-from edge_har.bundle import Bundle
-from edge_har.cadence import TemporalContract, fill_indices
 from edge_har.errors import MisuseError, SourceError
-from edge_har.preprocess import Pixels
-from edge_har.recognizer import Recognizer, Scores
+from edge_har.model.bundle import Bundle
+from edge_har.model.cadence import TemporalContract, fill_indices
+from edge_har.model.preprocess import Pixels
+from edge_har.model.recognizer import Recognizer, Scores
+from edge_har.pipeline.prefetch import ticks_ahead
+from edge_har.pipeline.sampler import Sampler, Ticks
 from edge_har.sources.base import Source
 from edge_har.sources.files import FileSource, find_videos
-from edge_har.ticks import Sampler, Ticks
 
 TIME_DECIMALS, SCORE_DECIMALS = 3, 6
 

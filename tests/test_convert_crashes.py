@@ -18,7 +18,7 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 # Read by every Python as it starts: only the converter's child does what is planted.
 PLANTED = """
 import os, signal, sys, time
-if "convert.worker" in sys.orig_argv:
+if "convert.tflite.worker" in sys.orig_argv:
     {fault}
 """
 

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from edge_har.errors import ConversionError, ParityError
-from edge_har.interpreter import Array, Graph
-from edge_har.recognizer import Recognizer
+from edge_har.model.interpreter import Array, Graph
+from edge_har.model.recognizer import Recognizer
 from tests.helpers.need import need_module
 from tests.helpers.runs import LABELS
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert import pipeline
-from convert.build import Workshop
+from convert.inputs.subject import Subject, subject_of_run
 from convert.pipeline import Options, convert_subject
-from convert.subject import Subject, subject_of_run
-from train.batches import CachedClip, store
+from convert.tflite.build import Workshop
+from train.data.batches import CachedClip, store
 from train.tf import keras
 
 SubjectOf = Callable[[str], Subject]

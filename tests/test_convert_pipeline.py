@@ -12,26 +12,27 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edge_har.bundle import Bundle, open_bundle
 from edge_har.errors import ConversionError, DataError, EdgeHarError, MisuseError, ParityError
-from edge_har.interpreter import runtime_name
-from edge_har.recognizer import Recognizer, WholeClip, check_golden
+from edge_har.model.bundle import Bundle, open_bundle
+from edge_har.model.interpreter import runtime_name
+from edge_har.model.recognizer import Recognizer, WholeClip, check_golden
 from tests.helpers.need import need_clips, need_module
 from tests.helpers.runs import LABELS
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
-from convert import flatbuffer, pipeline
-from convert.build import Workshop
+from convert import pipeline
 from convert.cli import convert
-from convert.material import Material, choose_calibration, material_of_run
-from convert.parity import Reference, compare, figures, stream_scores
+from convert.inputs.clips import Material, choose_calibration, material_of_run
+from convert.inputs.subject import check_keras_file
 from convert.pipeline import Options, convert_run
-from convert.subject import check_keras_file
-from edge_har.preprocess import Pixels
+from convert.tflite import flatbuffer
+from convert.tflite.build import Workshop
+from convert.verify.parity import Reference, compare, figures, stream_scores
+from edge_har.model.preprocess import Pixels
+from train.data.videos import decode_ticks
 from train.runs import load_run
 from train.tf import keras
-from train.videos import decode_ticks
 
 KINDS = ("lrcn", "motion", "convlstm")
 STEPS = 20
@@ -245,7 +246,7 @@ def test_a_model_of_all_groups_has_its_outputs_compared(
 
 def untrained(run: Path, folder: Path) -> Path:
     """The same RUN with fresh weights: it gives one label to everything."""
-    from train.models import build as build_model
+    from train.models.architectures import build as build_model
     from train.runs import MODEL, _sha256
 
     copy = folder / "untrained"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_har.config import all_keys
+from edge_har.config.file import all_keys
 from edge_har.sinks import KINDS
 from tests.helpers.command import edge_har
 

@@ -14,7 +14,7 @@ import click
 import pytest
 
 from edge_har.cli import cli
-from edge_har.events import Event
+from edge_har.pipeline.events import Event
 from tests.helpers.need import need_module
 
 ROOT = Path(__file__).resolve().parents[1]

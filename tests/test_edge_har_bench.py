@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 from edge_har import bench as bench_module
 from edge_har.bench import Timing, bench, machine, report_lines
-from edge_har.bundle import write_bundle
 from edge_har.cli.bench import command
 from edge_har.errors import BundleError, MisuseError
+from edge_har.model.bundle import write_bundle
 from tests.helpers.bundles import some_bundle
 
 

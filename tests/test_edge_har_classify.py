@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_har.cadence import TemporalContract, fill_indices, window_starts
 from edge_har.classify import Classifier, Failure, Result, find_files, hop_means
 from edge_har.errors import MisuseError, SourceError
-from edge_har.preprocess import prepare_frame
-from edge_har.recognizer import WholeClip
+from edge_har.model.cadence import TemporalContract, fill_indices, window_starts
+from edge_har.model.preprocess import prepare_frame
+from edge_har.model.recognizer import WholeClip
 from edge_har.sources.base import Source
 from tests.helpers.colours import COLOURS, FRAMES, GREY, INTERVAL_MS, LABELS, colour_bundle, painted
 from tests.helpers.videos import noise, write_text_as_video, write_video

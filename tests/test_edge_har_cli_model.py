@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from edge_har.bundle import Bundle, open_bundle
 from edge_har.cli.model import command
 from edge_har.errors import BundleError, MisuseError, RuntimeMissingError
+from edge_har.model.bundle import Bundle, open_bundle
 from tests.helpers.bundles import failing_golden, some_bundle, variant
 
 

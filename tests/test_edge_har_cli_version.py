@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from edge_har import __version__
-from edge_har.bundle import default_bundle_path, open_bundle
 from edge_har.cli._version import version_lines
 from edge_har.errors import RuntimeMissingError
-from edge_har.interpreter import runtime_name
+from edge_har.model.bundle import default_bundle_path, open_bundle
+from edge_har.model.interpreter import runtime_name
 from tests.helpers.command import edge_har
 
 

@@ -17,11 +17,12 @@ from typing import IO
 import cv2
 import pytest
 
-from edge_har.bundle import read_bundle
 from edge_har.deploy import send
 from edge_har.deploy.answers import Outcome
 from edge_har.deploy.send import Ssh
-from edge_har.deploy.store import CONFIG, CURRENT, HOME_VARIABLE
+from edge_har.deploy.store import CONFIG, CURRENT
+from edge_har.model.bundle import read_bundle
+from edge_har.system.files import HOME_VARIABLE
 from tests.helpers.bundles import failing_golden, release
 from tests.helpers.folders import quick_folder
 from tests.helpers.sshd import python_command, running_sshd

@@ -19,7 +19,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from edge_har.bundle import open_bundle, read_bundle
 from edge_har.cli.receive import command as receive_command
 from edge_har.cli.rollback import command as rollback_command
 from edge_har.cli.status import command as status_command
@@ -27,8 +26,10 @@ from edge_har.deploy import receive as device
 from edge_har.deploy.answers import Answer, Failure, Outcome
 from edge_har.deploy.receive import STEPS, Offer, Patience
 from edge_har.deploy.selftest import MAX_MEMORY_BYTES, run_selftest
-from edge_har.deploy.store import CONFIG, CURRENT, HOME_VARIABLE, PENDING, PREVIOUS, Store
+from edge_har.deploy.store import CONFIG, CURRENT, PENDING, PREVIOUS, Store
 from edge_har.errors import BundleError, MisuseError
+from edge_har.model.bundle import open_bundle, read_bundle
+from edge_har.system.files import HOME_VARIABLE
 from tests.helpers.bundles import failing_golden, release, some_bundle, variant
 from tests.helpers.folders import quick_folder
 

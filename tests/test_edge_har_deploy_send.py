@@ -17,13 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from edge_har.bundle import LABELS, open_bundle, pack_bundle, read_bundle
 from edge_har.deploy import send
 from edge_har.deploy.answers import Answer, Outcome
 from edge_har.deploy.receive import STEPS, Offer, receive
 from edge_har.deploy.send import HostResult, Ssh
-from edge_har.deploy.store import CONFIG, CURRENT, HOME_VARIABLE, PENDING, PREVIOUS, Store
+from edge_har.deploy.store import CONFIG, CURRENT, PENDING, PREVIOUS, Store
 from edge_har.errors import BundleError, DeployError, MisuseError
+from edge_har.model.bundle import LABELS, open_bundle, pack_bundle, read_bundle
+from edge_har.system.files import HOME_VARIABLE
 from tests.helpers.bundles import failing_golden, release, some_bundle
 from tests.helpers.folders import quick_folder
 from tests.helpers.receiver import IDLE_S, KILL_AT, SLEEP_AT

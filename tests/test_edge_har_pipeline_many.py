@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from edge_har.capture import Capture, Handover, backlog_ticks
 from edge_har.errors import MisuseError, SourceError
-from edge_har.feeds import Feed
-from edge_har.pipeline import JOIN_S, Load, Pipeline, Reload
-from edge_har.recognizer import Recognizer
-from edge_har.rules import LabelRule, Rules
-from edge_har.stream import RunOptions
+from edge_har.model.recognizer import Recognizer
+from edge_har.pipeline.capture import Capture, Handover, backlog_ticks
+from edge_har.pipeline.options import RunOptions
+from edge_har.pipeline.pipeline import JOIN_S, Load, Pipeline, Reload
+from edge_har.pipeline.rules import LabelRule, Rules
+from edge_har.sources.named import Feed
 from tests.helpers.colours import COLOURS, colour_bundle, colour_bytes
 from tests.helpers.running import Kept, Running, ScriptedSource, camera, steady, wait_until, write_scene
 
@@ -155,9 +155,9 @@ def recognised(cost_s: float, interval_s: float, seconds: float) -> tuple[int, f
     """
     from threading import Condition
 
-    from edge_har import capture
-    from edge_har.cadence import TemporalContract
-    from edge_har.ticks import Ticks
+    from edge_har.model.cadence import TemporalContract
+    from edge_har.pipeline import capture
+    from edge_har.pipeline.sampler import Ticks
     from tests.helpers.colours import painted
 
     handover = Handover(Condition(), capacity=backlog_ticks(TemporalContract(4, 1000 * interval_s)))

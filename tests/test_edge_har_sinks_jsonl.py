@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_har.board import SinkState
 from edge_har.errors import MisuseError
-from edge_har.events import Event
+from edge_har.pipeline.events import Event
+from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import Later, line_of
 from edge_har.sinks.jsonl import FileTarget, JsonLinesOptions, StreamTarget
 from edge_har.sinks.queued import Queued

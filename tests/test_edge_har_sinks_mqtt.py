@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_har.board import Board, SinkState
 from edge_har.errors import MisuseError
-from edge_har.events import Event
+from edge_har.pipeline.events import Event
+from edge_har.pipeline.status import Board, SinkState
 from edge_har.sinks.base import Later, line_of
 from edge_har.sinks.mqtt import MqttOptions, MqttSink, MqttTarget, Shown
 from edge_har.sinks.queued import Patience

@@ -14,18 +14,18 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_har.board import SinkState
 from edge_har.errors import MisuseError, RuntimeMissingError
-from edge_har.events import Event
-from edge_har.pipeline import Pipeline
-from edge_har.preprocess import Pixels
+from edge_har.model.preprocess import Pixels
+from edge_har.pipeline.events import Event
+from edge_har.pipeline.outputs import Picture
+from edge_har.pipeline.pipeline import Pipeline
+from edge_har.pipeline.status import SinkState
 from edge_har.sinks.clips import Clips, ClipsOptions
 from edge_har.sinks.options import Setting
 from edge_har.sinks.pictures import Worker, draw_label, in_ascii, in_bgr, small_copy
 from edge_har.sinks.recorder import keep_newest, new_path, part_of
 from edge_har.sinks.video import Video, VideoOptions
 from edge_har.sinks.window import Window, WindowOptions
-from edge_har.viewers import Picture
 from tests.helpers.colours import colour_bundle, painted
 from tests.helpers.command import environment
 from tests.helpers.sinks import made_event, setting, small_disk, wait_until

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_har.board import SinkState
 from edge_har.errors import EdgeHarError
-from edge_har.events import Event
-from edge_har.pipeline import Pipeline
+from edge_har.pipeline.events import Event
+from edge_har.pipeline.pipeline import Pipeline
+from edge_har.pipeline.status import SinkState
 from edge_har.sinks import Outlets
 from edge_har.sinks.base import Later
 from edge_har.sinks.console import ConsoleSink

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_har.board import SinkState
 from edge_har.errors import EdgeHarError
-from edge_har.events import Event
+from edge_har.pipeline.events import Event
+from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import event_of, line_of
 from edge_har.sinks.queued import Queued
 from edge_har.sinks.spool import Spool

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_har.board import SinkState
 from edge_har.errors import MisuseError
-from edge_har.events import Event
+from edge_har.pipeline.events import Event
+from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import Later, Refused, line_of
 from edge_har.sinks.queued import Patience, Queued
 from edge_har.sinks.spool import Spool

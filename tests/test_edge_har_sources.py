@@ -15,9 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_har.cadence import TemporalContract
 from edge_har.errors import BundleError, MisuseError, SourceError
-from edge_har.preprocess import FrameSpec, Pixels
+from edge_har.model.cadence import TemporalContract
+from edge_har.model.preprocess import FrameSpec, Pixels
+from edge_har.options.addresses import mask_uri, split_credentials
+from edge_har.pipeline.sampler import Sampler, ticks_of
 from edge_har.sources import open_source
 from edge_har.sources.base import Source, frames
 from edge_har.sources.files import FileSource
@@ -25,8 +27,6 @@ from edge_har.sources.mjpeg import MjpegSource
 from edge_har.sources.paced import PacedSource
 from edge_har.sources.pictures import JpegSplitter
 from edge_har.sources.rtsp import RtspSource, StreamClock
-from edge_har.sources.uris import mask_uri, split_credentials
-from edge_har.ticks import Sampler, ticks_of
 from tests.helpers.mjpeg import MjpegServer, decoded, jpeg
 from tests.helpers.need import need_program
 from tests.helpers.rtsp import rtsp_camera

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_har.cadence import TemporalContract
 from edge_har.errors import SourceError
-from edge_har.events import Event
-from edge_har.pipeline import Pipeline, Summary
-from edge_har.preprocess import FrameSpec, Pixels
+from edge_har.model.cadence import TemporalContract
+from edge_har.model.preprocess import FrameSpec, Pixels
+from edge_har.pipeline.events import Event
+from edge_har.pipeline.options import RunOptions
+from edge_har.pipeline.pipeline import Pipeline, Summary
+from edge_har.pipeline.sampler import Sampler, Ticks, ticks_of
 from edge_har.sources import open_source
 from edge_har.sources.files import FileSource
 from edge_har.sources.paced import PacedSource
 from edge_har.sources.playlist import PlaylistSource
-from edge_har.stream import RunOptions
-from edge_har.ticks import Sampler, Ticks, ticks_of
 from tests.helpers.colours import FRAMES, GREY, INTERVAL_MS, colour_bundle, painted
 from tests.helpers.videos import noise, numbered, write_text_as_video, write_video
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from edge_har.errors import MisuseError, SourceError
-from edge_har.preprocess import Pixels
+from edge_har.model.preprocess import Pixels
 from edge_har.sources.options import SourceOptions
 from edge_har.sources.pictures import RAW_FORMATS, raw_frames
 from edge_har.sources.stdin import StdinSource

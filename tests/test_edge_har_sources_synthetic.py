@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_har.errors import MisuseError, SourceError
-from edge_har.preprocess import Pixels
+from edge_har.model.preprocess import Pixels
 from edge_har.sources import synthetic
 from edge_har.sources.base import frames
 from edge_har.sources.synthetic import LABELS, Performance, SyntheticSource, contact_sheet, render_clip

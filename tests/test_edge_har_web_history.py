@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_har.events import Event, Reason, Type
+from edge_har.pipeline.events import Event, Reason, Type
 from edge_har.web.history import KEPT, KEPT_S, History
 
 

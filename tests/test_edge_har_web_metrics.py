@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from edge_har.board import Board, Counts, SinkState
+from edge_har.pipeline.status import Board, Counts, SinkState
 from edge_har.web.machine import Readings
 from tests.helpers.need import need_module
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_har.pipeline import Pipeline
-from edge_har.stream import RunOptions
+from edge_har.pipeline.options import RunOptions
+from edge_har.pipeline.pipeline import Pipeline
 from edge_har.web import WebOptions, start_web
 from tests.helpers.browser import Browser
 from tests.helpers.colours import colour_bundle, painted

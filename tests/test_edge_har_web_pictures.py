@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from edge_har.preprocess import Pixels
-from edge_har.viewers import Picture, Viewers
+from edge_har.model.preprocess import Pixels
+from edge_har.pipeline.outputs import Picture, Viewers
 from edge_har.web.pictures import HEADER_LENGTH, Gallery, Shot
 from tests.helpers.mjpeg import decoded
 

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from edge_har.errors import EdgeHarError
-from edge_har.pipeline import Pipeline
+from edge_har.pipeline.outputs import Picture
+from edge_har.pipeline.pipeline import Pipeline
 from edge_har.sources import open_source
-from edge_har.viewers import Picture
 from edge_har.web import WebOptions, start_web
 from tests.helpers.colours import colour_bundle, painted
 from tests.helpers.command import environment

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from edge_har.board import Board, SinkState, SourceState, State
+from edge_har.pipeline.status import Board, SinkState, SourceState, State
 from edge_har.web.machine import Readings
 from edge_har.web.snapshot import FRESH_S, STUCK_S, Costs, Snapshots, stuck, unready
 

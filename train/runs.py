@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from edge_har.cadence import TemporalContract
 from edge_har.errors import DataError, MisuseError
-from edge_har.preprocess import FrameSpec
-from train.files import write_text
-from train.sampling import Sampling
+from edge_har.model.cadence import TemporalContract
+from edge_har.model.preprocess import FrameSpec
+from train.data.files import write_text
+from train.data.sampling import Sampling
 
 SCHEMA = 1
 ADDED = {"standardise": False}  # settings that earlier RUNs do not hold, and what they stood at
@@ -180,7 +180,7 @@ class Run:
 
         Raises DataError when the weights are damaged or do not fit.
         """
-        from train.models import UNIT, build
+        from train.models.architectures import UNIT, build
         from train.tf import keras
 
         path = self.folder / MODEL

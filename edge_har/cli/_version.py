@@ -22,7 +22,7 @@ def _runtime() -> str:
 
 
 def _model() -> str:
-    from edge_har.bundle import default_bundle_path, open_bundle
+    from edge_har.model.bundle import default_bundle_path, open_bundle
 
     bundle = open_bundle(default_bundle_path())
     manifest = bundle.manifest

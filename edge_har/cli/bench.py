@@ -22,7 +22,7 @@ def command(model: str | None, threads: int, ticks: int, as_json: bool) -> None:
     and the whole-clip graph beside them. A tick is counted with all that it runs.
     """
     from edge_har.bench import bench, report_lines
-    from edge_har.bundle import default_bundle_path
+    from edge_har.model.bundle import default_bundle_path
 
     report = bench(model or default_bundle_path(), threads=threads, ticks=ticks, on_progress=_progress)
     if as_json:

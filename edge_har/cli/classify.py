@@ -31,9 +31,9 @@ def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: i
     PATH is a video, a folder (searched for videos, in sorted order) or a pattern. A file that cannot be read gets a
     line that says why, the others go on, and the exit code is 1.
     """
-    from edge_har.bundle import default_bundle_path, open_bundle
     from edge_har.classify import Classifier, Failure, find_files
-    from edge_har.memory import release_library_pages
+    from edge_har.model.bundle import default_bundle_path, open_bundle
+    from edge_har.system.memory import release_library_pages
 
     files = find_files(paths)
     classifier = Classifier(open_bundle(model or default_bundle_path()), threads=threads)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from edge_har.bundle import Bundle
-    from edge_har.config import Config
+    from edge_har.config.file import Config
+    from edge_har.model.bundle import Bundle
 
 
 @click.group("config")
@@ -29,7 +29,7 @@ def check(path: Path, as_json: bool) -> None:
     The bundle is opened, names of labels and sources are looked up in it, secrets are looked up where the file says;
     no camera is opened and nothing is sent. Exit 2 where anything is wrong.
     """
-    from edge_har.config import ConfigError
+    from edge_har.config.file import ConfigError
 
     try:
         config, bundle = checked(path)
@@ -47,9 +47,9 @@ def check(path: Path, as_json: bool) -> None:
 
 def checked(path: Path) -> tuple[Config, Bundle]:
     """The settings of a file and the bundle that it names, which go together. Raises ConfigError."""
-    from edge_har.bundle import default_bundle_path, open_bundle
-    from edge_har.config import ConfigError, read_config
+    from edge_har.config.file import ConfigError, read_config
     from edge_har.errors import BundleError
+    from edge_har.model.bundle import default_bundle_path, open_bundle
 
     config = read_config(path)
     problems: list[str] = []

@@ -13,7 +13,8 @@ import click
 from edge_har.cli import workstation_part
 
 if TYPE_CHECKING:
-    from edge_har.bundle import Bundle, GraphTensors, TensorSpec
+    from edge_har.model.bundle import Bundle
+    from edge_har.model.manifest import GraphTensors, TensorSpec
 
 INDENT = "  "
 EXPORTERS = "edge_har.exporters"  # entry points: (source of the float model, Bundle) -> (bytes, facts)
@@ -42,8 +43,8 @@ def inspect(bundle: str | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a line.")
 def verify(bundle: str | None, as_json: bool) -> None:
     """Check every byte of a bundle, and run its golden clips on this machine; the shipped one by default."""
-    from edge_har.interpreter import runtime_name
-    from edge_har.recognizer import check_golden
+    from edge_har.model.interpreter import runtime_name
+    from edge_har.model.recognizer import check_golden
 
     opened, _ = _open(bundle)
     worst = check_golden(opened)
@@ -77,7 +78,7 @@ def verify(bundle: str | None, as_json: bool) -> None:
 )
 def export(bundle: str | None, folder: Path, source: Path | None) -> None:
     """Write the plain .tflite files with labels and how to feed them; the shipped bundle by default."""
-    from edge_har.export import check_empty, export_bundle
+    from edge_har.model.export import check_empty, export_bundle
 
     opened, _ = _open(bundle)
     check_empty(folder)
@@ -92,7 +93,7 @@ def export(bundle: str | None, folder: Path, source: Path | None) -> None:
 
 
 def _open(given: str | None) -> tuple[Bundle, int]:
-    from edge_har.bundle import default_bundle_path, open_bundle
+    from edge_har.model.bundle import default_bundle_path, open_bundle
 
     path = Path(given) if given is not None else default_bundle_path()
     bundle = open_bundle(path)
@@ -157,7 +158,7 @@ def inspect_lines(bundle: Bundle, size: int) -> list[str]:
 
 def _gate_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
     """What the parity gate said when the bundle was made, and what its maker let pass; nothing in older bundles."""
-    from edge_har.bundle import GATE
+    from edge_har.model.bundle import GATE
 
     verdict = metrics.get(GATE)
     if not isinstance(verdict, Mapping):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_har import durations
 from edge_har.cli.logs import (
     AUTO,
     JOURNALD,
@@ -23,16 +22,17 @@ from edge_har.cli.logs import (
     verbosity_options,
     watch_log,
 )
-from edge_har.cli.patient import patient_stderr
+from edge_har.cli.stderr import patient_stderr
 from edge_har.errors import MisuseError
+from edge_har.options import durations
 
 if TYPE_CHECKING:
-    from edge_har.config import Config
-    from edge_har.feeds import Feed
-    from edge_har.pipeline import Reload
-    from edge_har.rules import Rules
+    from edge_har.config.file import Config
+    from edge_har.pipeline.options import RunOptions
+    from edge_har.pipeline.pipeline import Reload
+    from edge_har.pipeline.rules import Rules
     from edge_har.sinks.options import SinkOptions
-    from edge_har.stream import RunOptions
+    from edge_har.sources.named import Feed
     from edge_har.web import WebOptions
 
 FIXED_OPTIONS = ("threads", "duration_s", "realtime", "wait_for_source", "give_up_s")  # for a whole run
@@ -214,7 +214,7 @@ class Plan:
 
     def feeds(self) -> list[Feed]:
         """What is followed. Raises MisuseError where there is nothing."""
-        from edge_har.feeds import feed_of
+        from edge_har.sources.named import feed_of
 
         realtime = self.options.realtime
         feeds = [feed_of(text, realtime=realtime) for text in self.sources]
@@ -235,8 +235,8 @@ def plan(given: Given) -> Plan:
 
     Raises MisuseError for what cannot be.
     """
-    from edge_har.bundle import default_bundle_path
-    from edge_har.config import Config, read_config, web_of_text
+    from edge_har.config.file import Config, read_config, web_of_text
+    from edge_har.model.bundle import default_bundle_path
     from edge_har.sinks import options_of_text, with_standard_output
 
     if given.model == "":
@@ -263,7 +263,7 @@ def plan(given: Given) -> Plan:
 
 
 def _rules(labels: tuple[str, ...], zone: str | None, of_file: Rules) -> Rules:
-    from edge_har.config import label_of_text
+    from edge_har.config.file import label_of_text
 
     return replace(
         of_file,
@@ -274,8 +274,8 @@ def _rules(labels: tuple[str, ...], zone: str | None, of_file: Rules) -> Rules:
 
 def _rereader(given: Given, running: Plan) -> Callable[[], Reload]:
     """What reads the settings of a run again; of what holds for a whole run it only says that it changed."""
-    from edge_har.bundle import open_bundle
-    from edge_har.pipeline import Reload
+    from edge_har.model.bundle import open_bundle
+    from edge_har.pipeline.pipeline import Reload
 
     names = tuple(feed.name for feed in running.feeds())
 
@@ -295,14 +295,14 @@ def _rereader(given: Given, running: Plan) -> Callable[[], Reload]:
 
 
 def _run(given: Given) -> None:
-    from edge_har import service
-    from edge_har.bundle import default_bundle_path, open_bundle
-    from edge_har.memory import release_library_pages
-    from edge_har.pipeline import Pipeline
+    from edge_har.model.bundle import default_bundle_path, open_bundle
+    from edge_har.pipeline import systemd as service
+    from edge_har.pipeline.outputs import Sink
+    from edge_har.pipeline.pipeline import Pipeline
     from edge_har.sinks import open_outlets
-    from edge_har.sinks.base import Sink
     from edge_har.sinks.console import ConsoleSink
     from edge_har.sinks.options import Setting
+    from edge_har.system.memory import release_library_pages
     from edge_har.web import start_web
 
     watch_log(given.verbosity, given.log_format or AUTO)

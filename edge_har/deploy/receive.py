@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_har import __version__
-from edge_har.bundle import MAX_BUNDLE_BYTES, Bundle, read_bundle
 from edge_har.deploy.answers import Answer, Failure, Outcome, refused
 from edge_har.deploy.selftest import run_selftest
 from edge_har.deploy.store import CONFIG, CURRENT, PREVIOUS, Store
 from edge_har.errors import BundleError, MisuseError
+from edge_har.model.bundle import MAX_BUNDLE_BYTES, Bundle, read_bundle
 
 SPARE_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024

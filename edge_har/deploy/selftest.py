@@ -66,9 +66,9 @@ def limit_this_process() -> None:
 def main(folder: str) -> int:
     """Run the clips under the limits; 1 and one line on stderr where they do not pass."""
     limit_this_process()
-    from edge_har.bundle import open_bundle
     from edge_har.errors import EdgeHarError
-    from edge_har.recognizer import check_golden
+    from edge_har.model.bundle import open_bundle
+    from edge_har.model.recognizer import check_golden
 
     try:
         check_golden(open_bundle(folder))

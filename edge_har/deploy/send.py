@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge_har.bundle import read_bundle
 from edge_har.deploy import MAX_PARALLEL
 from edge_har.deploy.answers import Answer, Outcome, plain
 from edge_har.errors import BundleError, DeployError, MisuseError
+from edge_har.model.bundle import read_bundle
 
 CONNECT_S = 10
 ALIVE_S = 15  # a connection that is silent for three of these is dead

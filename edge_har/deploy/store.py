@@ -24,12 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_har.bundle import Bundle, open_bundle, sync_directory
 from edge_har.deploy.answers import Failure, Outcome, refused
 from edge_har.errors import BundleError
+from edge_har.model.bundle import Bundle, open_bundle
+from edge_har.system.files import home, sync_directory
 
-HOME_VARIABLE = "EDGE_HAR_HOME"
-DEFAULT_HOME = "~/.local/share/edge-har"
 CONFIG = "config.toml"
 VERSIONS = "versions"
 STAGING = "staging"
@@ -252,11 +251,6 @@ class Store:
         if os.path.lexists(self.root / PENDING):
             (self.root / PENDING).unlink()
             sync_directory(self.root)
-
-
-def home() -> Path:
-    """Root of this device's store: $EDGE_HAR_HOME, else ~/.local/share/edge-har."""
-    return Path(os.environ.get(HOME_VARIABLE) or os.path.expanduser(DEFAULT_HOME)).absolute()
 
 
 def _lock(descriptor: int, wait_s: float) -> None:

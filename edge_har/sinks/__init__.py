@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from edge_har.errors import MisuseError
-from edge_har.sources.uris import USER_INFO
+from edge_har.options.addresses import USER_INFO
 
 if TYPE_CHECKING:
-    from edge_har.sinks.base import Sink
+    from edge_har.pipeline.outputs import Sink, Viewer
     from edge_har.sinks.options import Setting, SinkOptions
-    from edge_har.viewers import Viewer
 
 # Modules by name: a kind's libraries are loaded when it is asked for.
 KINDS = {
@@ -114,7 +113,7 @@ class Outlets:
 
     def close(self) -> None:
         """Close all together: each may take its time, but all do at the same time."""
-        from edge_har.sinks.base import stop_all
+        from edge_har.pipeline.outputs import stop_all
 
         all_of_them: list[Sink | Viewer] = [*self.sinks, *self.viewers]
         everything = {id(one): one for one in all_of_them}

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Protocol
 
 from edge_har.errors import MisuseError
-from edge_har.events import Event
-
-
-class Sink(Protocol):
-    """Takes events one by one, in order."""
-
-    def write(self, event: Event) -> None:
-        """Take one event; it is delivered when this returns, unless the sink says that it queues."""
-
-    def close(self) -> None:
-        """Nothing more comes; may be called twice."""
+from edge_har.pipeline.events import Event
 
 
 class Target(Protocol):
@@ -60,14 +50,6 @@ class Refused(Exception):
     def __init__(self, reason: str, *, delivered: int = 0) -> None:
         super().__init__(reason)
         self.delivered = delivered
-
-
-def stop_all(sinks: Iterable[object]) -> None:
-    """Let all that can take their time over closing begin with it, together."""
-    for sink in sinks:
-        stop = getattr(sink, "stop", None)
-        if stop is not None:
-            stop()
 
 
 def line_of(event: Event) -> bytes:

@@ -13,16 +13,16 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from edge_har.board import SinkState
 from edge_har.errors import MisuseError
-from edge_har.events import Event
-from edge_har.preprocess import Pixels
+from edge_har.model.preprocess import Pixels
+from edge_har.pipeline.events import Event
+from edge_har.pipeline.outputs import Picture
+from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import reason_of
 from edge_har.sinks.options import Setting, SinkOptions, slug
 from edge_har.sinks.pictures import Worker, in_bgr, small_copy
 from edge_har.sinks.recorder import Disk, Recorder, keep_newest, new_path
 from edge_har.sinks.video import check_folder, check_recording
-from edge_har.viewers import Picture
 
 WAITING = 8  # pictures; each up to some MB
 LATE_S = 10.0  # an event is told at most so long after it began

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TextIO
 
-from edge_har.events import Event
+from edge_har.pipeline.events import Event
 
 COLOURS = {"start": "\x1b[32m", "end": "\x1b[36m", "source_lost": "\x1b[31m", "source_back": "\x1b[32m"}
 PLAIN = "\x1b[0m"

@@ -16,13 +16,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import ClassVar, TextIO
 
-from edge_har.board import SinkState
-from edge_har.bundle import sync_directory
 from edge_har.errors import EdgeHarError, MisuseError
-from edge_har.events import Event
+from edge_har.pipeline.events import Event
+from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import Later, line_of
 from edge_har.sinks.options import NO_SPOOL, DeliveryOptions, Setting
 from edge_har.sinks.queued import Patience, Queued
+from edge_har.system.files import sync_directory
 
 STREAM_BATCH, FILE_BATCH = 64, 256
 SYNC_S = 1.0  # at most so often is the disk asked to make a file outlast a power cut

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edge_har import __version__
-from edge_har.board import Board, SinkState
 from edge_har.errors import MisuseError, RuntimeMissingError
-from edge_har.events import Event
-from edge_har.hidden import hidden
+from edge_har.options.secrets import hidden
+from edge_har.pipeline.events import Event
+from edge_har.pipeline.status import Board, SinkState
 from edge_har.sinks.base import Later, line_of, reason_of, tls_context
 from edge_har.sinks.options import DeliveryOptions, Setting, slug
 from edge_har.sinks.queued import Queued

@@ -11,13 +11,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edge_har import durations
-from edge_har.board import Board
 from edge_har.errors import MisuseError
-from edge_har.hidden import base_of, hidden_names, look_up
-from edge_har.sinks.base import Sink
+from edge_har.options import durations
+from edge_har.options.secrets import base_of, hidden_names, look_up
+from edge_har.pipeline.outputs import Sink, Viewer
+from edge_har.pipeline.status import Board
 from edge_har.sinks.spool import MAX_BYTES, Spool
-from edge_har.viewers import Viewer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -136,7 +135,7 @@ class DeliveryOptions(SinkOptions):
         if self.spool is not None:
             folder = Path(self.spool).expanduser()
         else:
-            from edge_har.deploy.store import home
+            from edge_har.system.files import home
 
             folder = home() / "spool" / self.called
         return Spool(folder, name=self.called, max_bytes=self.spool_bytes)

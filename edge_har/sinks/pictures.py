@@ -16,9 +16,9 @@ from typing import Generic, TypeVar
 import cv2
 import numpy as np
 
-from edge_har.board import SinkState
-from edge_har.preprocess import Pixels
-from edge_har.viewers import Picture
+from edge_har.model.preprocess import Pixels
+from edge_har.pipeline.outputs import Picture
+from edge_har.pipeline.status import SinkState
 
 CLOSE_S = 0.7  # a run has two seconds to end
 IDLE_S = 1.0

@@ -14,10 +14,11 @@ from functools import partial
 from traceback import format_tb
 from typing import Protocol
 
-from edge_har.board import SinkState
 from edge_har.errors import EdgeHarError
-from edge_har.events import Event
-from edge_har.sinks.base import Later, Refused, Sink, Target, reason_of
+from edge_har.pipeline.events import Event
+from edge_har.pipeline.outputs import Sink
+from edge_har.pipeline.status import SinkState
+from edge_har.sinks.base import Later, Refused, Target, reason_of
 from edge_har.sinks.spool import SYNC_S, Spool
 
 QUEUE_EVENTS = 10_000  # some 4 MB

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import cv2
 
-from edge_har.preprocess import Pixels
+from edge_har.model.preprocess import Pixels
 from edge_har.sinks.base import reason_of
 
 ENDINGS = {"mp4v": ".mp4", "MJPG": ".avi"}

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from edge_har.bundle import sync_directory
 from edge_har.errors import EdgeHarError
-from edge_har.events import Event
+from edge_har.pipeline.events import Event
 from edge_har.sinks.base import event_of, line_of
+from edge_har.system.files import sync_directory
 
 MAX_BYTES = 64_000_000  # some 200,000 events
 SEGMENTS = 8  # files that together hold `max_bytes`

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from edge_har.board import SinkState
 from edge_har.errors import MisuseError
+from edge_har.pipeline.outputs import Picture
+from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import reason_of
 from edge_har.sinks.options import Setting, SinkOptions, slug
 from edge_har.sinks.pictures import Worker, draw_label, in_bgr, small_copy
 from edge_har.sinks.recorder import ENDINGS, Disk, Recorder, keep_newest, new_path
-from edge_har.viewers import Picture
 
 WAITING = 8  # pictures; each up to some MB
 SILENT_S = 10.0  # after that long without a picture a file is finished

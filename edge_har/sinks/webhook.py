@@ -21,10 +21,10 @@ from typing import ClassVar
 from urllib.parse import quote, unquote, urlsplit
 
 from edge_har import __version__
-from edge_har.board import SinkState
 from edge_har.errors import MisuseError
-from edge_har.events import Event, utc_now
-from edge_har.hidden import hidden
+from edge_har.options.secrets import hidden
+from edge_har.pipeline.events import Event, utc_now
+from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import Later, Refused, line_of, reason_of, tls_context
 from edge_har.sinks.options import DeliveryOptions, Setting
 from edge_har.sinks.queued import Queued

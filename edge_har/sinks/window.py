@@ -13,12 +13,12 @@ from typing import ClassVar, Protocol
 
 import cv2
 
-from edge_har.board import SinkState
 from edge_har.errors import RuntimeMissingError
-from edge_har.preprocess import Pixels
+from edge_har.model.preprocess import Pixels
+from edge_har.pipeline.outputs import Picture
+from edge_har.pipeline.status import SinkState
 from edge_har.sinks.options import Setting, SinkOptions
 from edge_har.sinks.pictures import draw_label, in_bgr, small_copy
-from edge_har.viewers import Picture
 
 REFRESH_S = 0.03
 CLOSE_S = 0.7  # a run has two seconds to end

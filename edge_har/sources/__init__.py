@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from edge_har.errors import MisuseError
+from edge_har.options.addresses import mask_uri, with_password
 from edge_har.sources.base import Source
 from edge_har.sources.options import (
     SourceOptions,
@@ -17,7 +18,6 @@ from edge_har.sources.options import (
     parse_query,
     unknown_option,
 )
-from edge_har.sources.uris import mask_uri, with_password
 
 CAMERA = re.compile(r"\d+|/dev/video\d+|/dev/v4l/by-(?:id|path)/.+")
 CSI_NUMBER = re.compile(r"\d{1,3}")

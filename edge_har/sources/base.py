@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import cv2
 import numpy as np
 
-from edge_har.preprocess import Pixels
+from edge_har.model.preprocess import Pixels
 
 if TYPE_CHECKING:
     from typing_extensions import Self

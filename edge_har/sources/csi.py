@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from edge_har.errors import MisuseError, RuntimeMissingError, SourceError
-from edge_har.preprocess import Pixels
+from edge_har.model.preprocess import Pixels
 from edge_har.sources.base import Source
 from edge_har.sources.child import Child
 from edge_har.sources.gstreamer import GstreamerSource

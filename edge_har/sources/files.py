@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 
 from edge_har.errors import SourceError
+from edge_har.options.addresses import mask_uri
 from edge_har.sources.opencv import CapturedSource, open_capture
-from edge_har.sources.uris import mask_uri
 
 VIDEO_SUFFIXES = frozenset(
     [

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from edge_har import __version__
 from edge_har.errors import MisuseError, SourceError
+from edge_har.options.addresses import mask_uri, split_credentials
 from edge_har.sources.pictures import PictureStream
-from edge_har.sources.uris import mask_uri, split_credentials
 
 OPEN_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 5.0

@@ -12,9 +12,9 @@ from typing import cast
 import cv2
 
 from edge_har.errors import SourceError
-from edge_har.memory import release_library_pages
-from edge_har.preprocess import Pixels
+from edge_har.model.preprocess import Pixels
 from edge_har.sources.base import Source
+from edge_har.system.memory import release_library_pages
 
 FFMPEG_LOG_LEVEL = "OPENCV_FFMPEG_LOGLEVEL"
 FFMPEG_SILENT = "-8"  # AV_LOG_QUIET

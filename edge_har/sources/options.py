@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from edge_har.errors import MisuseError
-from edge_har.hidden import hidden
+from edge_har.options.secrets import hidden
 
 ROTATIONS = (0, 90, 180, 270)
 TRANSPORTS = ("tcp", "udp")

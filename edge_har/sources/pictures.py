@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from edge_har.errors import MisuseError, SourceError
-from edge_har.preprocess import Pixels
+from edge_har.model.preprocess import Pixels
 from edge_har.sources.base import Source
 
 MAX_JPEG_BYTES = 16 * 1024 * 1024

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from edge_har.errors import SourceError
-from edge_har.preprocess import Pixels
+from edge_har.model.preprocess import Pixels
 from edge_har.sources.base import Source
 from edge_har.sources.files import USUAL_RATE_HZ, FileSource
 

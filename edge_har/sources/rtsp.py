@@ -8,8 +8,8 @@ from collections import deque
 import cv2
 
 from edge_har.errors import SourceError
+from edge_har.options.addresses import mask_uri
 from edge_har.sources.opencv import CapturedSource, ffmpeg_options, open_capture
-from edge_har.sources.uris import mask_uri
 
 OPEN_TIMEOUT_MS = 5000
 READ_TIMEOUT_MS = 5000

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from edge_har.errors import MisuseError, SourceError
-from edge_har.preprocess import Pixels
+from edge_har.model.preprocess import Pixels
 from edge_har.sources.base import Source
 from edge_har.sources.options import width_height, yes_or_no
 from edge_har.sources.synthetic_body import LABELS, Motion, blend, ease, stand, style_of_seed

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from edge_har.preprocess import Pixels
+from edge_har.model.preprocess import Pixels
 from edge_har.sources.synthetic_body import Body, Point, Pose, joints
 
 DRAWN_HEIGHT = 240  # pictures lower than this are drawn at a whole multiple of their size

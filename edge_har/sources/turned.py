@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from edge_har.errors import SourceError
-from edge_har.preprocess import Pixels
+from edge_har.model.preprocess import Pixels
 from edge_har.sources.base import Source, Wrapper
 from edge_har.sources.options import SourceOptions
 

@@ -9,8 +9,8 @@ from edge_har.errors import RuntimeMissingError
 from edge_har.web.options import TOKEN_VARIABLE, WebOptions
 
 if TYPE_CHECKING:
-    from edge_har.board import Board
-    from edge_har.viewers import Viewers
+    from edge_har.pipeline.outputs import Viewers
+    from edge_har.pipeline.status import Board
     from edge_har.web.server import WebServer
 
 __all__ = ["TOKEN_VARIABLE", "WebOptions", "check_installed", "start_web"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from edge_har.events import Event
+from edge_har.pipeline.events import Event
 from edge_har.web.values import rounded
 
 KEPT = 1000  # entries

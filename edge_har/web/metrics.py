@@ -18,7 +18,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from edge_har import __version__
-from edge_har.board import LATENCY_BUCKETS_MS, Board, Latency, SinkState, SourceState
+from edge_har.pipeline.status import LATENCY_BUCKETS_MS, Board, Latency, SinkState, SourceState
 from edge_har.web.machine import FLAGS, PROC, Readings
 
 PREFIX = "edge_har"

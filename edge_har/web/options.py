@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from edge_har.errors import MisuseError
-from edge_har.hidden import hidden
+from edge_har.options.secrets import hidden
 
 TOKEN_VARIABLE = "EDGE_HAR_WEB_TOKEN"  # of the environment
 DEFAULT_LISTEN = "127.0.0.1:8080"

@@ -14,8 +14,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from edge_har.preprocess import Pixels
-from edge_har.viewers import Picture
+from edge_har.model.preprocess import Pixels
+from edge_har.pipeline.outputs import Picture
 from edge_har.web.values import rounded
 
 QUALITY = 78  # JPEG; higher costs bytes that a small picture does not show

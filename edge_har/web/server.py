@@ -20,8 +20,8 @@ import tornado.iostream
 import tornado.web
 import tornado.websocket
 
-from edge_har.board import Board
 from edge_har.errors import EdgeHarError, MisuseError
+from edge_har.pipeline.status import Board
 from edge_har.web.access import COOKIE_DAYS, Access
 from edge_har.web.history import History
 from edge_har.web.machine import Machine

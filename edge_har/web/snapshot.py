@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from edge_har import __version__
-from edge_har.board import Board, SourceState
+from edge_har.pipeline.status import Board, SourceState
 from edge_har.web.machine import Readings
 from edge_har.web.values import rounded
 

@@ -10,25 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from edge_har.bundle import (
+from edge_har.model.bundle import (
     LABELS,
     MODEL_CARD,
     Bundle,
-    Golden,
-    Graphs,
-    GraphTensors,
-    Manifest,
-    TensorSpec,
     encode_strip,
     open_bundle,
     pack_bundle,
     read_bundle,
     write_bundle,
 )
-from edge_har.cadence import TemporalContract
-from edge_har.interpreter import Graph, TensorInfo
-from edge_har.preprocess import FrameSpec
-from edge_har.recognizer import Recognizer
+from edge_har.model.cadence import TemporalContract
+from edge_har.model.interpreter import Graph, TensorInfo
+from edge_har.model.manifest import Golden, Graphs, GraphTensors, Manifest, TensorSpec
+from edge_har.model.preprocess import FrameSpec
+from edge_har.model.recognizer import Recognizer
 from tests.helpers.alone import made_once
 from tests.helpers.need import need_module
 

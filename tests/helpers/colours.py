@@ -13,22 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from edge_har.bundle import (
-    MODEL_CARD,
-    Bundle,
-    Golden,
-    Graphs,
-    GraphTensors,
-    Manifest,
-    Smoothing,
-    TensorSpec,
-    encode_strip,
-    pack_bundle,
-    read_bundle,
-)
-from edge_har.cadence import TemporalContract
-from edge_har.interpreter import Graph
-from edge_har.preprocess import FrameSpec, Pixels
+from edge_har.model.bundle import MODEL_CARD, Bundle, encode_strip, pack_bundle, read_bundle
+from edge_har.model.cadence import TemporalContract
+from edge_har.model.interpreter import Graph
+from edge_har.model.manifest import Golden, Graphs, GraphTensors, Manifest, Smoothing, TensorSpec
+from edge_har.model.preprocess import FrameSpec, Pixels
 
 GRAPHS = Path(__file__).with_name("graphs")
 COLOURS: dict[str, tuple[int, int, int]] = {"Red": (255, 0, 0), "Green": (0, 255, 0), "Blue": (0, 0, 255)}

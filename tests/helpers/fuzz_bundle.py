@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from edge_har.bundle import FIXED_ZIP_TIME, LABELS, MANIFEST, Bundle, read_bundle
 from edge_har.cli.model import inspect_json, inspect_lines
 from edge_har.errors import EdgeHarError
-from edge_har.events import EventMachine
-from edge_har.recognizer import Recognizer, check_golden
-from edge_har.stream import RunOptions
-from edge_har.ticks import Sampler
+from edge_har.model.bundle import FIXED_ZIP_TIME, LABELS, Bundle, read_bundle
+from edge_har.model.manifest import MANIFEST
+from edge_har.model.recognizer import Recognizer, check_golden
+from edge_har.pipeline.events import EventMachine
+from edge_har.pipeline.options import RunOptions
+from edge_har.pipeline.sampler import Sampler
 from tests.helpers.colours import colour_bytes
 from tests.helpers.fuzzing import changed, damaged, main, odd_value
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_har.cli.config import summary_lines
-from edge_har.config import Config, config_of
+from edge_har.config.file import Config, config_of
 from edge_har.errors import EdgeHarError
 from tests.helpers.colours import colour_bundle
 from tests.helpers.fuzzing import changed, damaged, main

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from edge_har.preprocess import FrameSpec, prepare_frame
+from edge_har.model.preprocess import FrameSpec, prepare_frame
 from edge_har.sources.pictures import JpegSplitter, decode_jpeg
 from tests.helpers.fuzzing import damaged, guarded
 

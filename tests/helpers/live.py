@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_har.board import Board, Counts
-from edge_har.events import Event, Reason, Type, utc_now
-from edge_har.viewers import Picture, Viewers
+from edge_har.pipeline.events import Event, Reason, Type, utc_now
+from edge_har.pipeline.outputs import Picture, Viewers
+from edge_har.pipeline.status import Board, Counts
 from edge_har.web import WebOptions, start_web
 from tests.helpers.need import need_module
 

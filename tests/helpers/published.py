@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_har.bundle import MODEL_CARD, write_bundle
-from edge_har.cadence import TemporalContract
-from edge_har.preprocess import FrameSpec
+from edge_har.model.bundle import MODEL_CARD, write_bundle
+from edge_har.model.cadence import TemporalContract
+from edge_har.model.preprocess import FrameSpec
 from tests.helpers.alone import made_once
 from tests.helpers.need import need_module
 
@@ -31,8 +31,8 @@ def published_bundle(kind: str) -> Path:
 
 def _make(kind: str, path: Path) -> None:
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    from convert.build import Workshop
-    from train.models import build as build_model
+    from convert.tflite.build import Workshop
+    from train.models.architectures import build as build_model
 
     clips = np.random.default_rng(0).integers(0, 256, (8, FRAMES, SIDE, SIDE, 3), np.uint8)
     built = Workshop(

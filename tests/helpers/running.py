@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_har.bundle import Bundle, open_bundle
-from edge_har.capture import Patience
 from edge_har.errors import EdgeHarError
-from edge_har.events import Event
-from edge_har.feeds import Feed
-from edge_har.pipeline import Pipeline, Summary
-from edge_har.preprocess import Pixels
+from edge_har.model.bundle import Bundle, open_bundle
+from edge_har.model.preprocess import Pixels
+from edge_har.pipeline.capture import Patience
+from edge_har.pipeline.events import Event
+from edge_har.pipeline.options import RunOptions
+from edge_har.pipeline.pipeline import Pipeline, Summary
 from edge_har.sources.base import Source
-from edge_har.stream import RunOptions
+from edge_har.sources.named import Feed
 from tests.helpers.colours import GREY, colour_bundle, painted
 from tests.helpers.mjpeg import MjpegServer, jpeg
 from tests.helpers.videos import write_video

@@ -39,10 +39,10 @@ def coloured_squares(folder: Path) -> Path:
 
 def train_tiny(kind: str, folder: Path, *, everything: bool = False, **changes: Any) -> Path:
     """A finished RUN under `folder`, its clips beside it; `everything`: trained on all groups."""
-    from train.fit import train_run
-    from train.index import load_clips
+    from train.data.index import load_clips
+    from train.data.splits import make_split
+    from train.fitting.fit import train_run
     from train.runs import default_config
-    from train.splits import make_split
 
     clips = folder / "clips"
     if not clips.exists():

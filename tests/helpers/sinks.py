@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_har.board import Board
-from edge_har.events import Event, Type
+from edge_har.pipeline.events import Event, Type
+from edge_har.pipeline.status import Board
 from edge_har.sinks.base import Later, Refused
 from edge_har.sinks.options import Setting
 from edge_har.sinks.queued import Patience

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import provenance
+from benchmarks.measure import provenance
 from tests.soak.report import page, summary
 from tests.soak.run import soak
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_har.preprocess import Pixels
+from edge_har.model.preprocess import Pixels
 from edge_har.sources.synthetic import EASE_S, Performance
 from edge_har.sources.synthetic_body import ease
 from edge_har.sources.synthetic_scene import Painter

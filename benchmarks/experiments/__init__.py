@@ -1,0 +1,1 @@
+"""What pages are made of: sets of clips, entries, folds, their cache."""

@@ -1,0 +1,447 @@
+"""Leave one group out: train, convert and measure every fold, several at once, each kept by what it was made of."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.experiments.cache import keep, key_of
+from benchmarks.measure.clips import Figures, HeldOut, by_stream, clip_ticks, figures, indexed_clips
+from benchmarks.measure.commands import ROOT, edge_har, interrupt_all, last_line
+from benchmarks.measure.provenance import commit
+from edge_har.errors import DataError, EdgeHarError
+from edge_har.model.bundle import open_bundle
+from edge_har.model.manifest import SLOW_SOURCE
+from edge_har.model.preprocess import prepare_frame
+from edge_har.model.recognizer import Recognizer
+from edge_har.sources.synthetic import LABELS, render_clip
+
+SCHEMA = 1
+CACHE = ROOT / ".cache" / "folds"
+LOG = "log.txt"
+RUN = "run"
+BUNDLE = "stream.ehar"
+REPORT = "stream.report.json"  # beside it, also where the gate refused it
+UNSEEN_SEEDS = range(
+    200, 204
+)  # of the drawn person; training begins at 1000, demo and golden clips lie below 100
+DRAWN_TICKS = 30
+TEXTS = ("card.py", "cli.py", "runtimes.py")  # what they say changes no figure
+NO_CONTROL = "--no-control"  # what pruning saves is not asked here
+STATUS_S = 60.0  # between two lines of progress while nothing ends
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the accuracy table. options: of `edge-har train`, besides data, split and place.
+
+    converted: the int8 stream is made and measured too. conversion: options of `edge-har convert`.
+    """
+
+    name: str
+    model: str
+    options: tuple[str, ...] = ()
+    converted: bool = True
+    conversion: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Folds:
+    """A data set's index and its folds, or its one split, as `edge-har data` wrote them."""
+
+    index: Path
+    splits: Path
+    sha256: str
+    groups: tuple[str, ...]  # what each fold leaves out, for a person to read
+
+    def split(self, fold: int) -> dict[str, list[str]]:
+        """The groups of each part."""
+        said = json.loads(self.splits.read_text())
+        return dict(said["folds"][fold] if "folds" in said else said["parts"])
+
+    def options(self, fold: int) -> list[str]:
+        """How `edge-har train` is told."""
+        only = "folds" not in json.loads(self.splits.read_text())
+        return ["--split", str(self.splits), *([] if only else ["--fold", str(fold)])]
+
+    def held_out(self, fold: int) -> list[HeldOut]:
+        """The clips of the groups that a fold leaves out."""
+        groups = set(self.split(fold)["test"])
+        return [clip for clip in self.clips() if clip.group in groups]
+
+    def clips(self) -> list[HeldOut]:
+        """Every clip of the index."""
+        return indexed_clips(self.index)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The parity gate on the group left out. windows: at every offset. failed: why it refused, or None."""
+
+    windows: int
+    agreement: float
+    failed: str | None
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """One entry on the group it never saw. stream: None where it is not converted.
+
+    gate: what `convert` said of parity. drawn: the stream on the built-in source's clips of UNSEEN_SEEDS, where its
+    labels are the model's. conversion: the folder of bundle and report. made_at: the commits of training and conversion.
+    """
+
+    entry: Entry
+    group: str
+    folder: Path
+    best_epoch: int
+    float_figures: Figures
+    stream: Figures | None
+    gate: Gate | None
+    drawn: Figures | None
+    conversion: Path | None
+    made_at: tuple[str, ...]
+    seconds: float
+
+    @property
+    def bundle(self) -> Path | None:
+        """The stream, where the gate let it through."""
+        passed = self.conversion is not None and self.gate is not None and self.gate.failed is None
+        return self.conversion / BUNDLE if self.conversion is not None and passed else None
+
+
+@dataclass
+class Work:
+    """What remains to be done, and how long such work took: for the time left."""
+
+    total: int
+    jobs: int
+    done: int = 0
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    waiting: list[str] = field(default_factory=list)
+
+    def finished(self, kind: str, seconds: float) -> None:
+        """Count a piece of work of this kind."""
+        self.done += 1
+        self.waiting.remove(kind)
+        self.seconds.setdefault(kind, []).append(seconds)
+
+    def left_s(self) -> float | None:
+        """Seconds left by the means so far; None before anything was measured."""
+        known = {kind: sum(values) / len(values) for kind, values in self.seconds.items()}
+        if not known:
+            return None
+        usual = sum(known.values()) / len(known)
+        return sum(known.get(kind, usual) for kind in self.waiting) / min(
+            self.jobs, max(1, len(self.waiting))
+        )
+
+
+def prepare_folds(clips: Path, cache: Path, say: Say) -> Folds:
+    """Index `clips` and leave out one group at a time; raises DataError where that cannot be."""
+    index, splits, said = _split(clips, cache, "folds.json", ["--folds", "leave-one-group-out"], say)
+    return Folds(index, splits, said["index_sha256"], tuple(fold["test"][0] for fold in said["folds"]))
+
+
+def prepare_split(clips: Path, parts: str, cache: Path, say: Say) -> Folds:
+    """Index `clips` and split them once, by groups. parts: percent that train, validate and test, as `edge-har data
+    split` takes them. Raises DataError where that cannot be.
+    """
+    index, splits, said = _split(clips, cache, f"split-{parts}.json", ["--parts", parts], say)
+    count = len(said["parts"]["test"])
+    return Folds(index, splits, said["index_sha256"], (f"{count} group{'s' * (count != 1)}",))
+
+
+def _split(
+    clips: Path, cache: Path, name: str, options: Sequence[str], say: Say
+) -> tuple[Path, Path, dict[str, Any]]:
+    """Index and split file of `clips`, and what the latter says."""
+    place = cache / "data" / hashlib.sha256(os.fsencode(clips.resolve())).hexdigest()[:16]
+    place.mkdir(parents=True, exist_ok=True)
+    index, splits, log = place / "index.csv", place / name, place / LOG
+    say(f"checking the clips of {clips}")
+    edge_har("data", "index", clips.resolve(), "--out", index, log=log)
+    edge_har("data", "split", index, *options, "--out", splits, log=log)
+    said = json.loads(splits.read_text())
+    if said["groups"] != "known":
+        raise DataError(f"{clips}: leaving groups out needs clips whose groups are known")
+    return index, splits, said
+
+
+def run_folds(
+    folds: Folds, entries: Sequence[Entry], *, cache: Path = CACHE, jobs: int, threads: int = 1, say: Say
+) -> list[FoldResult]:
+    """Every fold of every entry; what is in the cache is not done again, what was interrupted goes on.
+
+    jobs: folds at once; threads: CPU threads of each. Raises EdgeHarError with the first failure, after the folds
+    under way have ended.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    made_of = {entry.name: describe(entry, folds, cache) for entry in entries}
+    tasks = [(entry, fold) for fold in range(len(folds.groups)) for entry in entries]
+    work = Work(len(tasks), jobs, waiting=[entry.name for entry, _ in tasks])
+    results: dict[tuple[str, int], FoldResult] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        running: dict[Future[FoldResult], tuple[Entry, int]] = {}
+        try:
+            for entry, fold in tasks:
+                job = pool.submit(run_fold, entry, folds, fold, made_of[entry.name], cache, threads)
+                running[job] = (entry, fold)
+            _follow(running, results, work, folds, cache, made_of, say)
+        except BaseException:
+            for job in running:
+                job.cancel()
+            interrupt_all()
+            raise
+    return [results[entry.name, fold] for entry, fold in tasks]
+
+
+def _follow(
+    running: dict[Future[FoldResult], tuple[Entry, int]],
+    results: dict[tuple[str, int], FoldResult],
+    work: Work,
+    folds: Folds,
+    cache: Path,
+    made_of: Mapping[str, Mapping[str, Any]],
+    say: Say,
+) -> None:
+    said_s = time.monotonic()
+    while running:
+        ended, _ = wait(running, STATUS_S, FIRST_COMPLETED)
+        for job in ended:
+            entry, fold = running.pop(job)
+            result = job.result()
+            results[entry.name, fold] = result
+            work.finished(entry.name, result.seconds)
+            say(f"{fold_line(result)}; {_progress(work)}")
+            said_s = time.monotonic()
+        if time.monotonic() - said_s >= STATUS_S:
+            for job, (entry, fold) in running.items():
+                if job.running():
+                    folder = cache / key_of(training_of(made_of[entry.name], folds, fold))
+                    say(f"{entry.name} without {folds.groups[fold]}: {last_line(folder / LOG) or 'starting'}")
+            say(_progress(work))
+            said_s = time.monotonic()
+
+
+def _progress(work: Work) -> str:
+    left = work.left_s()
+    return f"{work.done} of {work.total} folds" + (
+        "" if left is None else f", about {left / 60:.0f} min left"
+    )
+
+
+def fold_line(result: FoldResult) -> str:
+    """One fold for a person."""
+    line = f"{result.entry.name} without {result.group}: {result.float_figures.right}/{result.float_figures.clips} float"
+    if result.stream is not None:
+        line += f", {result.stream.right}/{result.stream.clips} stream"
+    return line + f", {result.seconds:.0f} s"
+
+
+def describe(entry: Entry, folds: Folds, cache: Path) -> dict[str, Any]:
+    """What a training of this entry is made of but for its split, as `edge-har train` says it."""
+    said = edge_har("train", *_train_options(entry, folds, cache / "unused"), "--describe", log=cache / LOG)
+    return dict(json.loads(said))
+
+
+def _train_options(entry: Entry, folds: Folds, out: Path) -> list[str]:
+    return ["--data", str(folds.index), "--model", entry.model, "--out", str(out), *entry.options]
+
+
+def training_of(made_of: Mapping[str, Any], folds: Folds, fold: int) -> dict[str, Any]:
+    """Everything that a fold's training is made of: its key in the cache."""
+    return {"schema": SCHEMA, "work": "train", "identity": dict(made_of), "split": folds.split(fold)}
+
+
+def conversion_of(entry: Entry, training: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that a fold's conversion and measurement are made of: its key in the cache."""
+    return {
+        "schema": SCHEMA,
+        "work": "convert",
+        "training": key_of(training),
+        "options": list(entry.conversion),
+        "code": package_sha256("convert"),
+    }
+
+
+def package_sha256(package: str) -> str:
+    """Hash of what a package's code does: docstrings, comments, formatting and the files of TEXTS do not count."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / package).glob("*.py")):
+        if path.name not in TEXTS:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            for node in ast.walk(tree):
+                body = getattr(node, "body", None)
+                if isinstance(body, list) and body and _is_text(body[0]):
+                    del body[0]
+            digest.update(f"{path.name}\n{ast.dump(tree)}\n".encode())
+    return digest.hexdigest()
+
+
+def _is_text(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def run_fold(
+    entry: Entry, folds: Folds, fold: int, made_of: Mapping[str, Any], cache: Path, threads: int
+) -> FoldResult:
+    """Train and, where wanted, convert and measure one fold; raises EdgeHarError saying which failed."""
+    training = training_of(made_of, folds, fold)
+
+    def train(folder: Path) -> dict[str, Any]:
+        options = [*_train_options(entry, folds, folder / RUN), *folds.options(fold)]
+        edge_har("train", *options, log=folder / LOG, threads=threads)
+        return json.loads((folder / RUN / "metrics.json").read_text()) | {"made_at": commit()}
+
+    try:
+        folder, trained = keep(cache, training, train)
+        place: Path | None = None
+        converted: dict[str, Any] = {}
+        if entry.converted:
+            place, converted = _convert(entry, folder / RUN, folds.held_out(fold), training, cache, threads)
+    except EdgeHarError as error:
+        raise EdgeHarError(f"{entry.name} without {folds.groups[fold]}: {error}") from error
+    return FoldResult(
+        entry,
+        folds.groups[fold],
+        folder,
+        trained["best_epoch"],
+        float_figures(trained["test"]),
+        _figures(converted.get("stream")),
+        Gate(**converted["gate"]) if converted else None,
+        _figures(converted.get("drawn")),
+        place,
+        tuple(made["made_at"] for made in (trained, converted) if made),
+        trained["seconds"] + converted.get("seconds", 0.0),
+    )
+
+
+def _convert(
+    entry: Entry,
+    run: Path,
+    held_out: Sequence[HeldOut],
+    training: Mapping[str, Any],
+    cache: Path,
+    threads: int,
+) -> tuple[Path, dict[str, Any]]:
+    """The int8 stream of a fold's RUN, and its figures. Where the gate refuses it there is no bundle: the figures are
+    then those of the conversion's own report, over windows at every offset.
+    """
+
+    def convert(folder: Path) -> dict[str, Any]:
+        bundle, report = folder / BUNDLE, folder / REPORT
+        report.unlink(missing_ok=True)
+        failed = None
+        try:
+            edge_har(
+                "convert",
+                run,
+                "--out",
+                bundle,
+                NO_CONTROL,
+                *entry.conversion,
+                log=folder / LOG,
+                threads=threads,
+            )
+        except EdgeHarError:
+            failed = json.loads(report.read_text())["failed"] if report.is_file() else None
+            if failed is None:
+                raise
+        parity = json.loads(report.read_text())["parity"]["test"]
+        made = {
+            "gate": {
+                "windows": parity["windows"],
+                "agreement": parity["agreement"]["share"],
+                "failed": failed,
+            },
+            "made_at": commit(),
+        }
+        if failed is not None:
+            return made | {"stream": reported_figures(report, "stream").to_json()}
+        drawn = measure_drawn(bundle)
+        return made | {
+            "stream": measure_stream(bundle, held_out).to_json(),
+            "drawn": None if drawn is None else drawn.to_json(),
+        }
+
+    return keep(cache, conversion_of(entry, training), convert)
+
+
+def measure_stream(bundle: Path, clips: Sequence[HeldOut]) -> Figures:
+    """What a bundle's stream answers on clips."""
+    opened = open_bundle(bundle)
+    manifest = opened.manifest
+    decoded = [(clip, clip_ticks(clip.path, manifest.frame, manifest.temporal)) for clip in clips]
+    return figures(by_stream(Recognizer(opened)), decoded, manifest.labels)
+
+
+def measure_drawn(bundle: Path) -> Figures | None:
+    """What a bundle's stream answers on the built-in source, one clip of each unseen seed and label."""
+    opened = open_bundle(bundle)
+    manifest = opened.manifest
+    if not set(manifest.labels) <= set(LABELS):
+        return None
+    rate_hz = 1000 / manifest.temporal.interval_ms
+    clips = []
+    for label in manifest.labels:
+        for seed in UNSEEN_SEEDS:
+            drawn = render_clip(label, seed, DRAWN_TICKS, rate_hz)
+            ticks = np.stack([prepare_frame(frame, manifest.frame) for frame in drawn])
+            clips.append((HeldOut(Path(), f"synthetic:{label}?seed={seed}", label, "drawn"), ticks))
+    return figures(by_stream(Recognizer(opened)), clips, manifest.labels)
+
+
+def reported_figures(report: Path, way: str) -> Figures:
+    """What a conversion's report says of one way (`float`, `whole_clip`, `stream`) on the test clips, over windows at
+    every offset: for folds that the gate refused. Which clips are wrong is not known.
+    """
+    parity = json.loads(report.read_text())["parity"]["test"]
+    clips, windows, accuracy = parity["clips"], parity["windows"], parity["accuracy"][way]
+    missed = round((1 - accuracy["clips"]["share"]) * clips)
+    return Figures(clips, missed, (), windows, round(accuracy["windows"]["share"] * windows))
+
+
+def slow_source(results: Sequence[FoldResult]) -> dict[str, Any] | None:
+    """What a source costs that is slower than the model, over the windows of all folds, as a manifest says it; None
+    where no fold was converted.
+    """
+    said = [
+        json.loads((result.conversion / REPORT).read_text())[SLOW_SOURCE]
+        for result in results
+        if result.conversion is not None
+    ]
+    if not said:
+        return None
+    windows = [one["windows"] for one in said]
+    shares = {
+        ticks: round(float(np.average([one["window_accuracy"][ticks] for one in said], weights=windows)), 6)
+        for ticks in said[0]["window_accuracy"]
+    }
+    return {"windows": sum(windows), "window_accuracy": shares}
+
+
+def _figures(said: dict[str, Any] | None) -> Figures | None:
+    return None if said is None else Figures.from_json(said)
+
+
+def float_figures(test: Mapping[str, Any]) -> Figures:
+    """What a RUN's metrics say of its test clips."""
+    windows_right = round(test["window_accuracy"] * test["windows"])
+    return Figures(test["clips"], len(test["wrong"]), tuple(test["wrong"]), test["windows"], windows_right)

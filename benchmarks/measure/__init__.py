@@ -1,0 +1,1 @@
+"""Measurements, and where they were made."""

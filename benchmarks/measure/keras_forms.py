@@ -1,0 +1,79 @@
+"""The float Keras model as users of TensorFlow would call it, on the CPU and on as many threads as the other forms."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure.clips import Answer, Scores, clip_windows
+from edge_har.errors import DataError
+from edge_har.model.cadence import TemporalContract
+from edge_har.model.preprocess import Pixels
+
+Predict = Callable[[Pixels], Scores]  # windows, uint8 [n, frames, h, w, 3] -> probabilities [n, labels]
+
+
+@cache
+def use_cpu(threads: int) -> None:
+    """Limit TensorFlow to the CPU and to `threads`; to be called before any model is loaded, with one number only."""
+    tf, _ = _tensorflow()
+    tf.config.set_visible_devices([], "GPU")
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+def load_keras(path: Path) -> Any:
+    """A RUN's Keras model; nothing stored in the file is executed. Raises DataError when it cannot be read."""
+    _, keras = _tensorflow()
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a Keras model of a RUN: {error}") from error
+
+
+def call(model: Any) -> Predict:
+    """`model(x)`."""
+    return lambda windows: model(windows, training=False).numpy()  # type: ignore[no-any-return]
+
+
+def predict(model: Any) -> Predict:
+    """`model.predict(x)`."""
+    return lambda windows: np.asarray(model.predict(windows, verbose=0))
+
+
+def answer(model: Any, contract: TemporalContract) -> Answer:
+    """Probabilities of every window of a clip at once: for accuracy, not for latency."""
+    said = predict(model)
+    return lambda ticks: said(np.stack(clip_windows(ticks, contract)))
+
+
+def _tensorflow() -> tuple[Any, Any]:
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _quiet():
+        import tensorflow as tf
+        import tf_keras as keras
+
+        tf.config.list_physical_devices()
+    return tf, keras
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide what TensorFlow's native code says of absent GPUs while it loads, which no option turns off."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)

@@ -1,0 +1,156 @@
+"""docs/benchmark.md and its picture: what `edge-har benchmark` measured, in words and tables."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.experiments.comparison import (
+    CALL,
+    RESULT,
+    TICK,
+    Compared,
+    Measured,
+    Subject,
+    compare,
+    subject_of_run,
+    subjects_of_folds,
+)
+from benchmarks.experiments.entries import CONVLSTM, LRCN, MOTION
+from benchmarks.experiments.folds import CACHE, Say, prepare_folds, run_folds
+from benchmarks.measure import provenance
+from benchmarks.measure.keras_forms import use_cpu
+from benchmarks.measure.latency import OnProgress
+from benchmarks.pages.markdown import markdown_table
+from benchmarks.pages.plot import draw
+from edge_har.bench import machine
+from train.intervals import wilson_interval
+
+MIXED = "int8-weights"  # how a manifest names it
+ENTRIES = (MOTION, LRCN, CONVLSTM)
+
+INTRODUCTION = (
+    "Every form answers for the same held-out clips; every latency comes from one run in which all forms take turns, so "
+    "that ratios hold whatever else the machine did. Times are of one result, as called from Python, without camera and "
+    "resizing (`edge-har bench` has those). They are of this machine; ratios carry over to others only roughly."
+)
+NOTES = (
+    "*times predict*: how many times faster than Keras' `predict`, by medians. *kB*: what the form needs on disk. Accuracy "
+    "is a clip's, the mean over its windows, with the 95 % Wilson interval; `model(x)` computes what `predict` does. The "
+    "int8 forms are pruned and fine-tuned; pruning saves no time, it lets the file compress better."
+)
+MIXED_NOTE = "Its int8 forms have int8 weights and integer convolutions, with float states between them."
+TICK_NOTE = (
+    "A stream with states keeps several banks, each of which runs at every tick, and answers each hop: *a result* is all "
+    "ticks of a hop, *a tick* what one of them costs. In all that is as much work as the whole clip, spread evenly."
+)
+
+
+def compare_folds(
+    clips: Path,
+    out: Path,
+    command: list[str],
+    *,
+    rounds: int,
+    threads: int,
+    jobs: int,
+    say: Say,
+    on_progress: OnProgress | None = None,
+    cache: Path = CACHE,
+) -> None:
+    """Compare all models on groups left out; folds that the cache lacks are trained first."""
+    use_cpu(threads)
+    folds = prepare_folds(clips, cache, say)
+    results = run_folds(folds, ENTRIES, cache=cache, jobs=jobs, say=say)
+    models = {
+        entry.name: subjects_of_folds(folds, [one for one in results if one.entry == entry], cache, say)
+        for entry in ENTRIES
+    }
+    protocol = (
+        f"Accuracy: one of {len(folds.groups)} people left out at a time, {len(folds.clips())} clips in all. Latency: the "
+        "models of one of these folds."
+    )
+    compared = compare(models, rounds=rounds, threads=threads, say=say, on_progress=on_progress)
+    write(out, compared, protocol, command, folds.sha256, threads)
+
+
+def compare_runs(
+    runs: Sequence[Path],
+    out: Path,
+    command: list[str],
+    *,
+    rounds: int,
+    threads: int,
+    say: Say,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Compare a user's RUNs, each on the clips that it left out."""
+    use_cpu(threads)
+    with tempfile.TemporaryDirectory(prefix="edge-har-benchmark-") as folder:
+        models: dict[str, list[Subject]] = {}
+        for number, run in enumerate(runs):
+            place = Path(folder) / str(number)
+            place.mkdir()
+            models[run.name if run.name not in models else str(run)] = [subject_of_run(run, place, say)]
+        compared = compare(models, rounds=rounds, threads=threads, say=say, on_progress=on_progress)
+    hashes = sorted({json.loads((run / "config.json").read_text())["index_sha256"] for run in runs})
+    protocol = "Accuracy: the test groups of each RUN's own split."
+    write(out, compared, protocol, command, ", ".join(hashes), threads)
+
+
+def write(
+    out: Path,
+    compared: Sequence[Compared],
+    protocol: str,
+    command: list[str],
+    index_sha256: str,
+    threads: int,
+) -> None:
+    """Write the page at `out`, and its picture beside it."""
+    picture, here, made_at = out.with_suffix(".png"), machine(), provenance.commit()
+    note = f"{here.cpu}, {here.cores} cores, {here.architecture}, {threads} thread{'s' * (threads > 1)}; commit {made_at}"
+    draw(picture, compared, note)
+    text = page(
+        compared, picture.name, protocol, provenance.lines([*command, "--out", out.name], index_sha256)
+    )
+    out.write_text(text, encoding="utf-8")
+
+
+def page(compared: Sequence[Compared], picture: str, protocol: str, made_by: Sequence[str]) -> str:
+    """The page as Markdown."""
+    lines = ["# Accuracy against latency", "", f"{INTRODUCTION} {protocol}", "", f"![]({picture})", ""]
+    for model in compared:
+        lines += [f"## {model.name}", "", *_table(model), ""]
+        lines += [MIXED_NOTE, ""] if model.precision == MIXED else []
+    lines += [NOTES, ""]
+    if any(model.hop_ticks > 1 for model in compared):
+        lines += [TICK_NOTE, ""]
+    return "\n".join([*lines, "## Made by", "", *made_by, ""])
+
+
+def _table(model: Compared) -> list[str]:
+    rows = [["form", "p50 ms", "p95 ms", "p99 ms", "times predict", "kB", "clips", "accuracy", "windows"]]
+    ticks = {RESULT: f" ({model.hop_ticks} tick{'s' * (model.hop_ticks > 1)})"}
+    return markdown_table([*rows, *(_row(model, form, ticks) for form in model.forms)])
+
+
+def _row(model: Compared, form: Measured, ticks: Mapping[str, str]) -> list[str]:
+    ratio = model.ratio(form) if form.form != TICK else None
+    timing, figures = form.timing, form.figures
+    times = (
+        ["-"] * 3 if timing is None else [f"{ms:.3g}" for ms in (timing.p50_ms, timing.p95_ms, timing.p99_ms)]
+    )
+    row = [
+        form.form + ticks.get(form.form, ""),
+        *times,
+        "-" if ratio is None else f"{ratio:.3g}",
+        "-" if form.size_bytes is None else f"{form.size_bytes / 1000:.0f}",
+    ]
+    if figures is None:
+        same = "as predict" if form.form == CALL else "-"
+        return [*row, "-", same, "-"]
+    low, high = wilson_interval(figures.right, figures.clips)
+    accuracy = f"{figures.accuracy:.3f} ({low:.2f} to {high:.2f})"
+    return [*row, f"{figures.right}/{figures.clips}", accuracy, f"{figures.window_accuracy:.3f}"]

@@ -1,0 +1,1 @@
+"""The Keras graphs that become TFLite files."""

@@ -1,0 +1,1 @@
+"""What a conversion starts from: a trained model and clips."""

@@ -1,0 +1,182 @@
+"""What is converted, wherever it came from: the model, what it promises, and the clips that it may be judged by."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convert.graphs.float_graphs import check_input
+from convert.inputs.canonical import COLORS, CONVLSTM, INPUT_CHANNELS, INPUT_RANGES, PixelsAs, canonical
+from convert.inputs.clips import Material, Report, material_of_clips, material_of_run
+from convert.inputs.keras_file import first_line, read_model
+from edge_har.errors import ConversionError, MisuseError
+from edge_har.model.cadence import TemporalContract
+from edge_har.model.preprocess import FrameSpec
+from train.runs import MODEL, MODELS, Run, TrainConfig, default_config, load_run
+from train.tf import keras
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and all that its conversion needs to know.
+
+    model: Keras, uint8-valued RGB [batch, N, H, W, 3] (any numeric dtype) -> probabilities [batch, labels]. labels: in
+    the order of the outputs. labelled: the material's clips carry true labels, so that accuracy can be measured.
+    groups_known: their groups are persons or source videos, not each clip its own. provenance: facts for the manifest,
+    the same on every machine. command: how a user would ask for this, without the options that are recorded apart.
+    training: how to fine-tune on the material (pruning, shrinking, quantisation-aware training); None where it cannot be.
+    run: the training itself, where it is known.
+    """
+
+    model: Any
+    kind: str
+    labels: tuple[str, ...]
+    frame: FrameSpec
+    temporal: TemporalContract
+    material: Material
+    labelled: bool
+    groups_known: bool
+    provenance: Mapping[str, Any]
+    command: str
+    training: TrainConfig | None = None
+    run: Run | None = None
+
+    @property
+    def synthetic_share(self) -> float:
+        """The share of drawn clips that the model was trained on."""
+        return self.training.synthetic_share if self.training else 0.0
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a model file does not say of its model; None: not told. Raises MisuseError for values that cannot be.
+
+    labels: in the order of the outputs. input_range, color: what the model was trained on, see
+    `convert.inputs.canonical.PixelsAs`. calibration: a folder of clips, in a folder per label or not. fit, interpolation: how
+    its frames were brought to the model's size.
+    """
+
+    labels: tuple[str, ...] | None = None
+    input_range: str | None = None
+    color: str | None = None
+    interval_ms: float | None = None
+    calibration: Path | None = None
+    fit: str = "stretch"
+    interpolation: str = "linear"  # what cv2.resize does unless told otherwise
+
+    def __post_init__(self) -> None:
+        if self.labels is not None and (len(set(self.labels)) < len(self.labels) or not all(self.labels)):
+            raise MisuseError(f"labels must be different names, got {', '.join(self.labels)}")
+        if self.interval_ms is not None and not self.interval_ms > 0:
+            raise MisuseError(f"the interval must be above 0 ms, got {self.interval_ms}")
+
+    def missing(self, channels: int) -> list[str]:
+        """The options that have to be given."""
+        needed = {
+            "--labels A,B,...": self.labels,
+            f"--input-range {'|'.join(INPUT_RANGES)}": self.input_range,
+            f"--color {'|'.join(COLORS)}": self.color if channels != 1 else COLORS[0],
+            "--interval-ms MS": self.interval_ms,
+            "--calibration DIR": self.calibration,
+        }
+        return [option for option, value in needed.items() if value is None]
+
+
+def subject_of_file(path: Path, facts: FileFacts, cache: Path | None, report: Report) -> Subject:
+    """The model of a Keras 2 file with the clips of `facts.calibration`. Nothing in the file is executed.
+
+    Raises MisuseError naming the facts that are missing or do not fit, else ConversionError or DataError.
+    """
+    model = read_model(path)
+    try:
+        frames, height, width, channels = check_input(model, INPUT_CHANNELS)
+    except ConversionError as error:
+        raise ConversionError(f"{path}: {error}") from error
+    missing = facts.missing(channels)
+    if missing:
+        raise MisuseError(f"{path}: a model file does not hold everything: say {', '.join(missing)}")
+    assert facts.labels and facts.input_range and facts.interval_ms and facts.calibration
+    outputs = int(model.output_shape[-1])
+    if outputs != len(facts.labels):
+        raise MisuseError(f"{path}: the model has {outputs} outputs, --labels names {len(facts.labels)}")
+    pixels = PixelsAs(facts.input_range, facts.color or COLORS[0])
+    try:
+        ours = canonical(model, pixels)
+    except ConversionError as error:
+        raise ConversionError(f"{path}: {error}") from error
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:  # what Keras says
+        raise ConversionError(f"{path}: the model cannot be rewritten: {first_line(error)}") from error
+    frame = FrameSpec((width, height), facts.fit, facts.interpolation)  # type: ignore[arg-type]
+    tuned = default_config(
+        ours.kind if ours.kind in MODELS else CONVLSTM, frames=frames, interval_ms=facts.interval_ms
+    )
+    judges = material_of_clips(facts.calibration, facts.labels, frame, cache, report)
+    color = f" --color {pixels.color}" if channels != 1 else ""
+    return Subject(
+        model=ours.model,
+        kind=ours.kind,
+        labels=facts.labels,
+        frame=frame,
+        temporal=tuned.contract,
+        material=judges.material,
+        labelled=judges.labelled,
+        groups_known=judges.groups_known,
+        provenance={
+            "model_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "index_sha256": judges.index_sha256,
+            "input_range": pixels.input_range,
+            "color": pixels.color,
+        },
+        command=(
+            f"edge-har convert MODEL{path.suffix} --out NAME.ehar --labels {','.join(facts.labels)} "
+            f"--input-range {pixels.input_range}{color} --interval-ms {facts.interval_ms:g} --calibration DIR"
+        ),
+        training=tuned if judges.labelled and ours.kind in MODELS else None,
+    )
+
+
+def subject_of_run(run_dir: Path, data: Path | None, cache: Path | None, report: Report) -> Subject:
+    """The model of a finished RUN with its clips. Raises ConversionError or DataError, in one line."""
+    run = load_run(run_dir)
+    model = load_model(run)
+    return Subject(
+        model=model,
+        kind=run.config.model,
+        labels=run.labels,
+        frame=run.config.frame_spec,
+        temporal=run.config.contract,
+        material=material_of_run(run, data, cache, report),
+        labelled=True,
+        groups_known=run.groups_known,
+        provenance={
+            "index_sha256": run.index_sha256,
+            "model_sha256": run.metrics["model_sha256"],
+            "seed": run.config.seed,
+            "trained_on": list(run.metrics["trained_on"]["groups"]),
+            "synthetic_share": run.config.synthetic_share,
+        },
+        command="edge-har convert RUN --out NAME.ehar",
+        training=run.config,
+        run=run,
+    )
+
+
+def load_model(run: Run) -> Any:
+    """The RUN's Keras model. Raises ConversionError for an input that no bundle can feed, else DataError."""
+    check_keras_file(run.folder / MODEL)
+    return run.model()
+
+
+def check_keras_file(path: Path) -> None:
+    """Raises ConversionError, in one line, where a `.keras` file cannot be read or its input cannot be fed."""
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConversionError(f"{path}: not a Keras model that can be read: {first_line(error)}") from error
+    try:
+        check_input(model)
+    except ConversionError as error:
+        raise ConversionError(f"{path}: {error}") from error

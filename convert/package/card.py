@@ -1,0 +1,141 @@
+"""The model card inside a bundle, generated from what the conversion measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge_har.model.bundle import GATE
+from edge_har.model.manifest import Manifest
+
+KINDS = {
+    "lrcn": "LRCN: four convolutions per frame, an LSTM over the frames (published architecture)",
+    "convlstm": "ConvLSTM: four convolutional LSTMs with pooling (published architecture)",
+    "clip": "a model that is run on whole windows",
+    "motion": "differences of consecutive frames, convolutions per difference, convolutions over time",
+}
+PRECISIONS = {
+    "int8": "int8 weights and activations",
+    "int8-weights": "int8 weights; convolutions in integers, float between them",
+    "int8-cells16": "int8 weights and convolutions, cells and scores in 16 bits",
+    "int16x8": "int8 weights, int16 activations",
+    "float16": "float16 weights, computed in float32",
+    "float32": "float32",
+    "mixed": "each graph in the precision that measured best",
+}
+
+
+def model_card(manifest: Manifest, golden_show: str) -> bytes:
+    """MODEL_CARD.md, UTF-8. golden_show: what the golden clips show."""
+    frame, temporal = manifest.frame, manifest.temporal
+    lines = [
+        f"# {manifest.name} {manifest.version} (release {manifest.release})",
+        "",
+        f"Recognises {len(manifest.labels)} activities in video: {', '.join(manifest.labels)}.",
+        "",
+        "## Model",
+        f"- {KINDS.get(manifest.kind, manifest.kind)}.",
+        f"- {PRECISIONS.get(manifest.precision, manifest.precision)}.",
+        (
+            f"- Input: RGB frames of {frame.size_wh[0]}x{frame.size_wh[1]} ({frame.fit}, {frame.interpolation}), "
+            f"{temporal.frames} of them {temporal.interval_ms:g} ms apart; a window spans {temporal.window_s:.2f} s, "
+            f"an answer comes every {'tick' if temporal.hop_ticks == 1 else f'{temporal.hop_ticks} ticks'}."
+        ),
+        "",
+        "## Figures",
+        *_figures(manifest),
+        "",
+        "## How it was made",
+        *_making(manifest),
+        "",
+        "## Golden clips",
+        (
+            f"{len(manifest.golden)} clips ({golden_show}) prove that a device computes the same to {manifest.golden_tolerance}; "
+            "they say nothing about accuracy."
+        ),
+        "",
+        "## Terms",
+        *(f"- {part}: {terms}" for part, terms in sorted(manifest.licence.items())),
+        "",
+        "## Limits",
+        (
+            "It answers one of its labels for whatever it sees, people it was not trained on and empty rooms included. It was "
+            "not made to judge people, and must not be the only safeguard where someone's safety depends on it."
+        ),
+        "",
+    ]
+    return "\n".join(lines).encode()
+
+
+def _figures(manifest: Manifest) -> list[str]:
+    lines = [f"Protocol: {manifest.protocol}."]
+    for name, figures in sorted(manifest.metrics.items()):
+        if name == GATE:
+            lines += [f"- Let pass by its maker: {breach}." for breach in figures["allowed_by_user"]]
+        elif isinstance(figures, Mapping) and isinstance(figures.get("agreement"), Mapping):
+            lines += _part(name, figures)
+        elif isinstance(figures, Mapping):
+            said = "; ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in figures.items())
+            lines.append(f"- {name.replace('_', ' ')}: {said}")
+        elif isinstance(figures, (int, float, str)):
+            lines.append(f"- {name}: {figures}")
+    return lines
+
+
+def _plain(value: Any) -> str:
+    """A figure, the two ends of an interval, or figures by name."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_plain(held)}" for key, held in value.items())
+    if isinstance(value, (list, tuple)):
+        return " to ".join(map(_plain, value))
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _part(name: str, figures: Mapping[str, Any]) -> list[str]:
+    groups = figures["groups"] if isinstance(figures["groups"], str) else ", ".join(figures["groups"])
+    lines = [
+        f"- {name}, {figures['clips']} clips, {figures['windows']} windows, groups: {groups}",
+        (
+            f"  - quantised stream and float model give the same label on {_interval(figures['agreement'])} of windows; "
+            f"probabilities differ by {figures['probability_error']['mean_error']:.4f} on average, "
+            f"{figures['probability_error']['max_error']:.4f} at most"
+        ),
+    ]
+    for way, accuracy in figures.get("accuracy", {}).items():
+        lines.append(
+            f"  - {way.replace('_', ' ')}: {_interval(accuracy['clips'])} of clips right, "
+            f"{_interval(accuracy['windows'])} of windows"
+        )
+    return lines
+
+
+def _interval(share: Mapping[str, Any]) -> str:
+    low, high = share["interval"]
+    return f"{share['share']:.3f} (95 % {low:.3f} to {high:.3f})"
+
+
+def _making(manifest: Manifest) -> list[str]:
+    said = manifest.provenance
+    lines = [
+        f"- {key.replace('_', ' ')}: {said[key]}"
+        for key in ("command", "commit", "commit_date")
+        if key in said
+    ]
+    if "index_sha256" in said:
+        lines.append(f"- data: index hash {said['index_sha256']}")
+    if manifest.calibration:
+        lines.append(
+            f"- int8 ranges from {manifest.calibration['clips']} windows of training groups, list hash "
+            f"{manifest.calibration['sha256']}"
+        )
+    if "pruned_share" in said:
+        lines.append(
+            f"- pruned: {said['pruned_share']:.0%} of every kernel; measured in the int8 file {said['zero_share']:.3f}"
+        )
+    if "versions" in said:
+        lines.append(
+            "- versions: "
+            + ", ".join(f"{name} {version}" for name, version in sorted(said["versions"].items()))
+        )
+    lines.append(f"- loaded by: {', '.join(manifest.runtimes)}")
+    return lines

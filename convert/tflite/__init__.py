@@ -1,0 +1,1 @@
+"""From Keras graphs to TFLite files."""

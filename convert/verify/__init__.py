@@ -1,0 +1,1 @@
+"""Proof that a conversion computes what the float model does."""

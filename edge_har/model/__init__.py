@@ -1,0 +1,1 @@
+"""From a bundle to scores: manifest, archive, frames, cadence, interpreter, recognizer."""

@@ -1,0 +1,270 @@
+"""One tick in, probabilities out: every result equals the whole-clip model on its own window."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_har.errors import BundleError, MisuseError
+from edge_har.model.bundle import Bundle
+from edge_har.model.interpreter import Array, Graph, TensorInfo, dequantise, quantise, requantise, zeros
+from edge_har.model.manifest import GraphTensors, TensorSpec
+from edge_har.model.preprocess import Pixels
+
+Scores = NDArray[np.float32]
+
+
+class _Bank:
+    """The states and features of one window in the making."""
+
+    def __init__(self, states: list[Array]) -> None:
+        self.states = states
+        self.features: list[Array] = []
+
+
+class _Ring:
+    """The latest features or frames of a stream, in order and in one piece: each is written twice, a ring's length apart.
+
+    length: how many. like: one of them, for shape and dtype.
+    """
+
+    def __init__(self, length: int, like: Array) -> None:
+        self._length = length
+        self._next = 0
+        self._held = np.zeros((2 * length, *like.shape), like.dtype)
+
+    def append(self, feature: Array) -> None:
+        """Take the newest; the oldest goes."""
+        self._held[self._next] = self._held[self._next + self._length] = feature
+        self._next = (self._next + 1) % self._length
+
+    @property
+    def latest(self) -> Array:
+        """All of them, oldest first; good until the next comes."""
+        return self._held[self._next : self._next + self._length]
+
+
+class Recognizer:
+    """Recognises one stream with the bundle's streaming graphs.
+
+    A step graph runs once per tick, a head over the features of a window. Where the step carries states
+    (ConvLSTM), window / hop banks are kept, staggered by the hop, each from zero states at its window's start; where
+    it does not (LRCN, motion) one ring of features serves every window. A bundle without a step has its frames
+    themselves in the ring, and the whole-clip graph for a head.
+
+    threads: CPU threads of each graph. beside: another stream's recognizer of the same bundle, in the same thread:
+    graphs that hold no state are run for both, which keeps one set of weights in the processor's cache.
+    Raises BundleError when the bundle's graphs do not fit its manifest.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1, beside: Recognizer | None = None) -> None:
+        manifest = bundle.manifest
+        self.manifest = manifest
+        *step_name, head_name = manifest.graphs.of_stream
+        self.step: Graph | None = None
+        if step_name:
+            self.step = _graph(bundle, step_name[0], threads, beside.step if beside else None)
+        self.head: Graph = _graph(bundle, head_name, threads, beside.head if beside else None)
+        head_tensors = manifest.tensors[head_name]
+        self._features_at = _position(
+            head_tensors.inputs, "features" if step_name else "clip", self.head.inputs
+        )
+        self._scores_at = _position(head_tensors.outputs, "scores", self.head.outputs)
+        self._states_in: list[int] = []
+        self._states_out: list[int] = []
+        self._frame_info = self.head.inputs[self._features_at]
+        if self.step is not None:
+            self._place_step(self.step, manifest.tensors[step_name[0]])
+        self._check_shapes()
+        self._window = manifest.temporal.frames
+        self._hop = manifest.temporal.hop_ticks
+        self.reset()
+
+    def _place_step(self, step: Graph, tensors: GraphTensors) -> None:
+        """Find the step's tensors by their roles."""
+        self._frame_info = step.inputs[_position(tensors.inputs, "frames", step.inputs)]
+        self._feature_at = _position(tensors.outputs, "feature", step.outputs)
+        states = sorted(t.role for t in tensors.inputs if t.role.startswith("state_"))
+        self._states_in = [_position(tensors.inputs, role, step.inputs) for role in states]
+        self._states_out = [_position(tensors.outputs, role, step.outputs) for role in states]
+        frames_per_step = self.manifest.graphs.frames_per_step
+        if self._frame_info.shape[1] != frames_per_step:
+            raise BundleError("the step graph takes another number of frames than the manifest says")
+        if self._states_in and frames_per_step != 1:
+            raise BundleError("a step graph with states takes one frame at a time")
+
+    def _check_shapes(self) -> None:
+        """Raise BundleError where graphs and manifest do not go together."""
+        manifest, step, head = self.manifest, self.step, self.head
+        width, height = manifest.frame.size_wh
+        at_once = manifest.graphs.frames_per_step if step is not None else manifest.temporal.frames
+        feature = self._frame_info.shape[2:] if step is None else step.outputs[self._feature_at].shape[1:]
+        states = () if step is None else zip(self._states_in, self._states_out, strict=True)
+        wanted = {
+            "frames": (self._frame_info.shape, (1, at_once, height, width, 3)),
+            "features": (head.inputs[self._features_at].shape, (1, manifest.features_per_window, *feature)),
+            "scores": (head.outputs[self._scores_at].shape, (1, len(manifest.labels))),
+        }
+        for into, out in states:
+            assert step is not None
+            wanted[f"state {into}"] = (step.outputs[out].shape, step.inputs[into].shape)
+        for name, (shape, needed) in wanted.items():
+            if shape != needed:
+                raise BundleError(f"the graph's {name} have the shape {shape}, the manifest needs {needed}")
+        if len(head.inputs) != 1 or (step is not None and len(step.inputs) != 1 + len(self._states_in)):
+            raise BundleError("a graph has inputs that the manifest gives no use for")
+
+    def reset(self) -> None:
+        """Forget the stream: a new file, a gap, a reconnect. The next tick is the first of a new window."""
+        self._tick = 0
+        self._frames: _Ring | None = None
+        self._ring: _Ring | None = None
+        self._banks: list[_Bank] = []
+
+    def tick(self, frame: Pixels) -> Scores | None:
+        """Take one prepared frame (uint8 [height, width, 3], RGB).
+
+        Returns the probabilities (float32 [labels], summing to 1) of the window that ends with this tick, or None when
+        no window ends here.
+        """
+        if frame.shape != self._frame_info.shape[2:]:
+            raise MisuseError(
+                f"the model takes frames of shape {self._frame_info.shape[2:]}, got {frame.shape}"
+            )
+        stored, together = quantise(frame, self._frame_info), self.manifest.graphs.frames_per_step
+        if self._frames is None:
+            self._frames = _Ring(together, stored)
+        self._frames.append(stored)
+        tick, self._tick = self._tick, self._tick + 1
+        if self._tick < together:
+            return None
+        frames = self._frames.latest[np.newaxis]
+        return self._tick_banks(frames, tick) if self._states_in else self._tick_ring(frames, tick)
+
+    def clip(self, frames: Pixels) -> Scores:
+        """Probabilities (float32 [labels]) of one whole window: uint8 [frames, height, width, 3], RGB.
+
+        The stream is forgotten before and after.
+        """
+        if len(frames) != self._window:
+            raise MisuseError(f"a window is {self._window} frames, got {len(frames)}")
+        self.reset()
+        scores = None
+        for frame in frames:
+            scores = self.tick(frame)
+        self.reset()
+        assert scores is not None
+        return scores
+
+    def _tick_ring(self, frames: Array, tick: int) -> Scores | None:
+        feature = frames[0] if self.step is None else self._run_step(self.step, frames, None)
+        if self._ring is None:
+            self._ring = _Ring(self.manifest.features_per_window, feature[0])
+        self._ring.append(feature[0])
+        first = tick - self._window + 1
+        return self._run_head(self._ring.latest) if first >= 0 and first % self._hop == 0 else None
+
+    def _tick_banks(self, frames: Array, tick: int) -> Scores | None:
+        # A bank starts at each hop until the first of them has come to its window's end and starts again.
+        assert self.step is not None
+        if tick % self._hop == 0 and len(self._banks) < self._window // self._hop:
+            self._banks.append(_Bank(self._zero_states(self.step)))
+        scores = None
+        for bank in self._banks:
+            bank.features.append(self._run_step(self.step, frames, bank))
+            if len(bank.features) == self.manifest.features_per_window:
+                scores = self._run_head(np.stack([feature[0] for feature in bank.features]))
+                bank.features.clear()
+                bank.states = self._zero_states(self.step)
+        return scores
+
+    def _zero_states(self, step: Graph) -> list[Array]:
+        return [zeros(step.inputs[at]) for at in self._states_in]
+
+    def _run_step(self, step: Graph, frames: Array, bank: _Bank | None) -> Array:
+        inputs: list[Array] = [frames] * len(step.inputs)
+        if bank is not None:
+            for at, state in zip(self._states_in, bank.states, strict=True):
+                inputs[at] = state
+        outputs = step.run_raw(*inputs)
+        if bank is not None:
+            bank.states = [
+                requantise(outputs[out], step.outputs[out], step.inputs[into])
+                for out, into in zip(self._states_out, self._states_in, strict=True)
+            ]
+        feature = outputs[self._feature_at]
+        return requantise(feature, step.outputs[self._feature_at], self.head.inputs[self._features_at])
+
+    def _run_head(self, features: Array) -> Scores:
+        self.head.reset()  # a fused LSTM keeps its state from one invoke to the next
+        scores = self.head.run_raw(features[np.newaxis])[self._scores_at]
+        return _probabilities(scores, self.head.outputs[self._scores_at], self.manifest.temperature)
+
+
+class WholeClip:
+    """Recognises whole windows with the bundle's reference graph; nothing is carried from one to the next."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        manifest = bundle.manifest
+        self.manifest = manifest
+        self.graph = Graph(bundle.read(manifest.graphs.clip), threads=threads)
+        tensors = manifest.tensors[manifest.graphs.clip]
+        self._clip_at = _position(tensors.inputs, "clip", self.graph.inputs)
+        self._scores_at = _position(tensors.outputs, "scores", self.graph.outputs)
+
+    def clip(self, frames: Pixels) -> Scores:
+        """Probabilities (float32 [labels]) of one window: uint8 [frames, height, width, 3], RGB."""
+        info = self.graph.inputs[self._clip_at]
+        if frames.shape != info.shape[1:]:
+            raise MisuseError(f"a window has the shape {info.shape[1:]}, got {frames.shape}")
+        self.graph.reset()
+        stored = self.graph.run_raw(quantise(frames[np.newaxis], info))[self._scores_at]
+        return _probabilities(stored, self.graph.outputs[self._scores_at], self.manifest.temperature)
+
+
+def check_golden(bundle: Bundle, *, threads: int = 1) -> float:
+    """Run the bundle's golden clips through its streaming graphs on this machine.
+
+    Returns the largest difference of a probability. Raises BundleError, naming the worst clip, where one differs by
+    more than the manifest's tolerance or has another top label, or where the bundle has no golden clips.
+    """
+    manifest = bundle.manifest
+    if not manifest.golden:
+        raise BundleError("the bundle has no golden clips to check this machine with")
+    recognizer = Recognizer(bundle, threads=threads)
+    worst, worst_file = 0.0, ""
+    for golden, frames in bundle.golden_clips():
+        expected = np.asarray(golden.scores, np.float32)
+        scores = recognizer.clip(frames)
+        difference = float(np.abs(scores - expected).max())
+        if int(scores.argmax()) != int(expected.argmax()):
+            got, wanted = manifest.labels[int(scores.argmax())], manifest.labels[int(expected.argmax())]
+            raise BundleError(f"golden clip {golden.file}: this machine says {got}, expected {wanted}")
+        if difference >= worst:
+            worst, worst_file = difference, golden.file
+    if not worst <= manifest.golden_tolerance:
+        raise BundleError(
+            f"golden clip {worst_file}: a probability differs by {worst:.3f}, more than {manifest.golden_tolerance}"
+        )
+    return worst
+
+
+def _graph(bundle: Bundle, name: str, threads: int, others: Graph | None) -> Graph:
+    if others is not None and not others.holds_state:
+        return others
+    return Graph(bundle.read(name), threads=threads)
+
+
+def _probabilities(stored: Array, info: TensorInfo, temperature: float) -> Scores:
+    """Probabilities that sum to 1 (an int8 softmax does not quite), softened by the manifest's temperature."""
+    scores = np.maximum(dequantise(stored, info)[0].astype(np.float64), 1e-9)
+    if temperature != 1.0:
+        scores = scores ** (1 / temperature)
+    return np.asarray(scores / scores.sum(), np.float32)
+
+
+def _position(specs: tuple[TensorSpec, ...], role: str, actual: list[TensorInfo]) -> int:
+    places = [i for i, spec in enumerate(specs) if spec.role == role]
+    if len(places) != 1 or len(specs) != len(actual) or specs[places[0]].shape != actual[places[0]].shape:
+        raise BundleError(f"the graph's tensors are not those of the manifest (role {role!r})")
+    return places[0]

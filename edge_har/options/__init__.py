@@ -1,0 +1,1 @@
+"""What an option is, and how its value is read and shown."""

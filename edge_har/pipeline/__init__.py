@@ -1,0 +1,1 @@
+"""From sources to events, for as long as a run lasts."""

@@ -1,0 +1,409 @@
+"""From sources to events: a capture and a stream per source, sinks, viewers; a new model without losing a source."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+
+from edge_har.errors import EdgeHarError, MisuseError
+from edge_har.model.bundle import Bundle
+from edge_har.model.manifest import Manifest
+from edge_har.model.recognizer import Recognizer
+from edge_har.pipeline.capture import Capture, Ended, Failed, Item, Lost, Opened, Patience
+from edge_har.pipeline.events import Event, event_ids
+from edge_har.pipeline.model_watcher import ModelWatch
+from edge_har.pipeline.options import RunOptions
+from edge_har.pipeline.outputs import Picture, Sink, Viewers, stop_all
+from edge_har.pipeline.rules import UNKNOWN
+from edge_har.pipeline.sampler import Sampler, Ticks
+from edge_har.pipeline.status import Board, Counts, SourceState
+from edge_har.pipeline.stream import Stream
+from edge_har.sources.named import Feed, check_names, feed_of
+
+WAKE_S = 0.2  # how soon a signal, or a thread that hangs, is noticed while nothing comes
+JOIN_S = 1.0  # how long all threads together may take to end before they are left behind
+COSTS_JUDGED = 5  # of a source's latest ticks, from which its load is told
+
+log = logging.getLogger("edge_har")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one source gave. unused: frames that no tick needed. repeated: ticks that shared a frame. skipped: ticks
+    that came too fast. damaged: frames that could not be decoded. reconnects: how often it was opened again. events:
+    how many, per label. tick_ms: median cost of a tick, from converting its frame to its events; None without ticks.
+    """
+
+    source: str
+    frames: int
+    ticks: int
+    unused: int
+    repeated: int
+    skipped: int
+    damaged: int
+    reconnects: int
+    events: dict[str, int]
+    tick_ms: float | None
+
+    def __str__(self) -> str:
+        names = ("unused", "repeated", "skipped", "damaged", "reconnects")
+        shown = "".join(f", {getattr(self, name)} {name}" for name in names if getattr(self, name))
+        labels = ", ".join(f"{label} {count}" for label, count in self.events.items()) or "none"
+        cost = "" if self.tick_ms is None else f"; {self.tick_ms:.2f} ms a tick (p50)"
+        return f"{self.source}: {self.frames} frames, {self.ticks} ticks{shown}; events: {labels}{cost}"
+
+
+class Load:
+    """Whether one thread can recognise all live sources: how much of their intervals the latest ticks took."""
+
+    def __init__(self) -> None:
+        self._costs: dict[str, deque[float]] = {}
+        self._shares: dict[str, float] = {}
+
+    def took(self, name: str, cost_s: float, interval_s: float) -> None:
+        """A tick of the source took `cost_s` of the `interval_s` until the next one."""
+        costs = self._costs.setdefault(name, deque(maxlen=COSTS_JUDGED))
+        costs.append(cost_s)
+        # The lower median, and never of a single one: a hiccup is no load.
+        if len(costs) > 1:
+            self._shares[name] = statistics.median_low(costs) / interval_s
+
+    def forget(self, name: str) -> None:
+        """The source gives no ticks for now."""
+        self._costs.pop(name, None)
+        self._shares.pop(name, None)
+
+    @property
+    def too_much(self) -> bool:
+        """Whether ticks come faster than they are recognised."""
+        return sum(self._shares.values()) > 1.0
+
+
+@dataclass
+class _Lane:
+    """A source's capture and its stream."""
+
+    feed: Feed
+    capture: Capture
+    stream: Stream
+    state: SourceState
+    opened: int = 0  # times
+    live: bool = True  # until it is open and says otherwise
+    first_s: float | None = None
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class Reload:
+    """What a run goes on with after its settings were read again. bundle_path: of the model; None: it stays.
+    manifest: of the model that is at `bundle_path` now, which the options are for; None: they are for the running one.
+    """
+
+    options: RunOptions
+    bundle_path: Path | None = None
+    manifest: Manifest | None = None
+
+
+class Pipeline:
+    """Runs sources through a bundle into sinks until they end, `stop` is set or the time is up.
+
+    sources: feeds, or what `feed_of` makes them of. bundle_path: watched for another bundle while it runs; None: the
+    bundle stays. patience: with sources; None: the usual, and `options.give_up_s`. on_reload: reads the settings again
+    when `reload` was called. board: what the run knows of itself. viewers: who looks at its pictures; add them there.
+    failures: why sources ended that should not have.
+
+    Raises MisuseError without sources, where two have the same name, and where options and bundle do not go together.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        sources: Sequence[str | Feed],
+        sinks: Sequence[Sink],
+        options: RunOptions | None = None,
+        *,
+        bundle_path: Path | None = None,
+        patience: Patience | None = None,
+        on_reload: Callable[[], Reload] | None = None,
+    ) -> None:
+        self.options = options or RunOptions()
+        self.sinks = sinks
+        self.viewers = Viewers()
+        self.failures: list[EdgeHarError] = []
+        feeds = [
+            feed_of(source, realtime=self.options.realtime) if isinstance(source, str) else source
+            for source in sources
+        ]
+        if not feeds:
+            raise MisuseError("name a source to follow")
+        check_names(feeds)
+        self._names = tuple(feed.name for feed in feeds)
+        self.options.check(bundle.manifest, self._names)
+        self.board = Board(bundle.model_id, bundle.manifest.labels, self._names)
+        self._patience = patience or Patience(give_up_s=self.options.give_up_s)
+        self._on_reload = on_reload
+        self._reload = threading.Event()
+        self._ready = threading.Condition()
+        self._load = Load()
+        self._lanes: list[_Lane] = []
+        ids = event_ids()
+        for feed in feeds:
+            self._lanes.append(self._lane(feed, bundle, ids))
+        self._watch = (
+            ModelWatch(bundle_path, bundle, self._ready, streams=len(feeds), threads=self.options.threads)
+            if bundle_path is not None
+            else None
+        )
+
+    def _lane(self, feed: Feed, bundle: Bundle, ids: Iterator[str]) -> _Lane:
+        first = self._lanes[0].stream.recognizer if self._lanes else None
+        recognizer = Recognizer(bundle, threads=self.options.threads, beside=first)
+        capture = Capture(
+            feed,
+            self._sampler(feed, bundle.manifest),
+            self._ready,
+            wait_for_source=self.options.wait_for_source,
+            patience=self._patience,
+        )
+        stream = Stream(feed.name, bundle, self.options, ids, recognizer=recognizer)
+        return _Lane(feed, capture, stream, self.board.source(feed.name))
+
+    def _sampler(self, feed: Feed, manifest: Manifest) -> Callable[[], Sampler]:
+        wanted = partial(self.viewers.wanted, feed.name)
+        return partial(Sampler, manifest.frame, manifest.temporal, wanted)
+
+    def run(self, stop: threading.Event | None = None) -> list[Summary]:
+        """Run to the end; a summary per source.
+
+        Raises what makes a source unusable, as EdgeHarError, where it is the only one or was asked for wrongly; of
+        several, one that fails ends alone and stands in `failures`. However it ends, open events are closed; only
+        where a sink fails (a broken pipe) nothing more is told.
+        """
+        stop = stop or threading.Event()
+        cv2.setNumThreads(self.options.threads)
+        try:
+            for lane in self._lanes:
+                lane.capture.start()
+            if self._watch is not None:
+                self._watch.start()
+            self._loop(stop)
+            for lane in self._lanes:
+                self._tell(lane.stream.close())
+        finally:
+            stop_all(self.sinks)
+            self.viewers.stop()
+            self._end_threads()
+            self.viewers.close()
+        return [self._summary(lane) for lane in self._lanes]
+
+    @property
+    def is_live(self) -> bool:
+        """Whether frames come by the clock, as far as is known: then no sink may make recognition wait."""
+        return any(lane.live for lane in self._lanes)
+
+    def reload(self) -> None:
+        """Read settings and model again, between two ticks; may be called by a signal's handler."""
+        self._reload.set()
+
+    def _end_threads(self) -> None:
+        for lane in self._lanes:
+            lane.capture.stop()
+        if self._watch is not None:
+            self._watch.stop()
+        until_s = time.monotonic() + JOIN_S
+        for lane in self._lanes:
+            lane.capture.join(max(0.0, until_s - time.monotonic()))
+
+    def _loop(self, stop: threading.Event) -> None:
+        began_s = checked_s = time.monotonic()
+        while not (stop.is_set() or all(lane.done for lane in self._lanes)):
+            with self._ready:
+                if not any(lane.capture.handover for lane in self._lanes if not lane.done):
+                    self._ready.wait(WAKE_S)
+            self.board.turned()
+            self._swap()
+            if self._reload.is_set():
+                self._reload.clear()
+                self._reread()
+            # One item of each in turn, so that none waits for another's backlog.
+            for lane in self._lanes:
+                item = None if lane.done else lane.capture.handover.take()
+                if item is not None:
+                    self._handle(lane, item)
+            now_s = time.monotonic()
+            if now_s - checked_s >= WAKE_S:
+                checked_s = now_s
+                self._check(began_s)
+
+    def _check(self, began_s: float) -> None:
+        """What is looked after a few times a second: threads that hang, and what no tick would show."""
+        for lane in self._lanes:
+            if not lane.done:
+                lane.capture.check()
+                self._count(lane)
+                limit_s = self.options.duration_s
+                if lane.live and limit_s is not None and time.monotonic() - began_s >= limit_s:
+                    self._end(lane)
+
+    def _handle(self, lane: _Lane, item: Item) -> None:
+        if isinstance(item, Ticks):
+            if item.made_by is lane.capture.sampler:
+                self._take(lane, item)
+            return  # counted a few times a second
+        if isinstance(item, Opened):
+            lane.live = item.live
+            lane.opened += 1
+            lane.state.turn("live")
+            log.log(logging.INFO if item.live else logging.DEBUG, "%s is open", lane.feed.name)
+        elif isinstance(item, Lost):
+            log.warning("%s; opening it again", _of(lane, item.reason))
+            lane.state.turn("lost", item.reason)
+            self._load.forget(lane.feed.name)
+            self._tell(lane.stream.lost(item.time_s))
+        elif isinstance(item, Ended):
+            lane.stream.ended(item.warning)
+            self._end(lane)
+        elif isinstance(item, Failed):
+            self._fail(lane, item.error)
+        self._count(lane)
+
+    def _take(self, lane: _Lane, ticks: Ticks) -> None:
+        lane.first_s = ticks.times_s[0] if lane.first_s is None else lane.first_s
+        began_s = time.monotonic()
+        events = lane.stream.take(ticks)
+        label, score = lane.stream.top
+        now_s = time.monotonic()
+        lane.state.ticked(
+            grabbed_s=ticks.grabbed_s,
+            now_s=now_s,
+            cost_ms=lane.stream.last_cost_ms,
+            ticks=len(ticks.times_s),
+            label=label,
+            score=score,
+        )
+        self._tell(events)
+        if ticks.picture is not None:
+            self.viewers.see(
+                Picture(lane.feed.name, ticks.times_s[-1], ticks.picture, ticks.color, label, score)
+            )
+        if lane.live:
+            cost_s = (time.monotonic() - began_s) / len(ticks.times_s)
+            self._load.took(lane.feed.name, cost_s, lane.stream.bundle.manifest.temporal.interval_ms / 1000)
+            newest_only = self._load.too_much
+            for other in self._lanes:
+                other.capture.handover.newest_only = newest_only
+        limit_s = self.options.duration_s
+        if limit_s is not None and ticks.times_s[-1] - lane.first_s >= limit_s:
+            self._end(lane)
+
+    def _end(self, lane: _Lane) -> None:
+        """The source is at its end: nothing more of it is taken."""
+        lane.done = True
+        lane.capture.stop()
+        lane.state.turn("ended")
+        self._load.forget(lane.feed.name)
+        self._tell(lane.stream.close())
+
+    def _fail(self, lane: _Lane, error: EdgeHarError) -> None:
+        """The source cannot be used: that ends it alone, and all where there is no other or nobody can have meant it."""
+        self._end(lane)
+        lane.state.turn("failed", str(error))
+        self.failures.append(error)
+        if len(self._lanes) == 1 or isinstance(error, MisuseError):
+            raise error
+        log.error("%s", _of(lane, str(error)))
+
+    def _count(self, lane: _Lane) -> None:
+        counts = lane.capture.counts
+        lane.state.count(
+            Counts(
+                frames=counts.frames,
+                ticks=lane.stream.ticks,
+                unused=counts.unused,
+                skipped=lane.capture.handover.skipped,
+                repeated=lane.stream.repeated,
+                damaged=counts.damaged,
+                reconnects=max(0, lane.opened - 1),
+                abandoned=lane.capture.abandoned,
+            ),
+            time.monotonic(),
+        )
+
+    def _swap(self) -> None:
+        fresh = self._watch.fresh() if self._watch is not None else None
+        if fresh is None:
+            return
+        bundle, recognizers = fresh
+        manifest = bundle.manifest
+        try:
+            for lane in self._lanes:
+                self._sampler(lane.feed, manifest)()
+            if self.options.unknown and UNKNOWN in manifest.labels:
+                raise MisuseError(f"it has a label {UNKNOWN!r} of its own")
+        except EdgeHarError as error:
+            log.error("the new model cannot be used, the old one goes on: %s", error)
+            return
+        try:
+            self.options.check(manifest, self._names)
+        except MisuseError as error:
+            log.warning("the new model: %s", error)
+        self.board.swap(bundle.model_id, manifest.labels)
+        for lane, recognizer in zip(self._lanes, recognizers, strict=True):
+            events, same_ticks = lane.stream.swap(bundle, recognizer)
+            if not same_ticks:
+                lane.capture.resample(self._sampler(lane.feed, manifest))
+            self._tell(events)
+        log.info("the model is now %s", bundle.model_id)
+
+    def _reread(self) -> None:
+        """Go on with what the settings say now; where they cannot be used the old ones go on."""
+        bundle_path = None
+        if self._on_reload is not None:
+            try:
+                read = self._on_reload()
+                read.options.check(read.manifest or self._lanes[0].stream.bundle.manifest, self._names)
+            except EdgeHarError as error:
+                log.error("the new settings cannot be used, the old ones go on: %s", error)
+                return
+            self.options, bundle_path = read.options, read.bundle_path
+            for lane in self._lanes:
+                self._tell(lane.stream.tune(read.options))
+            log.info("the settings were read again")
+        if self._watch is not None:
+            self._watch.look(bundle_path)
+
+    def _tell(self, events: list[Event]) -> None:
+        for event in events:
+            self.board.tell(event)
+            for sink in self.sinks:
+                sink.write(event)
+
+    def _summary(self, lane: _Lane) -> Summary:
+        self._count(lane)
+        counts = lane.state.counts
+        return Summary(
+            source=lane.feed.name,
+            frames=counts.frames,
+            ticks=counts.ticks,
+            unused=counts.unused,
+            repeated=counts.repeated,
+            skipped=counts.skipped,
+            damaged=counts.damaged,
+            reconnects=counts.reconnects,
+            events=dict(lane.stream.events),
+            tick_ms=lane.stream.tick_ms,
+        )
+
+
+def _of(lane: _Lane, said: str) -> str:
+    """What is said of a source, with the name that events call it by."""
+    return said if lane.feed.name in said else f"{lane.feed.name}: {said}"

@@ -1,0 +1,207 @@
+"""One source's way from ticks to events: its recognizer, its smoothing, its counters."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+
+from edge_har.model.bundle import Bundle
+from edge_har.model.preprocess import Pixels
+from edge_har.model.recognizer import Recognizer
+from edge_har.pipeline.events import Event, EventMachine
+from edge_har.pipeline.options import RunOptions
+from edge_har.pipeline.sampler import Ticks
+
+COSTS_KEPT = 4096  # ticks of which the cost is remembered, for the median
+SLOW_SHARE = 0.1  # of ticks that repeat a frame: above, the source is slower than the model
+SLOW_TICKS = 25  # before that is judged
+STATE_S = 1.0  # how often the state is told to who wants it
+
+log = logging.getLogger("edge_har")
+
+
+class Stream:
+    """One source's way from ticks to events: its recognizer, its smoothing, its counters.
+
+    recognizer: for this stream alone; None: one is made.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        bundle: Bundle,
+        options: RunOptions,
+        ids: Iterator[str],
+        *,
+        recognizer: Recognizer | None = None,
+    ) -> None:
+        self.name = name
+        self.bundle = bundle
+        self.ticks = 0
+        self.repeated = 0
+        self.predicted = False  # whether a whole window was seen yet
+        self.last_cost_ms = 0.0  # of the latest tick
+        self.events: Counter[str] = Counter()
+        self._options = options
+        self.recognizer = recognizer or Recognizer(bundle, threads=options.threads)
+        manifest = bundle.manifest
+        self._machine = EventMachine(
+            manifest.labels,
+            options.smoothing(manifest.smoothing),
+            options.tuning(manifest, options.rules.gate(name)),
+            source=name,
+            model=bundle.model_id,
+            ids=ids,
+        )
+        self._costs_ms: deque[float] = deque(maxlen=COSTS_KEPT)
+        self._since_reset = 0
+        self.last_s: float | None = None
+        self._told_slow = False
+        self._told_s = float("-inf")
+        self._history = self._new_history()
+
+    def _new_history(self) -> deque[tuple[int, Pixels]]:
+        # Enough frames for another model to pick up the stream where this one is.
+        temporal = self.bundle.manifest.temporal
+        return deque(maxlen=temporal.frames - 1 + temporal.hop_ticks)
+
+    def take(self, ticks: Ticks) -> list[Event]:
+        """Recognise one frame at each of its ticks; the events that come of it."""
+        began = time.perf_counter()
+        events = self._machine.back(ticks.times_s[0])
+        gap_s = self.bundle.manifest.temporal.gap_ms / 1000
+        if ticks.reset or (self.last_s is not None and ticks.times_s[0] - self.last_s > gap_s):
+            events += self._machine.close("gap")
+            self.recognizer.reset()
+            self._history.clear()
+            self._since_reset = 0
+        for time_s in ticks.times_s:
+            self._history.append((self._since_reset, ticks.frame))
+            self._since_reset += 1
+            scores = self.recognizer.tick(ticks.frame)
+            if scores is not None:
+                self.predicted = True
+                events += self._machine.predict(time_s, scores)
+        self.last_s = ticks.times_s[-1]
+        self.ticks += len(ticks.times_s)
+        self.repeated += len(ticks.times_s) - 1
+        cost_s = time.perf_counter() - began + ticks.cost_s
+        self.last_cost_ms = 1000 * cost_s / len(ticks.times_s)
+        self._costs_ms.append(self.last_cost_ms)
+        self._tell_if_slow()
+        self._tell_state()
+        return self._counted(events)
+
+    def lost(self, time_s: float) -> list[Event]:
+        """The source went away."""
+        self.recognizer.reset()
+        return self._counted(self._machine.lost(time_s))
+
+    def ended(self, warning: str | None) -> None:
+        """The source is at its end: say what of it could not be used."""
+        if warning is not None:
+            log.warning("%s: %s", self.name, warning)
+        if not self.predicted:
+            log.warning(
+                "%s is shorter than the model's window of %.2f s: nothing to tell; edge-har classify fills short clips",
+                self.name,
+                self.bundle.manifest.temporal.window_s,
+            )
+
+    def close(self) -> list[Event]:
+        """The end of the source, or of the run."""
+        return self._counted(self._machine.close("stop"))
+
+    def swap(self, bundle: Bundle, recognizer: Recognizer) -> tuple[list[Event], bool]:
+        """Go on with another model; the events that this ends, and whether the tick clock stays.
+
+        Where frames, time and labels are the same nothing is lost: the new model is given the frames of the running
+        window, and what is open stays open.
+        """
+        old, new = self.bundle.manifest, bundle.manifest
+        self.bundle, self.recognizer = bundle, recognizer
+        same_ticks = (old.frame, old.temporal) == (new.frame, new.temporal)
+        events = self._retune(reset=not same_ticks)
+        if same_ticks:
+            first = next((i for i, _ in self._history if i % new.temporal.hop_ticks == 0), None)
+            for index, frame in self._history:
+                if first is not None and index >= first:
+                    recognizer.tick(frame)
+        else:
+            self._history = self._new_history()
+            self._since_reset = 0
+        return self._counted(events), same_ticks
+
+    def tune(self, options: RunOptions) -> list[Event]:
+        """Go on with other thresholds and rules; the events that this ends. What is open stays open."""
+        self._options = options
+        return self._counted(self._retune(reset=False))
+
+    def _retune(self, *, reset: bool) -> list[Event]:
+        manifest, options = self.bundle.manifest, self._options
+        return self._machine.swap(
+            manifest.labels,
+            options.smoothing(manifest.smoothing),
+            options.tuning(manifest, options.rules.gate(self.name)),
+            model=self.bundle.model_id,
+            reset=reset,
+        )
+
+    @property
+    def top(self) -> tuple[str | None, float | None]:
+        """The label of the highest smoothed probability, and that; None twice while no label is sure enough."""
+        average = self._machine.average
+        at = int(average.argmax())
+        score = float(average[at])
+        sure = score > 0 and score >= (self.bundle.manifest.reject_threshold or 0.0)
+        return (self.bundle.manifest.labels[at], score) if sure else (None, None)
+
+    @property
+    def tick_ms(self) -> float | None:
+        """Median cost of the latest ticks, in milliseconds."""
+        return statistics.median(self._costs_ms) if self._costs_ms else None
+
+    def _counted(self, events: list[Event]) -> list[Event]:
+        self.events.update(e.label for e in events if e.type == "start" and e.label is not None)
+        return events
+
+    def _tell_if_slow(self) -> None:
+        if self._told_slow or self.ticks < SLOW_TICKS or self.repeated <= SLOW_SHARE * self.ticks:
+            return
+        self._told_slow = True
+        manifest = self.bundle.manifest
+        model_hz, lent = 1000 / manifest.temporal.interval_ms, self.ticks / (self.ticks - self.repeated)
+        log.warning(
+            "%s gives about %.1f frames a second, the model was made for %.1f: frames are repeated, %s",
+            self.name,
+            model_hz / lent,
+            model_hz,
+            _cost_of_lending(manifest.slow_source, lent),
+        )
+
+    def _tell_state(self) -> None:
+        assert self.last_s is not None
+        if self.last_s - self._told_s < STATE_S or not log.isEnabledFor(logging.DEBUG) or not self.predicted:
+            return
+        self._told_s = self.last_s
+        average = self._machine.average
+        top = int(average.argmax())
+        log.debug(
+            "%s %.2f s: %s %.2f", self.name, self.last_s, self.bundle.manifest.labels[top], average[top]
+        )
+
+
+def _cost_of_lending(measured: dict[int, float], lent: float) -> str:
+    """What is known of the accuracy where each frame serves `lent` ticks on average."""
+    usual = measured.get(1)
+    slower = [ticks for ticks in measured if ticks > 1]
+    if usual is None or not slower:
+        return "expect it to be less sure"
+    nearest = min(slower, key=lambda ticks: abs(ticks - lent))
+    return (
+        f"which costs accuracy: on held-out clips {measured[nearest]:.0%} of windows were right where each frame served "
+        f"{nearest} ticks, {usual:.0%} where it served one"
+    )

@@ -1,0 +1,133 @@
+"""A run as a service: signals, and systemd's notifications."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from edge_har.pipeline.status import Board
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+SOCKET_VARIABLE, USEC_VARIABLE, PID_VARIABLE = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
+STATUS_S = 5.0  # at most so often the state is told
+FEEDS_A_LIMIT = 3  # how often the watchdog is fed, where all is well, in the time after which it bites
+
+log = logging.getLogger("edge_har")
+
+
+class Notifier:
+    """Tells systemd how the service is (sd_notify); does nothing where nobody asked."""
+
+    def __init__(self, address: str | None = None) -> None:
+        address = os.environ.get(SOCKET_VARIABLE, "") if address is None else address
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._socket: socket.socket | None = None
+        if self._address:
+            with suppress(OSError):
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody listens."""
+        return self._socket is not None
+
+    def tell(self, *lines: str) -> None:
+        """Send `NAME=value` lines; what cannot be sent at once is not sent."""
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.sendto("\n".join(lines).encode(), self._address)
+
+    def close(self) -> None:
+        """Nothing more is told."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+class Heartbeat(threading.Thread):
+    """Keeps systemd informed while a run lasts: ready, what it does, and a pulse that only processed frames give.
+
+    A context manager round the run. Where frames stop for as long as systemd's watchdog allows, it starts the service
+    again, whatever the reason.
+    """
+
+    def __init__(self, board: Board, notifier: Notifier | None = None) -> None:
+        super().__init__(daemon=True, name="heartbeat")
+        self._board = board
+        self._notifier = notifier or Notifier()
+        limit_s = watchdog_s()
+        self._each_s = STATUS_S if limit_s is None else min(STATUS_S, limit_s / FEEDS_A_LIMIT)
+        self._feeds = limit_s is not None
+        self._ended = threading.Event()
+        self._ticks = 0
+
+    def __enter__(self) -> Self:
+        if self._notifier.wanted:
+            self._notifier.tell("READY=1", f"STATUS={status(self._board)}")
+            self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._notifier.tell("STOPPING=1", "STATUS=ending")
+        self._notifier.close()
+
+    def run(self) -> None:
+        """The thread."""
+        while not self._ended.wait(self._each_s):
+            self.beat()
+
+    def beat(self) -> None:
+        """Tell the state, and feed the watchdog if a frame was processed since the last time."""
+        ticks = self._board.ticks
+        lines = [f"STATUS={status(self._board)}"]
+        if self._feeds and ticks > self._ticks:
+            lines.append("WATCHDOG=1")
+        self._ticks = ticks
+        self._notifier.tell(*lines)
+
+
+def watchdog_s() -> float | None:
+    """Seconds without a sign of life after which systemd starts this process again; None where it never does."""
+    if os.environ.get(PID_VARIABLE, str(os.getpid())) != str(os.getpid()):
+        return None
+    with suppress(ValueError):
+        usec = int(os.environ.get(USEC_VARIABLE, ""))
+        return usec / 1e6 if usec > 0 else None
+    return None
+
+
+def status(board: Board) -> str:
+    """What the run does, in one line: how many sources are in which state, their frames, its model."""
+    states = Counter(source.state for source in board.sources)
+    rate_hz = sum(source.rate_hz for source in board.sources)
+    told = ", ".join(f"{count} {state}" for state, count in states.items())
+    return f"{told}; {rate_hz:.1f} frames/s; {board.ticks} ticks; {board.model_id}"
+
+
+def end_on_signals(stop: threading.Event) -> None:
+    """The first Ctrl-C or SIGTERM ends the run and closes what is open; a second one ends the process."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)
+
+
+def reload_on_hangup(reload: Callable[[], None]) -> None:
+    """SIGHUP calls `reload`, which must only note it; at a terminal it ends the run, as that is what went away."""
+    if not any(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+        signal.signal(signal.SIGHUP, lambda number, frame: reload())

@@ -1,0 +1,51 @@
+"""What a run follows: a source's name and how it is opened."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from edge_har.errors import MisuseError
+from edge_har.options.addresses import mask_uri
+from edge_har.sources import open_source
+from edge_har.sources.base import Source
+
+NAME = re.compile(r"[A-Za-z0-9_-]+")
+MISNAMED = re.compile(  # a word that is no name, before what can only be an address
+    r"(?!gst:)([^=/?#]*)=(?=[a-z][a-z0-9+.-]*://|(?:synthetic|usb|csi|gst):|/dev/|\d+$)", re.IGNORECASE
+)
+NAMED = re.compile(rf"({NAME.pattern})=(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A source to follow. name: what events call it, without secrets. open: opens it, as often as it must be."""
+
+    name: str
+    open: Callable[[], Source] = field(repr=False, compare=False)
+
+
+def feed_of(text: str, *, realtime: bool = False) -> Feed:
+    """The feed that `URI` or `NAME=URI` means; without a name it is called by its URI, password masked.
+
+    A name is letters, digits, `_` and `-`: an `=` further on belongs to the URI. realtime: play files by the clock.
+    Raises MisuseError where there is no URI, or where what stands before one is no name.
+    """
+    named = NAMED.fullmatch(text)
+    if not named and (misnamed := MISNAMED.match(text)) and not Path(text).exists():
+        raise MisuseError(f"a source's name is letters, digits, _ and -, got {misnamed[1]!r}")
+    name, uri = (named[1], named[2]) if named else (mask_uri(text), text)
+    if not uri.strip():
+        raise MisuseError("a source needs an address; expected URI or NAME=URI")
+    return Feed(name, partial(open_source, uri, realtime=realtime))
+
+
+def check_names(feeds: Iterable[Feed]) -> None:
+    """Raises MisuseError where two feeds have the same name: nobody could tell their events apart."""
+    for name, times in Counter(feed.name for feed in feeds).items():
+        if times > 1:
+            raise MisuseError(f"{times} sources are called {name}; give each a name: --source NAME=URI")

@@ -1,0 +1,1 @@
+"""Files and memory of this machine; imports nothing else of edge_har but its errors."""

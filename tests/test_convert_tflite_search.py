@@ -1,0 +1,273 @@
+"""The choice of a precision: the fastest that passes, what is tried instead of a refused one, and who measured it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.helpers.need import need_module
+
+need_module("tensorflow", "pip install -e '.[workstation]'")
+
+from convert.graphs.float_graphs import float_graphs
+from convert.precisions import CALIBRATED, DYNAMIC, FLOAT16, FLOAT32, INT8, INT8_CELLS16, INT16X8, MODE_OF
+from convert.tflite.build import Built, Form, Route, Workshop
+from convert.tflite.flatbuffer import operators
+from convert.tflite.quantise import calibration_samples
+from convert.tflite.search import (
+    NoRouteError,
+    Outcome,
+    Trial,
+    _partly_float,
+    _shares_fault,
+    choose,
+    interleaved_ms,
+)
+from convert.tflite.worker import worst_layers
+from edge_har.errors import ConversionError, MisuseError
+from edge_har.model.bundle import Bundle
+from edge_har.model.cadence import TemporalContract
+from edge_har.model.interpreter import Graph
+from edge_har.model.preprocess import FrameSpec
+from edge_har.model.recognizer import Recognizer
+from train.models.architectures import build as build_model
+from train.tf import keras
+
+FRAMES, SIZE, LABELS = 4, 16, ("A", "B")
+MODES = (INT8, INT16X8, DYNAMIC, FLOAT16, FLOAT32)
+PARTS = ("clip", "step", "head")
+GOOD = Outcome(agreement=1.0, max_error=0.01, drop_points=0.0)
+BAD = Outcome(agreement=0.5, max_error=0.6, drop_points=9.0, refused="agrees on 0.500")
+L = keras.layers
+
+
+def model_of(kind: str) -> Any:
+    keras.utils.set_random_seed(3)
+    if kind != "convlstm":
+        return build_model(kind, FRAMES, SIZE, len(LABELS))
+    inputs = L.Input((FRAMES, SIZE, SIZE, 3))
+    x = L.ConvLSTM2D(2, 3, recurrent_activation="hard_sigmoid", return_sequences=True)(
+        L.Rescaling(1 / 255)(inputs)
+    )
+    x = L.TimeDistributed(L.MaxPooling2D(4))(x)
+    return keras.Model(inputs, L.Dense(len(LABELS), activation="softmax")(L.Flatten()(x)))
+
+
+def windows(count: int = 4, size: int = SIZE) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (count, FRAMES, size, size, 3), np.uint8)
+
+
+def contract(kind: str) -> TemporalContract:
+    return TemporalContract(FRAMES, 80.0, 2 if kind == "convlstm" else 1)
+
+
+def described(folder: Path, kind: str) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "labels": LABELS,
+        "frame": FrameSpec((SIZE, SIZE)),
+        "temporal": contract(kind),
+        "calibration": windows(),
+        "log": folder / "convert.log",
+    }
+
+
+@pytest.fixture(scope="module")
+def workshop_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Workshop]:
+    """A model's graphs in every form, each kind's made in one child process."""
+    made: dict[str, Workshop] = {}
+
+    def workshop(kind: str) -> Workshop:
+        if kind not in made:
+            made[kind] = Workshop(model_of(kind), **described(tmp_path_factory.mktemp(kind), kind))
+            layers = (1, 2, 4) if kind == "motion" else ()
+            modes = MODES if kind == "motion" else (*MODES, INT8_CELLS16)
+            forms = [*map(Form, modes), *(Form(INT8, count) for count in layers)]
+            made[kind].make([(part, form) for part in PARTS for form in forms])
+        return made[kind]
+
+    return workshop
+
+
+@pytest.fixture
+def motion(workshop_of: Callable[[str], Workshop]) -> Workshop:
+    return workshop_of("motion")
+
+
+def auto(workshop: Workshop, validate: Callable[[Bundle], Outcome]) -> tuple[Built, list[Trial], list[str]]:
+    said: list[str] = []
+    built, trials = choose(workshop, validate, said.append)
+    return built, trials, said
+
+
+def test_the_fastest_that_passes_is_taken(motion: Workshop) -> None:
+    seen: list[Bundle] = []
+
+    def validate(bundle: Bundle) -> Outcome:
+        seen.append(bundle)
+        return GOOD
+
+    built, trials, said = auto(motion, validate)
+    (taken,) = [trial for trial in trials if trial.taken]
+    assert taken.route == built.route and len(seen) == 1
+    measured = [trial.tick_ms for trial in trials if trial.tick_ms is not None]
+    assert len(trials) == len(measured) == len({trial.route for trial in trials}) == 16
+    assert taken.tick_ms is not None and taken.tick_ms <= 1.05 * min(measured)
+    assert Recognizer(seen[0]).clip(windows()[0]).shape == (2,)
+    assert seen[0].manifest.precision == built.route.precision
+    row = taken.to_json()
+    assert row["taken"] and row["agreement"] == 1.0 and row["refused"] is None and row["bytes"] > 0
+    assert any("making step int8" in line for line in said) and any("; passes" in line for line in said)
+
+
+def takes_bytes(bundle: Bundle) -> bool:
+    """Whether frames go in as int8."""
+    inputs = bundle.manifest.tensors[bundle.manifest.graphs.step].inputs
+    return any(tensor.role == "frames" and tensor.dtype == "int8" for tensor in inputs)
+
+
+def test_a_refused_int8_is_tried_with_its_worst_layers_in_float(motion: Workshop) -> None:
+    asked: list[Bundle] = []
+
+    def all_but_float(bundle: Bundle) -> Outcome:
+        asked.append(bundle)
+        return GOOD if bundle.manifest.precision == "float32" else BAD
+
+    built, trials, _ = auto(motion, all_but_float)
+    assert built.route == Route.uniform(FLOAT32) and len(asked) > 1
+    assert len({trial.route for trial in trials}) == len(trials)
+    first = asked[0]
+    if takes_bytes(first):  # the fastest, unless this machine knows no int8
+        assert {1, 2, 4} <= {trial.route.step.float_layers for trial in trials if trial.tick_ms}
+    assert all(trial.refused for trial in trials if trial.tick_ms and not trial.taken and trial.outcome)
+
+
+def test_the_worst_layers_stay_float_between_int8_inputs_and_outputs(motion: Workshop) -> None:
+    whole, one, two = motion.make([("step", Form(INT8, layers)) for layers in (0, 1, 2)])
+    assert not floats(whole) and 0 < floats(one) < floats(two)
+    for content in (whole, one, two):
+        graph = Graph(content)
+        assert (graph.inputs[0].dtype, graph.inputs[0].scale, graph.inputs[0].zero_point) == (
+            np.int8,
+            1.0,
+            -128,
+        )
+        assert graph.outputs[0].dtype == np.int8
+    built = motion.build(Route(Form(INT8, 1), Form(INT8, 1), Form(FLOAT16)))
+    assert built.manifest.precision == "mixed" and "int8 but 1 float" in str(built.route)
+    assert Recognizer(built.bundle()).clip(windows()[0]).sum() == pytest.approx(1)
+
+
+def floats(content: bytes) -> int:
+    """Operators with weights that compute in float."""
+    heavy = ("CONV_2D (float)", "FULLY_CONNECTED (float)")
+    return sum(count for name, count in operators(content).items() if name in heavy)
+
+
+def test_the_worst_layer_is_that_whose_error_is_most_of_its_scale() -> None:
+    table = "tensor_name,scale,mean_squared_error\nfine,1.0,0.04\ncoarse,0.1,0.01\nodd,0.5,0.09\n"
+    assert worst_layers(table, 2) == ["coarse", "odd"]
+    assert worst_layers(table, 9) == ["coarse", "odd", "fine"]
+
+
+def test_where_float_is_refused_nothing_else_is_tried(motion: Workshop) -> None:
+    asked: list[Bundle] = []
+
+    def refuse(bundle: Bundle) -> Outcome:
+        asked.append(bundle)
+        return BAD
+
+    with pytest.raises(NoRouteError, match=r"no precision passes; float32: agrees on 0\.500") as caught:
+        auto(motion, refuse)
+    assert len(asked) <= 2
+    assert any(trial.route == Route.uniform(FLOAT32) for trial in caught.value.trials)
+    assert "\n" not in str(caught.value) and caught.value.exit_code == 1
+
+
+def test_a_fault_is_that_of_the_graph_beside_a_float_one() -> None:
+    int8, weights, half = Form(INT8), Form(DYNAMIC), Form(FLOAT16)
+    refused = Route(int8, int8, half)
+    assert _shares_fault(refused, Route(int8, int8, weights))
+    assert not _shares_fault(refused, Route(weights, weights, half))
+    assert _shares_fault(Route(half, half, int8), Route(weights, weights, int8))
+    assert not _shares_fault(Route(int8, int8, int8), Route(int8, int8, half))
+
+
+def test_layers_in_float_are_those_of_int8_graphs_alone() -> None:
+    made = _partly_float(Route(Form(INT8), Form(INT8), Form(FLOAT16)))
+    assert [route.step.float_layers for route in made] == [1, 2, 4]
+    assert all(route.head == Form(FLOAT16) and route.clip == route.step for route in made)
+    assert str(made[0]) == "clip int8 but 1 float, step int8 but 1 float, head float16"
+    assert _partly_float(Route.uniform(DYNAMIC)) == _partly_float(made[0]) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [*((kind, mode) for kind in ("motion", "convlstm") for mode in MODES), ("convlstm", INT8_CELLS16)],
+)
+def test_one_precision_is_that_of_every_graph(
+    workshop_of: Callable[[str], Workshop], kind: str, mode: str
+) -> None:
+    built = workshop_of(kind).build(Route.uniform(mode))
+    assert built.manifest.precision == str(built.route) and MODE_OF[str(built.route)] == mode
+    held_as = {INT8: {"int8"}, INT16X8: {"int16"}, INT8_CELLS16: {"int8", "int16"}}.get(mode, {"float32"})
+    every = [t for tensors in built.manifest.tensors.values() for t in (*tensors.inputs, *tensors.outputs)]
+    assert {tensor.dtype for tensor in every} == held_as
+    if mode == INT8_CELLS16:
+        in_16_bits = {tensor.role for tensor in every if tensor.dtype == "int16"}
+        assert in_16_bits == {"state_1", "scores"}
+    if mode in CALIBRATED:
+        assert not [op for counts in built.operators.values() for op in counts if "float" in op]
+    clip = windows()[0]
+    expected = model_of(kind)(clip[np.newaxis], training=False).numpy()[0]
+    np.testing.assert_allclose(Recognizer(built.bundle()).clip(clip), expected, atol=0.1)
+
+
+def test_a_forced_precision_is_built(tmp_path: Path) -> None:
+    workshop = Workshop(model_of("convlstm"), **described(tmp_path, "convlstm"))
+    built = workshop.forced("float16")
+    assert built.manifest.precision == "float16" and not (tmp_path / "convert.log").exists()
+    with pytest.raises(MisuseError, match=r"precision must be one of int8, .* got 'int4'"):
+        workshop.forced("int4")
+
+
+def test_a_fused_lstm_in_int16x8_is_one_line_that_says_what_to_use(tmp_path: Path) -> None:
+    given = described(tmp_path, "lrcn") | {"frame": FrameSpec((64, 64)), "calibration": windows(2, 64)}
+    with pytest.raises(ConversionError, match="no int16x8 of a fused LSTM; use --precision int8"):
+        Workshop(build_model("lrcn", FRAMES, 64, 2), **given).forced("int16x8")
+
+
+def test_what_cannot_be_made_is_a_refused_trial(tmp_path: Path) -> None:
+    workshop = Workshop(model_of("motion"), **described(tmp_path, "motion"), timeout_s=0.01)
+    with pytest.raises(NoRouteError, match=r"took longer than 0\.01 s") as caught:
+        choose(workshop, lambda bundle: GOOD, lambda line: None)
+    assert all(trial.refused and trial.tick_ms is None for trial in caught.value.trials)
+    step = ("step", Form(INT8))
+    assert workshop.attempt([step])[step] is workshop.attempt([step])[step], "a hang is not waited for again"
+
+
+def test_graphs_are_timed_in_turns(motion: Workshop) -> None:
+    whole, step = (
+        Graph(content) for content in motion.make([("clip", Form(FLOAT32)), ("step", Form(FLOAT32))])
+    )
+    whole_ms, step_ms = interleaved_ms([whole, step])
+    assert whole_ms > step_ms > 0
+
+
+def test_a_step_with_states_is_calibrated_on_a_rollout() -> None:
+    graphs = float_graphs(model_of("convlstm"))
+    samples = calibration_samples(graphs, windows())
+    states = samples["step"]["state_1"]
+    count = (4 + 2) * FRAMES  # black and white come with them
+    assert samples["step"]["frames"].shape == (count, 1, 1, SIZE, SIZE, 3) and len(states) == count
+    assert not states[::FRAMES].any() and all(state.any() for state in states[1:FRAMES])
+    assert samples["head"]["features"].shape == (6, 1, FRAMES, graphs.head.inputs["features"][2])
+
+
+def test_a_trial_that_was_not_compared_has_no_figures() -> None:
+    trial = Trial(Route.uniform(INT8), refused="the converter crashed")
+    assert trial.to_json()["agreement"] is None and trial.to_json()["ms_per_tick"] is None
+    assert replace(trial, outcome=GOOD).to_json()["max_error"] == 0.01

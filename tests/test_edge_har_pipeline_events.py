@@ -1,0 +1,413 @@
+"""Scripted predictions become events whose times are exact; flapping, changes, gaps and outages."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import count
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_har.errors import MisuseError
+from edge_har.model.manifest import Smoothing
+from edge_har.pipeline.events import Event, EventMachine, Tuning, event_ids, utc_now
+from edge_har.pipeline.rules import Hours, LabelRule, Rules
+
+LABELS = ("A", "B", "C")
+INTERVAL_S = 0.1
+PLAIN = Smoothing(smooth_s=0.0, enter=0.6, leave=0.4)
+SMOOTH = Smoothing(smooth_s=0.5, enter=0.6, leave=0.4)
+
+
+def machine(smoothing: Smoothing = PLAIN, tuning: Tuning | None = None) -> EventMachine:
+    return EventMachine(
+        LABELS,
+        smoothing,
+        tuning,
+        source="cam",
+        model="m@1",
+        ids=(f"e{n}" for n in count(1)),
+        now=lambda: "2026-01-01T00:00:00.000Z",
+    )
+
+
+def scores(label: str | None, probability: float = 0.9) -> np.ndarray:
+    """`label` at `probability`, the others share the rest; None: all are equal."""
+    if label is None:
+        return np.full(len(LABELS), 1 / len(LABELS), np.float32)
+    made = np.full(len(LABELS), (1 - probability) / (len(LABELS) - 1), np.float32)
+    made[LABELS.index(label)] = probability
+    return made
+
+
+def played(
+    script: str, smoothing: Smoothing = PLAIN, tuning: Tuning | None = None, *, close: bool = True
+) -> list[Event]:
+    """A tick per letter: A and B are sure, a and b stand between leave and enter, a dot is nobody."""
+    events, made = [], machine(smoothing, tuning)
+    for tick, letter in enumerate(script):
+        said = None if letter == "." else letter.upper()
+        events += made.predict(tick * INTERVAL_S, scores(said, 0.9 if letter.isupper() else 0.5))
+    return events + (made.close("stop") if close else [])
+
+
+def told(events: list[Event]) -> list[tuple[object, ...]]:
+    """Label, first and last tick, and reason of every event that ended."""
+    return [
+        (e.label, round(e.start_s / INTERVAL_S), round(e.end_s / INTERVAL_S), e.reason)
+        for e in events
+        if e.type == "end" and e.end_s is not None
+    ]
+
+
+SCRIPTS = {
+    "one activity": ("..AAAA..", PLAIN, [("A", 2, 5, "left")]),
+    "nothing": ("........", PLAIN, []),
+    "to the end": ("..AAAA", PLAIN, [("A", 2, 5, "stop")]),
+    "from the start": ("AAA.", PLAIN, [("A", 0, 2, "left")]),
+    "between the thresholds it goes on": ("..AAaaA.", PLAIN, [("A", 2, 6, "left")]),
+    "between the thresholds it does not begin": ("..aaaa..", PLAIN, []),
+    "it fades": ("..AAaa..", PLAIN, [("A", 2, 5, "left")]),
+    "one after the other": (".AAABBB.", PLAIN, [("A", 1, 3, "left"), ("B", 4, 6, "left")]),
+    "twice the same": (".AA..AA.", PLAIN, [("A", 1, 2, "left"), ("A", 5, 6, "left")]),
+    # smoothed: dated back to the first tick of the run, and to the last tick above leave
+    "smooth, one activity": ("." * 10 + "A" * 10 + "." * 10, SMOOTH, [("A", 10, 19, "left")]),
+    "smooth, a change": (
+        "." * 5 + "A" * 10 + "B" * 10 + "." * 9,
+        SMOOTH,
+        [("A", 5, 14, "left"), ("B", 15, 24, "left")],
+    ),
+    "smooth, a flicker within": ("." * 5 + "AAAAA.AAAAA" + "." * 9, SMOOTH, [("A", 5, 15, "left")]),
+    "smooth, a flicker of another": ("." * 5 + "AAAAABAAAAA" + "." * 9, SMOOTH, [("A", 5, 15, "left")]),
+    "smooth, a single tick is nothing": ("." * 8 + "A" + "." * 8, SMOOTH, []),
+    "smooth, flapping is nothing": ("." * 8 + ".A.B" * 6 + "." * 8, SMOOTH, []),
+    "smooth, a false start before the run": (
+        "." * 5 + "A..." + "A" * 9 + "." * 9,
+        SMOOTH,
+        [("A", 9, 17, "left")],
+    ),
+    "smooth, it is over before the average says so": (
+        "." * 8 + "AAA....",
+        Smoothing(0.3, 0.55, 0.4),
+        [("A", 8, 10, "left")],
+    ),
+    "smooth, an average that lags begins nothing": (
+        "ABaa....",
+        Smoothing(0.3, 0.45, 0.4),
+        [("A", 0, 3, "left")],
+    ),
+    "smooth, it fades": ("." * 5 + "A" * 8 + "aa" + "." * 9, SMOOTH, [("A", 5, 14, "left")]),
+    "smooth, until the stream stops": ("." * 5 + "A" * 8, SMOOTH, [("A", 5, 12, "stop")]),
+    "too short to tell": (".AA.AAAA.", Smoothing(0.0, 0.6, 0.4, min_s=0.25), [("A", 4, 7, "left")]),
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripted_predictions(name: str) -> None:
+    script, smoothing, expected = SCRIPTS[name]
+    assert told(played(script, smoothing)) == expected
+
+
+def test_lines_of_an_event_share_an_id_and_come_in_order() -> None:
+    events = played("." + "A" * 25 + ".")
+    assert [e.type for e in events] == ["start", "update", "update", "end"]
+    assert {e.id for e in events} == {"e1"}
+    assert [e.start_s for e in events] == [pytest.approx(0.1)] * 4
+    assert [e.end_s for e in events][:3] == [None] * 3
+
+
+def test_an_update_comes_at_most_each_second() -> None:
+    made = machine()
+    at_s = [
+        tick / 50 for tick in range(500) for e in made.predict(tick / 50, scores("A")) if e.type == "update"
+    ]
+    assert at_s == [pytest.approx(s) for s in range(1, 10)]
+
+
+def test_the_score_is_the_mean_since_the_start() -> None:
+    made = machine()
+    start, *_ = made.predict(0.0, scores("A", 0.8))
+    made.predict(0.1, scores("A", 0.6))
+    (end,) = made.predict(0.2, scores("A", 0.1))
+    assert start.score == pytest.approx(0.8)
+    assert end.score == pytest.approx(0.7)  # the tick that ended it is not part of it
+
+
+def test_the_score_counts_from_the_backdated_start() -> None:
+    events = played("." * 10 + "A" * 10 + "." * 10, SMOOTH)
+    start, end = events[0], events[-1]
+    assert start.type == "start" and start.score == pytest.approx(0.9)
+    assert end.score == pytest.approx(0.9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    before=st.integers(6, 30),
+    length=st.integers(8, 60),
+    interval_s=st.floats(0.02, 0.2),
+    smooth_s=st.floats(0.0, 0.6),
+    start_s=st.floats(0, 1e5),
+)
+def test_times_are_exact_at_any_rate_and_smoothing(
+    before: int, length: int, interval_s: float, smooth_s: float, start_s: float
+) -> None:
+    length = max(length, int(smooth_s / interval_s) + 2)
+    made = machine(Smoothing(smooth_s, 0.6, 0.4))
+    labels = [None] * before + ["A"] * length + [None] * (int(smooth_s / interval_s) + 3)
+    events = [
+        event
+        for tick, label in enumerate(labels)
+        for event in made.predict(start_s + tick * interval_s, scores(label, 0.95))
+    ]
+    end = events[-1]
+    assert (end.type, end.reason) == ("end", "left")
+    assert end.start_s == pytest.approx(start_s + before * interval_s)
+    assert end.end_s == pytest.approx(start_s + (before + length - 1) * interval_s)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    script=st.text("ABCabc.", max_size=60),
+    smooth_s=st.sampled_from([0.0, 0.3, 0.5]),
+    min_s=st.sampled_from([0.0, 0.4]),
+    enter=st.sampled_from([0.45, 0.6, 0.8]),
+)
+def test_whatever_comes_events_are_whole_and_never_two_at_once(
+    script: str, smooth_s: float, min_s: float, enter: float
+) -> None:
+    events = played(script, Smoothing(smooth_s, enter, 0.4, min_s))
+    open_id, last_end_s = None, -1.0
+    for event in events:
+        assert event.label in LABELS and 0 <= event.score <= 1
+        if event.type == "start":
+            assert open_id is None and event.start_s >= last_end_s
+            open_id, start_s = event.id, event.start_s
+        assert event.id == open_id and event.start_s == start_s
+        if event.type == "end":
+            open_id = None
+            assert event.end_s >= event.start_s + min_s - 1e-6
+            assert event.reason in ("left", "stop")
+            last_end_s = event.end_s
+    assert open_id is None
+
+
+@pytest.mark.parametrize("reason", ["gap", "stop", "swap"])
+def test_closing_ends_what_is_open_and_forgets(reason: str) -> None:
+    made = machine(SMOOTH)
+    for tick in range(10):
+        made.predict(tick * INTERVAL_S, scores("A"))
+    (end,) = made.close(reason)
+    assert (end.type, end.reason, end.end_s) == ("end", reason, pytest.approx(0.9))
+    assert made.close(reason) == []
+    assert made.average.tolist() == [0, 0, 0]
+    assert made.predict(9.0, scores("B"))[0].start_s == 9.0
+
+
+def test_an_outage_ends_what_is_open_and_is_told_once() -> None:
+    made = machine()
+    made.predict(1.0, scores("A"))
+    end, lost = made.lost(1.5)
+    assert (end.type, end.reason, end.end_s) == ("end", "lost", 1.0)
+    assert (lost.type, lost.label, lost.score, lost.start_s, lost.end_s) == (
+        "source_lost",
+        None,
+        None,
+        1.5,
+        None,
+    )
+    assert made.lost(1.6) == []
+    (back,) = made.back(7.0)
+    assert (back.type, back.id, back.start_s, back.end_s) == ("source_back", lost.id, 1.5, 7.0)
+    assert made.back(7.1) == []
+
+
+def test_below_the_reject_threshold_nothing_begins() -> None:
+    assert told(played(".AAAA.", tuning=Tuning(0.95))) == []
+    assert told(played(".AAAA.", tuning=Tuning(0.85))) == [("A", 1, 4, "left")]
+
+
+# Rules ------------------------------------------------------------------------------------------------------------
+
+COOL = Tuning(cooldown_s=0.5)
+BARS_A = Rules({"A": LabelRule(enabled=False)})
+
+
+@pytest.mark.parametrize(
+    ("script", "tuning", "expected"),
+    [
+        # 5 ticks after its end A starts again; B need not wait, nor does A wait for B's
+        ("A.A....A.", COOL, [("A", 0, 0, "left"), ("A", 7, 7, "left")]),
+        ("A....A.", COOL, [("A", 0, 0, "left"), ("A", 5, 5, "left")]),
+        ("A.BA...A.", COOL, [("A", 0, 0, "left"), ("B", 2, 2, "left"), ("A", 7, 7, "left")]),
+        (
+            "A.AAAAAAA.",
+            COOL,
+            [("A", 0, 0, "left"), ("A", 5, 8, "left")],
+        ),  # what goes on is dated to when it may
+        ("AAB.B...B", COOL, [("A", 0, 1, "left"), ("B", 2, 2, "left"), ("B", 8, 8, "stop")]),
+        (
+            "A.A.A",
+            Tuning(cooldown_s=9.0, rules={"A": LabelRule(cooldown_s=0.0)}),
+            [("A", t, t, r) for t, r in ((0, "left"), (2, "left"), (4, "stop"))],
+        ),
+        (".AAA.BBB", Tuning(gate=BARS_A.gate("cam")), [("B", 5, 7, "stop")]),
+        (".BBBAAA.", Tuning(gate=BARS_A.gate("cam")), [("B", 1, 3, "left")]),
+        (".aaa.AA.", Tuning(rules={"A": LabelRule(enter=0.45)}), [("A", 1, 3, "left"), ("A", 5, 6, "left")]),
+        (".aaa.BB.", Tuning(rules={"B": LabelRule(enter=0.95)}), []),
+    ],
+)
+def test_rules_in_scripts(script: str, tuning: Tuning, expected: list[tuple[object, ...]]) -> None:
+    assert told(played(script, tuning=tuning)) == expected
+
+
+def test_a_cool_down_outlasts_a_gap_and_a_lost_source() -> None:
+    made = machine(tuning=Tuning(cooldown_s=10.0))
+    made.predict(0.0, scores("A"))
+    made.lost(1.0)
+    made.back(2.0)
+    assert made.predict(9.9, scores("A")) == []
+    (start,) = made.predict(10.0, scores("A"))
+    assert (start.type, start.start_s) == ("start", 10.0)
+    made.close("gap")
+    (start,) = made.predict(3.0, scores("A"))  # another clock: a file begins again
+    assert start.start_s == 3.0
+
+
+def test_hours_bar_what_begins_and_not_what_has_begun() -> None:
+    now = [0.0]  # midnight UTC
+    rules = Rules({"A": LabelRule(hours=(Hours.parse("00:00-01:00"),))}, "UTC")
+    made = machine(tuning=Tuning(gate=rules.gate("cam", clock=lambda: now[0])))
+    (start,) = made.predict(0.0, scores("A"))
+    now[0] = 3600.0
+    assert made.predict(0.1, scores("A")) == []  # it goes on
+    (end,) = made.predict(0.2, scores(None))
+    assert (end.id, end.end_s, end.reason) == (start.id, 0.1, "left")
+    assert made.predict(0.3, scores("A")) == []
+    now[0] = 24 * 3600.0
+    (start,) = made.predict(0.4, scores("A"))
+    assert start.start_s == 0.4  # not the run that began while it was barred
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    script=st.text("ABab.", max_size=80), smooth_s=st.sampled_from([0.0, 0.3]), cooldown=st.integers(1, 12)
+)
+def test_whatever_comes_events_of_a_label_keep_their_distance(
+    script: str, smooth_s: float, cooldown: int
+) -> None:
+    events = played(script, Smoothing(smooth_s, 0.6, 0.4), Tuning(cooldown_s=cooldown * INTERVAL_S))
+    ends: dict[str, int] = {}
+    for label, first, last, _ in told(events):
+        assert label not in ends or first - ends[label] >= cooldown
+        ends[label] = last
+
+
+def unknown(reject: float = 0.55, **more: object) -> Tuning:
+    return Tuning(reject, unknown=True, **more)
+
+
+@pytest.mark.parametrize(
+    ("script", "tuning", "expected"),
+    [
+        ("...AAA..", unknown(), [("unknown", 0, 2, "left"), ("A", 3, 5, "left"), ("unknown", 6, 7, "stop")]),
+        ("AAA", unknown(), [("A", 0, 2, "stop")]),
+        ("...", Tuning(0.55), []),  # not asked for
+        ("...", Tuning(None, unknown=True), []),  # no threshold below which anything is unknown
+        ("AaaA..", unknown(), [("A", 0, 3, "left"), ("unknown", 4, 5, "stop")]),  # what fades has not left
+        (
+            "....",
+            unknown(
+                rules={"unknown": LabelRule(enabled=False)},
+                gate=Rules({"unknown": LabelRule(enabled=False)}).gate("cam"),
+            ),
+            [],
+        ),
+        ("..A..", unknown(cooldown_s=0.5), [("unknown", 0, 1, "left"), ("A", 2, 2, "left")]),
+        ("AAAA", unknown(gate=BARS_A.gate("cam")), []),  # it is known, though not told
+        ("..AA", unknown(gate=BARS_A.gate("cam")), [("unknown", 0, 1, "left")]),
+    ],
+)
+def test_unknown_in_scripts(script: str, tuning: Tuning, expected: list[tuple[object, ...]]) -> None:
+    assert told(played(script, tuning=tuning)) == expected
+
+
+def test_unknown_scores_what_the_labels_leave() -> None:
+    made = machine(SMOOTH, unknown())
+    events = [e for tick in range(8) for e in made.predict(tick * INTERVAL_S, scores(None))]
+    assert [(e.type, e.label) for e in events] == [("start", "unknown")]
+    assert events[0].score == pytest.approx(2 / 3)
+
+
+def test_a_label_of_the_same_name_is_refused() -> None:
+    with pytest.raises(MisuseError, match="'unknown'"):
+        EventMachine(("A", "unknown"), PLAIN, unknown(), source="cam", model="m@1")
+
+
+def test_other_thresholds_take_over_what_is_open() -> None:
+    made = machine()
+    (start,) = made.predict(0.0, scores("A"))
+    assert made.swap(LABELS, Smoothing(0.0, 0.99, 0.95), COOL, model="m@1", reset=False) == []
+    (end,) = made.predict(0.1, scores("A"))
+    assert (end.id, end.reason) == (start.id, "left")
+    assert made.swap(LABELS, PLAIN, unknown(), model="m@1", reset=False) == []
+
+
+def test_jumps_of_the_wall_clock_move_no_event() -> None:
+    days = iter(["2026-01-01", "2027-06-01", "1970-01-01", "2026-01-02"] * 20)
+    steady, jumping = machine(SMOOTH), machine(SMOOTH)
+    jumping._now = lambda: f"{next(days)}T00:00:00.000Z"
+    for tick, letter in enumerate("." * 5 + "A" * 25 + "." * 8 + "B" * 9 + "." * 8):
+        said = scores(None if letter == "." else letter)
+        wanted, got = (m.predict(tick * INTERVAL_S, said) for m in (steady, jumping))
+        assert [replace(e, time="") for e in got] == [replace(e, time="") for e in wanted]
+
+
+def test_a_model_with_the_same_labels_takes_over_what_is_open() -> None:
+    made = machine()
+    made.predict(0.0, scores("A"))
+    swapped = made.swap(LABELS, SMOOTH, model="m@2", reset=False)
+    assert swapped == []
+    (end,) = made.close("stop")
+    assert (end.id, end.model, end.reason) == ("e1", "m@2", "stop")
+
+
+def test_a_model_with_other_labels_ends_what_is_open() -> None:
+    made = machine()
+    made.predict(0.0, scores("A"))
+    (end,) = made.swap(("X", "Y"), PLAIN, model="m@2", reset=False)
+    assert (end.label, end.model, end.reason) == ("A", "m@1", "swap")
+    (start,) = made.predict(1.0, np.array([0.1, 0.9], np.float32))
+    assert (start.label, start.model, start.id) == ("Y", "m@2", "e2")
+
+
+def test_a_line_has_the_keys_that_readers_expect() -> None:
+    start, end = played("A.")
+    assert json.loads(json.dumps(start.to_json())) == {
+        "v": 1,
+        "id": "e1",
+        "type": "start",
+        "source": "cam",
+        "label": "A",
+        "score": 0.9,
+        "start_s": 0.0,
+        "end_s": None,
+        "time": "2026-01-01T00:00:00.000Z",
+        "model": "m@1",
+    }
+    assert end.to_json()["reason"] == "left" and end.to_json()["end_s"] == 0.0
+
+
+def test_ids_count_without_gaps_and_differ_between_processes() -> None:
+    ids, others = event_ids(), event_ids()
+    first = [next(ids) for _ in range(3)]
+    assert [name.partition("-")[2] for name in first] == ["1", "2", "3"]
+    assert first[0].partition("-")[0] != next(others).partition("-")[0]
+
+
+def test_times_of_day_are_rfc_3339() -> None:
+    from datetime import datetime
+
+    assert datetime.fromisoformat(utc_now().replace("Z", "+00:00")).utcoffset().total_seconds() == 0

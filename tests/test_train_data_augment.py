@@ -1,0 +1,129 @@
+"""Mirroring follows what labels say; augmented batches are whole numbers, the same for a seed, one change per clip."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edge_har.errors import DataError, MisuseError
+from tests.helpers.need import need_module
+
+need_module("tensorflow", "pip install -e '.[workstation]'")
+from train.data import sampling
+from train.data.augment import NEVER, Amounts, augment, decide_mirror, resampling
+
+NOTHING = Amounts().scaled(0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "target"),
+    [
+        (["Walk", "Run"], (0, 1)),
+        (["TurnLeft", "Walk", "TurnRight"], (2, 1, 0)),
+        (["swipe_left", "swipe_right"], (1, 0)),
+        (["turnleft", "turnright"], (1, 0)),
+        (["Rotate Clockwise", "Rotate Counter-Clockwise"], (1, 0)),
+        (["anticlockwise", "clockwise"], (1, 0)),
+        (["StandUpright", "Brightness", "Cleft"], (0, 1, 2)),
+        (["TurnLeft", "Walk"], (NEVER, NEVER)),
+        (["SwipeLeft", "ThrowRight"], (NEVER, NEVER)),
+        (["LeftArmRightLeg", "RightArmLeftLeg"], (1, 0)),
+        (["clockwise", "Walk"], (NEVER, NEVER)),
+    ],
+)
+def test_auto_mirrors_by_what_labels_say(labels: list[str], target: tuple[int, ...]) -> None:
+    mirror = decide_mirror("auto", labels)
+    assert mirror.target == target
+    assert mirror.active == (NEVER not in target)
+    assert "\n" not in mirror.note and mirror.note
+
+
+def test_a_file_or_off_decides_instead(tmp_path) -> None:
+    said = tmp_path / "mirror.json"
+    said.write_text(json.dumps({"Gauche": "Droite", "Droite": "Gauche", "Lire": None}))
+    assert decide_mirror(str(said), ["Droite", "Gauche", "Lire", "Marche"]).target == (1, 0, NEVER, 3)
+    assert not decide_mirror("off", ["Walk", "Run"]).active
+
+
+@pytest.mark.parametrize("content", ["not json", '["Walk"]', '{"Fly": "Walk"}', '{"Walk": "Fly"}'])
+def test_a_file_that_cannot_be_used_is_one_line(tmp_path, content: str) -> None:
+    said = tmp_path / "mirror.json"
+    said.write_text(content)
+    with pytest.raises(DataError) as caught:
+        decide_mirror(str(said), ["Walk", "Run"])
+    assert "mirror" in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(DataError, match="auto, off or a JSON file"):
+        decide_mirror(str(tmp_path / "absent.json"), ["Walk", "Run"])
+
+
+def batch(clips: int = 16, frames: int = 3, size: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    pixels = np.random.default_rng(0).integers(0, 256, (clips, frames, size, size, 3), np.uint8)
+    return pixels, np.arange(clips, dtype=np.int32) % 2
+
+
+def test_without_amounts_only_mirroring_is_left_and_labels_swap_with_it() -> None:
+    pixels, labels = batch()
+    out, became = augment(pixels, labels, [0, 5], decide_mirror("auto", ["GoLeft", "GoRight"]), NOTHING)
+    mirrored = became.numpy() != labels
+    assert 0 < mirrored.sum() < len(labels)
+    np.testing.assert_array_equal(out.numpy()[~mirrored], pixels[~mirrored])
+    np.testing.assert_array_equal(out.numpy()[mirrored], pixels[mirrored][:, :, :, ::-1])
+
+
+def test_windows_in_which_nothing_is_done_keep_their_label() -> None:
+    pixels, _ = batch()
+    nothing = np.full(len(pixels), sampling.NOTHING, np.int32)
+    _, became = augment(pixels, nothing, [0, 5], decide_mirror("auto", ["GoLeft", "GoRight"]), Amounts())
+    np.testing.assert_array_equal(became.numpy(), nothing)
+
+
+def test_off_leaves_pixels_and_labels() -> None:
+    pixels, labels = batch()
+    out, became = augment(pixels, labels, [0, 5], decide_mirror("off", ["A", "B"]), NOTHING)
+    np.testing.assert_array_equal(out.numpy(), pixels)
+    np.testing.assert_array_equal(became.numpy(), labels)
+
+
+def test_the_same_seed_gives_the_same_pixels_and_another_does_not() -> None:
+    pixels, labels = batch()
+    mirror = decide_mirror("auto", ["A", "B"])
+    first, again, other = (
+        augment(pixels, labels, seed, mirror, Amounts())[0].numpy() for seed in ([1, 2], [1, 2], [1, 3])
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).mean() > 0.5
+    assert first.min() >= 0 and first.max() <= 255 and (first == np.round(first)).all()
+
+
+def test_noise_differs_by_frame_and_spares_half_of_the_clips() -> None:
+    grey = np.full((64, 4, 16, 16, 3), 128, np.uint8)
+    out = augment(
+        grey, np.zeros(64, np.int32), [3, 4], decide_mirror("off", ["A", "B"]), replace(NOTHING, noise=4.0)
+    )
+    spread = out[0].numpy().std(axis=(2, 3, 4))
+    assert 15 < (spread[:, 0] < 0.1).sum() < 49 and 3 < spread.max() < 5
+    noisy = out[0].numpy()[spread[:, 0].argmax()]
+    assert abs(np.corrcoef(noisy[0].ravel(), noisy[1].ravel())[0, 1]) < 0.2
+
+
+def test_all_frames_of_a_clip_change_alike_and_clips_differ() -> None:
+    still = np.repeat(batch(clips=1, frames=1)[0], 6, axis=0).repeat(4, axis=1)
+    amounts = replace(Amounts(), noise=0.0)
+    out = augment(still, np.zeros(6, np.int32), [3, 4], decide_mirror("auto", ["A", "B"]), amounts)[0].numpy()
+    for frame in range(1, 4):
+        np.testing.assert_array_equal(out[:, frame], out[:, 0])
+    assert len({clip.tobytes() for clip in out}) == 6
+
+
+def test_resampling_shifts_and_scales_as_told() -> None:
+    line = np.arange(8, dtype=np.float32)
+    shifted = resampling(8, np.float32([1]), np.float32([0.25]), np.array([False])).numpy()[0] @ line
+    np.testing.assert_allclose(shifted, [2, 3, 4, 5, 6, 7, 7, 7])
+    larger = resampling(8, np.float32([2]), np.float32([0]), np.array([False])).numpy()[0] @ line
+    np.testing.assert_allclose(larger, 3.5 + (line - 3.5) / 2)
+
+
+def test_negative_amounts_are_refused() -> None:
+    with pytest.raises(MisuseError, match="0 or more"):
+        Amounts(shift=-0.1)

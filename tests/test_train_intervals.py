@@ -1,0 +1,56 @@
+"""Intervals against values worked out elsewhere, and where they must lie."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_har.errors import MisuseError
+from train.intervals import group_interval, wilson_interval
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "low", "high"),
+    [
+        (84, 98, 0.774, 0.913),  # 84 of 98: facts of the notebooks say 77 to 91 %
+        (0, 10, 0.0, 0.2775),  # z^2 / (n + z^2)
+        (10, 10, 0.7225, 1.0),
+        (50, 100, 0.4038, 0.5962),
+        (64, 65, 0.9179, 0.9973),
+    ],
+)
+def test_wilson_against_known_values(right: int, count: int, low: float, high: float) -> None:
+    assert wilson_interval(right, count) == pytest.approx((low, high), abs=5e-4)
+
+
+@given(count=st.integers(1, 500), data=st.data())
+def test_wilson_holds_its_share(count: int, data: st.DataObject) -> None:
+    right = data.draw(st.integers(0, count))
+    low, high = wilson_interval(right, count)
+    assert 0 <= low <= right / count + 1e-12 and right / count - 1e-12 <= high <= 1
+    assert wilson_interval(count - right, count) == pytest.approx((1 - high, 1 - low))
+
+
+def test_nothing_counted_is_refused() -> None:
+    for right, count in ((0, 0), (3, 2), (-1, 2)):
+        with pytest.raises(MisuseError):
+            wilson_interval(right, count)
+    with pytest.raises(MisuseError):
+        group_interval([], [])
+
+
+def test_groups_that_differ_widen_the_interval() -> None:
+    groups = [f"g{n // 10}" for n in range(80)]
+    even = [n % 10 != 0 for n in range(80)]  # each group 9 of 10
+    uneven = [n >= 8 for n in range(80)]  # the same share, nearly all misses in one group
+    assert group_interval(even, groups) == (0.9, 0.9)
+    low, high = group_interval(uneven, groups)
+    assert low < 0.75 and high == 1.0
+
+
+def test_with_one_clip_a_group_it_is_near_wilson() -> None:
+    right = [n % 5 != 0 for n in range(200)]
+    by_group = group_interval(right, [str(n) for n in range(200)])
+    assert by_group == pytest.approx(wilson_interval(160, 200), abs=0.01)
+    assert by_group == group_interval(right, [str(n) for n in range(200)])  # seeded

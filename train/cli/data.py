@@ -1,0 +1,138 @@
+"""`edge-har data`: index, check and split sets of clips."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_har.errors import MisuseError
+
+if TYPE_CHECKING:
+    from click._termui_impl import ProgressBar
+
+    from train.data.index import Dataset, OnProgress
+
+FOLD_KINDS = ("leave-one-group-out",)
+DEFAULT_PARTS = "60,20,20"
+
+
+@click.group()
+def data() -> None:
+    """Index, check and split sets of clips."""
+
+
+@data.command()
+@click.argument("source", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    default=Path("index.csv"),
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the index goes; never into DIR.",
+)
+def index(source: Path, out: Path) -> None:
+    """Decode and hash every clip of DIR and write an index.
+
+    DIR holds a folder per label (UCF50's names tell the group), or a clips.csv with the columns path,label,group;
+    such a csv may also be given itself.
+    """
+    from train.data.index import summary, write_index
+
+    _refuse_inside(source, out)
+    dataset = load_and_report(source)
+    write_index(dataset, out)
+    for line in summary(dataset):
+        click.echo(line, err=True)
+    click.echo(f"wrote {out}", err=True)
+
+
+@data.command()
+@click.argument("source", metavar="INDEX", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    default=Path("split.json"),
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the split goes.",
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Chooses among equal splits."
+)
+@click.option(
+    "--parts", help=f"Percent of the clips that train, validate and test.  [default: {DEFAULT_PARTS}]"
+)
+@click.option("--folds", type=click.Choice(FOLD_KINDS), help="One split for each group instead.")
+def split(source: Path, out: Path, seed: int, parts: str | None, folds: str | None) -> None:
+    """Split INDEX (or a folder of clips) so that no group stands on two sides."""
+    if parts is not None and folds is not None:
+        raise click.UsageError("--parts and --folds exclude each other")
+    from train.data.splits import PARTS, check_shares, leave_one_group_out, make_split, write_splits
+
+    shares = _shares(parts or DEFAULT_PARTS)
+    check_shares(shares)  # before the clips are decoded
+    dataset = load_and_report(source)
+    splits = (make_split(dataset, seed, shares),) if folds is None else leave_one_group_out(dataset)
+    write_splits(out, dataset, splits, seed=seed)
+    for one in splits:
+        click.echo(", ".join(f"{part}: {len(one.clips(dataset, part))} clips" for part in PARTS), err=True)
+    click.echo(f"wrote {out}", err=True)
+
+
+def load_and_report(source: Path) -> Dataset:
+    """Load a folder, clips.csv or index; progress and clips left out go to stderr. Raises DataError."""
+    from train.data.index import load_clips, shared_content
+
+    with _progress("checking clips") as on_progress:
+        dataset = load_clips(source, on_progress)
+    for path, reason in dataset.unreadable:
+        click.echo(f"left out: {reason if str(path) in reason else f'{path}: {reason}'}", err=True)
+    if dataset.unreadable:
+        left_out, clips = len(dataset.unreadable), len(dataset.unreadable) + len(dataset.clips)
+        click.echo(f"left out {left_out} of {clips} clips, which cannot be decoded", err=True)
+    twins = shared_content(dataset)
+    if twins:
+        one, other = twins[0]
+        click.echo(
+            f"warning: {len(twins)} clips have the same content as a clip of another group, such as {one.name} and "
+            f"{other.name}; a split may hold one on each side",
+            err=True,
+        )
+    return dataset
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[OnProgress]:
+    """A progress bar with the time left, on stderr; it appears with the first step, so that errors come alone."""
+    with ExitStack() as stack:
+        bars: list[ProgressBar[int]] = []
+
+        def advance(done: int, total: int) -> None:
+            if not bars:
+                bars.append(
+                    stack.enter_context(click.progressbar(length=total, label=label, file=sys.stderr))
+                )
+            bars[0].update(1)
+
+        yield advance
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(share) for share in text.split(","))
+    except ValueError as error:
+        raise MisuseError(f"--parts wants three numbers such as {DEFAULT_PARTS}, got {text!r}") from error
+
+
+def _refuse_inside(source: Path, out: Path) -> None:
+    """A data set is read, never written to."""
+    data_set, target = os.path.realpath(source), os.path.realpath(out)
+    if target == data_set or (source.is_dir() and Path(target).is_relative_to(data_set)):
+        raise MisuseError(
+            f"{out} lies in the data set {source}, which is never written to; choose another --out"
+        )

@@ -1,0 +1,1 @@
+"""Clips: which there are, who is in them, how they become batches."""

@@ -1,0 +1,55 @@
+"""How training windows are drawn from clips; checked here, without TensorFlow, before any clip is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_har.errors import MisuseError
+from edge_har.model.cadence import TemporalContract
+
+NOTHING = -1  # the label of a window in which nobody does anything: every label is then equally likely
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How training windows are drawn. batch: windows in a batch. jitter: half range of the interval's factor.
+
+    short_share: how many windows hold fewer ticks than a window and are filled, so that length tells no label.
+    synthetic_share: how much of each batch is drawn from the synthetic clips; below half. still_share: how much of
+    each batch are real scenes standing still, of the label NOTHING; below half, as both together are.
+    """
+
+    contract: TemporalContract
+    batch: int = 32
+    seed: int = 0
+    jitter: float = 0.15
+    short_share: float = 0.2
+    synthetic_share: float = 0.0
+    still_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise MisuseError(f"a batch must hold 1 window or more, got {self.batch}")
+        if not 0 <= self.jitter < 1:
+            raise MisuseError(f"cadence jitter must be 0 or more and below 1, got {self.jitter}")
+        if not 0 <= self.short_share <= 1:
+            raise MisuseError(f"the share of short windows must be 0 to 1, got {self.short_share}")
+        if not 0 <= self.synthetic_share < 0.5:
+            raise MisuseError(
+                f"synthetic windows must stay under half of a batch, got {self.synthetic_share}"
+            )
+        if not (self.still_share >= 0 and self.still_share + self.synthetic_share < 0.5):
+            raise MisuseError(
+                f"still and synthetic windows must stay under half of a batch, got {self.still_share} and "
+                f"{self.synthetic_share}"
+            )
+
+    @property
+    def synthetic_windows(self) -> int:
+        """How many windows of a batch are synthetic."""
+        return int(self.batch * self.synthetic_share)
+
+    @property
+    def still_windows(self) -> int:
+        """How many windows of a batch stand still."""
+        return int(self.batch * self.still_share)

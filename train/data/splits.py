@@ -1,0 +1,299 @@
+"""Splits that keep every group on one side: train, validation and test by shares, or one group left out at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_har.errors import DataError, MisuseError
+from train.data.files import write_text
+from train.data.index import Clip, Dataset
+
+SCHEMA = 1
+PARTS = ("train", "validation", "test")
+DEFAULT_SHARES = (60.0, 20.0, 20.0)  # percent of the clips in PARTS
+SHARES_TOLERANCE = 1e-6
+EXHAUSTIVE_GROUPS = 9  # up to here all 3^n assignments are tried; above, climbs from a few starts
+CLIMBS = 8
+CLIMB_TRIALS = 256  # changes looked at in one step of the climb
+CLIMB_PATIENCE = 12  # steps without a better one that end it
+SIZE_DECIMALS = 4  # sizes of parts (as shares) nearer than this are equal
+LABEL_DECIMALS = 2  # and shares of labels; among equals the seed chooses
+
+Counts = NDArray[np.int64]
+Key = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which groups train, validate and test. Raises DataError when a group stands on two sides or a part is empty."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for one, other in combinations(PARTS, 2):
+            both = sorted(set(self.groups(one)) & set(self.groups(other)))
+            if both:
+                raise DataError(f"group {both[0]} stands on two sides of the split: {one} and {other}")
+        for part in PARTS:
+            if not self.groups(part):
+                raise DataError(f"the split's part '{part}' is empty")
+
+    def groups(self, part: str) -> tuple[str, ...]:
+        """The groups of one of PARTS; raises MisuseError for another name."""
+        if part not in PARTS:
+            raise MisuseError(f"a split's parts are {', '.join(PARTS)}; got {part!r}")
+        groups: tuple[str, ...] = getattr(self, part)
+        return groups
+
+    def clips(self, dataset: Dataset, part: str) -> tuple[Clip, ...]:
+        """The clips of one of PARTS, in the data set's order."""
+        groups = set(self.groups(part))
+        return tuple(clip for clip in dataset.clips if clip.group in groups)
+
+    def to_json(self) -> dict[str, list[str]]:
+        """The three lists of groups, as they stand in a file."""
+        return {part: list(self.groups(part)) for part in PARTS}
+
+
+def make_split(dataset: Dataset, seed: int = 0, shares: Sequence[float] = DEFAULT_SHARES) -> Split:
+    """Deal whole groups to train, validation and test, as near to `shares` (percent of clips) as groups allow.
+
+    Every part holds every label. The same data and seed give the same split. Raises DataError naming a label that
+    cannot stand in every part, MisuseError for shares that are not three numbers above 0 with the sum 100.
+    """
+    check_shares(shares)
+    table = _clips_by_group_and_label(dataset)
+    for label, groups in zip(dataset.labels, (table > 0).sum(0).tolist(), strict=True):
+        if groups < len(PARTS):
+            raise DataError(
+                f"label {label} has clips of {groups} group{'s' * (groups != 1)} only; each of {', '.join(PARTS)} "
+                f"needs one of its own"
+            )
+    random = np.random.default_rng(seed)
+    goal = np.asarray(shares) / 100
+    order = random.permutation(len(table))  # equals are told apart by the seed
+    dealt = table[order]
+    chosen = np.empty(len(table), np.int64)
+    chosen[order] = (
+        _best_of_all(dealt, goal) if len(dealt) <= EXHAUSTIVE_GROUPS else _best_of_climbs(dealt, goal, random)
+    )
+    _check_labels(dataset, table, chosen)
+    return Split(*(tuple(np.array(dataset.groups)[chosen == part].tolist()) for part in range(len(PARTS))))
+
+
+def check_shares(shares: Sequence[float]) -> None:
+    """Raises MisuseError unless `shares` are three numbers above 0 with the sum 100."""
+    if len(shares) != len(PARTS) or not min(shares) > 0 or not abs(sum(shares) - 100) < SHARES_TOLERANCE:
+        shown = ",".join(f"{share:g}" for share in shares)
+        raise MisuseError(f"parts must be {len(PARTS)} shares above 0 with the sum 100, got {shown}")
+
+
+def leave_one_group_out(dataset: Dataset) -> tuple[Split, ...]:
+    """One split for each group, in sorted order: it is the test, the next (round the end) validates, the rest train.
+
+    Raises DataError with fewer than three groups, and naming a label that would be missing from a training part.
+    """
+    groups = dataset.groups
+    if len(groups) < len(PARTS):
+        raise DataError(f"leaving one group out needs {len(PARTS)} groups or more, got {len(groups)}")
+    splits = []
+    for place, group in enumerate(groups):
+        following = groups[(place + 1) % len(groups)]
+        split = Split(
+            tuple(name for name in groups if name not in (group, following)), (following,), (group,)
+        )
+        missing = set(dataset.labels) - {clip.label for clip in split.clips(dataset, "train")}
+        if missing:
+            raise DataError(
+                f"label {min(missing)} has clips of {group} and {following} only: nothing left to train on"
+            )
+        splits.append(split)
+    return tuple(splits)
+
+
+def write_splits(
+    path: str | os.PathLike[str], dataset: Dataset, splits: Sequence[Split], *, seed: int = 0
+) -> None:
+    """Write one split (`parts`) or several (`folds`), with what they were made of. Raises DataError if it cannot."""
+    write_text(
+        path, json.dumps(splits_to_json(dataset, splits, seed=seed), indent=1, ensure_ascii=False) + "\n"
+    )
+
+
+def splits_to_json(dataset: Dataset, splits: Sequence[Split], *, seed: int = 0) -> dict[str, Any]:
+    """What a split file holds: schema, seed, index hash, whether groups are known, and `parts` or `folds`."""
+    head: dict[str, Any] = {
+        "schema": SCHEMA,
+        "seed": seed,
+        "index_sha256": dataset.sha256,
+        "groups": "known" if dataset.groups_known else "unknown",
+    }
+    if len(splits) == 1:
+        return head | {"parts": splits[0].to_json()}
+    return head | {"folds": [split.to_json() for split in splits]}
+
+
+def load_splits(path: str | os.PathLike[str], dataset: Dataset) -> tuple[Split, ...]:
+    """The split, or the folds, of a file for this data set; a hand-made file may leave `index_sha256` out.
+
+    Raises DataError for a file that is no split, was made for other clips, names a group that is not there, leaves a
+    group out, or has one on two sides.
+    """
+    data = _read_json(path)
+    if data.get("schema") != SCHEMA:
+        raise DataError(f"{path}: not a split of schema {SCHEMA}; make it with 'edge-har data split'")
+    made_for = data.get("index_sha256", dataset.sha256)
+    if made_for != dataset.sha256:
+        raise DataError(
+            f"{path}: made for other clips (index hash {str(made_for)[:12]}, these have "
+            f"{dataset.sha256[:12]}); make it again with 'edge-har data split'"
+        )
+    folds = data["folds"] if "folds" in data else [data.get("parts")]
+    if not isinstance(folds, list) or not folds:
+        raise DataError(f"{path}: expected 'parts' with {', '.join(PARTS)}, or a list of 'folds'")
+    return tuple(_split_from_json(path, fold, dataset) for fold in folds)
+
+
+def load_split(path: str | os.PathLike[str], dataset: Dataset) -> Split:
+    """The one split of a file; raises DataError as `load_splits` does, and for a file of folds."""
+    splits = load_splits(path, dataset)
+    if len(splits) != 1:
+        raise DataError(f"{path}: holds {len(splits)} folds; expected one split into {', '.join(PARTS)}")
+    return splits[0]
+
+
+def _read_json(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not a split file: {error}") from error
+    if not isinstance(data, dict):
+        raise DataError(f"{path}: not a split file: expected a JSON object")
+    return data
+
+
+def _split_from_json(path: str | os.PathLike[str], fold: object, dataset: Dataset) -> Split:
+    if not isinstance(fold, dict) or set(fold) != set(PARTS):
+        raise DataError(f"{path}: a split must hold {', '.join(PARTS)}, each a list of groups")
+    lists = {part: _names(path, part, fold[part]) for part in PARTS}
+    try:
+        split = Split(**lists)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    listed = {group for groups in lists.values() for group in groups}
+    unknown, left_out = sorted(listed - set(dataset.groups)), sorted(set(dataset.groups) - listed)
+    if unknown:
+        raise DataError(f"{path}: group {unknown[0]} is not in the data set")
+    if left_out:
+        raise DataError(f"{path}: group {left_out[0]} stands in no part")
+    return split
+
+
+def _names(path: str | os.PathLike[str], part: str, names: object) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{path}: part '{part}' must be a list of groups")
+    return tuple(names)
+
+
+def _clips_by_group_and_label(dataset: Dataset) -> Counts:
+    """How many clips each group has of each label: int64 [groups, labels], both in sorted order."""
+    groups = {group: row for row, group in enumerate(dataset.groups)}
+    labels = {label: column for column, label in enumerate(dataset.labels)}
+    table = np.zeros((len(groups), len(labels)), np.int64)
+    for clip in dataset.clips:
+        table[groups[clip.group], labels[clip.label]] += 1
+    return table
+
+
+def _check_labels(dataset: Dataset, table: Counts, chosen: Counts) -> None:
+    for part, name in enumerate(PARTS):
+        for label, clips in zip(dataset.labels, table[chosen == part].sum(0).tolist(), strict=True):
+            if clips == 0:
+                raise DataError(
+                    f"label {label} cannot stand in each of {', '.join(PARTS)} with whole groups (none is left for "
+                    f"{name}); add clips of it from more groups"
+                )
+
+
+def _keys(counts: Counts, goal: NDArray[np.float64]) -> list[Key]:
+    """What makes one split better than another, most important first, for counts [k, parts, labels]:
+    labels missing from parts, distance of the parts' sizes from the goal, distance of each label's.
+    """
+    missing = (counts == 0).sum((1, 2))
+    sizes = counts.sum(2) / counts[0].sum()
+    by_label = counts / counts[0].sum(0)
+    size_error = np.sqrt(((sizes - goal) ** 2).sum(1)).round(SIZE_DECIMALS)
+    label_error = np.abs(by_label - goal[:, None]).mean((1, 2)).round(LABEL_DECIMALS)
+    return list(zip(missing.tolist(), size_error.tolist(), label_error.tolist(), strict=True))
+
+
+def _best_of_all(table: Counts, goal: NDArray[np.float64]) -> Counts:
+    """The best of all 3^n ways to deal n groups: part of each group, int64 [groups]."""
+    ways = np.indices((len(PARTS),) * len(table)).reshape(len(table), -1).T
+    counts = np.stack([(ways == part).astype(np.int64) @ table for part in range(len(PARTS))], 1)
+    keys = _keys(counts, goal)
+    best: Counts = ways[min(range(len(keys)), key=keys.__getitem__)]
+    return best
+
+
+def _best_of_climbs(table: Counts, goal: NDArray[np.float64], random: np.random.Generator) -> Counts:
+    """The best of a few climbs: from the largest group dealt first, then from random orders."""
+    orders = [
+        np.argsort(-table.sum(1), kind="stable"),
+        *(random.permutation(len(table)) for _ in range(CLIMBS - 1)),
+    ]
+    climbs = [_climb(table, goal, _deal(table, goal, order), random) for order in orders]
+    return min(climbs, key=lambda climb: climb[0])[1]
+
+
+def _climb(
+    table: Counts, goal: NDArray[np.float64], chosen: Counts, random: np.random.Generator
+) -> tuple[Key, Counts]:
+    """Move and swap groups at random while that makes the split `chosen` better; its key and the parts of groups."""
+    counts = np.stack([table[chosen == part].sum(0) for part in range(len(PARTS))])
+    best = _keys(counts[None], goal)[0]
+    trial, idle = np.arange(CLIMB_TRIALS), 0
+    while idle < CLIMB_PATIENCE:
+        one = random.integers(len(table), size=CLIMB_TRIALS)
+        other = (one + random.integers(1, len(table), size=CLIMB_TRIALS)) % len(table)  # never the same group
+        swaps = random.random(CLIMB_TRIALS) < 0.5
+        to = np.where(swaps, chosen[other], random.integers(len(PARTS), size=CLIMB_TRIALS))
+        back = np.where(swaps, chosen[one], chosen[other])
+        after = np.repeat(counts[None], CLIMB_TRIALS, 0)
+        after[trial, chosen[one]] -= table[one]
+        after[trial, to] += table[one]
+        after[trial, chosen[other]] -= table[other]
+        after[trial, back] += table[other]
+        keys = _keys(after, goal)
+        first = min(range(CLIMB_TRIALS), key=keys.__getitem__)
+        if keys[first] < best:
+            best, counts, idle = keys[first], after[first], 0
+            chosen[one[first]], chosen[other[first]] = to[first], back[first]
+        else:
+            idle += 1
+    return best, chosen
+
+
+def _deal(table: Counts, goal: NDArray[np.float64], order: NDArray[np.int64]) -> Counts:
+    """Each group, in that order, to the part that lacks its labels most: part of each group, int64 [groups]."""
+    totals = table.sum(0)
+    chosen = np.zeros(len(table), np.int64)
+    counts = np.zeros((len(PARTS), table.shape[1]), np.int64)
+    for group in order:
+        lacking = (goal[:, None] * totals - counts) / totals + (counts == 0)
+        chosen[group] = np.argmax((lacking * table[group]).sum(1))
+        counts[chosen[group]] += table[group]
+    return chosen

@@ -1,0 +1,221 @@
+"""Find a data set's clips, and decode them to the frames and ticks that the device would take."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_har.errors import DataError, SourceError
+from edge_har.model.cadence import TemporalContract
+from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
+from edge_har.pipeline.sampler import Sampler, ticks_of
+from edge_har.sources.files import VIDEO_SUFFIXES, FileSource
+
+CLIPS_CSV = "clips.csv"
+REQUIRED_COLUMNS = ("path", "label")
+UCF_NAME = re.compile(r"v_(?P<label>.+)_(?P<group>g\d+)_[^_]+")  # UCF50: v_Label_gNN_cNN
+MIN_LABELS = 2
+FACT_DECIMALS = 6  # of rates and durations: what an index holds is what a fresh check gives
+LAYOUT_HINT = "expected DIR/LABEL/video, or a clips.csv with the columns path,label,group"
+
+
+@dataclass(frozen=True)
+class FoundClip:
+    """A clip as a folder or a csv names it, not yet opened. group: person or source video; None where unknown."""
+
+    path: Path
+    label: str
+    group: str | None
+
+
+@dataclass(frozen=True)
+class ClipFacts:
+    """What decoding a clip to its end showed. rate_hz: mean rate by the container's times; 0.0 where it has none."""
+
+    frames: int
+    rate_hz: float
+    width: int
+    height: int
+    duration_s: float
+
+
+def find_clips(source: str | os.PathLike[str]) -> tuple[FoundClip, ...]:
+    """The clips of a folder (its clips.csv where it has one, else a folder per label) or of a csv, sorted by path.
+
+    Groups come from the csv, else from names in UCF50's form. Opens no clip. Raises DataError for a folder or csv
+    that cannot be read, has no clips or one label only, or contradicts itself.
+    """
+    place = Path(os.path.realpath(source))
+    if place.is_dir():
+        listed = place / CLIPS_CSV
+        found = (
+            clips_of_rows(listed, read_rows(listed)) if listed.is_file() else _clips_of_folders(place, source)
+        )
+    elif place.is_file() and place.suffix.lower() == ".csv":
+        found = clips_of_rows(place, read_rows(place))
+    elif place.exists():
+        raise DataError(f"{source}: not a data set; {LAYOUT_HINT}")
+    else:
+        raise DataError(f"{source}: no such folder or csv; {LAYOUT_HINT}")
+    if not found:
+        raise DataError(f"{source}: no videos found; {LAYOUT_HINT}")
+    _check_labels(found, source)
+    return tuple(sorted(found, key=lambda clip: str(clip.path)))
+
+
+def read_rows(csv_path: Path) -> list[dict[str, str]]:
+    """Rows of a csv with at least the columns path and label, cells stripped; raises DataError with the line."""
+    try:
+        with csv_path.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines, restkey="", restval="")
+            missing = [name for name in REQUIRED_COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(
+                    f"{csv_path}: no column {' or '.join(map(repr, missing))}; expected path,label,group"
+                )
+            return [{key: cell.strip() for key, cell in row.items() if key} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{csv_path}: cannot be read as a csv: {error}") from error
+
+
+def clips_of_rows(csv_path: Path, rows: list[dict[str, str]]) -> list[FoundClip]:
+    """The clips that a csv's rows name; their paths are relative to the csv. Raises DataError with the line."""
+    folder = os.path.realpath(csv_path.parent)
+    found: dict[Path, FoundClip] = {}
+    for line, row in enumerate(rows, start=2):
+        if not row["path"] or not row["label"]:
+            raise DataError(f"{csv_path} line {line}: path and label must not be empty")
+        path = Path(os.path.normpath(os.path.join(folder, row["path"])))
+        if path in found:
+            raise DataError(f"{csv_path} line {line}: {row['path']} stands there twice")
+        found[path] = FoundClip(path, row["label"], row.get("group") or _named_group(path))
+    return list(found.values())
+
+
+def _clips_of_folders(folder: Path, shown: str | os.PathLike[str]) -> list[FoundClip]:
+    found = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        depth = len(Path(parent).relative_to(folder).parts)
+        for name in names:
+            path = Path(parent, name)
+            if path.suffix.lower() not in VIDEO_SUFFIXES or name.startswith("."):
+                continue
+            if depth != 1:
+                raise DataError(
+                    f"{shown}: {path.relative_to(folder)} is not in a label's folder; {LAYOUT_HINT}"
+                )
+            found.append(FoundClip(path, path.parent.name, _named_group(path)))
+    return found
+
+
+def _named_group(path: Path) -> str | None:
+    named = UCF_NAME.fullmatch(path.stem)
+    return named["group"] if named else None
+
+
+def _check_labels(found: list[FoundClip], shown: str | os.PathLike[str]) -> None:
+    """Two labels or more; and no folder or file name that is one of the labels belongs to a clip of another."""
+    labels = {clip.label for clip in found}
+    if len(labels) < MIN_LABELS:
+        raise DataError(f"{shown}: only one label ({labels.pop()}); recognition needs {MIN_LABELS} or more")
+    folded = {label.casefold() for label in labels}
+    for clip in found:
+        named = UCF_NAME.fullmatch(clip.path.stem)
+        for kind, says in (("folder", clip.path.parent.name), ("name", named["label"] if named else "")):
+            if says.casefold() in folded and says.casefold() != clip.label.casefold():
+                raise DataError(
+                    f"{clip.path}: labelled {clip.label}, but its {kind} says {says}; make them agree"
+                )
+
+
+def measure_clip(path: str | os.PathLike[str]) -> ClipFacts:
+    """Decode a clip to its end and count what came; raises SourceError when not one frame can be decoded."""
+    frames, first_s, last_s, shape = 0, 0.0, 0.0, None
+    with FileSource(path) as source:
+        while (time_s := source.grab()) is not None:
+            if shape is None:
+                with suppress(SourceError):  # one damaged frame is no damaged clip
+                    shape, first_s = source.retrieve().shape, time_s
+            frames, last_s = frames + (shape is not None), time_s
+        rate_hz = (frames - 1) / (last_s - first_s) if last_s > first_s else source.rate_hz
+    if shape is None:
+        raise SourceError(f"{path}: no frame can be decoded")
+    duration_s = frames / rate_hz if rate_hz else 0.0
+    height, width = shape[:2]
+    return ClipFacts(frames, round(rate_hz, FACT_DECIMALS), width, height, round(duration_s, FACT_DECIMALS))
+
+
+def decode_ticks(
+    path: str | os.PathLike[str], spec: FrameSpec, interval_ms: float, *, max_gap_ms: float | None = None
+) -> Pixels:
+    """The frames that the device takes from this clip, prepared: uint8 [ticks, height, width, 3], RGB.
+
+    The device's own sampler takes them: frames that no tick needs are grabbed, not converted. Where a silence above
+    `max_gap_ms` cuts the clip, the longest piece is returned: no window spans a gap. Raises SourceError when nothing
+    can be decoded.
+    """
+    runs: list[list[Pixels]] = []
+    with FileSource(path) as source:
+        for ticks in ticks_of(source, Sampler(spec, _contract(interval_ms, max_gap_ms))):
+            if ticks.reset:
+                runs.append([])
+            runs[-1].extend([ticks.frame] * len(ticks.times_s))
+    if not runs:
+        raise SourceError(f"{path}: no frame can be decoded")
+    return np.stack(max(runs, key=len))
+
+
+def decode_prepared(path: str | os.PathLike[str], spec: FrameSpec) -> tuple[NDArray[np.float64], Pixels]:
+    """Every whole frame of a clip: times (float64 [n], seconds, from the container) and pixels (uint8 [n, h, w, 3]).
+
+    `tick_indices` picks from these what `decode_ticks` would give, at any start and interval (cadence jitter).
+    Raises SourceError when nothing can be decoded.
+    """
+    times_s, prepared = [], []
+    with FileSource(path) as source:
+        while (time_s := source.grab()) is not None:
+            try:
+                prepared.append(prepare_frame(source.retrieve(), spec, color=source.color))
+            except SourceError:  # one damaged frame: as on the device, its tick takes the next
+                continue
+            times_s.append(time_s)
+    if not prepared:
+        raise SourceError(f"{path}: no frame can be decoded")
+    return np.array(times_s, np.float64), np.stack(prepared)
+
+
+def tick_indices(
+    times_s: NDArray[np.float64],
+    interval_ms: float,
+    *,
+    start_s: float | None = None,
+    max_gap_ms: float | None = None,
+) -> NDArray[np.int64]:
+    """Which frame each tick takes, as the device's own tick clock decides: int64 [ticks].
+
+    times_s: the frames' times. The clock starts at the first frame at or after `start_s` (default: the first
+    frame). Where a silence above `max_gap_ms` (default: the temporal contract's) cuts the clip, the longest piece.
+    Empty when no frame is at or after `start_s`.
+    """
+    runs: list[list[int]] = [[]]
+    clock = _contract(interval_ms, max_gap_ms).cadence()
+    for index, time_s in enumerate(times_s.tolist()):
+        if start_s is not None and time_s < start_s:
+            continue
+        due = clock.due(time_s)
+        if due.reset:
+            runs.append([])
+        runs[-1].extend([index] * due.count)
+    return np.array(max(runs, key=len), np.int64)
+
+
+def _contract(interval_ms: float, max_gap_ms: float | None) -> TemporalContract:
+    return TemporalContract(frames=1, interval_ms=interval_ms, max_gap_ms=max_gap_ms)
