@@ -26,7 +26,7 @@ from benchmarks.experiments.folds import (
 )
 from benchmarks.measure.clips import Figures
 from benchmarks.measure.commands import edge_har
-from benchmarks.pages.accuracy import Accuracy, Share, measure_accuracy
+from benchmarks.pages.accuracy import Accuracy, Fraction, measure_accuracy
 from edge_har.errors import ConversionError
 from edge_har.model.bundle import open_bundle, write_bundle
 from edge_har.model.manifest import SLOW_SOURCE
@@ -153,7 +153,7 @@ def figures_json(accuracy: Accuracy, results: list[FoldResult]) -> dict[str, Any
     return {"protocol": PROTOCOL, "metrics": metrics}
 
 
-def _form(share: Share, total: Figures) -> dict[str, Any]:
+def _form(share: Fraction, total: Figures) -> dict[str, Any]:
     return {
         "clips": share.count,
         "clip_accuracy": _rounded(share.share),

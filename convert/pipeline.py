@@ -20,14 +20,14 @@ from convert.compress.qat import qat
 from convert.compress.shrink import MOST_SHRUNK, shrink
 from convert.inputs.clips import Calibration, choose_calibration
 from convert.inputs.keras_file import SUFFIXES, check_form
-from convert.inputs.subject import FileFacts, Subject, subject_of_file, subject_of_run
+from convert.inputs.subject import FileFacts, SourceModel, subject_of_file, subject_of_run
 from convert.package.card import model_card
 from convert.package.report import write_report
 from convert.precisions import AUTO, CALIBRATED, INT8, NAME_OF, PRECISIONS
-from convert.tflite.build import FLOAT_CLIP, PLACEHOLDER_CARD, Built, Workshop
+from convert.tflite.build import FLOAT_CLIP, PLACEHOLDER_CARD, Built, GraphBuilder
 from convert.tflite.flatbuffer import FLOAT_MARK, kernels
 from convert.tflite.quantise import TIMEOUT_S
-from convert.tflite.search import NoRouteError, Outcome, Trial, choose
+from convert.tflite.search import NoRouteError, Trial, TrialResult, choose
 from convert.verify import parity
 from convert.verify.compactness import Variant, compactness
 from convert.verify.golden import TOLERANCE, choose_golden
@@ -120,7 +120,7 @@ class Options:
             raise MisuseError(f"release must be 1 or more, got {self.release}")
         Limits(self.min_agreement or 0.0, self.max_drop_points)  # it checks itself
 
-    def pruned_share(self, subject: Subject) -> float:
+    def pruned_share(self, subject: SourceModel) -> float:
         """The share to prune: what was asked for, else PRUNE for our own trainings and nothing of a model file."""
         if self.prune is not None:
             return self.prune
@@ -187,7 +187,7 @@ def convert_run(
 
 
 def convert_subject(
-    subject: Subject,
+    subject: SourceModel,
     out: str | os.PathLike[str],
     options: Options | None = None,
     *,
@@ -250,7 +250,9 @@ def convert_subject(
     return said
 
 
-def changed_subject(subject: Subject, calibration: Calibration, options: Options, say: Report) -> Subject:
+def changed_subject(
+    subject: SourceModel, calibration: Calibration, options: Options, say: Report
+) -> SourceModel:
     """The subject with its model shrunk, pruned and trained under int8's rounding, as asked; itself where nothing is.
 
     Raises MisuseError where there is nothing to fine-tune on.
@@ -272,9 +274,9 @@ def changed_subject(subject: Subject, calibration: Calibration, options: Options
     return replace(subject, model=model)
 
 
-def workshop_of(subject: Subject, calibration: Calibration, options: Options, log: Path) -> Workshop:
+def workshop_of(subject: SourceModel, calibration: Calibration, options: Options, log: Path) -> GraphBuilder:
     """Where the graphs of a subject are made."""
-    return Workshop(
+    return GraphBuilder(
         subject.model,
         kind=subject.kind,
         labels=subject.labels,
@@ -286,7 +288,7 @@ def workshop_of(subject: Subject, calibration: Calibration, options: Options, lo
     )
 
 
-def references_of(subject: Subject) -> dict[str, Reference]:
+def references_of(subject: SourceModel) -> dict[str, Reference]:
     """By part, the last of which the gate judges: validation for the eye, test for the gate; without held-out clips,
     outputs on all of them.
     """
@@ -296,7 +298,7 @@ def references_of(subject: Subject) -> dict[str, Reference]:
     return found or {"outputs_only": _reference(subject, material.training, held_out=False)}
 
 
-def _reference(subject: Subject, clips: Sequence[CachedClip], *, held_out: bool) -> Reference:
+def _reference(subject: SourceModel, clips: Sequence[CachedClip], *, held_out: bool) -> Reference:
     return Reference(
         subject.model,
         clips,
@@ -309,8 +311,8 @@ def _reference(subject: Subject, clips: Sequence[CachedClip], *, held_out: bool)
 
 
 def build_subject(
-    workshop: Workshop,
-    subject: Subject,
+    workshop: GraphBuilder,
+    subject: SourceModel,
     references: Mapping[str, Reference],
     options: Options,
     say: Report,
@@ -324,11 +326,11 @@ def build_subject(
     seen = references.get("validation") or references.get("outputs_only")
     reference = seen or _reference(subject, subject.material.training, held_out=False)
 
-    def validate(bundle: Bundle) -> Outcome:
+    def validate(bundle: Bundle) -> TrialResult:
         comparison = parity.compare(reference, bundle)
         limits = limits_of(subject, bundle.manifest, options)
         figures, verdict = parity.figures(comparison), parity.gate(comparison, limits, searched=True)
-        return Outcome(
+        return TrialResult(
             figures["agreement"]["share"],
             figures["probability_error"]["max_error"],
             parity.drop_points(comparison) if comparison.accuracy_counts else None,
@@ -338,7 +340,7 @@ def build_subject(
     return choose(workshop, validate, say)
 
 
-def limits_of(subject: Subject, manifest: Manifest, options: Options) -> Limits:
+def limits_of(subject: SourceModel, manifest: Manifest, options: Options) -> Limits:
     """What the gate lets pass."""
     return Limits.of(
         manifest,
@@ -361,8 +363,8 @@ def checked_structure(built: Built) -> dict[str, Any]:
 
 
 def compare_with_control(
-    original: Subject,
-    changed: Subject,
+    original: SourceModel,
+    changed: SourceModel,
     built: Built,
     calibration: Calibration,
     options: Options,
@@ -445,7 +447,7 @@ def named_manifest(built: Built, options: Options, release: int, path: Path) -> 
 
 def _finish(
     built: Built,
-    subject: Subject,
+    subject: SourceModel,
     calibration: Calibration,
     measured: Mapping[str, Any],
     verdict: Verdict,
@@ -480,14 +482,14 @@ def _finish(
     return manifest, {**files, MODEL_CARD: model_card(manifest, shows)}
 
 
-def _protocol(subject: Subject) -> str:
+def _protocol(subject: SourceModel) -> str:
     """How the gate's figures were measured."""
     if not subject.labelled:
         return UNLABELLED
     return HELD_OUT if subject.material.validation or subject.material.test else OUTPUTS_ONLY
 
 
-def provenance(subject: Subject, options: Options, built: Built) -> dict[str, Any]:
+def provenance(subject: SourceModel, options: Options, built: Built) -> dict[str, Any]:
     """Where a bundle comes from, the same wherever and whenever it is made: no clock, no path."""
     share = options.pruned_share(subject)
     command = subject.command + (f" --shrink {options.shrink:g}" if options.shrink else "")

@@ -53,7 +53,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Machine:
+class MachineInfo:
     """Where a figure was measured; None where the system does not say. load: runnable tasks of the last minute."""
 
     cpu: str
@@ -91,7 +91,7 @@ class BenchReport:
     graphs_ms: float
     peak_stream_mb: float | None
     peak_all_mb: float | None
-    machine: Machine
+    machine: MachineInfo
     versions: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
@@ -230,17 +230,17 @@ def _lap(
     return prepared - start, ticked - prepared, done - ticked
 
 
-def machine() -> Machine:
+def machine() -> MachineInfo:
     """This machine, without its name: board or CPU, cores this process may use, clock governor, load."""
-    board = _text("/proc/device-tree/model").strip("\0 \n")
+    run_status = _text("/proc/device-tree/model").strip("\0 \n")
     names = [
         line.partition(":")[2].strip()
         for line in _text("/proc/cpuinfo").splitlines()
         if line.startswith("model name")
     ]
     cpu = names[0] if names else platform.processor() or "unknown"
-    return Machine(
-        cpu=board or cpu,
+    return MachineInfo(
+        cpu=run_status or cpu,
         architecture=platform.machine(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         governor=_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
@@ -268,7 +268,7 @@ def _text(path: str) -> str:
         return ""
 
 
-def machine_line(here: Machine) -> str:
+def machine_line(here: MachineInfo) -> str:
     """A machine in one line for people."""
     load = "unknown" if here.load is None else f"{here.load:g}"
     return f"{here.cpu}, {here.cores} cores, {here.architecture}, governor {here.governor or 'unknown'}, load {load}"

@@ -79,7 +79,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Failure:
+class UnreadableFile:
     """A file that cannot be read, and why in one line."""
 
     path: str
@@ -111,13 +111,13 @@ class Classifier:
         self.manifest = bundle.manifest
         self._recognizer = Recognizer(bundle, threads=threads)
 
-    def files(self, paths: Iterable[str]) -> Iterator[Result | Failure]:
+    def files(self, paths: Iterable[str]) -> Iterator[Result | UnreadableFile]:
         """A result or a failure for each file, in order, as soon as it is known."""
         for path in paths:
             try:
                 yield self.file(path)
             except SourceError as error:
-                yield Failure(path, str(error).removeprefix(f"{path}: "))
+                yield UnreadableFile(path, str(error).removeprefix(f"{path}: "))
 
     def file(self, path: str) -> Result:
         """Classify one file; raises SourceError when no frame of it can be read."""

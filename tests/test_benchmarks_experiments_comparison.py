@@ -19,9 +19,9 @@ from benchmarks.experiments.comparison import (
     PREDICT,
     RESULT,
     TICK,
-    Compared,
+    ComparedModel,
     Measured,
-    Subject,
+    ModelComparison,
     accuracy_of,
     compare,
     subject_of_run,
@@ -52,7 +52,7 @@ def made_forms() -> tuple[Measured, ...]:
 
 
 @pytest.fixture(scope="module")
-def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+def subject(tmp_path_factory: pytest.TempPathFactory) -> ComparedModel:
     """The tiny bundle as both forms, a Keras model of its shape, and clips it never saw."""
     need_module("tensorflow", "pip install -e '.[workstation]'")
     tiny_bundle()
@@ -78,23 +78,23 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     for number, label in enumerate(TINY_LABELS):
         path = write_video(place / f"{label}.avi", moving_square(number, 13, seed=number))
         clips.append(HeldOut(path, path.name, label, "g01"))
-    return Subject("tiny", run, TINY, TINY, tuple(clips))
+    return ComparedModel("tiny", run, TINY, TINY, tuple(clips))
 
 
-def test_the_same_clips_for_every_form(subject: Subject) -> None:
+def test_the_same_clips_for_every_form(subject: ComparedModel) -> None:
     found = accuracy_of([subject, subject])
     assert set(found) == {PREDICT, FLOAT, INT8, RESULT}
     assert {figures.clips for figures in found.values()} == {6}
     assert found[PREDICT].windows_right == 16
     assert found[FLOAT] == found[INT8] == found[RESULT]  # the same graphs: the stream equals the whole clip
-    refused = Subject(subject.name, subject.run, subject.float_bundle, None, subject.held_out)
+    refused = ComparedModel(subject.name, subject.run, subject.float_bundle, None, subject.held_out)
     assert set(accuracy_of([subject, refused])) == {PREDICT, FLOAT}
     told = {form: Figures(3, 2, (), 9, 4) for form in (INT8, RESULT)}
     found = accuracy_of([subject, replace(refused, reported=told)])
     assert found[RESULT].windows_right == accuracy_of([subject])[RESULT].windows_right + 4
 
 
-def test_all_forms_are_timed_in_one_run_and_told_apart(subject: Subject) -> None:
+def test_all_forms_are_timed_in_one_run_and_told_apart(subject: ComparedModel) -> None:
     rounds: list[tuple[int, int]] = []
     (compared,) = compare(
         {"tiny": [subject]},
@@ -121,7 +121,7 @@ def test_calls_take_turns_and_warm_up_does_not_count() -> None:
 
 def test_the_page_gives_ratios_accuracy_and_size() -> None:
     text = page(
-        [Compared("motion", 1, "int8", made_forms())], "benchmark.png", "Protocol.", ["- commit: abc"]
+        [ModelComparison("motion", 1, "int8", made_forms())], "benchmark.png", "Protocol.", ["- commit: abc"]
     )
     assert (
         "| TFLite int8, stream, a result (1 tick) | 0.25 | 0.375 | 0.5 | 160 | 95 | 63/65 | 0.969 (" in text
@@ -132,14 +132,14 @@ def test_the_page_gives_ratios_accuracy_and_size() -> None:
 
 def test_a_stream_with_states_says_what_a_tick_costs() -> None:
     forms = (*made_forms(), Measured(TICK, timing(1.1), 95_000, None))
-    text = page([Compared("convlstm", 5, "int8-weights", forms)], "benchmark.png", "Protocol.", [])
+    text = page([ModelComparison("convlstm", 5, "int8-weights", forms)], "benchmark.png", "Protocol.", [])
     assert "a result (5 ticks)" in text and "| TFLite int8, stream, a tick | 1.1 |" in text
     assert "several banks" in text and "float states" in text
 
 
 def test_the_picture_is_drawn_beside_the_page(tmp_path: Path) -> None:
     slow = tuple(Measured(f.form, timing(f.timing.p50_ms * 3), f.size_bytes, f.figures) for f in made_forms())  # type: ignore[union-attr]
-    compared = [Compared("motion", 1, "int8", made_forms()), Compared("LRCN", 1, "int8", slow)]
+    compared = [ModelComparison("motion", 1, "int8", made_forms()), ModelComparison("LRCN", 1, "int8", slow)]
     write(tmp_path / "benchmark.md", compared, "Protocol.", ["edge-har", "benchmark"], "5dfd", 1)
     picture = cv2.imread(str(tmp_path / "benchmark.png"))
     assert picture is not None and picture.shape[1] > 1000

@@ -12,7 +12,7 @@ from benchmarks.experiments.cache import key_of
 from benchmarks.experiments.folds import (
     LOG,
     RUN,
-    Entry,
+    Experiment,
     Work,
     describe,
     package_sha256,
@@ -27,7 +27,7 @@ from tests.helpers.videos import make_dataset, moving_square, write_video
 
 LABELS = ("Right", "Down")
 SMALL = ("--epochs", "2", "--windows", "16", "--batch", "8", "--frames", "4", "--size", "16")
-TINY = Entry("tiny", "motion", SMALL, conversion=("--fine-tune-steps", "2"))
+TINY = Experiment("tiny", "motion", SMALL, conversion=("--fine-tune-steps", "2"))
 
 
 def test_a_fold_is_made_once_and_known_by_its_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_a_fold_is_made_once_and_known_by_its_clips(tmp_path: Path, monkeypatch:
 
 def test_a_failure_names_its_fold(tmp_path: Path) -> None:
     folds = prepare_folds(make_dataset(tmp_path / "clips", LABELS, groups=3, frames=8), tmp_path, print)
-    entry = Entry("odd", "motion", ("--size", "0"))
+    entry = Experiment("odd", "motion", ("--size", "0"))
     with pytest.raises(EdgeHarError, match="odd without g01: edge-har train ended with 2"):
         run_fold(entry, folds, 0, {}, tmp_path, threads=1)
 

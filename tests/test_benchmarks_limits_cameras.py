@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.limits.cameras import Followed, Watch, watch_cameras
+from benchmarks.limits.cameras import CameraRun, Followed, watch_cameras
 from edge_har.errors import EdgeHarError
 
 
@@ -16,7 +16,7 @@ def followed(name: str, skipped: int, repeated: int, oldest_ms: float) -> Follow
 
 
 def test_a_watch_sums_up_its_cameras() -> None:
-    watch = Watch(4, 15, 80.0, 0.2, 0.1, 80.0, (followed("a", 1, 2, 40.0), followed("b", 3, 4, 200.0)))
+    watch = CameraRun(4, 15, 80.0, 0.2, 0.1, 80.0, (followed("a", 1, 2, 40.0), followed("b", 3, 4, 200.0)))
     assert (watch.skipped, watch.repeated, watch.oldest_periods) == (4, 6, 2.5)
     assert json.loads(json.dumps(watch.to_json()))["cameras"][1]["name"] == "b"
     assert any("2.50 periods of 80 ms" in line for line in watch.lines())

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.experiments.entries import LRCN, MOTION, MOTION_ALONE
-from benchmarks.experiments.folds import Entry, FoldResult, Folds, Gate
+from benchmarks.experiments.folds import Experiment, FoldResult, Folds, GateResult
 from benchmarks.measure.clips import Figures, HeldOut
-from benchmarks.pages.accuracy import Accuracy, Share, confusion, page
+from benchmarks.pages.accuracy import Accuracy, Fraction, confusion, page
 from benchmarks.pages.markdown import markdown_table
 from benchmarks.ship import figures_json
 from edge_har.errors import DataError
@@ -26,12 +26,12 @@ CLIPS = tuple(
 RIGHT = Figures(2, 0, (), 40, 38)
 WRONG = Figures(2, 1, ({"clip": "Run/g02.avi", "label": "Run", "answer": "Walk"},), 40, 20)
 PASSED, REFUSED = (
-    Gate(100, 0.99, None),
-    Gate(100, 0.9, "the quantised stream agrees with the float model on 0.900"),
+    GateResult(100, 0.99, None),
+    GateResult(100, 0.9, "the quantised stream agrees with the float model on 0.900"),
 )
 
 
-def result(entry: Entry, group: str, figures: Figures, gate: Gate | None) -> FoldResult:
+def result(entry: Experiment, group: str, figures: Figures, gate: GateResult | None) -> FoldResult:
     drawn = Figures(8, 1, (), 80, 70) if entry == MOTION else None
     stream = figures if gate else None
     return FoldResult(entry, group, Path(), 30, figures, stream, gate, drawn, None, ("abc", "abd"), 100.0)
@@ -40,11 +40,11 @@ def result(entry: Entry, group: str, figures: Figures, gate: Gate | None) -> Fol
 def measured(*results: FoldResult) -> Accuracy:
     folds = Folds(Path("index.csv"), Path("folds.json"), "5dfd" * 16, GROUPS)
     entries = tuple(dict.fromkeys(one.entry for one in results))
-    baseline = Share.of([True, True, True, True, True, False], [clip.group for clip in CLIPS])
+    baseline = Fraction.of([True, True, True, True, True, False], [clip.group for clip in CLIPS])
     return Accuracy(folds, CLIPS, entries, tuple(results), baseline)
 
 
-def every_fold(entry: Entry, figures: list[Figures], gate: Gate | None) -> list[FoldResult]:
+def every_fold(entry: Experiment, figures: list[Figures], gate: GateResult | None) -> list[FoldResult]:
     return [result(entry, group, one, gate) for group, one in zip(GROUPS, figures, strict=True)]
 
 

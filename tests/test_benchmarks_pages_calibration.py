@@ -12,7 +12,7 @@ from tests.helpers.runs import train_tiny
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from benchmarks.pages.calibration import ALL, NOISE, NONE, calibration_of, compare_calibrations, page
-from convert.inputs.clips import Material, choose_calibration, material_of_run
+from convert.inputs.clips import ClipParts, choose_calibration, material_of_run
 from edge_har.errors import MisuseError
 from train.runs import Run, load_run
 
@@ -24,11 +24,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def material(run: Run) -> Material:
+def material(run: Run) -> ClipParts:
     return material_of_run(run, None, run.folder.parent / "cache", lambda line: None)
 
 
-def test_each_choice_has_its_windows(run: Run, material: Material) -> None:
+def test_each_choice_has_its_windows(run: Run, material: ClipParts) -> None:
     contract = run.config.contract
     assert calibration_of(NONE, material, contract) is None
     eight, noise, every = (calibration_of(choice, material, contract) for choice in ("8", NOISE, ALL))

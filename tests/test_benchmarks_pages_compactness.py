@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.experiments.folds import REPORT, Entry, FoldResult, Gate
+from benchmarks.experiments.folds import REPORT, Experiment, FoldResult, GateResult
 from benchmarks.measure.clips import Figures
 from benchmarks.pages.compactness import page, section_of
 
@@ -30,9 +30,9 @@ def test_a_section_is_a_conversions_own_table_or_why_it_was_refused(tmp_path: Pa
             {} if failed else {"compactness": {"rows": [ROW], "says": ["no speed-up"]}}
         )
         (folder / REPORT).write_text(json.dumps(said))
-        entry = Entry("LRCN --prune 0.8", "lrcn", conversion=("--prune", "0.8"))
+        entry = Experiment("LRCN --prune 0.8", "lrcn", conversion=("--prune", "0.8"))
         floats = Figures(20, 9, (), 200, 110)
-        gate = Gate(200, 0.99, failed)
+        gate = GateResult(200, 0.99, failed)
         result = FoldResult(entry, "2 groups", folder, 50, floats, None, gate, None, folder, ("c0ffee",), 1.0)
         sections.append(section_of(result))
     shown = page(sections, ["python", "-m", "benchmarks", "compactness"], "5dfd", ["c0ffee"])

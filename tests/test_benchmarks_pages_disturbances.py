@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from benchmarks.experiments.entries import MOTION
-from benchmarks.experiments.folds import BUNDLE, REPORT, FoldResult, Gate, slow_source
+from benchmarks.experiments.folds import BUNDLE, REPORT, FoldResult, GateResult, slow_source
 from benchmarks.measure.clips import Figures
 from benchmarks.pages.disturbances import (
     AT_S,
     DISTURBANCES,
     SCENE_S,
     Disturbance,
+    Disturbances,
     Disturbed,
-    Measured,
     Relit,
     disturbed,
     page,
@@ -35,7 +35,7 @@ def fold(folder: Path, group: str, windows: int, shares: tuple[float, float]) ->
     said = {"windows": windows, "window_accuracy": {"1": shares[0], "2": shares[1]}}
     (folder / REPORT).write_text(json.dumps({SLOW_SOURCE: said}))
     (folder / BUNDLE).write_bytes(colour_bytes())
-    gate, figures = Gate(windows, 0.99, None), Figures(4, 0, (), windows, windows)
+    gate, figures = GateResult(windows, 0.99, None), Figures(4, 0, (), windows, windows)
     return FoldResult(MOTION, group, folder, 9, figures, figures, gate, None, folder, ("c0ffee",), 1.0)
 
 
@@ -73,7 +73,7 @@ def test_slow_cameras_are_weighed_by_windows(tmp_path: Path) -> None:
 
 def test_the_page_has_every_figure_and_where_it_comes_from(tmp_path: Path) -> None:
     results = (fold(tmp_path / "a", "g01", 10, (0.97, 0.904)),)
-    measured = Measured(
+    measured = Disturbances(
         results,
         (Disturbed(DISTURBANCES[0], 12, 0, {}), Disturbed(DISTURBANCES[-1], 12, 5, {"Walk": 6})),
         (Relit(DISTURBANCES[1], 40, 30, 36),),

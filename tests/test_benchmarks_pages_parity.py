@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.experiments.entries import SETS
-from benchmarks.experiments.folds import REPORT, FoldResult, Gate
+from benchmarks.experiments.folds import REPORT, FoldResult, GateResult
 from benchmarks.measure.clips import Figures
-from benchmarks.pages.parity import ALL_INTEGER, AUTO, PRECISIONS, Parity, Row, entries_of, page, row_of
+from benchmarks.pages.parity import ALL_INTEGER, AUTO, PRECISIONS, Parity, ParityRow, entries_of, page, row_of
 from edge_har.errors import EdgeHarError
 
 
@@ -30,7 +30,7 @@ def said(*, agreement: float = 0.99, drop: float = 0.4) -> dict[str, object]:
     }
 
 
-ROW = Row("weizmann", "LRCN", AUTO, "int8", 0.55, said(), None)
+ROW = ParityRow("weizmann", "LRCN", AUTO, "int8", 0.55, said(), None)
 
 
 def test_every_model_is_trained_once_a_set_and_converted_in_every_precision() -> None:
@@ -55,7 +55,7 @@ def test_a_row_is_what_the_conversion_reported(tmp_path: Path) -> None:
     }
     (tmp_path / REPORT).write_text(json.dumps(report))
     entry = entries_of(SETS[0], converted=True)[0]
-    floats, gate = Figures(20, 9, (), 200, 110), Gate(250, 0.981, None)
+    floats, gate = Figures(20, 9, (), 200, 110), GateResult(250, 0.981, None)
     result = FoldResult(entry, "2 groups", tmp_path, 50, floats, None, gate, None, tmp_path, ("c0ffee",), 1.0)
     row = row_of("weizmann", result)
     assert (row.model, row.asked, row.made) == ("LRCN", AUTO, "step int8, head int8-weights")
@@ -72,7 +72,7 @@ def test_a_row_is_what_the_conversion_reported(tmp_path: Path) -> None:
         (replace(ROW, asked="int8", said=said(drop=9.0), failed="no"), None),
     ],
 )
-def test_what_should_ship_is_held_to_the_limits(row: Row, breach: str | None) -> None:
+def test_what_should_ship_is_held_to_the_limits(row: ParityRow, breach: str | None) -> None:
     measured = Parity((ROW, row), ("5dfd",), ("c0ffee",))
     if breach is None:
         measured.check()

@@ -1,6 +1,6 @@
 """The table of fine-tuning under rounding: what is converted, and what is said of it."""
 
-from benchmarks.pages.parity import Row
+from benchmarks.pages.parity import ParityRow
 from benchmarks.pages.qat import entries_of, page
 
 
@@ -20,7 +20,7 @@ def test_the_page_tells_agreement_error_and_accuracy() -> None:
         "probability_error": {"mean_error": 0.00123, "max_error": 0.0456},
         "accuracy": {"float": {"windows": {"share": 0.5}}, "stream": {"windows": {"share": 0.25}}},
     }
-    row = Row("some", "LRCN", "int8+qat", "int8", 0.4, said, None)
+    row = ParityRow("some", "LRCN", "int8+qat", "int8", 0.4, said, None)
     text = page([row], ["python", "-m", "benchmarks", "qat"], "0" * 64)
     assert "| LRCN | int8 --qat | 254 | 0.981 (0.91 to 1.00) | 0.0012, 0.046 | 0.500 | 0.250 |" in text
     assert "python -m benchmarks qat" in text

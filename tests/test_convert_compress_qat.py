@@ -11,7 +11,7 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert.compress.finetune import FineTuning
 from convert.compress.qat import qat, quantised_call
-from convert.graphs.integer_graphs import FakeQuantiser, Watch, calibrate, integer_form
+from convert.graphs.integer_graphs import FakeQuantiser, RangeObserver, calibrate, integer_form
 from train.models.architectures import build, fold_batch_norm
 from train.tf import keras, tf
 
@@ -74,7 +74,7 @@ def test_it_learns_and_keeps_zeros(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["lrcn", "motion"])
 def test_without_rounding_it_computes_what_keras_computes(kind: str) -> None:
     model, clips = stirred(kind), windows(SIZES[kind])
-    watch = Watch()
+    watch = RangeObserver()
     scores = quantised_call(fold_batch_norm(model), tf.cast(clips, tf.float32), watch, training=False)
     np.testing.assert_allclose(scores, model(clips).numpy(), atol=1e-5)
     rounded = quantised_call(

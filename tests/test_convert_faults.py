@@ -17,13 +17,13 @@ from tests.helpers.runs import LABELS
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert import pipeline
-from convert.inputs.subject import Subject, subject_of_run
+from convert.inputs.subject import SourceModel, subject_of_run
 from convert.pipeline import Options, convert_subject
-from convert.tflite.build import Workshop
+from convert.tflite.build import GraphBuilder
 from train.data.batches import CachedClip, store
 from train.tf import keras
 
-SubjectOf = Callable[[str], Subject]
+SubjectOf = Callable[[str], SourceModel]
 WORKSHOP_OF = pipeline.workshop_of
 NOISE_LEVELS = 8  # grey levels: what a capped camera shows
 
@@ -34,9 +34,9 @@ def silent(line: str) -> None:
 
 @pytest.fixture(scope="module")
 def subject_of(trained: Callable[..., Path], runs_folder: Path) -> SubjectOf:
-    made: dict[str, Subject] = {}
+    made: dict[str, SourceModel] = {}
 
-    def subject(kind: str) -> Subject:
+    def subject(kind: str) -> SourceModel:
         if kind not in made:
             made[kind] = subject_of_run(trained(kind), None, runs_folder / "cache", silent)
         return made[kind]
@@ -44,7 +44,7 @@ def subject_of(trained: Callable[..., Path], runs_folder: Path) -> SubjectOf:
     return subject
 
 
-def refused(subject: Subject, folder: Path, **options: Any) -> str:
+def refused(subject: SourceModel, folder: Path, **options: Any) -> str:
     """Why no bundle was made of `subject`; the reports are there and say so too."""
     with pytest.raises(ParityError) as caught:
         convert_subject(subject, folder / "bad.ehar", Options(prune=0.0, **options), report=silent)
@@ -67,10 +67,10 @@ def with_noise(clips: list[CachedClip], folder: Path) -> list[CachedClip]:
     return noisy
 
 
-def plant(monkeypatch: pytest.MonkeyPatch, damage: Callable[[Subject], Subject]) -> None:
+def plant(monkeypatch: pytest.MonkeyPatch, damage: Callable[[SourceModel], SourceModel]) -> None:
     """Have the graphs made of a damaged subject, while the float model stays what it was."""
 
-    def faulty(subject: Subject, *given: Any) -> Workshop:
+    def faulty(subject: SourceModel, *given: Any) -> GraphBuilder:
         return WORKSHOP_OF(damage(subject), *given)
 
     monkeypatch.setattr(pipeline, "workshop_of", faulty)
@@ -155,9 +155,9 @@ def test_the_lstm_state_not_reset(
     subject_of: SubjectOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subject = subject_of("lrcn")
-    made: list[Workshop] = []
+    made: list[GraphBuilder] = []
 
-    def once(*given: Any) -> Workshop:  # the same graphs, whatever they meet
+    def once(*given: Any) -> GraphBuilder:  # the same graphs, whatever they meet
         made.extend([] if made else [WORKSHOP_OF(*given)])
         return made[0]
 

@@ -12,7 +12,7 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert.graphs.convlstm import Cell
 from convert.graphs.float_graphs import FloatGraphs
-from convert.graphs.integer_graphs import Watch, integer_form, integer_graphs
+from convert.graphs.integer_graphs import RangeObserver, integer_form, integer_graphs
 from convert.precisions import INT8, INT8_CELLS16
 from convert.tflite import flatbuffer
 from convert.tflite.quantise import Job, convert_graphs
@@ -59,7 +59,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_before_rounding_it_computes_what_keras_computes(variant: str) -> None:
     model = small(**VARIANTS[variant])
-    scores = integer_form(model).clip(tf.cast(clips(3), tf.float32), Watch())
+    scores = integer_form(model).clip(tf.cast(clips(3), tf.float32), RangeObserver())
     np.testing.assert_allclose(scores, model(clips(3)).numpy(), atol=1e-5)
 
 
@@ -67,7 +67,7 @@ def test_the_published_model_too_its_pixels_standardised() -> None:
     model = stirred(build("convlstm", FRAMES, 32, 3, (100.0, 60.0)))
     form = integer_form(model)
     assert isinstance(form.parts.body[0], Cell), "the scaling is in the first cell's weights"
-    scores = form.clip(tf.cast(clips(2, 32), tf.float32), Watch())
+    scores = form.clip(tf.cast(clips(2, 32), tf.float32), RangeObserver())
     np.testing.assert_allclose(scores, model(clips(2, 32)).numpy(), atol=1e-5)
 
 

@@ -29,8 +29,8 @@ from convert.inputs.clips import material_of_clips
 from convert.inputs.keras_file import read_model, settle
 from convert.inputs.subject import FileFacts, subject_of_file
 from convert.pipeline import Options, checked_structure, convert, convert_file
-from convert.tflite.build import Workshop, rebuild_error
-from convert.tflite.search import Outcome, choose
+from convert.tflite.build import GraphBuilder, rebuild_error
+from convert.tflite.search import TrialResult, choose
 from convert.verify.parity import stream_scores
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import FrameSpec
@@ -273,9 +273,9 @@ def attention() -> Any:
     return stirred(keras.Model(inputs, L.Dense(CLASSES, activation="softmax")(L.GlobalAveragePooling1D()(x))))
 
 
-def workshop_of(model: Any, folder: Path) -> Workshop:
+def workshop_of(model: Any, folder: Path) -> GraphBuilder:
     """Where the graphs of a model that is run whole are made."""
-    return Workshop(
+    return GraphBuilder(
         model,
         kind=WHOLE_CLIP,
         labels=LABELS,
@@ -310,9 +310,9 @@ def test_auto_chooses_for_a_whole_clip_too(tmp_path: Path) -> None:
     assert made.kind == WHOLE_CLIP
     asked: list[str] = []
 
-    def but_int8(bundle: Bundle) -> Outcome:
+    def but_int8(bundle: Bundle) -> TrialResult:
         asked.append(bundle.manifest.precision)
-        return Outcome(1.0, 0.0, refused="too coarse" if asked[-1] in ("int8", "mixed") else None)
+        return TrialResult(1.0, 0.0, refused="too coarse" if asked[-1] in ("int8", "mixed") else None)
 
     built, trials = choose(workshop_of(made.model, tmp_path), but_int8, silent)
     assert built.manifest.precision == asked[-1] not in ("int8", "mixed")

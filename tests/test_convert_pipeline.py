@@ -23,11 +23,11 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert import pipeline
 from convert.cli import convert
-from convert.inputs.clips import Material, choose_calibration, material_of_run
+from convert.inputs.clips import ClipParts, choose_calibration, material_of_run
 from convert.inputs.subject import check_keras_file
 from convert.pipeline import Options, convert_run
 from convert.tflite import flatbuffer
-from convert.tflite.build import Workshop
+from convert.tflite.build import GraphBuilder
 from convert.verify.parity import Reference, compare, figures, stream_scores
 from edge_har.model.preprocess import Pixels
 from train.data.videos import decode_ticks
@@ -157,7 +157,7 @@ def test_the_float_stream_equals_its_whole_clip_and_keras(
 ) -> None:
     run = load_run(run_of(kind))
     material = material_of_run(run, None, folder / "cache", silent)
-    made = Workshop(
+    made = GraphBuilder(
         run.model(),
         kind=kind,
         labels=run.labels,
@@ -216,7 +216,7 @@ def test_calibration_is_of_training_groups_alone(run_of: Callable[[str], Path], 
 def test_no_clip_may_stand_on_both_sides(run_of: Callable[[str], Path], folder: Path) -> None:
     material = material_of_run(load_run(run_of("motion")), None, folder / "cache", silent)
     with pytest.raises(DataError, match="was trained on and cannot be held out"):
-        Material(material.training, (), material.training[:1])
+        ClipParts(material.training, (), material.training[:1])
 
 
 def test_a_model_of_all_groups_has_its_outputs_compared(

@@ -14,13 +14,13 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert.graphs.float_graphs import float_graphs
 from convert.precisions import CALIBRATED, DYNAMIC, FLOAT16, FLOAT32, INT8, INT8_CELLS16, INT16X8, MODE_OF
-from convert.tflite.build import Built, Form, Route, Workshop
+from convert.tflite.build import Built, GraphBuilder, GraphPrecision, PrecisionPlan
 from convert.tflite.flatbuffer import operators
 from convert.tflite.quantise import calibration_samples
 from convert.tflite.search import (
     NoRouteError,
-    Outcome,
     Trial,
+    TrialResult,
     _partly_float,
     _shares_fault,
     choose,
@@ -39,8 +39,8 @@ from train.tf import keras
 FRAMES, SIZE, LABELS = 4, 16, ("A", "B")
 MODES = (INT8, INT16X8, DYNAMIC, FLOAT16, FLOAT32)
 PARTS = ("clip", "step", "head")
-GOOD = Outcome(agreement=1.0, max_error=0.01, drop_points=0.0)
-BAD = Outcome(agreement=0.5, max_error=0.6, drop_points=9.0, refused="agrees on 0.500")
+GOOD = TrialResult(agreement=1.0, max_error=0.01, drop_points=0.0)
+BAD = TrialResult(agreement=0.5, max_error=0.6, drop_points=9.0, refused="agrees on 0.500")
 L = keras.layers
 
 
@@ -76,16 +76,16 @@ def described(folder: Path, kind: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def workshop_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Workshop]:
+def workshop_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], GraphBuilder]:
     """A model's graphs in every form, each kind's made in one child process."""
-    made: dict[str, Workshop] = {}
+    made: dict[str, GraphBuilder] = {}
 
-    def workshop(kind: str) -> Workshop:
+    def workshop(kind: str) -> GraphBuilder:
         if kind not in made:
-            made[kind] = Workshop(model_of(kind), **described(tmp_path_factory.mktemp(kind), kind))
+            made[kind] = GraphBuilder(model_of(kind), **described(tmp_path_factory.mktemp(kind), kind))
             layers = (1, 2, 4) if kind == "motion" else ()
             modes = MODES if kind == "motion" else (*MODES, INT8_CELLS16)
-            forms = [*map(Form, modes), *(Form(INT8, count) for count in layers)]
+            forms = [*map(GraphPrecision, modes), *(GraphPrecision(INT8, count) for count in layers)]
             made[kind].make([(part, form) for part in PARTS for form in forms])
         return made[kind]
 
@@ -93,20 +93,22 @@ def workshop_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Wor
 
 
 @pytest.fixture
-def motion(workshop_of: Callable[[str], Workshop]) -> Workshop:
+def motion(workshop_of: Callable[[str], GraphBuilder]) -> GraphBuilder:
     return workshop_of("motion")
 
 
-def auto(workshop: Workshop, validate: Callable[[Bundle], Outcome]) -> tuple[Built, list[Trial], list[str]]:
+def auto(
+    workshop: GraphBuilder, validate: Callable[[Bundle], TrialResult]
+) -> tuple[Built, list[Trial], list[str]]:
     said: list[str] = []
     built, trials = choose(workshop, validate, said.append)
     return built, trials, said
 
 
-def test_the_fastest_that_passes_is_taken(motion: Workshop) -> None:
+def test_the_fastest_that_passes_is_taken(motion: GraphBuilder) -> None:
     seen: list[Bundle] = []
 
-    def validate(bundle: Bundle) -> Outcome:
+    def validate(bundle: Bundle) -> TrialResult:
         seen.append(bundle)
         return GOOD
 
@@ -129,15 +131,15 @@ def takes_bytes(bundle: Bundle) -> bool:
     return any(tensor.role == "frames" and tensor.dtype == "int8" for tensor in inputs)
 
 
-def test_a_refused_int8_is_tried_with_its_worst_layers_in_float(motion: Workshop) -> None:
+def test_a_refused_int8_is_tried_with_its_worst_layers_in_float(motion: GraphBuilder) -> None:
     asked: list[Bundle] = []
 
-    def all_but_float(bundle: Bundle) -> Outcome:
+    def all_but_float(bundle: Bundle) -> TrialResult:
         asked.append(bundle)
         return GOOD if bundle.manifest.precision == "float32" else BAD
 
     built, trials, _ = auto(motion, all_but_float)
-    assert built.route == Route.uniform(FLOAT32) and len(asked) > 1
+    assert built.route == PrecisionPlan.uniform(FLOAT32) and len(asked) > 1
     assert len({trial.route for trial in trials}) == len(trials)
     first = asked[0]
     if takes_bytes(first):  # the fastest, unless this machine knows no int8
@@ -145,8 +147,8 @@ def test_a_refused_int8_is_tried_with_its_worst_layers_in_float(motion: Workshop
     assert all(trial.refused for trial in trials if trial.tick_ms and not trial.taken and trial.outcome)
 
 
-def test_the_worst_layers_stay_float_between_int8_inputs_and_outputs(motion: Workshop) -> None:
-    whole, one, two = motion.make([("step", Form(INT8, layers)) for layers in (0, 1, 2)])
+def test_the_worst_layers_stay_float_between_int8_inputs_and_outputs(motion: GraphBuilder) -> None:
+    whole, one, two = motion.make([("step", GraphPrecision(INT8, layers)) for layers in (0, 1, 2)])
     assert not floats(whole) and 0 < floats(one) < floats(two)
     for content in (whole, one, two):
         graph = Graph(content)
@@ -156,7 +158,9 @@ def test_the_worst_layers_stay_float_between_int8_inputs_and_outputs(motion: Wor
             -128,
         )
         assert graph.outputs[0].dtype == np.int8
-    built = motion.build(Route(Form(INT8, 1), Form(INT8, 1), Form(FLOAT16)))
+    built = motion.build(
+        PrecisionPlan(GraphPrecision(INT8, 1), GraphPrecision(INT8, 1), GraphPrecision(FLOAT16))
+    )
     assert built.manifest.precision == "mixed" and "int8 but 1 float" in str(built.route)
     assert Recognizer(built.bundle()).clip(windows()[0]).sum() == pytest.approx(1)
 
@@ -173,35 +177,35 @@ def test_the_worst_layer_is_that_whose_error_is_most_of_its_scale() -> None:
     assert worst_layers(table, 9) == ["coarse", "odd", "fine"]
 
 
-def test_where_float_is_refused_nothing_else_is_tried(motion: Workshop) -> None:
+def test_where_float_is_refused_nothing_else_is_tried(motion: GraphBuilder) -> None:
     asked: list[Bundle] = []
 
-    def refuse(bundle: Bundle) -> Outcome:
+    def refuse(bundle: Bundle) -> TrialResult:
         asked.append(bundle)
         return BAD
 
     with pytest.raises(NoRouteError, match=r"no precision passes; float32: agrees on 0\.500") as caught:
         auto(motion, refuse)
     assert len(asked) <= 2
-    assert any(trial.route == Route.uniform(FLOAT32) for trial in caught.value.trials)
+    assert any(trial.route == PrecisionPlan.uniform(FLOAT32) for trial in caught.value.trials)
     assert "\n" not in str(caught.value) and caught.value.exit_code == 1
 
 
 def test_a_fault_is_that_of_the_graph_beside_a_float_one() -> None:
-    int8, weights, half = Form(INT8), Form(DYNAMIC), Form(FLOAT16)
-    refused = Route(int8, int8, half)
-    assert _shares_fault(refused, Route(int8, int8, weights))
-    assert not _shares_fault(refused, Route(weights, weights, half))
-    assert _shares_fault(Route(half, half, int8), Route(weights, weights, int8))
-    assert not _shares_fault(Route(int8, int8, int8), Route(int8, int8, half))
+    int8, weights, half = GraphPrecision(INT8), GraphPrecision(DYNAMIC), GraphPrecision(FLOAT16)
+    refused = PrecisionPlan(int8, int8, half)
+    assert _shares_fault(refused, PrecisionPlan(int8, int8, weights))
+    assert not _shares_fault(refused, PrecisionPlan(weights, weights, half))
+    assert _shares_fault(PrecisionPlan(half, half, int8), PrecisionPlan(weights, weights, int8))
+    assert not _shares_fault(PrecisionPlan(int8, int8, int8), PrecisionPlan(int8, int8, half))
 
 
 def test_layers_in_float_are_those_of_int8_graphs_alone() -> None:
-    made = _partly_float(Route(Form(INT8), Form(INT8), Form(FLOAT16)))
+    made = _partly_float(PrecisionPlan(GraphPrecision(INT8), GraphPrecision(INT8), GraphPrecision(FLOAT16)))
     assert [route.step.float_layers for route in made] == [1, 2, 4]
-    assert all(route.head == Form(FLOAT16) and route.clip == route.step for route in made)
+    assert all(route.head == GraphPrecision(FLOAT16) and route.clip == route.step for route in made)
     assert str(made[0]) == "clip int8 but 1 float, step int8 but 1 float, head float16"
-    assert _partly_float(Route.uniform(DYNAMIC)) == _partly_float(made[0]) == []
+    assert _partly_float(PrecisionPlan.uniform(DYNAMIC)) == _partly_float(made[0]) == []
 
 
 @pytest.mark.parametrize(
@@ -209,9 +213,9 @@ def test_layers_in_float_are_those_of_int8_graphs_alone() -> None:
     [*((kind, mode) for kind in ("motion", "convlstm") for mode in MODES), ("convlstm", INT8_CELLS16)],
 )
 def test_one_precision_is_that_of_every_graph(
-    workshop_of: Callable[[str], Workshop], kind: str, mode: str
+    workshop_of: Callable[[str], GraphBuilder], kind: str, mode: str
 ) -> None:
-    built = workshop_of(kind).build(Route.uniform(mode))
+    built = workshop_of(kind).build(PrecisionPlan.uniform(mode))
     assert built.manifest.precision == str(built.route) and MODE_OF[str(built.route)] == mode
     held_as = {INT8: {"int8"}, INT16X8: {"int16"}, INT8_CELLS16: {"int8", "int16"}}.get(mode, {"float32"})
     every = [t for tensors in built.manifest.tensors.values() for t in (*tensors.inputs, *tensors.outputs)]
@@ -227,7 +231,7 @@ def test_one_precision_is_that_of_every_graph(
 
 
 def test_a_forced_precision_is_built(tmp_path: Path) -> None:
-    workshop = Workshop(model_of("convlstm"), **described(tmp_path, "convlstm"))
+    workshop = GraphBuilder(model_of("convlstm"), **described(tmp_path, "convlstm"))
     built = workshop.forced("float16")
     assert built.manifest.precision == "float16" and not (tmp_path / "convert.log").exists()
     with pytest.raises(MisuseError, match=r"precision must be one of int8, .* got 'int4'"):
@@ -237,21 +241,22 @@ def test_a_forced_precision_is_built(tmp_path: Path) -> None:
 def test_a_fused_lstm_in_int16x8_is_one_line_that_says_what_to_use(tmp_path: Path) -> None:
     given = described(tmp_path, "lrcn") | {"frame": FrameSpec((64, 64)), "calibration": windows(2, 64)}
     with pytest.raises(ConversionError, match="no int16x8 of a fused LSTM; use --precision int8"):
-        Workshop(build_model("lrcn", FRAMES, 64, 2), **given).forced("int16x8")
+        GraphBuilder(build_model("lrcn", FRAMES, 64, 2), **given).forced("int16x8")
 
 
 def test_what_cannot_be_made_is_a_refused_trial(tmp_path: Path) -> None:
-    workshop = Workshop(model_of("motion"), **described(tmp_path, "motion"), timeout_s=0.01)
+    workshop = GraphBuilder(model_of("motion"), **described(tmp_path, "motion"), timeout_s=0.01)
     with pytest.raises(NoRouteError, match=r"took longer than 0\.01 s") as caught:
         choose(workshop, lambda bundle: GOOD, lambda line: None)
     assert all(trial.refused and trial.tick_ms is None for trial in caught.value.trials)
-    step = ("step", Form(INT8))
+    step = ("step", GraphPrecision(INT8))
     assert workshop.attempt([step])[step] is workshop.attempt([step])[step], "a hang is not waited for again"
 
 
-def test_graphs_are_timed_in_turns(motion: Workshop) -> None:
+def test_graphs_are_timed_in_turns(motion: GraphBuilder) -> None:
     whole, step = (
-        Graph(content) for content in motion.make([("clip", Form(FLOAT32)), ("step", Form(FLOAT32))])
+        Graph(content)
+        for content in motion.make([("clip", GraphPrecision(FLOAT32)), ("step", GraphPrecision(FLOAT32))])
     )
     whole_ms, step_ms = interleaved_ms([whole, step])
     assert whole_ms > step_ms > 0
@@ -268,6 +273,6 @@ def test_a_step_with_states_is_calibrated_on_a_rollout() -> None:
 
 
 def test_a_trial_that_was_not_compared_has_no_figures() -> None:
-    trial = Trial(Route.uniform(INT8), refused="the converter crashed")
+    trial = Trial(PrecisionPlan.uniform(INT8), refused="the converter crashed")
     assert trial.to_json()["agreement"] is None and trial.to_json()["ms_per_tick"] is None
     assert replace(trial, outcome=GOOD).to_json()["max_error"] == 0.01

@@ -14,7 +14,7 @@ from tests.helpers.need import need_module
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert.compress.shrink import Units, least_important, trace_units, without
-from convert.tflite.build import Workshop
+from convert.tflite.build import GraphBuilder
 from convert.verify.compactness import FASTER, Variant, compactness, stream_times_ms, table
 from convert.verify.parity import whole_clip_predict
 from train.data.batches import CachedClip, store
@@ -52,7 +52,7 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> list[Variant]:
         Variant(
             name,
             made,
-            Workshop(
+            GraphBuilder(
                 made,
                 kind="motion",
                 labels=LABELS,

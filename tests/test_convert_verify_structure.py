@@ -16,7 +16,7 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert.graphs.float_graphs import FloatGraph
 from convert.precisions import FLOAT32, INT8
-from convert.tflite.build import Built, Workshop, graph_tensors
+from convert.tflite.build import Built, GraphBuilder, graph_tensors
 from convert.tflite.flatbuffer import read, schema
 from convert.tflite.quantise import Job, convert_graphs
 from convert.verify import structure
@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Built]:
             keras.utils.set_random_seed(3)
             size = SMALLEST[kind]
             calibration = np.random.default_rng(0).integers(0, 256, (4, FRAMES, size, size, 3), np.uint8)
-            kept[kind] = Workshop(
+            kept[kind] = GraphBuilder(
                 build_model(kind, FRAMES, size, len(LABELS)),
                 kind=kind,
                 labels=LABELS,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_har.classify import Classifier, Failure, Result, find_files, hop_means
+from edge_har.classify import Classifier, Result, UnreadableFile, find_files, hop_means
 from edge_har.errors import MisuseError, SourceError
 from edge_har.model.cadence import TemporalContract, fill_indices, window_starts
 from edge_har.model.preprocess import prepare_frame
@@ -183,12 +183,12 @@ def test_files_that_cannot_be_read_do_not_stop_the_others(tmp_path: Path, classi
     good = str(write_video(tmp_path / "a.avi", painted("Red", 50)))
     text = str(write_text_as_video(tmp_path / "b.avi"))
     first, second, third = classifier.files([text, good, str(tmp_path / "none.avi")])
-    assert isinstance(first, Failure) and first.to_json() == {
+    assert isinstance(first, UnreadableFile) and first.to_json() == {
         "path": text,
         "error": "a text file, not a video",
     }
     assert isinstance(second, Result) and second.label == "Red"
-    assert isinstance(third, Failure) and third.error == "no such file"
+    assert isinstance(third, UnreadableFile) and third.error == "no such file"
 
 
 def test_what_could_not_be_read_is_a_warning(tmp_path: Path, classifier: Classifier) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_har.cli.stderr import LINES, PatientStream
+from edge_har.cli.stderr import LINES, NonBlockingStderr
 from tests.helpers.command import edge_har, environment
 from tests.helpers.mjpeg import MjpegServer, jpeg
 from tests.helpers.running import wait_until
@@ -88,7 +88,7 @@ def test_what_libraries_say_of_damaged_pictures_is_shown_only_on_request() -> No
 
 def test_lines_come_in_order_and_the_newest_go_where_too_many_wait() -> None:
     reader, writer = small_pipe()
-    stream = PatientStream(writer, lambda: False)
+    stream = NonBlockingStderr(writer, lambda: False)
     count = 2 * LINES
     for number in range(count):
         stream.write(f"{number}\n")
@@ -111,7 +111,7 @@ def test_lines_come_in_order_and_the_newest_go_where_too_many_wait() -> None:
 
 def test_where_it_waits_every_line_comes() -> None:
     reader, writer = small_pipe()
-    stream = PatientStream(writer, lambda: True)
+    stream = NonBlockingStderr(writer, lambda: True)
 
     def write() -> None:
         for number in range(3 * LINES):
@@ -128,7 +128,7 @@ def test_where_it_waits_every_line_comes() -> None:
 def test_a_reader_who_has_gone_is_told_of() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    stream = PatientStream(writer, lambda: False)
+    stream = NonBlockingStderr(writer, lambda: False)
     with pytest.raises(BrokenPipeError):
         wait_until(lambda: not stream.write("anything\n"))
     os.close(writer)
@@ -136,7 +136,7 @@ def test_a_reader_who_has_gone_is_told_of() -> None:
 
 def test_a_disk_with_room_again_gets_what_waited(tmp_path: Path) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
-    stream = PatientStream(full, lambda: False)
+    stream = NonBlockingStderr(full, lambda: False)
     stream.write("first\n")
     wait_until(lambda: stream._failing)
     path = tmp_path / "log"

@@ -18,7 +18,7 @@ import cv2
 import pytest
 
 from edge_har.deploy import send
-from edge_har.deploy.answers import Outcome
+from edge_har.deploy.replies import Outcome
 from edge_har.deploy.send import Ssh
 from edge_har.deploy.store import CONFIG, CURRENT
 from edge_har.model.bundle import read_bundle

@@ -23,17 +23,17 @@ from edge_har.cli.receive import command as receive_command
 from edge_har.cli.rollback import command as rollback_command
 from edge_har.cli.status import command as status_command
 from edge_har.deploy import receive as device
-from edge_har.deploy.answers import Answer, Failure, Outcome
-from edge_har.deploy.receive import STEPS, Offer, Patience
+from edge_har.deploy.receive import STEPS, Offer, ReceiveLimits
+from edge_har.deploy.replies import DeploymentFailed, DeviceReply, Outcome
 from edge_har.deploy.selftest import MAX_MEMORY_BYTES, run_selftest
-from edge_har.deploy.store import CONFIG, CURRENT, PENDING, PREVIOUS, Store
+from edge_har.deploy.store import CONFIG, CURRENT, PENDING, PREVIOUS, BundleStore
 from edge_har.errors import BundleError, MisuseError
 from edge_har.model.bundle import open_bundle, read_bundle
 from edge_har.system.files import HOME_VARIABLE
 from tests.helpers.bundles import failing_golden, release, some_bundle, variant
 from tests.helpers.folders import quick_folder
 
-PATIENCE = Patience()
+PATIENCE = ReceiveLimits()
 ALLOWED = "allow_unsigned = true\n"
 TMPFS_BYTES = 32 * 1024 * 1024
 # What changes files; an audit hook sees these whichever way Python gets there.
@@ -63,7 +63,7 @@ def pipe_with(content: bytes, *, close: bool = True) -> Iterator[int]:
             os.close(writer)
 
 
-def send(content: bytes, patience: Patience = PATIENCE, **offer: object) -> Answer:
+def send(content: bytes, patience: ReceiveLimits = PATIENCE, **offer: object) -> DeviceReply:
     """Give `content` to this machine's own store."""
     given = {"length": len(content), "sha256": hashlib.sha256(content).hexdigest()} | offer
     with pipe_with(content) as source:
@@ -95,25 +95,25 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def store(home: Path, prepared: Path) -> Store:
+def store(home: Path, prepared: Path) -> BundleStore:
     """A copy of the prepared store."""
     shutil.copytree(prepared, home, symlinks=True)
-    return Store()
+    return BundleStore()
 
 
 @pytest.fixture
-def empty(home: Path) -> Store:
+def empty(home: Path) -> BundleStore:
     """A store that holds nothing and takes everything."""
     home.mkdir()
     (home / CONFIG).write_text(ALLOWED)
-    return Store()
+    return BundleStore()
 
 
-def state(store: Store) -> tuple[str | None, str | None]:
+def state(store: BundleStore) -> tuple[str | None, str | None]:
     return store.digest_of(CURRENT), store.digest_of(PREVIOUS)
 
 
-def assert_settled(store: Store, current: bytes, previous: bytes | None) -> None:
+def assert_settled(store: BundleStore, current: bytes, previous: bytes | None) -> None:
     """Both links lead to whole versions, and nothing else is there."""
     expected = (digest(current), None if previous is None else digest(previous))
     assert state(store) == expected
@@ -125,7 +125,7 @@ def assert_settled(store: Store, current: bytes, previous: bytes | None) -> None
         assert name is None or store.is_whole(name)
 
 
-def test_a_first_bundle_then_a_second_then_a_third(empty: Store) -> None:
+def test_a_first_bundle_then_a_second_then_a_third(empty: BundleStore) -> None:
     first = send(release(1))
     assert (first.outcome, first.release, first.digest) == (Outcome.OK, 1, digest(release(1)))
     assert_settled(empty, release(1), None)
@@ -135,17 +135,17 @@ def test_a_first_bundle_then_a_second_then_a_third(empty: Store) -> None:
     assert_settled(empty, release(3), release(2))
 
 
-def test_steps_are_taken_in_the_order_that_is_documented(store: Store) -> None:
+def test_steps_are_taken_in_the_order_that_is_documented(store: BundleStore) -> None:
     taken: list[str] = []
-    assert send(release(3), Patience(on_step=taken.append)).outcome is Outcome.OK
+    assert send(release(3), ReceiveLimits(on_step=taken.append)).outcome is Outcome.OK
     assert tuple(taken) == STEPS
 
 
-def test_the_same_bundle_changes_nothing_and_is_not_even_read(store: Store) -> None:
+def test_the_same_bundle_changes_nothing_and_is_not_even_read(store: BundleStore) -> None:
     assert send(release(2)).outcome is Outcome.UNCHANGED
     offer = Offer(10, "0" * 64, digest(release(2)))
     with pipe_with(b"", close=False) as silent:
-        assert device.receive(offer, silent, Patience(idle_s=0.1)).outcome is Outcome.UNCHANGED
+        assert device.receive(offer, silent, ReceiveLimits(idle_s=0.1)).outcome is Outcome.UNCHANGED
     assert_settled(store, release(2), release(1))
 
 
@@ -159,7 +159,7 @@ def test_the_same_bundle_changes_nothing_and_is_not_even_read(store: Store) -> N
     ],
 )
 def test_unsigned_bundles_only_where_the_owner_allows_them(
-    store: Store, config: str | None, says: str
+    store: BundleStore, config: str | None, says: str
 ) -> None:
     (store.root / CONFIG).unlink()
     if config is not None:
@@ -170,7 +170,7 @@ def test_unsigned_bundles_only_where_the_owner_allows_them(
     assert_settled(store, release(2), release(1))
 
 
-def test_an_older_release_needs_leave(store: Store) -> None:
+def test_an_older_release_needs_leave(store: BundleStore) -> None:
     answer = send(release(1))
     assert answer.outcome is Outcome.REFUSED
     assert "release 1 of" in answer.detail and "older than release 2" in answer.detail
@@ -179,13 +179,13 @@ def test_an_older_release_needs_leave(store: Store) -> None:
     assert_settled(store, release(1), release(2))
 
 
-def test_another_model_may_have_a_smaller_release(store: Store) -> None:
+def test_another_model_may_have_a_smaller_release(store: BundleStore) -> None:
     other = variant(some_bundle(), name="another", release=1)
     assert send(other).outcome is Outcome.OK
     assert_settled(store, other, release(2))
 
 
-def test_damage_in_any_region_is_refused(store: Store) -> None:
+def test_damage_in_any_region_is_refused(store: BundleStore) -> None:
     """The sha256 is that of the damaged bytes: only the bundle itself can show the damage."""
     content = release(2)
     outcomes = []
@@ -200,7 +200,7 @@ def test_damage_in_any_region_is_refused(store: Store) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 1000, -1])
-def test_a_transfer_that_ends_early(store: Store, cut: int) -> None:
+def test_a_transfer_that_ends_early(store: BundleStore, cut: int) -> None:
     content = release(3)
     answer = send(content[:cut], length=len(content), sha256=hashlib.sha256(content).hexdigest())
     assert answer.outcome is Outcome.REFUSED
@@ -208,7 +208,7 @@ def test_a_transfer_that_ends_early(store: Store, cut: int) -> None:
     assert_settled(store, release(2), release(1))
 
 
-def test_a_length_off_by_one_and_another_content(store: Store) -> None:
+def test_a_length_off_by_one_and_another_content(store: BundleStore) -> None:
     content = release(3)
     sha256 = hashlib.sha256(content).hexdigest()
     assert "sha256 differs" in send(content, length=len(content) - 1, sha256=sha256).detail
@@ -217,11 +217,11 @@ def test_a_length_off_by_one_and_another_content(store: Store) -> None:
     assert_settled(store, release(2), release(1))
 
 
-def test_silence_and_trickling_both_end(store: Store) -> None:
+def test_silence_and_trickling_both_end(store: BundleStore) -> None:
     content = release(3)
     offer = Offer(len(content), hashlib.sha256(content).hexdigest())
     with pipe_with(content[:1000], close=False) as source:
-        answer = device.receive(offer, source, Patience(idle_s=0.2))
+        answer = device.receive(offer, source, ReceiveLimits(idle_s=0.2))
     assert answer.outcome is Outcome.REFUSED and "silent for 0.2 s after 1000 of" in answer.detail
     reader, writer = os.pipe()
     stop = threading.Event()
@@ -232,7 +232,7 @@ def test_silence_and_trickling_both_end(store: Store) -> None:
 
     thread = threading.Thread(target=trickle)
     thread.start()
-    answer = device.receive(offer, reader, Patience(idle_s=0.3, transfer_s=0.6))
+    answer = device.receive(offer, reader, ReceiveLimits(idle_s=0.3, transfer_s=0.6))
     stop.set()
     thread.join()
     os.close(reader)
@@ -247,14 +247,14 @@ def test_an_offer_checks_itself(offer: tuple[int, str]) -> None:
         Offer(*offer)
 
 
-def test_golden_clips_that_fail_leave_what_was(store: Store) -> None:
+def test_golden_clips_that_fail_leave_what_was(store: BundleStore) -> None:
     answer = send(failing_golden(3))
     assert answer.outcome is Outcome.SELFTEST_FAILED
     assert "golden clip golden/" in answer.detail and "expected" in answer.detail
     assert_settled(store, release(2), release(1))
 
 
-def test_a_graph_that_does_not_load_takes_down_nothing_else(store: Store) -> None:
+def test_a_graph_that_does_not_load_takes_down_nothing_else(store: BundleStore) -> None:
     bundle = some_bundle()
     step = bundle.manifest.graphs.step
     garbage = random.Random(1).randbytes(len(bundle.read(step)))
@@ -267,8 +267,8 @@ def test_a_graph_that_does_not_load_takes_down_nothing_else(store: Store) -> Non
     assert_settled(store, release(2), release(1))
 
 
-def test_the_selftest_ends_in_time_and_has_a_limit_of_memory(store: Store) -> None:
-    with pytest.raises(Failure, match=r"took longer than 0 s"):
+def test_the_selftest_ends_in_time_and_has_a_limit_of_memory(store: BundleStore) -> None:
+    with pytest.raises(DeploymentFailed, match=r"took longer than 0 s"):
         run_selftest(store.root / CURRENT, cwd=store.root, timeout_s=0.01)
     code = (
         "from edge_har.deploy.selftest import limit_this_process as limit; limit(); "
@@ -278,13 +278,13 @@ def test_the_selftest_ends_in_time_and_has_a_limit_of_memory(store: Store) -> No
     assert done.returncode == 1 and "MemoryError" in done.stderr
 
 
-def test_a_bundle_without_golden_clips_proves_nothing(store: Store) -> None:
+def test_a_bundle_without_golden_clips_proves_nothing(store: BundleStore) -> None:
     answer = send(variant(some_bundle(), release=3, golden=()))
     assert answer.outcome is Outcome.SELFTEST_FAILED and "no golden clips" in answer.detail
     assert_settled(store, release(2), release(1))
 
 
-def test_rolling_back_twice_returns(store: Store) -> None:
+def test_rolling_back_twice_returns(store: BundleStore) -> None:
     answer = device.roll_back()
     assert (answer.outcome, answer.release) == (Outcome.OK, 1)
     assert_settled(store, release(1), release(2))
@@ -292,7 +292,7 @@ def test_rolling_back_twice_returns(store: Store) -> None:
     assert_settled(store, release(2), release(1))
 
 
-def test_nothing_to_roll_back_to(empty: Store) -> None:
+def test_nothing_to_roll_back_to(empty: BundleStore) -> None:
     assert "no previous bundle" in device.roll_back().detail
     send(release(1))
     answer = device.roll_back()
@@ -300,19 +300,19 @@ def test_nothing_to_roll_back_to(empty: Store) -> None:
     assert_settled(empty, release(1), None)
 
 
-def damage(store: Store, link: str) -> None:
+def damage(store: BundleStore, link: str) -> None:
     manifest = open_bundle(store.root / link).manifest
     (store.root / link / manifest.graphs.head).write_bytes(b"damaged")
 
 
-def test_a_damaged_previous_is_not_gone_back_to(store: Store) -> None:
+def test_a_damaged_previous_is_not_gone_back_to(store: BundleStore) -> None:
     damage(store, PREVIOUS)
     answer = device.roll_back()
     assert answer.outcome is Outcome.REFUSED and "flash one instead" in answer.detail
     assert state(store)[0] == digest(release(2))
 
 
-def test_flashing_mends_a_damaged_current(store: Store) -> None:
+def test_flashing_mends_a_damaged_current(store: BundleStore) -> None:
     damage(store, CURRENT)
     assert device.status().outcome is Outcome.BROKEN
     assert send(release(2)).outcome is Outcome.OK
@@ -326,14 +326,16 @@ def interrupt_at_swap(name: str) -> None:
         raise KeyboardInterrupt
 
 
-def test_status_says_what_is_there(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_says_what_is_there(
+    store: BundleStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answer = device.status()
     assert (answer.outcome, answer.release, answer.digest) == (Outcome.OK, 2, digest(release(2)))
     assert answer.store is not None
     assert answer.store["previous"]["release"] == 1 and answer.store["pending"] is None
-    assert Answer.from_line(answer.to_line()) == answer
+    assert DeviceReply.from_line(answer.to_line()) == answer
     with pytest.raises(KeyboardInterrupt):
-        send(release(3), Patience(on_step=interrupt_at_swap))
+        send(release(3), ReceiveLimits(on_step=interrupt_at_swap))
     assert "is under way, or was cut off" in device.status().detail
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "nowhere"))
     answer = device.status()
@@ -341,26 +343,26 @@ def test_status_says_what_is_there(store: Store, tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_version_that_does_not_read_back_is_taken_back(store: Store) -> None:
+def test_a_version_that_does_not_read_back_is_taken_back(store: BundleStore) -> None:
     """The new version is damaged behind the link, at the last moment."""
 
     def on_step(name: str) -> None:
         if name == "read-back":
             damage(store, CURRENT)
 
-    answer = send(release(3), Patience(on_step=on_step))
+    answer = send(release(3), ReceiveLimits(on_step=on_step))
     assert answer.outcome is Outcome.ROLLED_BACK and "not what the manifest lists" in answer.detail
     assert_settled(store, release(2), release(1))
 
 
-def test_a_way_back_that_fails_too_is_said(store: Store) -> None:
+def test_a_way_back_that_fails_too_is_said(store: BundleStore) -> None:
     def on_step(name: str) -> None:
         if name == "read-back":
             damage(store, CURRENT)
             (store.root / PREVIOUS).unlink()
             (store.root / PREVIOUS).mkdir()  # a link cannot be renamed onto a folder
 
-    answer = send(release(3), Patience(on_step=on_step))
+    answer = send(release(3), ReceiveLimits(on_step=on_step))
     assert answer.outcome is Outcome.BROKEN and "so did the way back" in answer.detail
     assert open_bundle(store.root / CURRENT).digest == digest(release(2))
 
@@ -383,7 +385,7 @@ def test_a_full_disk(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyP
         home = disk / "home"
         monkeypatch.setenv(HOME_VARIABLE, str(home))
         shutil.copytree(prepared, home, symlinks=True)
-        store, filler = Store(), disk / "filler"
+        store, filler = BundleStore(), disk / "filler"
 
         def fill(name: str = "extract") -> None:
             if name == "extract":  # after the free space was looked at
@@ -395,7 +397,7 @@ def test_a_full_disk(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyP
         answer = send(release(3))
         assert answer.outcome is Outcome.REFUSED and " MiB must be free at " in answer.detail
         filler.unlink()
-        answer = send(release(3), Patience(on_step=fill))
+        answer = send(release(3), ReceiveLimits(on_step=fill))
         assert answer.outcome is Outcome.REFUSED and "No space left on device" in answer.detail
         assert_settled(store, release(2), release(1))
         filler.unlink()
@@ -403,11 +405,11 @@ def test_a_full_disk(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyP
         assert_settled(store, release(3), release(2))
 
 
-def test_the_second_of_two_is_refused(store: Store) -> None:
-    with Store().locked(0):
-        answer = send(release(3), Patience(lock_s=0.1))
+def test_the_second_of_two_is_refused(store: BundleStore) -> None:
+    with BundleStore().locked(0):
+        answer = send(release(3), ReceiveLimits(lock_s=0.1))
         assert answer.outcome is Outcome.REFUSED and "another flash or rollback is under way" in answer.detail
-        assert device.roll_back(Patience(lock_s=0.1)).outcome is Outcome.REFUSED
+        assert device.roll_back(ReceiveLimits(lock_s=0.1)).outcome is Outcome.REFUSED
         assert device.status().outcome is Outcome.OK
     assert send(release(3)).outcome is Outcome.OK
 
@@ -439,7 +441,7 @@ def killed_at_change(number: int, act: Callable[[], object]) -> bool:
 
 @pytest.mark.parametrize("what", ["flash", "rollback"])
 def test_killed_before_any_change_and_once_more_while_healing(
-    what: str, store: Store, prepared: Path, monkeypatch: pytest.MonkeyPatch
+    what: str, store: BundleStore, prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device, "run_selftest", no_selftest)
     new = release(3)
@@ -447,7 +449,7 @@ def test_killed_before_any_change_and_once_more_while_healing(
     file = store.root.parent / "new.ehar"
     file.write_bytes(new)
 
-    def flash() -> Answer:
+    def flash() -> DeviceReply:
         source = os.open(file, os.O_RDONLY)
         try:
             return device.receive(offer, source)
@@ -480,7 +482,7 @@ def test_killed_before_any_change_and_once_more_while_healing(
     assert number > (20 if what == "flash" else 10)
 
 
-def test_killed_in_the_very_first_flash(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_in_the_very_first_flash(empty: BundleStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "run_selftest", no_selftest)
     for number in range(1, 1000):
         shutil.rmtree(empty.root)
@@ -496,11 +498,13 @@ def test_killed_in_the_very_first_flash(empty: Store, monkeypatch: pytest.Monkey
     assert finished and number > 15
 
 
-def test_readers_never_see_a_mixed_or_absent_version(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readers_never_see_a_mixed_or_absent_version(
+    store: BundleStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A process opens through `current` as fast as it can while the bundle changes some fifty times."""
     monkeypatch.setattr(device, "run_selftest", no_selftest)
     code = (
-        "import sys, time; from edge_har.bundle import open_bundle; seen = set(); n = 0; print('go', flush=True)\n"
+        "import sys, time; from edge_har.model.bundle import open_bundle; seen = set(); n = 0; print('go', flush=True)\n"
         "import pathlib; stop = pathlib.Path(sys.argv[2])\n"
         "while not stop.exists():\n"
         "    seen.add(open_bundle(sys.argv[1]).digest); n += 1\n"
@@ -541,7 +545,7 @@ def run_command(
     return done.returncode, json.loads(line) if line.startswith("{") else {}, done.stderr.decode()
 
 
-def test_the_commands_of_a_device(store: Store) -> None:
+def test_the_commands_of_a_device(store: BundleStore) -> None:
     content = release(3)
     words = ["receive", "--length", str(len(content)), "--sha256", hashlib.sha256(content).hexdigest()]
     code, line, _ = run_command(*words, content=content)
@@ -554,7 +558,7 @@ def test_the_commands_of_a_device(store: Store) -> None:
     assert code == 2 and "No such option" in errors
 
 
-def test_what_is_missing_in_a_command(store: Store) -> None:
+def test_what_is_missing_in_a_command(store: BundleStore) -> None:
     asked = CliRunner().invoke(receive_command, [])
     assert asked.exit_code == 2 and "--length and --sha256 are needed" in asked.output
     for command in (rollback_command, status_command):
@@ -577,9 +581,9 @@ def test_what_is_missing_in_a_command(store: Store) -> None:
         "receive",
     ],
 )
-def test_a_forced_command_does_three_things_and_no_more(store: Store, original: str) -> None:
+def test_a_forced_command_does_three_things_and_no_more(store: BundleStore, original: str) -> None:
     asked = CliRunner().invoke(receive_command, [], env={"SSH_ORIGINAL_COMMAND": original})
-    answer = Answer.from_line(asked.output)
+    answer = DeviceReply.from_line(asked.output)
     assert asked.exit_code == 1
     assert answer is not None and answer.outcome is Outcome.REFUSED and "nothing else" in answer.detail
     assert_settled(store, release(2), release(1))
@@ -593,7 +597,7 @@ def test_status_of_a_store_that_cannot_be_read(tmp_path: Path, monkeypatch: pyte
     assert answer.outcome is Outcome.REFUSED and "the device cannot store it" in answer.detail
 
 
-def test_a_version_folder_with_another_manifest_is_not_that_version(store: Store) -> None:
+def test_a_version_folder_with_another_manifest_is_not_that_version(store: BundleStore) -> None:
     one, two = state(store)[1], state(store)[0]
     assert one is not None and two is not None
     shutil.rmtree(store.versions / one)

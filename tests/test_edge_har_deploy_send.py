@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from edge_har.deploy import send
-from edge_har.deploy.answers import Answer, Outcome
 from edge_har.deploy.receive import STEPS, Offer, receive
+from edge_har.deploy.replies import DeviceReply, Outcome
 from edge_har.deploy.send import HostResult, Ssh
-from edge_har.deploy.store import CONFIG, CURRENT, PENDING, PREVIOUS, Store
+from edge_har.deploy.store import CONFIG, CURRENT, PENDING, PREVIOUS, BundleStore
 from edge_har.errors import BundleError, DeployError, MisuseError
 from edge_har.model.bundle import LABELS, open_bundle, pack_bundle, read_bundle
 from edge_har.system.files import HOME_VARIABLE
@@ -46,7 +46,7 @@ class Device:
 
     def __init__(self, sshd: Sshd, folder: Path) -> None:
         self.sshd, self.folder = sshd, folder
-        self.store = Store(folder / "home")
+        self.store = BundleStore(folder / "home")
         self.ssh = Ssh(config=sshd.config)
         self.allow()
 
@@ -105,9 +105,9 @@ def device(sshd: Sshd, prepared: Path) -> Iterator[Device]:
         yield Device(sshd, folder)
 
 
-def answer_of(process: subprocess.Popen[bytes], content: bytes = b"") -> Answer | None:
+def answer_of(process: subprocess.Popen[bytes], content: bytes = b"") -> DeviceReply | None:
     output, _ = process.communicate(content, timeout=30)
-    return Answer.from_line(output.decode())
+    return DeviceReply.from_line(output.decode())
 
 
 def test_good_then_unchanged_then_older(device: Device) -> None:
@@ -169,7 +169,7 @@ def test_a_silent_sender_does_not_hold_the_device(device: Device) -> None:
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(release(3)[:500])
         process.stdin.flush()
-        answer = Answer.from_line(process.stdout.readline().decode())  # while the sender still holds on
+        answer = DeviceReply.from_line(process.stdout.readline().decode())  # while the sender still holds on
         assert answer is not None and "silent for 0.3 s after 500 of" in answer.detail
         assert device.flash(release(3)).outcome is Outcome.OK
 
@@ -189,7 +189,7 @@ def test_the_second_of_two_at_once_is_refused(device: Device) -> None:
     device.assert_settled(3, 2)
 
 
-def is_locked(store: Store) -> bool:
+def is_locked(store: BundleStore) -> bool:
     try:
         with store.locked(0):
             return False
@@ -263,7 +263,7 @@ def test_one_dead_host_does_not_stop_the_others(device: Device) -> None:
 def test_no_edge_har_there_and_a_remote_that_talks_nonsense(sshd: Sshd) -> None:
     sshd.allow()
 
-    def ask(command: str, timeout_s: float = 20) -> Answer:
+    def ask(command: str, timeout_s: float = 20) -> DeviceReply:
         (result,) = send.status([HOST], Ssh(config=sshd.config, remote_command=command, timeout_s=timeout_s))
         return result.answer
 
@@ -281,7 +281,7 @@ def test_no_edge_har_there_and_a_remote_that_talks_nonsense(sshd: Sshd) -> None:
 def test_another_digest_than_the_one_sent_is_not_success(sshd: Sshd, tmp_path: Path) -> None:
     sshd.allow()
     (tmp_path / "sent.ehar").write_bytes(release(3))
-    line = Answer(Outcome.OK, digest="0" * 64).to_line()
+    line = DeviceReply(Outcome.OK, digest="0" * 64).to_line()
     ssh = Ssh(config=sshd.config, remote_command=f"echo '{line}'; true")
     first, second = send.flash(tmp_path / "sent.ehar", [HOST, "another"], ssh, parallel=1)
     assert first.outcome is Outcome.BROKEN and "digest of another bundle" in first.answer.detail
@@ -290,7 +290,9 @@ def test_another_digest_than_the_one_sent_is_not_success(sshd: Sshd, tmp_path: P
 
 def test_after_a_broken_host_no_further_one_is_begun(sshd: Sshd) -> None:
     sshd.allow()
-    ssh = Ssh(config=sshd.config, remote_command=f"echo '{Answer(Outcome.BROKEN, 'bad').to_line()}'; true")
+    ssh = Ssh(
+        config=sshd.config, remote_command=f"echo '{DeviceReply(Outcome.BROKEN, 'bad').to_line()}'; true"
+    )
     outcomes = [result.outcome for result in send.roll_back(["a", "b", "c"], ssh, parallel=1)]
     assert outcomes == [Outcome.BROKEN, Outcome.NOT_TRIED, Outcome.NOT_TRIED]
 

@@ -95,7 +95,7 @@ def test_without_a_runtime_the_error_says_what_to_install() -> None:
     code = (
         "import importlib.util as u; found = u.find_spec\n"
         "u.find_spec = lambda n, *a: None if n in ('ai_edge_litert', 'tflite_runtime') else found(n, *a)\n"
-        "from edge_har.interpreter import Graph\n"
+        "from edge_har.model.interpreter import Graph\n"
         "from edge_har.errors import RuntimeMissingError\n"
         "try:\n    Graph(b'')\nexcept RuntimeMissingError as error:\n    print(error)\n"
     )

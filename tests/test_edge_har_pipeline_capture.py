@@ -25,11 +25,11 @@ from edge_har.pipeline.capture import (
     Item,
     Lost,
     Opened,
-    Patience,
+    Timeouts,
 )
 from edge_har.pipeline.sampler import Sampler, Ticks
 from edge_har.sources.base import Source
-from edge_har.sources.named import Feed
+from edge_har.sources.named import NamedSource
 from tests.helpers.colours import painted
 from tests.helpers.mjpeg import jpeg
 from tests.helpers.rtsp import rtsp_process
@@ -38,8 +38,8 @@ from tests.helpers.running import LONG_S, Running, ScriptedSource, camera, stead
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-SHORT = Patience(open_s=0.5, read_s=0.5)
-NO_FRAME = Feed("cam", lambda: ScriptedSource(until_frame=0))
+SHORT = Timeouts(open_s=0.5, read_s=0.5)
+NO_FRAME = NamedSource("cam", lambda: ScriptedSource(until_frame=0))
 
 
 def sampler() -> Sampler:
@@ -50,10 +50,14 @@ class Followed:
     """A capture and what it hands over, looked after as a pipeline does."""
 
     def __init__(
-        self, open_it: Callable[[], Source], patience: Patience = SHORT, *, waits: bool = False
+        self, open_it: Callable[[], Source], patience: Timeouts = SHORT, *, waits: bool = False
     ) -> None:
         self.capture = Capture(
-            Feed("cam", open_it), sampler, threading.Condition(), wait_for_source=waits, patience=patience
+            NamedSource("cam", open_it),
+            sampler,
+            threading.Condition(),
+            wait_for_source=waits,
+            patience=patience,
         )
         self.news: list[Item] = []
         self.ticks = 0
@@ -174,7 +178,7 @@ def test_threads_left_behind_are_bounded_and_one_that_ends_makes_room(
         opened.append(ScriptedSource(until_frame=1, then=lambda: event.wait(2 * LONG_S) and None))
         return opened[-1]
 
-    with Followed(open_it, Patience(0.1, 0.1)) as followed:
+    with Followed(open_it, Timeouts(0.1, 0.1)) as followed:
         followed.until(lambda: "4 threads hang in its library" in caplog.text)
         began_s = time.monotonic()
         followed.until(lambda: time.monotonic() - began_s > 0.5)
@@ -246,7 +250,7 @@ def test_pauses_grow_to_their_limit_and_begin_anew_after_a_steady_time(
     assert all(1 - RETRY_JITTER <= share <= 1 + RETRY_JITTER for share in grown)
     assert len({round(share, 6) for share in grown}) > 20  # they differ: many sources do not knock at once
     monkeypatch.setattr(module, "STEADY_S", 0.2)
-    made = Capture(Feed("cam", lambda: ScriptedSource(until_frame=30)), sampler, threading.Condition())
+    made = Capture(NamedSource("cam", lambda: ScriptedSource(until_frame=30)), sampler, threading.Condition())
     made._pause_s = 16.0
     made.start()
     wait_until(lambda: made._pause_s == 2 * 0.5)  # half a second of frames, then the first pause again
@@ -254,7 +258,7 @@ def test_pauses_grow_to_their_limit_and_begin_anew_after_a_steady_time(
 
 
 def test_a_source_that_only_flaps_keeps_its_long_pause() -> None:
-    made = Capture(Feed("cam", lambda: ScriptedSource(until_frame=2)), sampler, threading.Condition())
+    made = Capture(NamedSource("cam", lambda: ScriptedSource(until_frame=2)), sampler, threading.Condition())
     made._pause_s = 16.0
     made.start()
     wait_until(lambda: made._pause_s == LAST_RETRY_S)
@@ -273,7 +277,7 @@ def test_a_source_that_stays_away_is_given_up(waits: bool) -> None:
         return opened[-1]
 
     began_s = time.monotonic()
-    with Followed(open_it, Patience(give_up_s=1.5), waits=waits) as followed:
+    with Followed(open_it, Timeouts(give_up_s=1.5), waits=waits) as followed:
         followed.until(lambda: any(isinstance(item, Failed) for item in followed.news))
         assert time.monotonic() - began_s > 1.5
         assert str(followed.news[-1].error) == "cam: gave no frame for 1.5 s, given up"
@@ -300,12 +304,12 @@ def test_a_camera_that_stalls_is_told_as_lost_and_comes_back() -> None:
         running.sink.wait(lambda e: e.type == "start")
         server.stall()
         lost = running.sink.wait(lambda e: e.type == "source_lost")
-        assert running.pipeline.board.sources[0].state == "lost"
+        assert running.pipeline.run_status.sources[0].state == "lost"
         server.stop()
         server.start()
         back = running.sink.wait(lambda e: e.type == "source_back")
         running.sink.wait(lambda e: e.type == "start" and e.start_s > back.start_s)
-        state = running.pipeline.board.sources[0]
+        state = running.pipeline.run_status.sources[0]
         assert (state.state, state.reason, state.reconnects) == ("live", None, 1)
     assert back.end_s - lost.start_s > 4
 
@@ -333,11 +337,11 @@ def test_a_hanging_library_does_not_touch_the_other_source(hanging: Hanging) -> 
         )
         return opened[-1]
 
-    feeds = (Feed("attic", open_it), Feed("door", lambda: ScriptedSource("door", colour="Red")))
+    feeds = (NamedSource("attic", open_it), NamedSource("door", lambda: ScriptedSource("door", colour="Red")))
     with Running(*feeds, patience=SHORT) as running:
         back = running.sink.wait(lambda e: e.type == "source_back")
         running.sink.wait(lambda e: (e.source, e.type) == ("attic", "start") and e.start_s >= back.end_s)
-        assert running.pipeline.board.source("attic").counts.abandoned == 1
+        assert running.pipeline.run_status.source("attic").counts.abandoned == 1
     assert running.sink.told_of("door") == [("start", "Red"), ("end", "Red")]
     assert running.sink.told_of("attic")[:4] == [
         ("start", "Green"),
@@ -368,7 +372,7 @@ def test_a_run_gives_up_its_only_source(caplog: pytest.LogCaptureFixture) -> Non
         server.stop()
         running.wait()
     assert "given up" in str(running.error)
-    assert running.pipeline.board.sources[0].state == "failed"
+    assert running.pipeline.run_status.sources[0].state == "failed"
     assert not [r for r in caplog.records if r.levelno >= logging.ERROR]  # the command says it
 
 

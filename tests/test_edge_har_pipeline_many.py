@@ -11,11 +11,11 @@ import pytest
 
 from edge_har.errors import MisuseError, SourceError
 from edge_har.model.recognizer import Recognizer
-from edge_har.pipeline.capture import Capture, Handover, backlog_ticks
+from edge_har.pipeline.capture import Capture, TickQueue, backlog_ticks
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.pipeline import JOIN_S, Load, Pipeline, Reload
 from edge_har.pipeline.rules import LabelRule, Rules
-from edge_har.sources.named import Feed
+from edge_har.sources.named import NamedSource
 from tests.helpers.colours import COLOURS, colour_bundle, colour_bytes
 from tests.helpers.running import Kept, Running, ScriptedSource, camera, steady, wait_until, write_scene
 
@@ -59,7 +59,7 @@ def test_every_source_gives_what_it_gives_alone(tmp_path: Path, stateful: bool) 
 def test_a_file_that_is_read_as_fast_as_possible_leaves_cameras_their_turn(tmp_path: Path) -> None:
     path = write_scene(tmp_path / "long.avi", (("Red", 3.0), ("Green", 3.0)) * 10)
     with steady("Blue") as server, Running(f"file={path}", f"cam={server.url}") as running:
-        wait_until(lambda: running.pipeline.board.source("file").state == "ended")
+        wait_until(lambda: running.pipeline.run_status.source("file").state == "ended")
         running.sink.wait(lambda e: (e.source, e.type, e.label) == ("cam", "start", "Blue"))
     assert running.summaries["file"].ticks == 750 and running.summaries["file"].skipped == 0
     assert running.summaries["cam"].skipped == 0
@@ -73,9 +73,9 @@ def test_a_source_that_is_not_there_ends_alone(tmp_path: Path, caplog: pytest.Lo
     pipeline.run()
     assert sink.told == BOTH
     assert sorted(type(error).__name__ for error in pipeline.failures) == ["SourceError"] * 2
-    states = {s.name: s.state for s in pipeline.board.sources}
+    states = {s.name: s.state for s in pipeline.run_status.sources}
     assert states == {"gone": "failed", "a": "ended", "http://127.0.0.1:1/x": "failed"}
-    assert "no such file" in pipeline.board.source("gone").reason
+    assert "no such file" in pipeline.run_status.source("gone").reason
     assert [r.levelname for r in caplog.records if "none.avi" in r.getMessage()] == ["ERROR"]
 
 
@@ -92,7 +92,7 @@ def test_an_event_is_closed_when_its_source_ends_though_others_go_on(tmp_path: P
     path = write_scene(tmp_path / "a.avi", (("Red", 2.0),))
     with steady("Blue") as server, Running(f"a={path}", f"cam={server.url}") as running:
         running.sink.wait(lambda e: (e.source, e.type, e.reason) == ("a", "end", "stop"))
-        assert running.pipeline.board.source("cam").state != "ended"
+        assert running.pipeline.run_status.source("cam").state != "ended"
 
 
 def test_a_lost_camera_leaves_the_others_alone() -> None:
@@ -107,7 +107,7 @@ def test_a_lost_camera_leaves_the_others_alone() -> None:
 def test_a_new_model_takes_over_all_sources(tmp_path: Path) -> None:
     path = tmp_path / "colours.ehar"
     path.write_bytes(colour_bytes(name="first"))
-    feeds = [Feed(c, lambda c=c: ScriptedSource(c, colour=c)) for c in COLOURS]
+    feeds = [NamedSource(c, lambda c=c: ScriptedSource(c, colour=c)) for c in COLOURS]
     with Running(*feeds, path=path) as running:
         for colour in COLOURS:
             running.sink.wait(lambda e, c=colour: (e.type, e.label, e.source) == ("start", c, c))
@@ -115,7 +115,7 @@ def test_a_new_model_takes_over_all_sources(tmp_path: Path) -> None:
         running.pipeline.reload()
         for colour in COLOURS:
             running.sink.wait(lambda e, c=colour: e.source == c and e.model.startswith("second@"))
-        assert running.pipeline.board.model_id.startswith("second@")
+        assert running.pipeline.run_status.model_id.startswith("second@")
     assert all(running.sink.told_of(c) == [("start", c), ("end", c)] for c in COLOURS)
 
 
@@ -131,7 +131,7 @@ def test_the_end_waits_for_all_hanging_sources_together(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Capture, "join", join)
     feeds = [
-        Feed(
+        NamedSource(
             c, lambda c=c: ScriptedSource(c, colour=c, until_frame=20, then=lambda: let_go.wait(60) and None)
         )
         for c in COLOURS
@@ -139,7 +139,7 @@ def test_the_end_waits_for_all_hanging_sources_together(monkeypatch: pytest.Monk
     with Running(*feeds) as running:
         for colour in COLOURS:
             running.sink.wait(lambda e, c=colour: (e.type, e.source) == ("start", c))
-        wait_until(lambda: all(s.frames == 20 for s in running.pipeline.board.sources))
+        wait_until(lambda: all(s.frames == 20 for s in running.pipeline.run_status.sources))
     let_go.set()
     assert [e.reason for e in running.sink.events if e.type == "end"] == ["stop"] * 3
     assert len(waited_s) == 3 and waited_s[0][0] <= JOIN_S
@@ -160,7 +160,7 @@ def recognised(cost_s: float, interval_s: float, seconds: float) -> tuple[int, f
     from edge_har.pipeline.sampler import Ticks
     from tests.helpers.colours import painted
 
-    handover = Handover(Condition(), capacity=backlog_ticks(TemporalContract(4, 1000 * interval_s)))
+    handover = TickQueue(Condition(), capacity=backlog_ticks(TemporalContract(4, 1000 * interval_s)))
     load, now_s, tick, oldest = Load(), 0.0, count(), 0.0
     next_s, frame = 0.0, painted("Red", 1)[0]
     clock = capture.time.monotonic
@@ -226,7 +226,7 @@ def test_with_a_slow_recognizer_only_the_newest_tick_is_recognised(monkeypatch: 
 
     monkeypatch.setattr(Recognizer, "tick", slow)
     with steady(rate_hz=30.0) as server, Running(server.url) as running:
-        state, (lane,) = running.pipeline.board.sources[0], running.pipeline._lanes
+        state, (lane,) = running.pipeline.run_status.sources[0], running.pipeline._lanes
         for number in range(3, 23):
             wait_until(lambda number=number: state.ticks >= number)
             behind.append(lane.capture.handover._waiting)
@@ -236,7 +236,7 @@ def test_with_a_slow_recognizer_only_the_newest_tick_is_recognised(monkeypatch: 
 
 def test_a_camera_at_ease_skips_nothing() -> None:
     with steady(rate_hz=25.0) as server, Running(server.url) as running:
-        state = running.pipeline.board.sources[0]
+        state = running.pipeline.run_status.sources[0]
         wait_until(lambda: state.ticks > 40)
         assert state.label == "Red" and state.rate_hz == pytest.approx(25, rel=0.5)
     assert running.summary.skipped == 0
@@ -247,9 +247,9 @@ def test_a_camera_at_ease_skips_nothing() -> None:
 
 def test_settings_are_read_again_between_two_ticks(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "edge_har")
-    feed = Feed("cam", lambda: ScriptedSource(colour="Red"))
+    feed = NamedSource("cam", lambda: ScriptedSource(colour="Red"))
     with Running(feed, rules=Rules({"Red": LabelRule(enabled=False)})) as running:
-        state = running.pipeline.board.sources[0]
+        state = running.pipeline.run_status.sources[0]
         wait_until(lambda: state.score is not None and state.score > 0.9)
         assert running.sink.events == []
         answers = iter([MisuseError("key 'enter' is no number"), Reload(RunOptions())])
@@ -304,4 +304,4 @@ def test_a_first_open_that_fails_is_raised_where_it_is_the_only_source() -> None
     pipeline = Pipeline(colour_bundle(), ["none.avi"], [])
     with pytest.raises(SourceError, match="no such file"):
         pipeline.run()
-    assert pipeline.board.sources[0].state == "failed"
+    assert pipeline.run_status.sources[0].state == "failed"

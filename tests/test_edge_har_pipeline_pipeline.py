@@ -21,7 +21,7 @@ from edge_har.model.cadence import TemporalContract
 from edge_har.model.manifest import Smoothing
 from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
 from edge_har.model.recognizer import Recognizer, WholeClip
-from edge_har.pipeline.capture import Capture, Ended, Failed, Handover, Lost, Opened
+from edge_har.pipeline.capture import Capture, Ended, Failed, Lost, Opened, TickQueue
 from edge_har.pipeline.events import Event
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.pipeline import Pipeline, Summary
@@ -29,7 +29,7 @@ from edge_har.pipeline.sampler import Sampler, Ticks
 from edge_har.pipeline.stream import Stream
 from edge_har.sources import open_source
 from edge_har.sources.base import Source, frames
-from edge_har.sources.named import Feed
+from edge_har.sources.named import NamedSource
 from edge_har.sources.synthetic import render_clip
 from tests.helpers.bundles import SHIPPED
 from tests.helpers.colours import FRAMES, GREY, INTERVAL_MS, colour_bundle, colour_bytes, painted
@@ -46,7 +46,7 @@ INTERVAL_S = INTERVAL_MS / 1000
 
 def device_ticks(open_it: Callable[[], Source], spec: FrameSpec = SPEC) -> list[Ticks]:
     """All ticks that a capture thread hands over, from the open source to its end or loss."""
-    capture = Capture(Feed("cam", open_it), lambda: Sampler(spec, CONTRACT), threading.Condition())
+    capture = Capture(NamedSource("cam", open_it), lambda: Sampler(spec, CONTRACT), threading.Condition())
     capture.start()
     made: list[Ticks] = []
     while True:
@@ -299,7 +299,7 @@ def one_tick(time_s: float, reset: bool = False) -> Ticks:
     return next(ticks_at([time_s], GREY, reset))
 
 
-def taken(handover: Handover) -> list[object]:
+def taken(handover: TickQueue) -> list[object]:
     items = []
     while (item := handover.take()) is not None:
         items.append(item.times_s[0] if isinstance(item, Ticks) else item)
@@ -307,7 +307,7 @@ def taken(handover: Handover) -> list[object]:
 
 
 def test_a_hiccup_costs_no_tick_and_more_than_that_keeps_the_newest() -> None:
-    handover = Handover(threading.Condition(), capacity=3)
+    handover = TickQueue(threading.Condition(), capacity=3)
     for time_s in (1, 2, 3):
         handover.put(one_tick(time_s))
     assert taken(handover) == [1, 2, 3] and handover.skipped == 0
@@ -320,7 +320,7 @@ def test_a_hiccup_costs_no_tick_and_more_than_that_keeps_the_newest() -> None:
 
 
 def test_news_is_never_skipped_and_a_skipped_reset_is_handed_on() -> None:
-    handover = Handover(threading.Condition(), capacity=1)
+    handover = TickQueue(threading.Condition(), capacity=1)
     lost = Lost(1.0, "gone")
     for item in (one_tick(1), lost, one_tick(2, reset=True), Opened(True), one_tick(3)):
         handover.put(item)
@@ -333,7 +333,7 @@ def test_news_is_never_skipped_and_a_skipped_reset_is_handed_on() -> None:
 def test_once_the_recognizer_is_too_slow_what_waits_already_is_passed_over_but_of_a_file(
     lossless: bool, gives: list[int]
 ) -> None:
-    handover = Handover(threading.Condition(), capacity=4)
+    handover = TickQueue(threading.Condition(), capacity=4)
     for item in (one_tick(1, reset=True), one_tick(2), one_tick(3), Opened(True), one_tick(4)):
         handover.put(item, lossless=lossless)
     handover.newest_only = True
@@ -343,7 +343,7 @@ def test_once_the_recognizer_is_too_slow_what_waits_already_is_passed_over_but_o
 
 
 def test_a_file_waits_for_room_until_nobody_takes() -> None:
-    handover = Handover(threading.Condition(), capacity=1)
+    handover = TickQueue(threading.Condition(), capacity=1)
     handover.put(one_tick(1), lossless=True)
     waiting = threading.Thread(target=lambda: handover.put(one_tick(2), lossless=True), daemon=True)
     waiting.start()

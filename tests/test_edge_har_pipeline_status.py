@@ -12,9 +12,16 @@ import pytest
 
 from edge_har.errors import MisuseError
 from edge_har.pipeline.events import Event
-from edge_har.pipeline.outputs import Picture, Viewers
+from edge_har.pipeline.outputs import FrameSinks, Picture
 from edge_har.pipeline.pipeline import Pipeline
-from edge_har.pipeline.status import EVENTS_KEPT, LATENCY_BUCKETS_MS, Board, Counts, SinkState, SourceState
+from edge_har.pipeline.status import (
+    EVENTS_KEPT,
+    LATENCY_BUCKETS_MS,
+    Counts,
+    RunStatus,
+    SinkState,
+    SourceState,
+)
 from tests.helpers.colours import COLOURS, colour_bundle, painted
 from tests.helpers.videos import write_video
 
@@ -23,12 +30,12 @@ def event(number: int) -> Event:
     return Event(f"e{number}", "start", "cam", "A", 0.9, float(number), None, "2026-01-01T00:00:00Z", "m@1")
 
 
-def board(*names: str) -> Board:
-    return Board("m@1", ("A", "B"), names)
+def run_status(*names: str) -> RunStatus:
+    return RunStatus("m@1", ("A", "B"), names)
 
 
 def test_recent_events_come_oldest_first_and_the_oldest_go() -> None:
-    made = board("cam")
+    made = run_status("cam")
     for number in range(EVENTS_KEPT + 5):
         made.tell(event(number))
     kept = made.recent(0.0)
@@ -37,7 +44,7 @@ def test_recent_events_come_oldest_first_and_the_oldest_go() -> None:
 
 
 def test_what_was_told_comes_with_its_time() -> None:
-    made = board("cam")
+    made = run_status("cam")
     before_s = time.monotonic()
     made.tell(event(1))
     between_s = time.monotonic()
@@ -48,7 +55,7 @@ def test_what_was_told_comes_with_its_time() -> None:
 
 
 def test_sources_keep_their_order_and_an_unknown_one_is_named() -> None:
-    made = board("door", "attic", "cam")
+    made = run_status("door", "attic", "cam")
     assert [s.name for s in made.sources] == ["door", "attic", "cam"]
     assert made.source("attic") is made.sources[1]
     with pytest.raises(MisuseError, match="'cellar'; there are door, attic, cam"):
@@ -56,7 +63,7 @@ def test_sources_keep_their_order_and_an_unknown_one_is_named() -> None:
 
 
 def test_sinks_show_their_counters() -> None:
-    made, state = board("cam"), SinkState("jsonl")
+    made, state = run_status("cam"), SinkState("jsonl")
     made.add_sink(state)
     state.delivered += 1
     assert made.sinks == (SinkState("jsonl", delivered=1),)
@@ -111,7 +118,7 @@ class Looking:
     def wants(self, source: str) -> bool:
         return source == self.source and self.left > 0
 
-    def see(self, picture: Picture) -> None:
+    def consume(self, picture: Picture) -> None:
         self.left -= 1
         self.seen.append(picture)
 
@@ -125,15 +132,17 @@ def test_a_run_fills_its_board_and_shows_pictures_to_who_wants_them(tmp_path: Pa
     pipeline = Pipeline(colour_bundle(), [f"door={path}"], [])
     looking, elsewhere = Looking("door", 10), Looking("attic")
     for viewer in (looking, elsewhere):
-        pipeline.viewers.add(viewer)
+        pipeline.frame_sinks.add(viewer)
     (summary,) = pipeline.run()
-    state = pipeline.board.source("door")
+    state = pipeline.run_status.source("door")
     assert (state.state, state.frames, state.ticks, state.unused) == ("ended", 50, 25, 25)
-    assert (summary.source, summary.ticks) == ("door", pipeline.board.ticks)
+    assert (summary.source, summary.ticks) == ("door", pipeline.run_status.ticks)
     assert state.latency.ticks == 25 and state.age_s > 0 and state.reconnects == 0
-    assert {e.source for e in pipeline.board.recent(0.0)} == {"door"}
-    assert pipeline.board.turned_s > pipeline.board.started_s
-    assert pipeline.board.model_id.startswith("colours@") and pipeline.board.labels == tuple(COLOURS)
+    assert {e.source for e in pipeline.run_status.recent(0.0)} == {"door"}
+    assert pipeline.run_status.turned_s > pipeline.run_status.started_s
+    assert pipeline.run_status.model_id.startswith("colours@") and pipeline.run_status.labels == tuple(
+        COLOURS
+    )
     assert [p.time_s for p in looking.seen] == pytest.approx([k * 0.08 for k in range(10)])
     assert {(p.pixels.shape, p.color) for p in looking.seen} == {((24, 32, 3), "bgr")}
     assert [p.label for p in looking.seen[:4]] == [None, None, None, "Red"]
@@ -165,12 +174,12 @@ def test_a_viewer_that_fails_is_left_out_and_told_once(where: str, caplog: pytes
 
     broken, sound = Broken("cam"), Looking("cam")
     setattr(broken, where, fail)
-    viewers = Viewers([broken, sound])
+    frame_sinks = FrameSinks([broken, sound])
     picture = Picture("cam", 0.0, painted("Red", 1)[0], "rgb", None, None)
     for _ in range(3):
-        assert viewers.wanted("cam")
-        viewers.see(picture)
-    viewers.close()
+        assert frame_sinks.wanted("cam")
+        frame_sinks.consume(picture)
+    frame_sinks.close()
     assert len(sound.seen) == 3 and sound.closed == 1
     told = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
     assert told == ["Broken shows nothing any more: no display"]

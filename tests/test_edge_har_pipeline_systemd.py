@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_har.cli import run
-from edge_har.pipeline.status import Board, Counts
+from edge_har.pipeline.status import Counts, RunStatus
 from edge_har.pipeline.systemd import Heartbeat, Notifier, status, watchdog_s
 from tests.helpers.command import start_edge_har
 from tests.helpers.need import need_program
@@ -52,20 +52,20 @@ def manager(tmp_path: Path) -> Manager:
     made.close()
 
 
-def frames(board: Board, ticks: int) -> None:
+def frames(run_status: RunStatus, ticks: int) -> None:
     """Let the first source have had so many ticks."""
-    board.sources[0].count(Counts(frames=2 * ticks, ticks=ticks), 0.0)
+    run_status.sources[0].count(Counts(frames=2 * ticks, ticks=ticks), 0.0)
 
 
 def test_only_processed_frames_feed_the_watchdog(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", str(int(1e9)))
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
-    board = Board("m@1", ("A",), ("cam",))
-    with Heartbeat(board, Notifier(manager.path)) as heart:
+    run_status = RunStatus("m@1", ("A",), ("cam",))
+    with Heartbeat(run_status, Notifier(manager.path)) as heart:
         assert manager.next()[0] == "READY=1"
         fed = []
         for ticks in (0, 0, 5, 5, 6):
-            frames(board, ticks)
+            frames(run_status, ticks)
             heart.beat()
             fed.append("WATCHDOG=1" in manager.next())
     assert fed == [False, False, True, False, True]
@@ -74,9 +74,9 @@ def test_only_processed_frames_feed_the_watchdog(manager: Manager, monkeypatch: 
 
 def test_without_a_watchdog_it_is_never_fed(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WATCHDOG_USEC", raising=False)
-    board = Board("m@1", ("A",), ("cam",))
-    heart = Heartbeat(board, Notifier(manager.path))
-    frames(board, 5)
+    run_status = RunStatus("m@1", ("A",), ("cam",))
+    heart = Heartbeat(run_status, Notifier(manager.path))
+    frames(run_status, 5)
     heart.beat()
     assert [line.partition("=")[0] for line in manager.next()] == ["STATUS"]
 
@@ -123,11 +123,11 @@ def test_an_abstract_socket_is_found() -> None:
 
 
 def test_the_state_is_one_line() -> None:
-    board = Board("m@1", ("A",), ("door", "attic", "cam"))
-    for source, state in zip(board.sources, ("live", "lost", "live"), strict=True):
+    run_status = RunStatus("m@1", ("A",), ("door", "attic", "cam"))
+    for source, state in zip(run_status.sources, ("live", "lost", "live"), strict=True):
         source.turn(state)
-    frames(board, 7)
-    assert status(board) == "2 live, 1 lost; 0.0 frames/s; 7 ticks; m@1"
+    frames(run_status, 7)
+    assert status(run_status) == "2 live, 1 lost; 0.0 frames/s; 7 ticks; m@1"
 
 
 def test_a_service_is_ready_feeds_its_watchdog_while_frames_come_and_says_when_it_ends(

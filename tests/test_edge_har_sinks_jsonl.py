@@ -14,9 +14,9 @@ import pytest
 from edge_har.errors import MisuseError
 from edge_har.pipeline.events import Event
 from edge_har.pipeline.status import SinkState
-from edge_har.sinks.base import Later, line_of
-from edge_har.sinks.jsonl import FileTarget, JsonLinesOptions, StreamTarget
-from edge_har.sinks.queued import Queued
+from edge_har.sinks.base import RetryLater, line_of
+from edge_har.sinks.jsonl import FileDestination, JsonLinesOptions, StreamDestination
+from edge_har.sinks.queued import QueuedSink
 from tests.helpers.sinks import (
     QUICK,
     fill,
@@ -31,8 +31,8 @@ from tests.helpers.sinks import (
 __all__ = ["quick_path"]  # a fixture
 
 
-def target(path: Path, max_bytes: int = 1_000_000, keep: int = 5, **more: bool) -> FileTarget:
-    return FileTarget(path, max_bytes=max_bytes, keep=keep, **more)
+def target(path: Path, max_bytes: int = 1_000_000, keep: int = 5, **more: bool) -> FileDestination:
+    return FileDestination(path, max_bytes=max_bytes, keep=keep, **more)
 
 
 def lines(path: Path) -> list[bytes]:
@@ -54,7 +54,7 @@ def test_a_sink_appends_a_line_for_each_event(quick_path: Path) -> None:
         for event in events[begin : begin + 10]:
             sink.write(event)
         sink.close()
-        assert [(s.name, s.delivered) for s in run.board.sinks] == [("jsonl", 10)]
+        assert [(s.name, s.delivered) for s in run.run_status.sinks] == [("jsonl", 10)]
     assert lines(path) == as_lines(events)
     assert json.loads(lines(path)[3]) == events[3].to_json()
 
@@ -143,7 +143,7 @@ def test_another_process_is_not_written_over(quick_path: Path) -> None:
     with path.open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         file = target(path)
-        with pytest.raises(Later, match="another process writes it"):
+        with pytest.raises(RetryLater, match="another process writes it"):
             file.deliver([made_event(0)])
     file.deliver([made_event(0)])
     file.close()
@@ -157,7 +157,7 @@ def test_a_full_disk_is_told_once_and_recovers_with_whole_lines(
     events = made_events(400)
     with small_disk(tmp_path / "disk", 64) as disk:
         path = disk / "events.jsonl"
-        sink = Queued(target(path), SinkState("file"), patience=QUICK)
+        sink = QueuedSink(target(path), SinkState("file"), patience=QUICK)
         for event in events[:50]:
             sink.write(event)
         wait_until(lambda: sink.state.delivered == 50, "events before")
@@ -200,13 +200,13 @@ def test_standard_output_gets_whole_lines_from_a_reader_that_is_slow() -> None:
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     os.set_blocking(writer, False)
     events, read = made_events(300), b""
-    stream = StreamTarget(writer)
+    stream = StreamDestination(writer)
     at = 0
     while at < len(events):
         try:
             stream.deliver(events[at : at + stream.batch])
             at += len(events[at : at + stream.batch])
-        except Later as later:
+        except RetryLater as later:
             at += later.delivered
             read += os.read(reader, 1000)
     os.close(writer)
@@ -217,12 +217,12 @@ def test_standard_output_gets_whole_lines_from_a_reader_that_is_slow() -> None:
 
 
 def test_standard_output_on_a_full_disk_and_without_a_reader() -> None:
-    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(Later, match="No space left"):
-        StreamTarget(full.fileno()).deliver(made_events(1))
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(RetryLater, match="No space left"):
+        StreamDestination(full.fileno()).deliver(made_events(1))
     reader, writer = os.pipe()
     os.close(reader)
     with pytest.raises(BrokenPipeError):
-        StreamTarget(writer).deliver(made_events(1))
+        StreamDestination(writer).deliver(made_events(1))
     os.close(writer)
 
 

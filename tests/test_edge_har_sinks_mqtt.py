@@ -17,10 +17,10 @@ import pytest
 
 from edge_har.errors import MisuseError
 from edge_har.pipeline.events import Event
-from edge_har.pipeline.status import Board, SinkState
-from edge_har.sinks.base import Later, line_of
-from edge_har.sinks.mqtt import MqttOptions, MqttSink, MqttTarget, Shown
-from edge_har.sinks.queued import Patience
+from edge_har.pipeline.status import RunStatus, SinkState
+from edge_har.sinks.base import RetryLater, line_of
+from edge_har.sinks.mqtt import MqttDestination, MqttOptions, MqttSink, PublishedStates
+from edge_har.sinks.queued import RetryPolicy
 from edge_har.sinks.spool import Spool
 from tests.helpers.broker import PASSWORD, USER, Broker, Listener
 from tests.helpers.certificates import self_signed
@@ -33,13 +33,13 @@ def options(broker: Broker, **more: object) -> MqttOptions:
 
 
 def opened(
-    how: MqttOptions, board: Board | None = None, *, spool: Path | None = None, **more: object
+    how: MqttOptions, run_status: RunStatus | None = None, *, spool: Path | None = None, **more: object
 ) -> MqttSink:
     """The sink that these options mean, but quick to try again."""
-    board = board or setting("door", "yard").board
-    shown = Shown(source.name for source in board.sources)
+    run_status = run_status or setting("door", "yard").run_status
+    shown = PublishedStates(source.name for source in run_status.sources)
     return MqttSink(
-        MqttTarget(how, board, shown, how.tls_context()),
+        MqttDestination(how, run_status, shown, how.tls_context()),
         SinkState("mqtt"),
         shown=shown,
         spool=None if spool is None else Spool(spool),
@@ -65,7 +65,7 @@ def test_every_event_arrives_in_order_and_is_counted_once_acknowledged(broker: B
     for event in events:
         sink.write(event)
     wait_until(lambda: sink.state.delivered == 100, "acknowledgements")
-    assert run.board.sinks == (sink.state,)
+    assert run.run_status.sinks == (sink.state,)
     sink.close()
     wait_until(lambda: "offline" in listener.at("edge-har/order/status"), "the goodbye")
     assert listener.at("edge-har/order/door/event") == lines(events)
@@ -74,12 +74,12 @@ def test_every_event_arrives_in_order_and_is_counted_once_acknowledged(broker: B
 
 
 def test_what_goes_on_now_is_retained(broker: Broker) -> None:
-    board = setting("door", "yard").board
-    sink = opened(options(broker, node="state"), board)
+    run_status = setting("door", "yard").run_status
+    sink = opened(options(broker, node="state"), run_status)
     sink.write(made_event(1, label="Walk"))
     sink.write(made_event(2, label="Run", source="yard"))
     sink.write(made_event(2, "end", label="Run", source="yard"))
-    board.source("yard").turn("lost", "gone")
+    run_status.source("yard").turn("lost", "gone")
     sink.write(Event("x-9", "source_lost", "yard", None, None, 3.0, None, "2026-11-21T00:00:09.000Z", "m@1"))
     watcher = Listener(broker, "watcher")
     at = "edge-har/state"
@@ -105,8 +105,8 @@ def test_what_goes_on_now_is_retained(broker: Broker) -> None:
 
 
 def test_home_assistant_finds_an_activity_and_a_camera_for_each_source(broker: Broker) -> None:
-    board = Board("test@0123456789ab", LABELS, ["door", "rtsp://u:***@10.0.0.5/stream"])
-    sink = opened(options(broker, node="home"), board)
+    run_status = RunStatus("test@0123456789ab", LABELS, ["door", "rtsp://u:***@10.0.0.5/stream"])
+    sink = opened(options(broker, node="home"), run_status)
     listener = Listener(broker, "assistant")
     wait_until(lambda: len([t for t in listener.latest() if "edge_har_home" in t]) == 4, "four things")
     found = {t: json.loads(text) for t, text in listener.latest().items() if "edge_har_home" in t}
@@ -127,7 +127,7 @@ def test_home_assistant_finds_an_activity_and_a_camera_for_each_source(broker: B
     topics = [part for topic in found for part in topic.split("/")]
     assert all(part.replace("_", "").replace("-", "").isalnum() for part in topics)
 
-    board.swap("other@1", ("Sit", "Stand"))
+    run_status.swap("other@1", ("Sit", "Stand"))
     topic = "homeassistant/sensor/edge_har_home/door_activity/config"
     wait_until(lambda: "Sit" in listener.at(topic)[-1], "the labels of another model")
     late = Listener(broker, "restarted")
@@ -194,7 +194,7 @@ def test_a_frozen_broker_holds_up_neither_write_nor_close_and_the_next_run_deliv
     events = made_events(50)
     with Broker(tmp_path / "broker") as broker:
         listener = Listener(broker)
-        sink = opened(options(broker), spool=tmp_path / "spool", patience=Patience(close_s=0.3))
+        sink = opened(options(broker), spool=tmp_path / "spool", patience=RetryPolicy(close_s=0.3))
         sink.write(events[0])
         wait_until(lambda: sink.state.delivered == 1, "the first event")
         broker.freeze()
@@ -225,7 +225,7 @@ def test_nothing_is_delivered_that_the_broker_did_not_acknowledge() -> None:
 
         threading.Thread(target=deaf_broker, daemon=True).start()
         how = MqttOptions(host="127.0.0.1", port=server.getsockname()[1], spool="off", discovery="off")
-        sink = opened(how, patience=Patience(close_s=0.1))
+        sink = opened(how, patience=RetryPolicy(close_s=0.1))
         for event in made_events(3):
             sink.write(event)
         wait_until(lambda: b"/status" in b"".join(heard[1:]), "what is published")
@@ -271,9 +271,9 @@ def test_a_broker_that_is_not_there_is_named() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         how = MqttOptions(host="127.0.0.1", port=nobody.getsockname()[1])
-        board = setting().board
-        target = MqttTarget(how, board, Shown(()))
-        with pytest.raises(Later, match=r"127\.0\.0\.1 cannot be reached: Connection refused"):
+        run_status = setting().run_status
+        target = MqttDestination(how, run_status, PublishedStates(()))
+        with pytest.raises(RetryLater, match=r"127\.0\.0\.1 cannot be reached: Connection refused"):
             target.deliver(made_events(1))
 
 
@@ -309,11 +309,11 @@ def test_a_missing_library_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "paho" / "__init__.py").write_text("raise ImportError('no paho here')")
     code = (
         "from edge_har.errors import RuntimeMissingError\n"
-        "from edge_har.board import Board\n"
+        "from edge_har.pipeline.status import RunStatus\n"
         "from edge_har.sinks.mqtt import MqttOptions\n"
-        "from edge_har.sinks.options import Setting\n"
+        "from edge_har.sinks.options import SinkContext\n"
         "try:\n"
-        "    MqttOptions(host='h', spool='off').open(Setting(Board('m', ('a',), ('s',))))\n"
+        "    MqttOptions(host='h', spool='off').open(SinkContext(RunStatus('m', ('a',), ('s',))))\n"
         "except RuntimeMissingError as error:\n"
         "    print(error)\n"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_har.errors import EdgeHarError, MisuseError
-from edge_har.sinks import KINDS, open_outlets, options_class, options_of_table, options_of_text
+from edge_har.sinks import KINDS, open_outputs, options_class, options_of_table, options_of_text
 from edge_har.sinks.clips import ClipsOptions
 from edge_har.sinks.jsonl import JsonLinesOptions
 from edge_har.sinks.mqtt import MqttOptions
@@ -188,11 +188,11 @@ def test_names_make_topics_and_file_names_and_never_meet() -> None:
 def test_two_sinks_of_one_name_are_refused_and_nothing_stays_open(quick_path: Path) -> None:
     twice = [JsonLinesOptions(str(quick_path / name)) for name in ("a", "b")]
     with pytest.raises(MisuseError, match="two sinks are called jsonl"):
-        open_outlets(twice, setting())
+        open_outputs(twice, setting())
     how = JsonLinesOptions(str(quick_path / "a"), spool=str(quick_path / "spool"))
     with pytest.raises(MisuseError, match="there is no folder"):
-        open_outlets([how, JsonLinesOptions(str(quick_path / "no" / "b"), name="b")], setting())
-    outlets = open_outlets([how], setting())  # the spool is free again
+        open_outputs([how, JsonLinesOptions(str(quick_path / "no" / "b"), name="b")], setting())
+    outlets = open_outputs([how], setting())  # the spool is free again
     outlets.sinks[0].write(made_event(1))
     outlets.close()
     assert (quick_path / "a").read_bytes().count(b"\n") == 1

@@ -21,7 +21,7 @@ from edge_har.pipeline.outputs import Picture
 from edge_har.pipeline.pipeline import Pipeline
 from edge_har.pipeline.status import SinkState
 from edge_har.sinks.clips import Clips, ClipsOptions
-from edge_har.sinks.options import Setting
+from edge_har.sinks.options import SinkContext
 from edge_har.sinks.pictures import Worker, draw_label, in_ascii, in_bgr, small_copy
 from edge_har.sinks.recorder import keep_newest, new_path, part_of
 from edge_har.sinks.video import Video, VideoOptions
@@ -101,7 +101,7 @@ def test_a_video_shows_each_picture_at_its_time(tmp_path: Path, codec: str, endi
     sink = video(tmp_path, codec=codec, rate_hz=10.0)
     levels = {0.0: 20, 0.1: 60, 0.2: 100, 0.51: 160, 0.6: 220}  # nothing came between .2 and .51
     for time_s, level in levels.items():
-        sink.see(picture(1000 + time_s, level))
+        sink.consume(picture(1000 + time_s, level))
     sink.close()
     (path,) = recorded(tmp_path)
     assert path.name.startswith("door-") and path.suffix == ending
@@ -116,7 +116,7 @@ def test_the_label_is_in_the_video(tmp_path: Path) -> None:
     sink = video(tmp_path, rate_hz=5.0)
     shot = picture(0.0, 128, size_wh=(320, 240))
     for number in range(5):
-        sink.see(replace(shot, time_s=number / 5, label="Walk", score=0.9))
+        sink.consume(replace(shot, time_s=number / 5, label="Walk", score=0.9))
     sink.close()
     _, frames = read_video(recorded(tmp_path)[0])
     assert len(frames) == 5
@@ -128,12 +128,12 @@ def test_the_label_is_in_the_video(tmp_path: Path) -> None:
 def test_a_new_file_after_the_longest_time_a_gap_and_another_size(tmp_path: Path) -> None:
     sink = video(tmp_path, rate_hz=5.0, rotate_s=2.0)
     for number in range(25):
-        sink.see(picture(number / 5))  # 5 s: three files
-    sink.see(picture(60.0))
-    sink.see(picture(60.2))
-    sink.see(picture(60.4, size_wh=(96, 64)))
-    sink.see(picture(10.0, size_wh=(96, 64)))  # its clock went back
-    sink.see(picture(0.0, source="yard"))
+        sink.consume(picture(number / 5))  # 5 s: three files
+    sink.consume(picture(60.0))
+    sink.consume(picture(60.2))
+    sink.consume(picture(60.4, size_wh=(96, 64)))
+    sink.consume(picture(10.0, size_wh=(96, 64)))  # its clock went back
+    sink.consume(picture(0.0, source="yard"))
     sink.close()
     files = {path.name: len(read_video(path)[1]) for path in recorded(tmp_path)}
     assert sorted(files.values()) == [1, 1, 1, 2, 5, 10, 10]
@@ -146,9 +146,9 @@ def test_the_file_of_a_silent_source_is_finished_while_the_run_goes_on(
     monkeypatch.setattr("edge_har.sinks.video.SILENT_S", 0.2)
     monkeypatch.setattr("edge_har.sinks.pictures.IDLE_S", 0.05)
     sink = Video(VideoOptions(path=str(tmp_path), min_free_bytes=0), SinkState("video"))
-    sink.see(picture(0.0))
+    sink.consume(picture(0.0))
     wait_until(lambda: recorded(tmp_path) and not list(tmp_path.glob("*.part.*")), "a finished file")
-    sink.see(picture(0.1))  # it is back
+    sink.consume(picture(0.1))  # it is back
     sink.close()
     assert [len(read_video(path)[1]) for path in recorded(tmp_path)] == [1, 1]
 
@@ -157,7 +157,7 @@ def test_the_newest_files_stay_and_others_are_left_alone(tmp_path: Path) -> None
     (tmp_path / "door-2020.mp4").write_text("somebody's")
     sink = video(tmp_path, rate_hz=5.0, rotate_s=1.0, keep=2)
     for number in range(40):
-        sink.see(picture(number / 5))
+        sink.consume(picture(number / 5))
     sink.close()
     assert len(recorded(tmp_path)) == 3
     assert (tmp_path / "door-2020.mp4").exists()
@@ -185,11 +185,11 @@ def test_videos_leave_room_on_the_disk_and_go_on_when_there_is_more(
         (disk / "ballast").write_bytes(bytes(500_000))
         options = VideoOptions(path=str(disk), min_free_bytes=600_000, rate_hz=5.0)
         sink = Video(options, SinkState("video"), waits=lambda: True)
-        sink.see(picture(0.0))
+        sink.consume(picture(0.0))
         wait_until(lambda: sink.state.dropped == 1, "the picture that found no room")
         (disk / "ballast").unlink()
         sink._disk._looked_s = -1e9  # a second later
-        sink.see(picture(1.0))
+        sink.consume(picture(1.0))
         sink.close()
         assert sink.state.delivered == 1
         assert len(recorded(disk)) == 1
@@ -205,7 +205,7 @@ def test_a_folder_that_cannot_be_written_ends_nothing(
     (tmp_path / "file").write_text("")
     sink = video(tmp_path / "file")
     for number in range(3):
-        sink.see(picture(float(number)))
+        sink.consume(picture(float(number)))
     sink.close()
     assert sink.state.delivered == 0
     assert len(caplog.records) == 1 and "cannot record to" in caplog.text
@@ -236,7 +236,7 @@ def test_a_clip_has_its_seconds_before_and_after(tmp_path: Path) -> None:
             sink.write(about("start", 1, 7.0))  # told a second late
         if time_s == 10.0:
             sink.write(about("end", 1, 7.0, 9.4))
-        sink.see(picture(time_s, 2 * number))
+        sink.consume(picture(time_s, 2 * number))
     sink.close()
     (path,) = recorded(tmp_path)
     assert "-Walk-" in path.name and path.name.endswith(f"{made_event(1).id}.mp4")
@@ -253,7 +253,7 @@ def test_only_some_labels_and_no_clip_without_an_event(tmp_path: Path) -> None:
     for number in range(50):
         if number == 20:
             sink.write(about("start", 1, 3.0, label="Walk"))
-        sink.see(picture(number / 5))
+        sink.consume(picture(number / 5))
     sink.close()
     assert recorded(tmp_path) == []
     with pytest.raises(MisuseError, match="knows no 'Fly'"):
@@ -273,7 +273,7 @@ def test_events_close_together_share_a_clip_and_one_without_end_is_cut(tmp_path:
             sink.write(about("end", 2, 5.0, 6.0, label="Run"))
         if time_s == 20.0:
             sink.write(about("start", 3, 20.0))
-        sink.see(picture(time_s))
+        sink.consume(picture(time_s))
     sink.close()
     lengths = [len(read_video(path)[1]) for path in recorded(tmp_path)]
     assert lengths == [26, 31]  # 2.0 to 7.0, and 18.0 to 24.0
@@ -284,10 +284,10 @@ def test_losing_a_source_ends_its_clip(tmp_path: Path) -> None:
     for number in range(30):
         if number == 20:
             sink.write(about("start", 1, 4.0))
-        sink.see(picture(number / 5))
+        sink.consume(picture(number / 5))
     sink.write(about("source_lost", 2, 6.0))
     for number in range(500, 510):
-        sink.see(picture(number / 5))
+        sink.consume(picture(number / 5))
     sink.close()
     (path,) = recorded(tmp_path)
     assert len(read_video(path)[1]) == 20
@@ -296,7 +296,7 @@ def test_losing_a_source_ends_its_clip(tmp_path: Path) -> None:
 def test_the_ring_is_bounded(tmp_path: Path) -> None:
     sink = clips(tmp_path, pre_s=1.0)
     for number in range(500):
-        sink.see(picture(number / 5))
+        sink.consume(picture(number / 5))
     sink.close()
     lane = sink._lanes["door"]
     assert len(lane.ring) <= 5 * 11 + 1
@@ -327,16 +327,16 @@ def test_a_run_is_recorded_with_its_labels_and_events(tmp_path: Path) -> None:
     scene = [painted(colour, 80, (64, 48)) for colour in ("Red", "Green")]
     source = write_video(tmp_path / "scene.mkv", np.concatenate(scene), 25.0)
     pipeline = Pipeline(colour_bundle(), [f"door={source}"], [])
-    how = Setting(pipeline.board, waits=lambda: True)
+    how = SinkContext(pipeline.run_status, waits=lambda: True)
     whole = VideoOptions(path=str(tmp_path / "video"), min_free_bytes=0).open(how)
     events = ClipsOptions(path=str(tmp_path / "clips"), min_free_bytes=0, pre_s=0.5, post_s=0.5).open(how)
     pipeline.sinks = [events]
     for viewer in (whole, events):
-        pipeline.viewers.add(viewer)
+        pipeline.frame_sinks.add(viewer)
     pipeline.run()
     whole.close()
     events.close()
-    assert [state.name for state in pipeline.board.sinks] == ["video", "clips"]
+    assert [state.name for state in pipeline.run_status.sinks] == ["video", "clips"]
     (path,) = recorded(tmp_path / "video")
     rate_hz, frames = read_video(path)
     assert abs(len(frames) / rate_hz - 6.4) < 0.3
@@ -368,8 +368,8 @@ class Paper:
 def test_a_window_shows_the_newest_picture_of_each_source() -> None:
     paper, ended = Paper(), threading.Event()
     window = Window(WindowOptions(width=64), SinkState("window"), lambda: paper, quit=ended.set)
-    window.see(replace(picture(0.0, 50, size_wh=(320, 240)), label="Walk", score=0.9))
-    window.see(picture(0.0, 90, source="yard"))
+    window.consume(replace(picture(0.0, 50, size_wh=(320, 240)), label="Walk", score=0.9))
+    window.consume(picture(0.0, 90, source="yard"))
     wait_until(lambda: {name for name, _ in paper.shown} == {"door", "yard"}, "both sources")
     assert all(pixels.shape == (48, 64, 3) for _, pixels in paper.shown)
     paper.quit = True
@@ -389,10 +389,10 @@ def test_a_window_that_hangs_holds_up_nobody() -> None:
 
     state = SinkState("window")
     window = Window(WindowOptions(), state, Hanging, quit=lambda: None)
-    window.see(picture(0.0))
+    window.consume(picture(0.0))
     assert entered.wait(30)
     for number in range(50):
-        window.see(picture(float(number)))
+        window.consume(picture(float(number)))
     assert state.dropped == 49
     window.stop()
     hangs.set()
@@ -426,9 +426,9 @@ source, hook, broker, folder = sys.argv[1:]
 pipeline = Pipeline(colour_bundle(), [source], [])
 asked = [f"jsonl:{folder}/events.jsonl?spool={folder}/file", f"{hook}#spool={folder}/hook", f"{broker}?spool={folder}/mqtt"]
 outlets = open_outlets(map(options_of_text, asked), Setting(pipeline.board, waits=lambda: True))
-assert outlets.viewers == []
+assert outlets.frame_sinks == []
 pipeline.sinks = outlets.sinks
-assert not pipeline.viewers.wanted(source)
+assert not pipeline.frame_sinks.wanted(source)
 pipeline.run()
 outlets.close()
 print(*sorted(written), sep="\\n")

@@ -14,18 +14,18 @@ from edge_har.errors import EdgeHarError
 from edge_har.pipeline.events import Event
 from edge_har.pipeline.pipeline import Pipeline
 from edge_har.pipeline.status import SinkState
-from edge_har.sinks import Outlets
-from edge_har.sinks.base import Later
+from edge_har.sinks import Outputs
+from edge_har.sinks.base import RetryLater
 from edge_har.sinks.console import ConsoleSink
-from edge_har.sinks.queued import MAX_ASKED_S, RETRY_JITTER, Patience, Pauses, Queued, SinkTarget
+from edge_har.sinks.queued import MAX_ASKED_S, RETRY_JITTER, Backoff, QueuedSink, RetryPolicy, SinkTarget
 from tests.helpers.colours import colour_bundle, painted
 from tests.helpers.sinks import QUICK, Place, made_event, made_events, wait_until
 from tests.helpers.videos import write_video
 
 
-def queued(place: Place, **options: object) -> Queued:
+def queued(place: Place, **options: object) -> QueuedSink:
     """A queue before `place` that is quick to try again."""
-    return Queued(place, SinkState("place"), **{"patience": QUICK, **options})
+    return QueuedSink(place, SinkState("place"), **{"patience": QUICK, **options})
 
 
 def test_events_arrive_in_order_and_are_counted() -> None:
@@ -65,7 +65,7 @@ def test_what_arrived_before_a_failure_is_not_sent_again() -> None:
             self.tries += 1
             if self.tries == 1:
                 self.taken += events[:2]
-                raise Later("in the middle", delivered=2)
+                raise RetryLater("in the middle", delivered=2)
             super().deliver(events)
 
     place, events = Third(), made_events(4)
@@ -81,7 +81,7 @@ def test_what_arrived_before_a_failure_is_not_sent_again() -> None:
 def test_a_place_that_hangs_for_ever_blocks_neither_write_nor_close() -> None:
     place = Place()
     place.free.clear()
-    sink = queued(place, patience=Patience(close_s=0.05), capacity=100)
+    sink = queued(place, patience=RetryPolicy(close_s=0.05), capacity=100)
     for event in made_events(500):
         sink.write(event)
     place.entered.wait(30)
@@ -103,7 +103,7 @@ def test_recognition_goes_on_beside_a_sink_that_hangs(tmp_path: Path) -> None:
         def close(self) -> None:
             """Nothing to do."""
 
-    sink = queued(place, patience=Patience(close_s=0.05), capacity=2)
+    sink = queued(place, patience=RetryPolicy(close_s=0.05), capacity=2)
     scene = [painted(colour, 80, (32, 24)) for colour in ("Red", "Green")]
     video = write_video(tmp_path / "scene.mkv", np.concatenate(scene), 25.0)
     Pipeline(colour_bundle(), [str(video)], [sink, Kept()]).run()
@@ -207,7 +207,7 @@ def test_any_sink_can_stand_behind_the_queue(capsys: pytest.CaptureFixture[str])
                 raise EdgeHarError("not the first time")
             super().write(event)
 
-    sink = Queued(SinkTarget(Twice(sys.stdout)), SinkState("console"), patience=QUICK)
+    sink = QueuedSink(SinkTarget(Twice(sys.stdout)), SinkState("console"), patience=QUICK)
     for event in made_events(5):
         sink.write(event)
     wait_until(lambda: sink.state.delivered == 5, "all events")
@@ -227,7 +227,7 @@ def test_updates_can_be_left_out() -> None:
 
 
 def test_pauses_double_up_to_a_limit_and_heed_what_is_asked() -> None:
-    pauses = Pauses(Patience(first_s=1.0, last_s=8.0))
+    pauses = Backoff(RetryPolicy(first_s=1.0, last_s=8.0))
     for expected_s in (1, 2, 4, 8, 8):
         pause_s = pauses.after_failure(None)
         assert expected_s * (1 - RETRY_JITTER) <= pause_s <= expected_s * (1 + RETRY_JITTER)
@@ -235,7 +235,7 @@ def test_pauses_double_up_to_a_limit_and_heed_what_is_asked() -> None:
     assert pauses.after_failure(1e9) == MAX_ASKED_S
     pauses.reset()
     assert pauses.after_failure(None) < 2
-    assert len({Pauses(Patience()).after_failure(None) for _ in range(10)}) == 10
+    assert len({Backoff(RetryPolicy()).after_failure(None) for _ in range(10)}) == 10
 
 
 def test_closing_a_run_stops_all_sinks_before_it_waits_for_one() -> None:
@@ -254,5 +254,5 @@ def test_closing_a_run_stops_all_sinks_before_it_waits_for_one() -> None:
         def close(self) -> None:
             done.append(f"close {self.name}")
 
-    Outlets(sinks=[Slow("a"), Slow("b")]).close()
+    Outputs(sinks=[Slow("a"), Slow("b")]).close()
     assert done == ["stop a", "stop b", "close a", "close b"]

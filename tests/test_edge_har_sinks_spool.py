@@ -22,7 +22,7 @@ from edge_har.errors import EdgeHarError
 from edge_har.pipeline.events import Event
 from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import event_of, line_of
-from edge_har.sinks.queued import Queued
+from edge_har.sinks.queued import QueuedSink
 from edge_har.sinks.spool import Spool
 from tests.helpers.command import environment
 from tests.helpers.sinks import (
@@ -46,7 +46,7 @@ def drained(spool: Spool, batch: int = 7) -> list[Event]:
     taken: list[Event] = []
     while events := spool.peek(batch):
         taken += events
-        spool.done(len(events))
+        spool.ack(len(events))
     return taken
 
 
@@ -79,7 +79,7 @@ def test_events_wait_in_order_and_outlast_the_process(quick_path: Path) -> None:
     for begin in range(0, 200, 13):
         spool.append(events[begin : min(200, begin + 13)])
     assert spool.peek(50) == events[:50]
-    spool.done(30)
+    spool.ack(30)
     spool.close()
     spool = Spool(quick_path / "s", max_bytes=1_000_000)
     assert len(spool) == 170
@@ -94,9 +94,9 @@ def test_what_is_not_done_waits_again(quick_path: Path) -> None:
     spool, events = Spool(quick_path), made_events(10)
     spool.append(events)
     assert spool.peek(5) == events[:5]
-    spool.done(2)
+    spool.ack(2)
     assert spool.peek(5) == events[2:7]
-    spool.done(0)
+    spool.ack(0)
     assert drained(spool) == events[2:]
     spool.close()
 
@@ -142,7 +142,7 @@ def test_a_damaged_cursor_delivers_again_rather_than_not(quick_path: Path, conte
     spool = Spool(quick_path)
     spool.append(made_events(20))
     assert len(spool.peek(5)) == 5
-    spool.done(5)
+    spool.ack(5)
     spool.close()
     (quick_path / "cursor").write_bytes(content)
     assert left_in(quick_path) == made_events(20)
@@ -201,7 +201,7 @@ def test_a_folder_that_somebody_removes_is_made_again(
     spool = Spool(quick_path / "s")
     spool.append(made_events(10))
     spool.peek(2)
-    spool.done(2)
+    spool.ack(2)
     shutil.rmtree(quick_path / "s")
     spool.append(made_events(5, first=10))
     assert drained(spool) == made_events(5, first=10)
@@ -229,7 +229,7 @@ def test_what_is_on_its_way_when_its_file_is_dropped_is_counted_once(quick_path:
     assert spool.peek(3) == events[:3]
     for event in events[3:]:
         spool.append([event])
-    spool.done(2)  # the third did not arrive, and is gone
+    spool.ack(2)  # the third did not arrive, and is gone
     found = drained(spool)
     assert 2 + spool.dropped + len(found) == 200
     spool.close()
@@ -261,7 +261,7 @@ def test_a_full_disk_is_told_once_and_loses_nothing(
         assert spool.peek(4) == events[300:304]
         ballast.unlink()
         spool.append(events[400:500])
-        spool.done(4)
+        spool.ack(4)
         spool.append(events[500:])
         spool.close()
         assert left_in(disk / "s") == events[304:]
@@ -303,7 +303,7 @@ def test_a_sink_delivers_past_a_full_disk_and_keeps_what_waits(quick_path: Path)
         fill(disk)
         place = Place()
         place.fail = "away"
-        sink = Queued(place, SinkState("hook"), spool=Spool(disk / "s"), patience=QUICK)
+        sink = QueuedSink(place, SinkState("hook"), spool=Spool(disk / "s"), patience=QUICK)
         for event in events:
             sink.write(event)
         wait_until(lambda: sink.state.failed > 2, "some tries")
@@ -320,7 +320,7 @@ def test_what_neither_the_disk_nor_the_place_took_is_told_as_lost(
         fill(disk)
         place = Place()
         place.fail = "away"
-        sink = Queued(place, SinkState("hook"), spool=Spool(disk / "s"), patience=QUICK)
+        sink = QueuedSink(place, SinkState("hook"), spool=Spool(disk / "s"), patience=QUICK)
         for event in made_events(300):
             sink.write(event)
         sink.close()
@@ -337,7 +337,7 @@ def test_the_next_run_delivers_what_this_one_could_not(
 ) -> None:
     place, events = Place(), made_events(100)
     place.free.clear()
-    sink = Queued(place, SinkState("hook"), spool=Spool(quick_path), patience=QUICK)
+    sink = QueuedSink(place, SinkState("hook"), spool=Spool(quick_path), patience=QUICK)
     for event in events[:60]:
         sink.write(event)
     assert place.entered.wait(30)
@@ -347,7 +347,7 @@ def test_the_next_run_delivers_what_this_one_could_not(
     sink.close()
     assert "60 events are not delivered yet, the next run does" in caplog.text
     after = Place()
-    sink = Queued(after, SinkState("hook"), spool=Spool(quick_path), patience=QUICK)
+    sink = QueuedSink(after, SinkState("hook"), spool=Spool(quick_path), patience=QUICK)
     for event in events[60:]:
         sink.write(event)
     sink.close()
@@ -394,7 +394,7 @@ def test_any_history_gives_all_events_in_order(quick_path: Path, steps) -> None:
             seen = len(events)
         elif step == "done":
             gone = min(seen, count)
-            spool.done(gone)
+            spool.ack(gone)
             taken, seen = taken + gone, 0
         else:
             spool.close()
@@ -425,7 +425,7 @@ def test_any_damage_leaves_events_in_order_and_a_spool_that_works(quick_path: Pa
     spool = Spool(folder, max_bytes=SMALL * 2)
     spool.append(made_events(40))
     spool.peek(5)
-    spool.done(5)
+    spool.ack(5)
     spool.close()
     for fault, which, where, what in faults:
         files = sorted(path for path in folder.iterdir() if path.stat().st_size)

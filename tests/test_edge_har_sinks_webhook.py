@@ -21,10 +21,16 @@ import pytest
 from edge_har.errors import MisuseError
 from edge_har.pipeline.events import Event
 from edge_har.pipeline.status import SinkState
-from edge_har.sinks.base import Later, Refused, line_of
-from edge_har.sinks.queued import Patience, Queued
+from edge_har.sinks.base import Rejected, RetryLater, line_of
+from edge_har.sinks.queued import QueuedSink, RetryPolicy
 from edge_har.sinks.spool import Spool
-from edge_har.sinks.webhook import REFUSED_BYTES, REFUSED_FILE, Aside, WebhookOptions, WebhookTarget
+from edge_har.sinks.webhook import (
+    REFUSED_BYTES,
+    REFUSED_FILE,
+    DeadLetterFile,
+    WebhookDestination,
+    WebhookOptions,
+)
 from tests.helpers.certificates import self_signed
 from tests.helpers.command import environment
 from tests.helpers.hooks import HookServer
@@ -43,10 +49,10 @@ def options(server: HookServer, **more: object) -> WebhookOptions:
     return WebhookOptions(**{"url": server.url, "spool": "off", **more})
 
 
-def opened(how: WebhookOptions, spool: Path | None = None, **more: object) -> Queued:
+def opened(how: WebhookOptions, spool: Path | None = None, **more: object) -> QueuedSink:
     """The sink that these options mean, but quick to try again."""
-    return Queued(
-        WebhookTarget(how),
+    return QueuedSink(
+        WebhookDestination(how),
         SinkState("webhook"),
         spool=None if spool is None else Spool(spool),
         **{"patience": QUICK, **more},
@@ -66,7 +72,7 @@ def test_events_are_posted_in_order_on_one_connection(server: HookServer) -> Non
     sink.close()
     assert server.bodies() == lines(events)
     assert {post.connection for post in server.posts} == {1}
-    assert [(s.name, s.delivered, s.failed) for s in run.board.sinks] == [("webhook", 20, 0)]
+    assert [(s.name, s.delivered, s.failed) for s in run.run_status.sinks] == [("webhook", 20, 0)]
     assert server.posts[0].headers["Content-Type"] == "application/json"
     assert json.loads(server.posts[7].body) == events[7].to_json()
 
@@ -120,7 +126,7 @@ def test_what_is_refused_is_not_tried_again(
 ) -> None:
     events = made_events(6)
     server.answers.extend([204, status, status, 204])
-    sink = opened(options(server), spool=quick_path, set_aside=Aside(quick_path / REFUSED_FILE))
+    sink = opened(options(server), spool=quick_path, set_aside=DeadLetterFile(quick_path / REFUSED_FILE))
     for event in events:
         sink.write(event)
     wait_until(lambda: sink.state.queued == 0, "all events")
@@ -134,7 +140,7 @@ def test_what_is_refused_is_not_tried_again(
 
 
 def test_the_file_of_what_was_refused_is_bounded(quick_path: Path) -> None:
-    aside = Aside(quick_path / REFUSED_FILE)
+    aside = DeadLetterFile(quick_path / REFUSED_FILE)
     (quick_path / REFUSED_FILE).write_bytes(b"x" * REFUSED_BYTES)
     aside(made_event(1), "404")
     assert (quick_path / REFUSED_FILE).stat().st_size < 1000
@@ -143,15 +149,15 @@ def test_the_file_of_what_was_refused_is_bounded(quick_path: Path) -> None:
 
 def test_a_server_says_when_to_come_again(server: HookServer) -> None:
     soon = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=90), usegmt=True)
-    target = WebhookTarget(options(server))
+    target = WebhookDestination(options(server))
     for status, said, low_s, high_s in ((429, "7", 7, 7), (503, soon, 50, 91), (429, "soon", None, None)):
         server.answers.append((status, {"Retry-After": said}))
-        with pytest.raises(Later) as caught:
+        with pytest.raises(RetryLater) as caught:
             target.deliver(made_events(1))
         asked_s = caught.value.wait_s
         assert asked_s is None if low_s is None else low_s <= asked_s <= high_s
     server.answers.append((404, {"Retry-After": "7"}))
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         target.deliver(made_events(1))
     target.close()
 
@@ -193,8 +199,8 @@ def test_a_connection_that_the_server_closed_meanwhile_is_no_failure(server: Hoo
 @pytest.mark.parametrize("fault", ["hang", "drip", "trickle"])
 def test_a_server_that_does_not_finish_is_given_up_in_time(server: HookServer, fault: str) -> None:
     setattr(server, fault, True)
-    target = WebhookTarget(options(server, timeout_s=0.3))
-    with pytest.raises(Later, match="no answer"):
+    target = WebhookDestination(options(server, timeout_s=0.3))
+    with pytest.raises(RetryLater, match="no answer"):
         target.deliver(made_events(1))
     setattr(server, fault, False)
     target.deliver(made_events(1))
@@ -207,7 +213,7 @@ def test_a_server_that_hangs_holds_up_neither_write_nor_close_and_the_next_run_d
 ) -> None:
     events = made_events(30)
     server.hang = True
-    sink = opened(options(server), spool=quick_path, patience=Patience(close_s=0.3))
+    sink = opened(options(server), spool=quick_path, patience=RetryPolicy(close_s=0.3))
     for event in events:
         sink.write(event)
     wait_until(lambda: server.connections == 1 and sink.state.queued == 30, "the events on the disk")
@@ -223,7 +229,7 @@ def test_a_server_that_hangs_holds_up_neither_write_nor_close_and_the_next_run_d
 def test_what_is_no_web_server_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         other.settimeout(30)
-        target = WebhookTarget(WebhookOptions(url=f"http://127.0.0.1:{other.getsockname()[1]}/"))
+        target = WebhookDestination(WebhookOptions(url=f"http://127.0.0.1:{other.getsockname()[1]}/"))
         line = None
 
         def answer() -> None:
@@ -233,24 +239,24 @@ def test_what_is_no_web_server_is_told() -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        with pytest.raises(Later, match="does not answer as a web server does"):
+        with pytest.raises(RetryLater, match="does not answer as a web server does"):
             target.deliver(made_events(1))
         thread.join()
         line.close()
         target.close()
-    with pytest.raises(Later, match="cannot be reached: Connection refused"):
+    with pytest.raises(RetryLater, match="cannot be reached: Connection refused"):
         target.deliver(made_events(1))
 
 
 def test_tls_is_checked(tmp_path: Path) -> None:
     certificate, key = self_signed(tmp_path)
     with HookServer(certificate, key) as server:
-        target = WebhookTarget(options(server, ca_file=str(certificate)))
+        target = WebhookDestination(options(server, ca_file=str(certificate)))
         target.deliver(made_events(3))
         target.close()
         assert len(server.posts) == 3
-        target = WebhookTarget(options(server))
-        with pytest.raises(Later, match="certificate is not trusted"):
+        target = WebhookDestination(options(server))
+        with pytest.raises(RetryLater, match="certificate is not trusted"):
             target.deliver(made_events(1))
         target.close()
 
@@ -284,12 +290,12 @@ def test_the_example_receiver_takes_each_event_once_and_nothing_unsigned() -> No
     try:
         assert receiver.stdout is not None
         url = f"http://127.0.0.1:{receiver.stdout.readline().split()[-1]}/"
-        target = WebhookTarget(WebhookOptions(url=url, secret="hunter2"))
+        target = WebhookDestination(WebhookOptions(url=url, secret="hunter2"))
         for number in (1, 1, 2):
             target.deliver([made_event(number)])
         target.close()
-        target = WebhookTarget(WebhookOptions(url=url, secret="wrong"))
-        with pytest.raises(Refused, match="401"):
+        target = WebhookDestination(WebhookOptions(url=url, secret="wrong"))
+        with pytest.raises(Rejected, match="401"):
             target.deliver([made_event(3)])
         target.close()
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_har.errors import MisuseError, SourceError
-from edge_har.sources.named import check_names, feed_of
+from edge_har.sources.named import check_names, named_source
 from tests.helpers.videos import moving_square, write_video
 
 
@@ -24,29 +24,29 @@ from tests.helpers.videos import moving_square, write_video
     ],
 )
 def test_only_a_plain_word_before_the_first_equals_sign_is_a_name(text: str, name: str) -> None:
-    feed = feed_of(text)
+    feed = named_source(text)
     assert feed.name == name and "s3cret" not in repr(feed)
 
 
 def test_what_follows_the_name_is_the_address(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a=b.avi", moving_square(0, 3, size_wh=(32, 24)), 25.0)
-    with feed_of(f"door={path}").open() as source:
+    with named_source(f"door={path}").open() as source:
         assert source.name == str(path) and source.grab() == 0.0
-    with feed_of(f"door={path}", realtime=True).open() as source:
+    with named_source(f"door={path}", realtime=True).open() as source:
         assert source.live
 
 
 @pytest.mark.parametrize("text", ["", " ", "door= "])
 def test_an_address_is_needed(text: str) -> None:
     with pytest.raises(MisuseError, match="needs an address"):
-        feed_of(text)
+        named_source(text)
 
 
 @pytest.mark.parametrize("name", ["", "cam.1", "my cam", "Tür", "a:b"])
 def test_a_word_that_is_no_name_is_told_without_the_password(name: str) -> None:
     for address in ("rtsp://me:s3cret@h/x", "synthetic:Walk", "0", "/dev/video0"):
         with pytest.raises(MisuseError, match="a source's name is letters, digits, _ and -") as caught:
-            feed_of(f"{name}={address}")
+            named_source(f"{name}={address}")
         assert "s3cret" not in str(caught.value)
 
 
@@ -57,16 +57,16 @@ def test_an_address_within_one_is_no_misnamed_source() -> None:
         "./a.b=0",
         "a.b=c.avi",
     ):
-        assert feed_of(text).name == text
+        assert named_source(text).name == text
 
 
 def test_a_mistyped_address_shows_no_password() -> None:
     with pytest.raises(SourceError, match="no such file") as caught:
-        feed_of(" rtsp://me:s3cret@h/x").open()
+        named_source(" rtsp://me:s3cret@h/x").open()
     assert "s3cret" not in str(caught.value)
 
 
 def test_two_of_one_name_are_refused() -> None:
-    check_names([feed_of("a=0"), feed_of("b=0"), feed_of("0")])
+    check_names([named_source("a=0"), named_source("b=0"), named_source("0")])
     with pytest.raises(MisuseError, match="2 sources are called 0; give each a name"):
-        check_names([feed_of("0"), feed_of("0")])
+        check_names([named_source("0"), named_source("0")])

@@ -14,7 +14,7 @@ RELEASE = """
 import re
 import numpy as np
 import cv2
-from edge_har.memory import release_library_pages
+from edge_har.system.memory import release_library_pages
 
 def resident(kind):
     return int(re.search(kind + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from edge_har.pipeline.status import Board, Counts, SinkState
+from edge_har.pipeline.status import Counts, RunStatus, SinkState
 from edge_har.web.machine import Readings
 from tests.helpers.need import need_module
 
@@ -15,7 +15,7 @@ need_module("prometheus_client", "pip install -e '.[test]'")
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from edge_har.web.metrics import BoardCollector, Exposition
+from edge_har.web.metrics import Exposition, StatusCollector
 
 READINGS = Readings({"cpu-thermal": 61.5}, ("under-voltage",), ("under-voltage", "throttled"), 1)
 ODD = 'rtsp://me:***@x/"quoted"\\back\nline'
@@ -25,8 +25,8 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 @pytest.fixture
-def board() -> Board:
-    made = Board("m@1", ("Walk",), ["door", ODD])
+def run_status() -> RunStatus:
+    made = RunStatus("m@1", ("Walk",), ["door", ODD])
     door = made.source("door")
     door.turn("live")
     now_s = time.monotonic()
@@ -40,12 +40,12 @@ def board() -> Board:
     return made
 
 
-def exposition(board: Board, readings: Readings = READINGS) -> Exposition:
-    return Exposition(BoardCollector(board, lambda: readings, {("door", "Walk"): 6}, lambda: 2))
+def exposition(run_status: RunStatus, readings: Readings = READINGS) -> Exposition:
+    return Exposition(StatusCollector(run_status, lambda: readings, {("door", "Walk"): 6}, lambda: 2))
 
 
-def samples(board: Board, readings: Readings = READINGS) -> Samples:
-    text, content_type = exposition(board, readings).text("text/plain")
+def samples(run_status: RunStatus, readings: Readings = READINGS) -> Samples:
+    text, content_type = exposition(run_status, readings).text("text/plain")
     assert content_type.startswith("text/plain")
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
@@ -58,8 +58,8 @@ def at(found: Samples, name: str, **labels: str) -> float:
     return found[f"edge_har_{name}", frozenset(labels.items())]
 
 
-def test_sources_are_counted_by_name(board: Board) -> None:
-    found = samples(board)
+def test_sources_are_counted_by_name(run_status: RunStatus) -> None:
+    found = samples(run_status)
     expected = {
         "frames": 100,
         "ticks": 40,
@@ -82,8 +82,8 @@ def test_sources_are_counted_by_name(board: Board) -> None:
     assert states == {"opening": 0, "live": 1, "lost": 0, "ended": 0, "failed": 0}
 
 
-def test_latency_is_a_histogram_in_seconds(board: Board) -> None:
-    found = samples(board)
+def test_latency_is_a_histogram_in_seconds(run_status: RunStatus) -> None:
+    found = samples(run_status)
     buckets = {
         bound: at(found, "tick_seconds_bucket", source="door", le=bound)
         for bound in ("0.00025", "0.0005", "0.001", "1.0", "+Inf")
@@ -93,16 +93,16 @@ def test_latency_is_a_histogram_in_seconds(board: Board) -> None:
     assert at(found, "tick_seconds_sum", source="door") == pytest.approx(3.0055)
 
 
-def test_two_sinks_of_one_name_are_two_series(board: Board) -> None:
-    found = samples(board)
+def test_two_sinks_of_one_name_are_two_series(run_status: RunStatus) -> None:
+    found = samples(run_status)
     assert at(found, "sink_queued", sink="mqtt") == 7 and at(found, "sink_queued", sink="mqtt#2") == 1
     assert at(found, "sink_dropped_total", sink="mqtt") == 2
     assert at(found, "sink_delivered_total", sink="mqtt") == 30
     assert at(found, "sink_failed_total", sink="mqtt") == 4
 
 
-def test_events_viewers_model_and_the_machine(board: Board) -> None:
-    found = samples(board)
+def test_events_viewers_model_and_the_machine(run_status: RunStatus) -> None:
+    found = samples(run_status)
     assert at(found, "events_total", source="door", label="Walk") == 6
     assert at(found, "viewers") == 2 and at(found, "loop_age_seconds") >= 0
     assert at(found, "temperature_celsius", sensor="cpu-thermal") == 61.5
@@ -113,17 +113,17 @@ def test_events_viewers_model_and_the_machine(board: Board) -> None:
     assert found["process_resident_memory_bytes", frozenset()] > 5e6
 
 
-def test_where_it_is_no_raspberry_pi_nothing_is_said_of_throttling(board: Board) -> None:
-    found = samples(board, Readings({}, None, None, None))
+def test_where_it_is_no_raspberry_pi_nothing_is_said_of_throttling(run_status: RunStatus) -> None:
+    found = samples(run_status, Readings({}, None, None, None))
     assert not [name for name, _ in found if "throttled" in name or "celsius" in name]
 
 
-def test_errors_of_sinks_are_not_shown(board: Board) -> None:
-    assert b"s3cret" not in exposition(board).text("")[0]
+def test_errors_of_sinks_are_not_shown(run_status: RunStatus) -> None:
+    assert b"s3cret" not in exposition(run_status).text("")[0]
 
 
-def test_openmetrics_is_spoken_too(board: Board) -> None:
-    text, content_type = exposition(board).text(OPENMETRICS)
+def test_openmetrics_is_spoken_too(run_status: RunStatus) -> None:
+    text, content_type = exposition(run_status).text(OPENMETRICS)
     assert content_type.startswith("application/openmetrics-text")
     families = {family.name for family in openmetrics.text_string_to_metric_families(text.decode())}
     assert {"edge_har_source_frames", "edge_har_tick_seconds", "edge_har_source_state"} <= families

@@ -89,7 +89,7 @@ def test_a_real_run_is_seen_lost_and_seen_again(browser: Browser, tmp_path: Path
     stop = threading.Event()
     with MjpegServer(pictures, 25.0, loop=True) as camera:
         pipeline = Pipeline(colour_bundle(), [f"door={camera.url}"], [], RunOptions())
-        web = start_web(WebOptions("127.0.0.1:0"), pipeline.board, pipeline.viewers)
+        web = start_web(WebOptions("127.0.0.1:0"), pipeline.run_status, pipeline.frame_sinks)
         running = threading.Thread(target=pipeline.run, args=(stop,))
         running.start()
         try:
@@ -139,7 +139,7 @@ def test_it_fits_can_be_read_and_asks_nobody_else(
             run.tell("end", label, names[number % sources], name=name, end_s=1.5 + number, reason="left")
         run.tell("start", LABELS[0], names[0])
         if sources > 1:
-            run.board.source("garden").turn("lost", "no answer in time")
+            run.run_status.source("garden").turn("lost", "no answer in time")
             run.tell("source_lost", None, "garden")
         browser.look(width=size[0], height=size[1], dark=dark)
         browser.open(run.web.url)
@@ -166,7 +166,7 @@ def test_names_and_labels_are_text(browser: Browser) -> None:
     with LiveRun(*HOSTILE, labels=HOSTILE) as run:
         run.tell("start", HOSTILE[0], HOSTILE[1])
         run.tell("source_lost", None, HOSTILE[0])
-        run.board.source(HOSTILE[0]).turn("lost", HOSTILE[1])
+        run.run_status.source(HOSTILE[0]).turn("lost", HOSTILE[1])
         browser.open(run.web.url)
         browser.wait(
             "document.querySelectorAll('.entry').length === 2 && document.querySelector('.veil[data-kind=none]')"
@@ -182,7 +182,7 @@ def test_names_and_labels_are_text(browser: Browser) -> None:
 def test_before_anything_happens_it_says_so(browser: Browser, tmp_path: Path) -> None:
     with LiveRun(labels=LABELS) as run:
         run.still.add("door")
-        run.board.source("door").turn("opening")
+        run.run_status.source("door").turn("opening")
         browser.open(run.web.url)
         shows(browser, ".what", "Opening the source…")
         assert browser.run("document.querySelector('.empty').checkVisibility()")
@@ -190,7 +190,7 @@ def test_before_anything_happens_it_says_so(browser: Browser, tmp_path: Path) ->
             LABELS
         )
         assert browser.run(text(".timeline .count")) == "no events"
-        run.board.source("door").turn("live")
+        run.run_status.source("door").turn("live")
         shows(browser, ".what", "Waiting for a picture…")
         keep(browser, "empty", tmp_path)
         run.label = run.score = None
@@ -198,7 +198,7 @@ def test_before_anything_happens_it_says_so(browser: Browser, tmp_path: Path) ->
         shows(browser, ".seen .label", "No activity")
         run.tell("start")
         browser.wait("!document.querySelector('.empty').checkVisibility()")
-        run.board.source("door").turn("ended")
+        run.run_status.source("door").turn("ended")
         shows(browser, ".what", "Ended")
 
 
@@ -231,13 +231,13 @@ def test_a_pause_stops_the_pictures_and_nothing_else(browser: Browser) -> None:
         browser.wait("document.querySelector('.veil[data-kind=none]')")
         browser.run("document.querySelector('#pause').click()")
         shows(browser, ".what", "Paused")
-        wait_for(lambda: not run.viewers.wanted("door") and not run.web.gallery.watching)
-        assert len(run.web.viewers) == 1
+        wait_for(lambda: not run.frame_sinks.wanted("door") and not run.web.broadcaster.watching)
+        assert len(run.web.clients) == 1
         run.label, run.score = "Run", 0.5
         shows(browser, ".seen .label", "Run")
         browser.run("document.querySelector('#pause').click()")
         browser.wait("document.querySelector('.veil[data-kind=none]')")
-        assert run.web.gallery.watching == {"door": 1}
+        assert run.web.broadcaster.watching == {"door": 1}
 
 
 def test_a_device_that_goes_away_is_found_again(browser: Browser, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_device_that_goes_away_is_found_again(browser: Browser, tmp_path: Path
         shows(browser, ".what", "No connection")
         shows(browser, ".state .text", "Unknown")
         keep(browser, "away", tmp_path)
-        run.web = start_web(WebOptions(f"127.0.0.1:{run.port}"), run.board, run.viewers)
+        run.web = start_web(WebOptions(f"127.0.0.1:{run.port}"), run.run_status, run.frame_sinks)
         shows(browser, ".link .text", "Connected")
         browser.wait(
             "document.querySelector('.veil[data-kind=none]') && document.querySelector('.notice').hidden"
@@ -293,7 +293,7 @@ def test_the_token_is_asked_for_once(browser: Browser, tmp_path: Path) -> None:
 
 def test_who_wants_no_motion_gets_none(browser: Browser) -> None:
     with LiveRun() as run:
-        run.board.source("door").turn("opening")
+        run.run_status.source("door").turn("opening")
         browser.look(width=DESK[0], height=DESK[1], still=True)
         browser.open(run.web.url)
         shows(browser, ".what", "Opening the source…")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edge_har.model.preprocess import Pixels
-from edge_har.pipeline.outputs import Picture, Viewers
-from edge_har.web.pictures import HEADER_LENGTH, Gallery, Shot
+from edge_har.pipeline.outputs import FrameSinks, Picture
+from edge_har.web.pictures import HEADER_LENGTH, EncodedFrame, FrameBroadcaster
 from tests.helpers.mjpeg import decoded
 
 RED_RGB = (200, 30, 30)
@@ -20,9 +20,9 @@ class Eye:
     """Somebody who keeps what is shown."""
 
     def __init__(self) -> None:
-        self.shots: list[Shot] = []
+        self.shots: list[EncodedFrame] = []
 
-    def offer(self, shot: Shot) -> None:
+    def offer(self, shot: EncodedFrame) -> None:
         self.shots.append(shot)
 
 
@@ -42,13 +42,13 @@ def picture(
     return Picture(source, 1.0, rgb, color, "Walk", 0.87654)
 
 
-def gallery(rate_hz: float = 5.0, px: int = 640) -> tuple[Gallery, Clock, list[int]]:
+def broadcaster(rate_hz: float = 5.0, px: int = 640) -> tuple[FrameBroadcaster, Clock, list[int]]:
     clock, woken = Clock(), list[int]()
-    return Gallery(rate_hz, px, lambda: woken.append(1), clock), clock, woken
+    return FrameBroadcaster(rate_hz, px, lambda: woken.append(1), clock), clock, woken
 
 
 def test_nothing_is_wanted_while_nobody_looks() -> None:
-    made, _, _ = gallery()
+    made, _, _ = broadcaster()
     eye = Eye()
     assert not made.wants("door")
     made.watch(eye, ["door"])
@@ -67,47 +67,47 @@ def test_nothing_is_wanted_while_nobody_looks() -> None:
 
 @pytest.mark.parametrize("rate_hz", [2.0, 5.0, 30.0])
 def test_the_rate_is_bounded(rate_hz: float) -> None:
-    made, clock, _ = gallery(rate_hz)
+    made, clock, _ = broadcaster(rate_hz)
     eye = Eye()
     made.watch(eye, ["door"])
     for tick in range(126):  # 10 seconds at 12.5 a second
         clock.s = 50.0 + tick * 0.08
         if made.wants("door"):
-            made.see(picture())
+            made.consume(picture())
             made.publish()
     assert len(eye.shots) == pytest.approx(min(126, 10 * rate_hz + 1), abs=1)
 
 
 def test_after_a_pause_there_is_no_burst() -> None:
-    made, clock, _ = gallery(5.0)
+    made, clock, _ = broadcaster(5.0)
     eye = Eye()
     made.watch(eye, ["door"])
     for clock.s in (50.0, 90.0, 90.001, 90.002, 90.09):
         if made.wants("door"):
-            made.see(picture())
+            made.consume(picture())
             made.publish()
     assert len(eye.shots) == 2
 
 
 def test_one_that_was_not_taken_is_not_followed_by_another() -> None:
-    made, clock, woken = gallery()
+    made, clock, woken = broadcaster()
     made.watch(Eye(), ["door", "attic"])
-    made.see(picture())
+    made.consume(picture())
     clock.s += 10
     assert not made.wants("door") and made.wants("attic")
-    made.see(picture("attic"))
+    made.consume(picture("attic"))
     assert woken == [1]
     made.publish()
     assert made.wants("door")
 
 
 def test_all_who_look_share_one_encoding() -> None:
-    made, _, _ = gallery()
+    made, _, _ = broadcaster()
     first, second, elsewhere = Eye(), Eye(), Eye()
     made.watch(first, ["door"])
     made.watch(second, ["door", "attic"])
     made.watch(elsewhere, ["attic"])
-    made.see(picture())
+    made.consume(picture())
     made.publish()
     assert first.shots[0] is second.shots[0] and elsewhere.shots == []
     made.publish()
@@ -127,10 +127,10 @@ def test_all_who_look_share_one_encoding() -> None:
 def test_a_message_holds_what_is_seen_and_a_small_picture_in_the_right_colours(
     wh: tuple[int, int], px: int, shown: tuple[int, int], color: Literal["rgb", "bgr"]
 ) -> None:
-    made, _, _ = gallery(px=px)
+    made, _, _ = broadcaster(px=px)
     eye = Eye()
     made.watch(eye, ["door"])
-    made.see(picture(wh=wh, color=color))
+    made.consume(picture(wh=wh, color=color))
     made.publish()
     message = eye.shots[0].message
     (length,) = HEADER_LENGTH.unpack(message[:4])
@@ -143,11 +143,11 @@ def test_a_message_holds_what_is_seen_and_a_small_picture_in_the_right_colours(
 
 
 def test_what_was_seen_stays_although_the_source_writes_over_it() -> None:
-    made, _, _ = gallery()
+    made, _, _ = broadcaster()
     eye = Eye()
     made.watch(eye, ["door"])
     shown = picture(color="bgr")
-    made.see(shown)
+    made.consume(shown)
     pixels: Pixels = shown.pixels
     pixels[:] = 0
     made.publish()
@@ -155,17 +155,17 @@ def test_what_was_seen_stays_although_the_source_writes_over_it() -> None:
 
 
 def test_it_is_a_viewer_of_a_run() -> None:
-    made, clock, _ = gallery()
-    viewers, eye = Viewers([made]), Eye()
-    assert not viewers.wanted("door")
+    made, clock, _ = broadcaster()
+    frame_sinks, eye = FrameSinks([made]), Eye()
+    assert not frame_sinks.wanted("door")
     made.watch(eye, ["door"])
-    assert viewers.wanted("door")
-    viewers.see(picture())
-    viewers.see(picture())
+    assert frame_sinks.wanted("door")
+    frame_sinks.consume(picture())
+    frame_sinks.consume(picture())
     made.publish()
     clock.s += 0.05
-    viewers.see(picture())
+    frame_sinks.consume(picture())
     made.publish()
     assert len(eye.shots) == 1
-    viewers.close()
-    assert not viewers.wanted("door")
+    frame_sinks.close()
+    assert not frame_sinks.wanted("door")

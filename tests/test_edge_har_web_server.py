@@ -53,7 +53,7 @@ def run() -> Iterator[LiveRun]:
 def closed() -> Iterator[LiveRun]:
     """A run whose page asks for a token."""
     with LiveRun(options=WebOptions("127.0.0.1:0", token=TOKEN, rate_hz=30.0)) as made:
-        wait_for(lambda: made.board.ticks > 0)  # before, it is not ready
+        wait_for(lambda: made.run_status.ticks > 0)  # before, it is not ready
         yield made
 
 
@@ -182,12 +182,12 @@ def test_health_and_readiness(run: LiveRun) -> None:
 def test_a_lost_source_is_not_ready_and_a_loop_that_hangs_not_healthy() -> None:
     with LiveRun("door", "attic") as run:
         wait_for(lambda: ask(run, "/readyz").status == 200)
-        run.board.source("attic").turn("lost", "no answer in time")
+        run.run_status.source("attic").turn("lost", "no answer in time")
         answer = ask(run, "/readyz")
         assert (answer.status, answer.json["sources"]) == (503, {"attic": "lost: no answer in time"})
         run._stop.set()
         run._thread.join()
-        run.board.turned_s -= STUCK_S + 1
+        run.run_status.turned_s -= STUCK_S + 1
         assert ask(run, "/healthz").status == 503 and b"stood still for" in ask(run, "/healthz").body
         assert "stood still" in ask(run, "/readyz").json["loop"]
 
@@ -212,12 +212,12 @@ def test_without_the_extra_the_page_is_one_line_and_the_options_still_load() -> 
     code = """
 import sys
 sys.modules["tornado"] = sys.modules["prometheus_client"] = None
-from edge_har.board import Board
+from edge_har.pipeline.status import RunStatus
 from edge_har.errors import EdgeHarError
-from edge_har.viewers import Viewers
+from edge_har.pipeline.outputs import FrameSinks
 from edge_har.web import WebOptions, start_web
 try:
-    start_web(WebOptions(), Board("m@1", ("A",), ["door"]), Viewers())
+    start_web(WebOptions(), RunStatus("m@1", ("A",), ["door"]), FrameSinks())
 except EdgeHarError as error:
     print(error.exit_code, error)
 """
@@ -230,7 +230,7 @@ except EdgeHarError as error:
 def test_a_port_that_is_taken_is_one_line(run: LiveRun) -> None:
     options = WebOptions(f"127.0.0.1:{run.port}")
     with pytest.raises(EdgeHarError, match=rf"cannot listen on 127\.0\.0\.1:{run.port}: .*in use") as told:
-        start_web(options, run.board, run.viewers)
+        start_web(options, run.run_status, run.frame_sinks)
     assert told.value.exit_code == 1 and "\n" not in str(told.value)
 
 
@@ -313,8 +313,8 @@ def test_the_stream_is_motion_jpeg_that_our_own_source_reads(run: LiveRun) -> No
         pixels = source.retrieve()
     assert None not in times and pixels.shape == (SIZE_WH[1], SIZE_WH[0], 3)
     assert np.abs(pixels[0, 0][::-1].astype(int) - COLOUR_RGB).max() <= 6
-    wait_for(lambda: not run.web.viewers)
-    assert not run.viewers.wanted(ODD_NAME)
+    wait_for(lambda: not run.web.clients)
+    assert not run.frame_sinks.wanted(ODD_NAME)
 
 
 def test_the_socket_tells_everything_first_and_then_what_changed() -> None:
@@ -344,7 +344,7 @@ def test_pictures_come_for_what_is_watched_and_stop_when_it_is_not() -> None:
         while (await heard(socket, binary=True))[0]["source"] != "attic":
             pass
         await socket.write_message('{"watch": []}')
-        wait_for(lambda: not run.viewers.wanted("attic") and not run.web.gallery.watching)
+        wait_for(lambda: not run.frame_sinks.wanted("attic") and not run.web.broadcaster.watching)
         shown = run.shown
         for _ in range(3):
             await heard(socket, binary=False)
@@ -353,7 +353,7 @@ def test_pictures_come_for_what_is_watched_and_stop_when_it_is_not() -> None:
 
     with LiveRun("door", "attic") as run:
         asyncio.run(look(run))
-        wait_for(lambda: not run.web.viewers)
+        wait_for(lambda: not run.web.clients)
 
 
 @pytest.mark.parametrize(
@@ -380,7 +380,7 @@ def test_too_many_viewers_are_refused_and_others_served(monkeypatch: pytest.Monk
         assert ask(run, "/stream/door.mjpg").status == 503
         assert ask(run, "/healthz").status == 200
         await left(sockets.pop())
-        wait_for(lambda: len(run.web.viewers) < 2)
+        wait_for(lambda: len(run.web.clients) < 2)
         await left(await page(run), *sockets)
 
     monkeypatch.setattr(server, "MAX_VIEWERS", 2)
@@ -471,10 +471,10 @@ def test_a_viewer_that_does_not_read_holds_up_nobody_and_nothing_piles_up(
 
     async def look(run: LiveRun) -> None:
         reader = await page(run, "door")
-        wait_for(lambda: run.web.gallery.watching["door"] == 2)
+        wait_for(lambda: run.web.broadcaster.watching["door"] == 2)
         grew_from, received = 0, 0
         for number in range(80):
-            run.web.gallery.see(Picture("door", float(number), noise, "rgb", "Walk", number / 1000))
+            run.web.broadcaster.consume(Picture("door", float(number), noise, "rgb", "Walk", number / 1000))
             header, jpeg = await heard(reader, binary=True)
             assert header["score"] == number / 1000
             received += len(jpeg)
@@ -487,9 +487,9 @@ def test_a_viewer_that_does_not_read_holds_up_nobody_and_nothing_piles_up(
     with LiveRun() as run:
         run.still.add("door")
         with stalled(run, path):
-            wait_for(lambda: len(run.web.viewers) == 1)
+            wait_for(lambda: len(run.web.clients) == 1)
             asyncio.run(look(run))
-            assert len(run.web.viewers) == 1
+            assert len(run.web.clients) == 1
 
 
 @pytest.mark.parametrize("path", ["/events", "/stream/door.mjpg"])
@@ -499,7 +499,7 @@ def test_a_viewer_that_does_not_read_is_let_go(path: str, monkeypatch: pytest.Mo
         run._pixels[:] = np.random.default_rng(1).integers(0, 256, run._pixels.shape, np.uint8)
         with stalled(run, path):
             wait_for(lambda: run.shown)
-            wait_for(lambda: not run.web.viewers and not run.viewers.wanted("door"))
+            wait_for(lambda: not run.web.clients and not run.frame_sinks.wanted("door"))
 
 
 def test_viewers_that_read_and_do_not_change_no_event(tmp_path: Path) -> None:
@@ -521,11 +521,11 @@ def test_viewers_that_read_and_do_not_change_no_event(tmp_path: Path) -> None:
     Pipeline(colour_bundle(), [f"door={path}"], [alone]).run()
     watched = Kept()
     pipeline = Pipeline(colour_bundle(), [f"door={path}"], [watched])
-    web = start_web(WebOptions("127.0.0.1:0", rate_hz=30.0), pipeline.board, pipeline.viewers)
+    web = start_web(WebOptions("127.0.0.1:0", rate_hz=30.0), pipeline.run_status, pipeline.frame_sinks)
     run = LiveRun()
-    run.web, run.viewers, run.board = web, pipeline.viewers, pipeline.board
+    run.web, run.frame_sinks, run.run_status = web, pipeline.frame_sinks, pipeline.run_status
     with stalled(run, "/events"), stalled(run, "/stream/door.mjpg"):
-        wait_for(lambda: web.gallery.watching["door"] == 2)
+        wait_for(lambda: web.broadcaster.watching["door"] == 2)
         pipeline.run()
     web.close()
     assert len(watched.lines) > 4 and watched.lines == alone.lines
@@ -535,8 +535,10 @@ def test_a_fault_of_ours_is_one_line_and_the_page_goes_on(caplog: pytest.LogCapt
     async def look(run: LiveRun) -> None:
         run.still.add("door")
         socket = await page(run, "door")
-        wait_for(lambda: run.web.gallery.watching)
-        run.web.gallery.see(Picture("door", 0.0, np.zeros((1, 1, 3), np.uint8), "rgb", "Walk", float("nan")))
+        wait_for(lambda: run.web.broadcaster.watching)
+        run.web.broadcaster.consume(
+            Picture("door", 0.0, np.zeros((1, 1, 3), np.uint8), "rgb", "Walk", float("nan"))
+        )
         assert (await heard(socket, binary=True))[0]["score"] is None
         run.web._loop.call_soon_threadsafe(lambda: 1 / 0)
         run.web.history.take = None
@@ -567,4 +569,4 @@ def test_closing_ends_the_thread_and_every_connection() -> None:
         wait_for(lambda: not run.web._thread.is_alive())
         with pytest.raises(OSError):
             ask(run, "/healthz")
-        assert not run.viewers.wanted("door")
+        assert not run.frame_sinks.wanted("door")

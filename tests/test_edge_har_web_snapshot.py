@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from edge_har.pipeline.status import Board, SinkState, SourceState, State
+from edge_har.pipeline.status import RunStatus, SinkState, SourceState, State
 from edge_har.web.machine import Readings
 from edge_har.web.snapshot import FRESH_S, STUCK_S, Costs, Snapshots, stuck, unready
 
@@ -20,12 +20,12 @@ def ticked(source: SourceState, *, ago_s: float = 0.0, cost_ms: float = 4.0) -> 
 
 
 def test_a_snapshot_is_json_and_has_everything() -> None:
-    board = Board("m@1", ("Walk", "Run"), ["door", "attic"])
-    board.add_sink(SinkState("mqtt", queued=3, last_error="connection refused"))
-    door = board.source("door")
+    run_status = RunStatus("m@1", ("Walk", "Run"), ["door", "attic"])
+    run_status.add_sink(SinkState("mqtt", queued=3, last_error="connection refused"))
+    door = run_status.source("door")
     door.turn("live")
     ticked(door)
-    told = json.loads(json.dumps(Snapshots(board).take(READINGS)))
+    told = json.loads(json.dumps(Snapshots(run_status).take(READINGS)))
     assert (told["model"], told["labels"]) == ("m@1", ["Walk", "Run"])
     assert told["machine"] == {"hottest_c": 48.3, "throttled": ["under-voltage"], "memory_bytes": 84_000_000}
     assert told["sinks"][0]["queued"] == 3 and told["sinks"][0]["last_error"] == "connection refused"
@@ -53,12 +53,12 @@ def test_the_cost_of_a_tick_is_that_of_the_latest_seconds() -> None:
 
 
 def test_a_loop_that_stands_still_is_not_alive() -> None:
-    board = Board("m@1", ("Walk",), ["door"])
-    assert stuck(board) is None
-    board.turned_s -= STUCK_S + 5
-    assert stuck(board) == f"the recognizer loop has stood still for {STUCK_S + 5:.0f} s"
-    board.turned()
-    assert stuck(board) is None
+    run_status = RunStatus("m@1", ("Walk",), ["door"])
+    assert stuck(run_status) is None
+    run_status.turned_s -= STUCK_S + 5
+    assert stuck(run_status) == f"the recognizer loop has stood still for {STUCK_S + 5:.0f} s"
+    run_status.turned()
+    assert stuck(run_status) is None
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,13 @@ def test_a_loop_that_stands_still_is_not_alive() -> None:
 def test_ready_means_that_every_source_that_has_not_ended_gives_frames(
     state: State, reason: str | None, ago_s: float | None, told: str | None
 ) -> None:
-    board = Board("m@1", ("Walk",), ["door", "attic"])
-    for source in board.sources:
+    run_status = RunStatus("m@1", ("Walk",), ["door", "attic"])
+    for source in run_status.sources:
         source.turn("live")
         ticked(source)
-    door = board.source("door")
+    door = run_status.source("door")
     door.last_frame_s = None
     if ago_s is not None:
         ticked(door, ago_s=ago_s)
     door.turn(state, reason)
-    assert unready(board) == ({} if told is None else {"door": told})
+    assert unready(run_status) == ({} if told is None else {"door": told})

@@ -73,7 +73,7 @@ def test_without_amounts_only_mirroring_is_left_and_labels_swap_with_it() -> Non
 
 def test_windows_in_which_nothing_is_done_keep_their_label() -> None:
     pixels, _ = batch()
-    nothing = np.full(len(pixels), sampling.NOTHING, np.int32)
+    nothing = np.full(len(pixels), sampling.BACKGROUND, np.int32)
     _, became = augment(pixels, nothing, [0, 5], decide_mirror("auto", ["GoLeft", "GoRight"]), Amounts())
     np.testing.assert_array_equal(became.numpy(), nothing)
 

@@ -19,7 +19,7 @@ from train.data import batches
 from train.data.augment import Amounts, decide_mirror
 from train.data.batches import CachedClip, Sampling, WindowPlan
 from train.data.index import load_clips
-from train.data.sampling import NOTHING
+from train.data.sampling import BACKGROUND
 from train.data.videos import decode_ticks
 
 SPEC = FrameSpec((16, 16))
@@ -165,8 +165,8 @@ def still_windows(tmp_path: Path, count: int = 40) -> list[np.ndarray]:
         batches.store(clip, clip.times_s(), np.clip(clip.frames() // 4 + rows, 0, 255).astype(np.uint8))
     plan = WindowPlan(clips, Sampling(CONTRACT, 10, still_share=0.4))
     made = [plan.batch(step) for step in range(count // 4)]
-    assert all((labels == NOTHING).sum() == 4 and labels[-1] == NOTHING for _, labels in made)
-    return [window for pixels, labels in made for window in pixels[labels == NOTHING]]
+    assert all((labels == BACKGROUND).sum() == 4 and labels[-1] == BACKGROUND for _, labels in made)
+    return [window for pixels, labels in made for window in pixels[labels == BACKGROUND]]
 
 
 def test_still_windows_stand_or_creep_and_some_are_shaken_or_relit(tmp_path) -> None:
@@ -202,7 +202,7 @@ def test_light_changes_alike_everywhere_and_within_its_bounds() -> None:
 
 
 def test_nothing_asks_for_every_label_alike() -> None:
-    wanted = batches.targets(np.int32([1, NOTHING]), 4).numpy()
+    wanted = batches.targets(np.int32([1, BACKGROUND]), 4).numpy()
     np.testing.assert_array_equal(wanted, [[0, 1, 0, 0], [0.25] * 4])
     with pytest.raises(MisuseError, match="under half"):
         Sampling(CONTRACT, synthetic_share=0.3, still_share=0.2)

@@ -56,7 +56,7 @@ RESULT = "TFLite int8, stream, a result"
 
 
 @dataclass(frozen=True)
-class Subject:
+class ComparedModel:
     """A trained model in all its forms, and the clips it never saw. int8: None where the parity gate refused it;
     reported is then what the conversion measured, by form.
     """
@@ -84,7 +84,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ModelComparison:
     """All forms of one model. hop_ticks: how many ticks of its stream one result takes. precision: of the int8 forms,
     as their manifest says it.
     """
@@ -100,7 +100,9 @@ class Compared:
         return None if slow is None or form.timing is None else slow.p50_ms / form.timing.p50_ms
 
 
-def subjects_of_folds(folds: Folds, results: Sequence[FoldResult], cache: Path, say: Say) -> list[Subject]:
+def subjects_of_folds(
+    folds: Folds, results: Sequence[FoldResult], cache: Path, say: Say
+) -> list[ComparedModel]:
     """The folds of one model as subjects; their float graphs are made now unless the cache has them."""
     made = []
     for fold, result in enumerate(results):
@@ -118,11 +120,13 @@ def subjects_of_folds(folds: Folds, results: Sequence[FoldResult], cache: Path, 
         if result.bundle is None and result.conversion is not None:
             ways = {INT8: "whole_clip", RESULT: "stream"}
             reported = {form: reported_figures(result.conversion / REPORT, way) for form, way in ways.items()}
-        made.append(Subject(result.entry.name, run, folder / FLOAT_BUNDLE, result.bundle, clips, reported))
+        made.append(
+            ComparedModel(result.entry.name, run, folder / FLOAT_BUNDLE, result.bundle, clips, reported)
+        )
     return made
 
 
-def subject_of_run(run: Path, folder: Path, say: Say) -> Subject:
+def subject_of_run(run: Path, folder: Path, say: Say) -> ComparedModel:
     """A user's own RUN, converted now into `folder`; raises DataError when it left no clips out."""
     split = _json(run / "split.json")["parts"]
     clips = tuple(clip for clip in indexed_clips(run / "index.csv") if clip.group in split["test"])
@@ -131,7 +135,7 @@ def subject_of_run(run: Path, folder: Path, say: Say) -> Subject:
     _float(folder, run, say)
     say(f"converting {run.name} to int8")
     edge_har("convert", run.resolve(), "--out", folder / BUNDLE, NO_CONTROL, log=folder / LOG)
-    return Subject(run.name, run, folder / FLOAT_BUNDLE, folder / BUNDLE, clips)
+    return ComparedModel(run.name, run, folder / FLOAT_BUNDLE, folder / BUNDLE, clips)
 
 
 def _float(folder: Path, run: Path, say: Say) -> dict[str, Any]:
@@ -150,13 +154,13 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def compare(
-    models: Mapping[str, Sequence[Subject]],
+    models: Mapping[str, Sequence[ComparedModel]],
     *,
     rounds: int,
     threads: int,
     say: Say,
     on_progress: OnProgress | None = None,
-) -> list[Compared]:
+) -> list[ModelComparison]:
     """Accuracy of every form on all subjects' clips; latency of one subject of each model, all in one run.
 
     models: by name, each with its subjects (folds). Keras takes the threads that `keras_forms.use_cpu` gave it. Raises
@@ -187,11 +191,11 @@ def compare(
             if f"{name}\n{form}" in timings or form in accuracy[name]
         )
         manifest = open_bundle(subject.int8 or subject.float_bundle).manifest
-        made.append(Compared(name, manifest.temporal.hop_ticks, manifest.precision, forms))
+        made.append(ModelComparison(name, manifest.temporal.hop_ticks, manifest.precision, forms))
     return made
 
 
-def accuracy_of(subjects: Sequence[Subject]) -> dict[str, Figures]:
+def accuracy_of(subjects: Sequence[ComparedModel]) -> dict[str, Figures]:
     """Figures of each form over the held-out clips of all subjects; a form that one of them lacks is left out."""
     found: dict[str, list[Figures]] = {}
     for subject in subjects:
@@ -200,7 +204,7 @@ def accuracy_of(subjects: Sequence[Subject]) -> dict[str, Figures]:
     return {form: Figures.total(parts) for form, parts in found.items() if len(parts) == len(subjects)}
 
 
-def _accuracy(subject: Subject) -> dict[str, Figures]:
+def _accuracy(subject: ComparedModel) -> dict[str, Figures]:
     bundle = open_bundle(subject.float_bundle)
     manifest = bundle.manifest
     decoded = [(clip, clip_ticks(clip.path, manifest.frame, manifest.temporal)) for clip in subject.held_out]
@@ -219,7 +223,7 @@ def _accuracy(subject: Subject) -> dict[str, Figures]:
     return found
 
 
-def calls_of(subject: Subject, threads: int) -> dict[str, Call]:
+def calls_of(subject: ComparedModel, threads: int) -> dict[str, Call]:
     """One call a form on the same windows of held-out clips, in turns; each makes one result (TICK: one tick)."""
     bundle = open_bundle(subject.float_bundle)
     manifest = bundle.manifest
@@ -264,7 +268,7 @@ def _in_turn(inputs: Sequence[Pixels] | Pixels, run: Callable[[Pixels], object])
     return call
 
 
-def sizes_of(subject: Subject) -> dict[str, int]:
+def sizes_of(subject: ComparedModel) -> dict[str, int]:
     """Bytes of what each form must have on disk: the Keras file, or its graphs."""
     sizes = {form: (subject.run / KERAS_FILE).stat().st_size for form in (PREDICT, CALL)}
     manifest = open_bundle(subject.float_bundle).manifest

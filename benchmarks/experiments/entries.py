@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.experiments.folds import Entry
+from benchmarks.experiments.folds import Experiment
 from edge_har.model.manifest import Smoothing
 
 
@@ -21,10 +21,10 @@ class ClipSet:
 
 SYNTHETIC_SHARE = "0.3125"  # of each training batch of the shipped model
 # One person says too little of when a model of plain RGB is best: these train on that person too, to the end.
-LRCN = Entry("LRCN", "lrcn", ("--no-validation",))
-CONVLSTM = Entry("ConvLSTM", "convlstm", ("--no-validation",))
-MOTION = Entry("motion", "motion", ("--synthetic", SYNTHETIC_SHARE))
-MOTION_ALONE = Entry("motion, real clips alone", "motion", converted=False)
+LRCN = Experiment("LRCN", "lrcn", ("--no-validation",))
+CONVLSTM = Experiment("ConvLSTM", "convlstm", ("--no-validation",))
+MOTION = Experiment("motion", "motion", ("--synthetic", SYNTHETIC_SHARE))
+MOTION_ALONE = Experiment("motion, real clips alone", "motion", converted=False)
 PARTS = "55,15,30"  # percent of the clips that train, choose the precision, and are measured on
 # All epochs, whatever the validation groups say: those choose the precision, which training should not see.
 TRAINING = ("--monitor", "none")

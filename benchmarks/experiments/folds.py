@@ -44,7 +44,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Entry:
+class Experiment:
     """A row of the accuracy table. options: of `edge-har train`, besides data, split and place.
 
     converted: the int8 stream is made and measured too. conversion: options of `edge-har convert`.
@@ -87,7 +87,7 @@ class Folds:
 
 
 @dataclass(frozen=True)
-class Gate:
+class GateResult:
     """The parity gate on the group left out. windows: at every offset. failed: why it refused, or None."""
 
     windows: int
@@ -103,13 +103,13 @@ class FoldResult:
     labels are the model's. conversion: the folder of bundle and report. made_at: the commits of training and conversion.
     """
 
-    entry: Entry
+    entry: Experiment
     group: str
     folder: Path
     best_epoch: int
     float_figures: Figures
     stream: Figures | None
-    gate: Gate | None
+    gate: GateResult | None
     drawn: Figures | None
     conversion: Path | None
     made_at: tuple[str, ...]
@@ -181,7 +181,7 @@ def _split(
 
 
 def run_folds(
-    folds: Folds, entries: Sequence[Entry], *, cache: Path = CACHE, jobs: int, threads: int = 1, say: Say
+    folds: Folds, entries: Sequence[Experiment], *, cache: Path = CACHE, jobs: int, threads: int = 1, say: Say
 ) -> list[FoldResult]:
     """Every fold of every entry; what is in the cache is not done again, what was interrupted goes on.
 
@@ -194,7 +194,7 @@ def run_folds(
     work = Work(len(tasks), jobs, waiting=[entry.name for entry, _ in tasks])
     results: dict[tuple[str, int], FoldResult] = {}
     with ThreadPoolExecutor(jobs) as pool:
-        running: dict[Future[FoldResult], tuple[Entry, int]] = {}
+        running: dict[Future[FoldResult], tuple[Experiment, int]] = {}
         try:
             for entry, fold in tasks:
                 job = pool.submit(run_fold, entry, folds, fold, made_of[entry.name], cache, threads)
@@ -209,7 +209,7 @@ def run_folds(
 
 
 def _follow(
-    running: dict[Future[FoldResult], tuple[Entry, int]],
+    running: dict[Future[FoldResult], tuple[Experiment, int]],
     results: dict[tuple[str, int], FoldResult],
     work: Work,
     folds: Folds,
@@ -251,13 +251,13 @@ def fold_line(result: FoldResult) -> str:
     return line + f", {result.seconds:.0f} s"
 
 
-def describe(entry: Entry, folds: Folds, cache: Path) -> dict[str, Any]:
+def describe(entry: Experiment, folds: Folds, cache: Path) -> dict[str, Any]:
     """What a training of this entry is made of but for its split, as `edge-har train` says it."""
     said = edge_har("train", *_train_options(entry, folds, cache / "unused"), "--describe", log=cache / LOG)
     return dict(json.loads(said))
 
 
-def _train_options(entry: Entry, folds: Folds, out: Path) -> list[str]:
+def _train_options(entry: Experiment, folds: Folds, out: Path) -> list[str]:
     return ["--data", str(folds.index), "--model", entry.model, "--out", str(out), *entry.options]
 
 
@@ -266,7 +266,7 @@ def training_of(made_of: Mapping[str, Any], folds: Folds, fold: int) -> dict[str
     return {"schema": SCHEMA, "work": "train", "identity": dict(made_of), "split": folds.split(fold)}
 
 
-def conversion_of(entry: Entry, training: Mapping[str, Any]) -> dict[str, Any]:
+def conversion_of(entry: Experiment, training: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that a fold's conversion and measurement are made of: its key in the cache."""
     return {
         "schema": SCHEMA,
@@ -280,7 +280,7 @@ def conversion_of(entry: Entry, training: Mapping[str, Any]) -> dict[str, Any]:
 def package_sha256(package: str) -> str:
     """Hash of what a package's code does: docstrings, comments, formatting and the files of TEXTS do not count."""
     digest = hashlib.sha256()
-    for path in sorted((ROOT / package).glob("*.py")):
+    for path in sorted((ROOT / package).rglob("*.py")):
         if path.name not in TEXTS:
             tree = ast.parse(path.read_text(encoding="utf-8"))
             for node in ast.walk(tree):
@@ -300,7 +300,7 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def run_fold(
-    entry: Entry, folds: Folds, fold: int, made_of: Mapping[str, Any], cache: Path, threads: int
+    entry: Experiment, folds: Folds, fold: int, made_of: Mapping[str, Any], cache: Path, threads: int
 ) -> FoldResult:
     """Train and, where wanted, convert and measure one fold; raises EdgeHarError saying which failed."""
     training = training_of(made_of, folds, fold)
@@ -325,7 +325,7 @@ def run_fold(
         trained["best_epoch"],
         float_figures(trained["test"]),
         _figures(converted.get("stream")),
-        Gate(**converted["gate"]) if converted else None,
+        GateResult(**converted["gate"]) if converted else None,
         _figures(converted.get("drawn")),
         place,
         tuple(made["made_at"] for made in (trained, converted) if made),
@@ -334,7 +334,7 @@ def run_fold(
 
 
 def _convert(
-    entry: Entry,
+    entry: Experiment,
     run: Path,
     held_out: Sequence[HeldOut],
     training: Mapping[str, Any],

@@ -39,7 +39,7 @@ class Followed:
 
 
 @dataclass(frozen=True)
-class Watch:
+class CameraRun:
     """All cameras of one run. cpu_share, server_share: processor time of the run and of the servers, 1.0 being one core.
 
     period_ms: of the ticks, or of a tick's recognition where that is slower.
@@ -92,7 +92,7 @@ class Watch:
 
 def watch_cameras(
     cameras: int, rate_hz: float, seconds: float, *, model: Path | None = None, slow_ms: float = 0.0
-) -> Watch:
+) -> CameraRun:
     """Follow cameras that a process of their own serves. slow_ms: make each tick's recognition take so much longer.
 
     Raises EdgeHarError where the run fails or a camera gave nothing.
@@ -110,7 +110,7 @@ def watch_cameras(
         seen = finish(child, report, began_s, seconds + END_S)
         served_s = server.cpu_s - served_s
     interval_ms = open_bundle(path).manifest.temporal.interval_ms
-    return Watch(
+    return CameraRun(
         seconds,
         rate_hz,
         max(interval_ms, slow_ms),

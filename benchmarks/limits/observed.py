@@ -20,7 +20,7 @@ MODULE = "benchmarks.limits.observed"
 
 
 @dataclass(frozen=True)
-class Source:
+class ObservedSource:
     """What was seen of one source. ages_ms: of the frame of each tick, when that was recognised. counts: as Counts."""
 
     name: str
@@ -36,7 +36,7 @@ class Observed:
     wall_s: float
     cpu_s: float
     peak_mb: float
-    sources: tuple[Source, ...]
+    sources: tuple[ObservedSource, ...]
 
 
 def start(report: Path, *arguments: str, slow_ms: float = 0.0, **options: Any) -> subprocess.Popen[str]:
@@ -68,7 +68,7 @@ def finish(child: subprocess.Popen[str], report: Path, began_s: float, timeout_s
         seen["ended_s"] - began_s,
         seen["cpu_s"],
         seen["peak_mb"],
-        tuple(Source(s["name"], tuple(s["ages_ms"]), s["counts"]) for s in seen["sources"]),
+        tuple(ObservedSource(s["name"], tuple(s["ages_ms"]), s["counts"]) for s in seen["sources"]),
     )
 
 

@@ -19,7 +19,7 @@ from benchmarks.limits.cameras import AGE_PERIODS, watch_cameras
 from benchmarks.limits.limit import Limit, peak_mb
 from benchmarks.limits.observed import finish, start
 from benchmarks.measure.latency import interleaved
-from edge_har.classify import Classifier, Failure
+from edge_har.classify import Classifier, UnreadableFile
 from edge_har.errors import EdgeHarError, RuntimeMissingError
 from edge_har.model.bundle import default_bundle_path, open_bundle
 from edge_har.model.interpreter import Array, Graph
@@ -28,9 +28,9 @@ from edge_har.pipeline.capture import Opened
 from edge_har.pipeline.pipeline import Pipeline
 from edge_har.pipeline.sampler import Ticks
 from edge_har.sinks.jsonl import JsonLinesOptions
-from edge_har.sinks.options import Setting
+from edge_har.sinks.options import SinkContext
 from edge_har.sources.base import Source
-from edge_har.sources.named import Feed
+from edge_har.sources.named import NamedSource
 from edge_har.sources.opencv import open_capture
 from edge_har.sources.pictures import decode_jpeg
 from edge_har.sources.synthetic import LABELS, render_clip
@@ -257,7 +257,7 @@ def _tick_cost(path: Path, folder: Path, pictures: list[bytes], pace: Pace) -> T
     frames = round(ticks * bundle.manifest.temporal.interval_ms / 1000 * RATE_HZ)
     camera = _Camera(pictures, frames, pace)
     sinks: list[Any] = []
-    pipeline = Pipeline(bundle, [Feed(camera.name, lambda: camera)], sinks)
+    pipeline = Pipeline(bundle, [NamedSource(camera.name, lambda: camera)], sinks)
     recognizer = pipeline._lanes[0].stream.recognizer
     graphs = [head := _CpuTimedGraph(recognizer.head)]
     recognizer.head = head
@@ -274,7 +274,7 @@ def _tick_cost(path: Path, folder: Path, pictures: list[bytes], pace: Pace) -> T
 
     pipeline._take = timed_take  # type: ignore[method-assign]
     camera.spent = lambda: (camera.decode_s, sum(graph.cpu_s for graph in graphs), recognise_s[0])
-    setting = Setting(pipeline.board, waits=lambda: not pipeline.is_live, quit=lambda: None)
+    setting = SinkContext(pipeline.run_status, waits=lambda: not pipeline.is_live, quit=lambda: None)
     sinks.append(JsonLinesOptions(str(folder / "events.jsonl")).open(setting))
     try:
         if pace == "warm":
@@ -358,7 +358,7 @@ def files_ratio(path: Path, files: list[Path], rounds: int = ROUNDS) -> float:
 
     def classify() -> None:
         for outcome in classifier.files(names):
-            if isinstance(outcome, Failure):
+            if isinstance(outcome, UnreadableFile):
                 raise EdgeHarError(f"{outcome.path}: {outcome.error}")
 
     def decode_all() -> None:

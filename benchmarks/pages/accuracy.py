@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.experiments.entries import CONVLSTM, LRCN, MOTION, MOTION_ALONE, SYNTHETIC_SHARE
-from benchmarks.experiments.folds import CACHE, Entry, FoldResult, Folds, Say, prepare_folds, run_folds
+from benchmarks.experiments.folds import CACHE, Experiment, FoldResult, Folds, Say, prepare_folds, run_folds
 from benchmarks.measure import provenance
 from benchmarks.measure.baseline import leave_one_group_out, motion_features
 from benchmarks.measure.clips import Figures, HeldOut, clip_ticks
@@ -51,7 +51,7 @@ DRAWN_NOTE = (
 
 
 @dataclass(frozen=True)
-class Share:
+class Fraction:
     """A share of clips with both intervals. by_clips takes clips as independent, by_groups resamples whole groups."""
 
     right: int
@@ -60,7 +60,7 @@ class Share:
     by_groups: Interval
 
     @classmethod
-    def of(cls, right: Sequence[bool], groups: Sequence[str]) -> Share:
+    def of(cls, right: Sequence[bool], groups: Sequence[str]) -> Fraction:
         """From one answer per clip."""
         return cls(
             sum(right), len(right), wilson_interval(sum(right), len(right)), group_interval(right, groups)
@@ -78,20 +78,20 @@ class Accuracy:
 
     folds: Folds
     clips: tuple[HeldOut, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[Experiment, ...]
     results: tuple[FoldResult, ...]
-    baseline: Share
+    baseline: Fraction
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Sorted."""
         return tuple(sorted({clip.label for clip in self.clips}))
 
-    def of(self, entry: Entry) -> list[FoldResult]:
+    def of(self, entry: Experiment) -> list[FoldResult]:
         """The folds of one entry, by group."""
         return [result for result in self.results if result.entry == entry]
 
-    def share(self, results: Sequence[FoldResult], parts: Sequence[Figures]) -> Share:
+    def share(self, results: Sequence[FoldResult], parts: Sequence[Figures]) -> Fraction:
         """Over all folds of one form. Raises DataError where they are not all of the clips."""
         if sum(part.clips for part in parts) != len(self.clips):
             raise DataError("the folds were measured on other clips than the index lists")
@@ -99,11 +99,11 @@ class Accuracy:
         groups = [
             result.group for result, part in zip(results, parts, strict=True) for _ in range(part.clips)
         ]
-        return Share.of(right, groups)
+        return Fraction.of(right, groups)
 
 
 def measure_accuracy(
-    clips: Path, *, say: Say, jobs: int, entries: Sequence[Entry] = ENTRIES, cache: Path = CACHE
+    clips: Path, *, say: Say, jobs: int, entries: Sequence[Experiment] = ENTRIES, cache: Path = CACHE
 ) -> Accuracy:
     """Run what is not in the cache yet; raises DataError for unfit clips, EdgeHarError where a fold fails."""
     folds = prepare_folds(clips, cache, say)
@@ -114,12 +114,12 @@ def measure_accuracy(
     return Accuracy(folds, held_out, tuple(entries), tuple(results), baseline)
 
 
-def measure_baseline(clips: Sequence[HeldOut]) -> Share:
+def measure_baseline(clips: Sequence[HeldOut]) -> Fraction:
     """Linear regression on motion features, each group left out in turn."""
     features = [motion_features(clip_ticks(clip.path, BASELINE_SPEC, BASELINE_CONTRACT)) for clip in clips]
     labels, groups = [clip.label for clip in clips], [clip.group for clip in clips]
     said = leave_one_group_out(features, labels, groups)
-    return Share.of([answer == label for answer, label in zip(said, labels, strict=True)], groups)
+    return Fraction.of([answer == label for answer, label in zip(said, labels, strict=True)], groups)
 
 
 def page(accuracy: Accuracy, command: list[str]) -> str:
@@ -180,7 +180,7 @@ def _streams(results: Sequence[FoldResult]) -> list[Figures]:
     return [result.stream for result in results if result.stream is not None]
 
 
-def _share_cells(share: Share) -> list[str]:
+def _share_cells(share: Fraction) -> list[str]:
     return [
         f"{share.right}/{share.count}",
         f"{share.share:.3f}",

@@ -16,7 +16,7 @@ from benchmarks.experiments.folds import (
     CACHE,
     LOG,
     RUN,
-    Entry,
+    Experiment,
     Folds,
     Say,
     describe,
@@ -27,8 +27,8 @@ from benchmarks.experiments.folds import (
 from benchmarks.measure import provenance
 from benchmarks.pages.markdown import markdown_table
 from benchmarks.pages.parity import entries_of
-from convert.inputs.clips import Calibration, Material, all_windows, choose_calibration, material_of_run
-from convert.tflite.build import Workshop
+from convert.inputs.clips import Calibration, ClipParts, all_windows, choose_calibration, material_of_run
+from convert.tflite.build import GraphBuilder
 from convert.verify import parity
 from edge_har.errors import MisuseError
 from edge_har.model.cadence import TemporalContract
@@ -56,7 +56,7 @@ NOTES = (
 
 
 @dataclass(frozen=True)
-class Row:
+class CalibrationRow:
     """One choice of calibration for one model. windows: calibrated on; compared: held-out windows."""
 
     model: str
@@ -69,7 +69,7 @@ class Row:
     max_error: float
 
 
-def calibration_of(choice: str, material: Material, contract: TemporalContract) -> Calibration | None:
+def calibration_of(choice: str, material: ClipParts, contract: TemporalContract) -> Calibration | None:
     """The windows that a choice stands for: None for `none`, else noise, a number of real windows, or all.
 
     Raises MisuseError for another choice.
@@ -97,7 +97,7 @@ def measure_calibration(
         raise MisuseError(f"{run.folder}: nothing was left out of this training to compare on")
     contract, model = run.config.contract, run.model()
     calibration = calibration_of(choice, material, contract)
-    built = Workshop(
+    built = GraphBuilder(
         model,
         kind=run.config.model,
         labels=run.labels,
@@ -122,7 +122,7 @@ def measure_calibration(
     }
 
 
-def _rows(name: str, run_dir: Path, choices: Sequence[str], cache: Path, say: Say) -> list[Row]:
+def _rows(name: str, run_dir: Path, choices: Sequence[str], cache: Path, say: Say) -> list[CalibrationRow]:
     """Every choice for one RUN; what is in the cache is not made again."""
     run = load_run(run_dir)
     made = []
@@ -140,7 +140,7 @@ def _rows(name: str, run_dir: Path, choices: Sequence[str], cache: Path, say: Sa
             return measure_calibration(run, choice, log=folder / LOG, say=say)
 
         _, said = keep(cache, made_of, measure)
-        row = Row(
+        row = CalibrationRow(
             name,
             choice,
             *(said[key] for key in ("windows", "compared", "stream", "whole", "mean_error", "max_error")),
@@ -156,9 +156,9 @@ def compare_calibrations(
     *,
     say: Say,
     choices: Sequence[str] = CHOICES,
-    entries: Sequence[Entry] = ENTRIES,
+    entries: Sequence[Experiment] = ENTRIES,
     cache: Path = CACHE,
-) -> tuple[list[Row], str]:
+) -> tuple[list[CalibrationRow], str]:
     """Rows for one split of `clips` with every entry, trained where the cache lacks it, or for the `runs` given;
     and the hash of the clips' index.
     """
@@ -174,13 +174,13 @@ def compare_calibrations(
     return rows, folds.sha256
 
 
-def _trained(entry: Entry, folds: Folds, cache: Path, say: Say) -> Path:
+def _trained(entry: Experiment, folds: Folds, cache: Path, say: Say) -> Path:
     say(f"{entry.name} without {folds.groups[0]}")
-    alone = Entry(entry.name, entry.model, entry.options, converted=False)
+    alone = Experiment(entry.name, entry.model, entry.options, converted=False)
     return run_fold(alone, folds, 0, describe(alone, folds, cache), cache, threads=1).folder / RUN
 
 
-def page(rows: Sequence[Row], command: list[str], index_sha256: str) -> str:
+def page(rows: Sequence[CalibrationRow], command: list[str], index_sha256: str) -> str:
     """The page as Markdown."""
     head = [
         "model",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.experiments.entries import PARTS, SETS, TRAINING, ClipSet
-from benchmarks.experiments.folds import CACHE, REPORT, Entry, FoldResult, Say, prepare_split, run_folds
+from benchmarks.experiments.folds import CACHE, REPORT, Experiment, FoldResult, Say, prepare_split, run_folds
 from benchmarks.measure import provenance
 from benchmarks.pages.parity import PRECISIONS, entries_of
 from convert.verify.compactness import table
@@ -55,7 +55,7 @@ def measure_compactness(
     folds = prepare_split(root / clips.name, PARTS, cache, say)
     run_folds(folds, entries_of(clips, converted=False), cache=cache, jobs=jobs, say=say)
     entries = [
-        Entry(
+        Experiment(
             f"{model} {' '.join(change)}",
             model.lower(),
             (*TRAINING, *clips.options),

@@ -97,7 +97,7 @@ class Relit:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Disturbances:
     """All that the page says. refused: groups whose conversion the gate refused, which are not in the figures."""
 
     results: tuple[FoldResult, ...]
@@ -110,7 +110,7 @@ class Measured:
         return tuple(result.group for result in self.results if result.bundle is None)
 
 
-def measure_disturbances(clips: Path, *, say: Say, jobs: int, cache: Path = CACHE) -> Measured:
+def measure_disturbances(clips: Path, *, say: Say, jobs: int, cache: Path = CACHE) -> Disturbances:
     """Run the folds of the shipped model that are not in the cache yet, and disturb the scenes of the people left out.
 
     Raises DataError for unfit clips, EdgeHarError where a fold fails.
@@ -132,7 +132,7 @@ def measure_disturbances(clips: Path, *, say: Say, jobs: int, cache: Path = CACH
             windows += _windows_right(bundle, recognizer, clip)
         say(f"the scenes of {result.group}")
     passing = [one for one in DISTURBANCES if one.passing]
-    return Measured(
+    return Disturbances(
         tuple(results),
         tuple(
             Disturbed(one, len(found), sum(bool(events) for events in found), sum(found, Counter()))
@@ -210,7 +210,7 @@ def _windows_right(bundle: Bundle, recognizer: Recognizer, clip: HeldOut) -> Cou
     return found
 
 
-def page(measured: Measured, command: list[str]) -> str:
+def page(measured: Disturbances, command: list[str]) -> str:
     """docs/events.md."""
     people = [result.group for result in measured.results if result.bundle is not None]
     made_at = [at for result in measured.results for at in result.made_at]
@@ -272,7 +272,7 @@ def _scene_row(one: Disturbed) -> list[str]:
     return [one.disturbance.name, str(one.scenes), str(one.scenes_told), f"{low:.2f} to {high:.2f}", which]
 
 
-def _slow(measured: Measured) -> Sequence[str]:
+def _slow(measured: Disturbances) -> Sequence[str]:
     slow = slow_source(measured.results)
     manifest = next(open_bundle(result.bundle).manifest for result in measured.results if result.bundle)
     assert slow is not None

@@ -11,9 +11,9 @@ from benchmarks.experiments.comparison import (
     CALL,
     RESULT,
     TICK,
-    Compared,
+    ComparedModel,
     Measured,
-    Subject,
+    ModelComparison,
     compare,
     subject_of_run,
     subjects_of_folds,
@@ -89,7 +89,7 @@ def compare_runs(
     """Compare a user's RUNs, each on the clips that it left out."""
     use_cpu(threads)
     with tempfile.TemporaryDirectory(prefix="edge-har-benchmark-") as folder:
-        models: dict[str, list[Subject]] = {}
+        models: dict[str, list[ComparedModel]] = {}
         for number, run in enumerate(runs):
             place = Path(folder) / str(number)
             place.mkdir()
@@ -102,7 +102,7 @@ def compare_runs(
 
 def write(
     out: Path,
-    compared: Sequence[Compared],
+    compared: Sequence[ModelComparison],
     protocol: str,
     command: list[str],
     index_sha256: str,
@@ -118,7 +118,7 @@ def write(
     out.write_text(text, encoding="utf-8")
 
 
-def page(compared: Sequence[Compared], picture: str, protocol: str, made_by: Sequence[str]) -> str:
+def page(compared: Sequence[ModelComparison], picture: str, protocol: str, made_by: Sequence[str]) -> str:
     """The page as Markdown."""
     lines = ["# Accuracy against latency", "", f"{INTRODUCTION} {protocol}", "", f"![]({picture})", ""]
     for model in compared:
@@ -130,13 +130,13 @@ def page(compared: Sequence[Compared], picture: str, protocol: str, made_by: Seq
     return "\n".join([*lines, "## Made by", "", *made_by, ""])
 
 
-def _table(model: Compared) -> list[str]:
+def _table(model: ModelComparison) -> list[str]:
     rows = [["form", "p50 ms", "p95 ms", "p99 ms", "times predict", "kB", "clips", "accuracy", "windows"]]
     ticks = {RESULT: f" ({model.hop_ticks} tick{'s' * (model.hop_ticks > 1)})"}
     return markdown_table([*rows, *(_row(model, form, ticks) for form in model.forms)])
 
 
-def _row(model: Compared, form: Measured, ticks: Mapping[str, str]) -> list[str]:
+def _row(model: ModelComparison, form: Measured, ticks: Mapping[str, str]) -> list[str]:
     ratio = model.ratio(form) if form.form != TICK else None
     timing, figures = form.timing, form.figures
     times = (

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.experiments.entries import PARTS, SETS, TRAINING, ClipSet
-from benchmarks.experiments.folds import CACHE, REPORT, Entry, FoldResult, Say, prepare_split, run_folds
+from benchmarks.experiments.folds import CACHE, REPORT, Experiment, FoldResult, Say, prepare_split, run_folds
 from benchmarks.measure import provenance
 from benchmarks.pages.markdown import markdown_table
 from edge_har.errors import EdgeHarError
@@ -39,7 +39,7 @@ ALL_INTEGER = {"ConvLSTM": ("int8-cells16", "int8")}
 
 
 @dataclass(frozen=True)
-class Row:
+class ParityRow:
     """One conversion. said: its report's figures on the test groups. failed: why the gate refused it, or None."""
 
     clips: str
@@ -75,7 +75,7 @@ class Row:
 class Parity:
     """Everything that docs/parity.md says. index_sha256: of each set's clips."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ParityRow, ...]
     index_sha256: tuple[str, ...]
     made_at: tuple[str, ...]
 
@@ -86,17 +86,17 @@ class Parity:
             raise EdgeHarError("; ".join(breaches))
 
 
-def entries_of(clips: ClipSet, *, converted: bool) -> list[Entry]:
+def entries_of(clips: ClipSet, *, converted: bool) -> list[Experiment]:
     """The trainings of a set, or its conversions."""
     made = []
     for model, precisions in PRECISIONS.items():
         options = (*TRAINING, *clips.options)
         if not converted:
-            made.append(Entry(model, model.lower(), options, converted=False))
+            made.append(Experiment(model, model.lower(), options, converted=False))
             continue
         for precision in (*precisions, *(ALL_INTEGER.get(model, ()) if clips.all_integer else ())):
             name = f"{clips.name} {model} {precision}"
-            made.append(Entry(name, model.lower(), options, conversion=("--precision", precision)))
+            made.append(Experiment(name, model.lower(), options, conversion=("--precision", precision)))
     return made
 
 
@@ -120,7 +120,7 @@ def measure_parity(
     )
 
 
-def row_of(clips: str, result: FoldResult) -> Row:
+def row_of(clips: str, result: FoldResult) -> ParityRow:
     """A result with what its conversion's report says."""
     assert result.conversion is not None
     said = json.loads((result.conversion / REPORT).read_text())
@@ -130,7 +130,7 @@ def row_of(clips: str, result: FoldResult) -> Row:
     if made == "mixed" and taken:
         made = ", ".join(f"{part} {form}" for part, form in taken[0].items())
     figures = result.float_figures
-    return Row(
+    return ParityRow(
         clips,
         model,
         asked,
@@ -161,7 +161,7 @@ def page(parity: Parity, command: list[str]) -> str:
     return "\n".join(lines)
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: ParityRow) -> list[str]:
     asked = row.asked if row.asked == row.made else f"{row.asked} ({row.made})"
     low, high = row.said["drop"]["interval"]
     ways = row.said["accuracy"]
@@ -182,7 +182,7 @@ def _share(said: dict[str, Any]) -> str:
     return f"{said['share']:.3f} ({low:.2f} to {high:.2f})"
 
 
-def _measured_on(rows: Sequence[Row]) -> list[str]:
+def _measured_on(rows: Sequence[ParityRow]) -> list[str]:
     """Each set's test part."""
     by_set = {row.clips: row.said for row in rows}
     return [
@@ -191,7 +191,7 @@ def _measured_on(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _refusals(rows: Sequence[Row]) -> list[str]:
+def _refusals(rows: Sequence[ParityRow]) -> list[str]:
     refused = [row for row in rows if row.failed is not None]
     if not refused:
         return []

@@ -12,7 +12,7 @@ matplotlib.use("Agg")  # no window, wherever this runs
 from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter
 
-from benchmarks.experiments.comparison import CALL, FLOAT, INT8, PREDICT, RESULT, Compared
+from benchmarks.experiments.comparison import CALL, FLOAT, INT8, PREDICT, RESULT, ModelComparison
 from train.intervals import wilson_interval
 
 SIZE_IN = (9.0, 6.0)
@@ -28,7 +28,7 @@ NAMES = {
 }
 
 
-def draw(path: Path, compared: Sequence[Compared], note: str) -> None:
+def draw(path: Path, compared: Sequence[ModelComparison], note: str) -> None:
     """Write the picture as PNG. note: one small line below, such as machine and commit."""
     figure, axes = plt.subplots(figsize=SIZE_IN)
     for model, colour in zip(compared, COLOURS, strict=False):
@@ -59,7 +59,7 @@ def draw(path: Path, compared: Sequence[Compared], note: str) -> None:
     plt.close(figure)
 
 
-def _draw_model(axes: plt.Axes, model: Compared, colour: str) -> None:
+def _draw_model(axes: plt.Axes, model: ModelComparison, colour: str) -> None:
     points = []
     keras = next((form.figures for form in model.forms if form.form == PREDICT), None)
     for form in model.forms:

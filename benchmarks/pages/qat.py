@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.experiments.entries import PARTS, SETS, TRAINING, ClipSet
-from benchmarks.experiments.folds import CACHE, Entry, Say, prepare_split, run_folds
+from benchmarks.experiments.folds import CACHE, Experiment, Say, prepare_split, run_folds
 from benchmarks.measure import provenance
 from benchmarks.pages import parity
 from benchmarks.pages.markdown import markdown_table
-from benchmarks.pages.parity import Row, row_of
+from benchmarks.pages.parity import ParityRow, row_of
 
 PRECISIONS = (("LRCN", "int8"), ("ConvLSTM", "int8-cells16"), ("ConvLSTM", "int8"))
 QAT = "+qat"  # after a precision
@@ -28,18 +28,18 @@ NOTES = (
 )
 
 
-def entries_of(options: Sequence[str]) -> list[Entry]:
+def entries_of(options: Sequence[str]) -> list[Experiment]:
     """Every conversion, without and with `--qat`. options: of `edge-har train`."""
     made = []
     for model, precision in PRECISIONS:
         for mark, more in (("", ()), (QAT, ("--qat",))):
             conversion = ("--precision", precision, *UNPRUNED, *more)
             name = f"qat {model} {precision}{mark}"
-            made.append(Entry(name, model.lower(), (*TRAINING, *options), conversion=conversion))
+            made.append(Experiment(name, model.lower(), (*TRAINING, *options), conversion=conversion))
     return made
 
 
-def measure_qat(clips: Path, *, say: Say, jobs: int, cache: Path = CACHE) -> tuple[list[Row], str]:
+def measure_qat(clips: Path, *, say: Say, jobs: int, cache: Path = CACHE) -> tuple[list[ParityRow], str]:
     """A row per conversion, made where it is not in the cache, and the hash of the clips' index. Errors as of
     `measure_parity`.
     """
@@ -50,7 +50,7 @@ def measure_qat(clips: Path, *, say: Say, jobs: int, cache: Path = CACHE) -> tup
     return [row_of(clips.name, result) for result in results], folds.sha256
 
 
-def page(rows: Sequence[Row], command: list[str], index_sha256: str) -> str:
+def page(rows: Sequence[ParityRow], command: list[str], index_sha256: str) -> str:
     """The page as Markdown."""
     head = ["model", "--precision", "windows", "agree", "error", "float", "stream"]
     table = markdown_table([head, *map(_cells, rows)])
@@ -67,7 +67,7 @@ def page(rows: Sequence[Row], command: list[str], index_sha256: str) -> str:
     return "\n".join([*lines, *provenance.section(command, index_sha256)])
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: ParityRow) -> list[str]:
     agreement, error, right = (row.said[key] for key in ("agreement", "probability_error", "accuracy"))
     low, high = agreement["interval"]
     return [

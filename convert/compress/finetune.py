@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from convert.inputs.subject import Subject
+from convert.inputs.subject import SourceModel
 from edge_har.errors import MisuseError
 from train.data.augment import Amounts, decide_mirror
 from train.data.batches import WindowPlan, targets, training_batches
@@ -44,7 +44,7 @@ class FineTuning:
             raise MisuseError(f"fine-tuning needs 1 step or more, got {self.steps}")
 
 
-def fine_tuning_of(subject: Subject, steps: int) -> FineTuning:
+def fine_tuning_of(subject: SourceModel, steps: int) -> FineTuning:
     """How a RUN's model learns on, on windows of its own training. Raises MisuseError where the training is unknown."""
     if subject.training is None:
         raise MisuseError(

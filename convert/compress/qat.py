@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from convert.compress.finetune import LAST_RATE_SHARE, RATE_SHARE, REPORTS, FineTuning
-from convert.graphs.integer_graphs import FakeQuantiser, Quantiser, Watch, calibrate, fitted, integer_form
+from convert.graphs.integer_graphs import (
+    FakeQuantiser,
+    Quantiser,
+    RangeObserver,
+    calibrate,
+    fitted,
+    integer_form,
+)
 from edge_har.model.preprocess import Pixels
 from train.data.batches import targets
 from train.models.architectures import fold_batch_norm
@@ -107,7 +114,7 @@ def _integer_forward(model: Any, calibration: Pixels, cell_bits: int) -> Forward
 
 def _layerwise_forward(model: Any, calibration: Pixels) -> Forward:
     """A stateless model with the outputs of its layers rounded where the converter puts a range."""
-    watch = Watch()
+    watch = RangeObserver()
     for at in range(0, len(calibration), CALIBRATED_AT_ONCE):
         clips = tf.cast(calibration[at : at + CALIBRATED_AT_ONCE], tf.float32)
         quantised_call(model, clips, watch, training=False)

@@ -66,7 +66,7 @@ class Quantiser(Protocol):
 
 
 @dataclass
-class Watch:
+class RangeObserver:
     """Computes in float and remembers the range of each tensor without prescribed bounds; zero is always in it."""
 
     ranges: dict[str, Bounds] = field(default_factory=dict)
@@ -316,7 +316,7 @@ def calibrate(form: IntegerForm, clips: Pixels) -> dict[str, Bounds]:
 
     Every tick of a rollout counts, the first with its zero states too.
     """
-    watch = Watch()
+    watch = RangeObserver()
     for at in range(0, len(clips), CALIBRATED_AT_ONCE):
         form.clip(tf.cast(clips[at : at + CALIBRATED_AT_ONCE], tf.float32), watch)
     return watch.ranges

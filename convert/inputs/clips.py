@@ -18,7 +18,7 @@ from edge_har.model.preprocess import FrameSpec, Pixels
 from edge_har.sources.files import VIDEO_SUFFIXES
 from train.data.batches import CachedClip, cache_clips, cache_folder, clip_windows
 from train.data.index import Clip, build_index, load_clips
-from train.data.sampling import NOTHING
+from train.data.sampling import BACKGROUND
 from train.data.splits import PARTS, make_split
 from train.data.videos import MIN_LABELS, FoundClip, find_clips, measure_clip
 from train.fitting.synthetic_clips import cache_synthetic
@@ -31,7 +31,7 @@ Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Material:
+class ClipParts:
     """training: of the groups the weights were trained on, for pruning and calibration. validation, test: held out
     from them (empty where all groups were trained on). synthetic: drawn clips that were trained on.
     """
@@ -75,7 +75,7 @@ class Calibration:
 
 def material_of_run(
     run: Run, data: str | os.PathLike[str] | None, cache: Path | None, report: Report
-) -> Material:
+) -> ClipParts:
     """The clips a RUN was trained and tested on, decoded. data: where they lie now; default: where they lay.
 
     Raises DataError when they are gone or are other clips than those of the training.
@@ -94,7 +94,7 @@ def material_of_run(
     def held_out(part: str) -> list[CachedClip]:
         return [clip for clip in clips if clip.group in set(parts[part]) - trained]
 
-    return Material(
+    return ClipParts(
         [clip for clip in clips if clip.group in trained],
         held_out("validation"),
         held_out("test"),
@@ -103,10 +103,10 @@ def material_of_run(
 
 
 @dataclass(frozen=True)
-class Judges:
+class HeldOutClips:
     """Clips that were not trained on here, for somebody else's model. index_sha256: names exactly these clips."""
 
-    material: Material
+    material: ClipParts
     labelled: bool
     groups_known: bool
     index_sha256: str
@@ -114,7 +114,7 @@ class Judges:
 
 def material_of_clips(
     folder: Path, labels: Sequence[str], spec: FrameSpec, cache: Path | None, report: Report
-) -> Judges:
+) -> HeldOutClips:
     """The clips of a folder, one part to set ranges, the other held out; a group never stands on both sides.
 
     They are labelled where two or more of the folder's labels are among `labels`: then those alone are taken. Else
@@ -135,8 +135,8 @@ def material_of_clips(
         material = _halves(clips, folder)
     else:
         parts = [[clip for clip in clips if clip.group in split.groups(part)] for part in PARTS]
-        material = Material(*parts)
-    return Judges(material, True, dataset.groups_known, dataset.sha256)
+        material = ClipParts(*parts)
+    return HeldOutClips(material, True, dataset.groups_known, dataset.sha256)
 
 
 def _found(folder: Path) -> Sequence[FoundClip]:
@@ -148,7 +148,7 @@ def _found(folder: Path) -> Sequence[FoundClip]:
         return ()
 
 
-def _unlabelled(folder: Path, spec: FrameSpec, cache: Path | None, report: Report) -> Judges:
+def _unlabelled(folder: Path, spec: FrameSpec, cache: Path | None, report: Report) -> HeldOutClips:
     clips = []
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES):
         name = path.relative_to(folder).as_posix()
@@ -162,11 +162,11 @@ def _unlabelled(folder: Path, spec: FrameSpec, cache: Path | None, report: Repor
         raise DataError(f"{folder}: holds no video that can be decoded")
     cached = cache_clips(clips, [UNLABELLED], spec, cache or cache_folder(), _decoded(report))
     listed = json.dumps(sorted([clip.name, clip.sha256] for clip in clips))
-    material = _halves([replace(clip, label=NOTHING) for clip in cached], folder)
-    return Judges(material, False, False, hashlib.sha256(listed.encode()).hexdigest())
+    material = _halves([replace(clip, label=BACKGROUND) for clip in cached], folder)
+    return HeldOutClips(material, False, False, hashlib.sha256(listed.encode()).hexdigest())
 
 
-def _halves(clips: Sequence[CachedClip], folder: Path, seed: int = 0) -> Material:
+def _halves(clips: Sequence[CachedClip], folder: Path, seed: int = 0) -> ClipParts:
     """Half of the groups for the ranges, the other half held out."""
     groups = sorted({clip.group for clip in clips})
     if len(groups) < 2:
@@ -175,7 +175,7 @@ def _halves(clips: Sequence[CachedClip], folder: Path, seed: int = 0) -> Materia
         )
     order = np.random.default_rng([seed, 7]).permutation(len(groups))
     trained = {groups[i] for i in order[: len(groups) // 2]}
-    return Material(
+    return ClipParts(
         [clip for clip in clips if clip.group in trained],
         test=[clip for clip in clips if clip.group not in trained],
     )
@@ -190,7 +190,7 @@ def _decoded(report: Report) -> Callable[[int, int], None]:
 
 
 def choose_calibration(
-    material: Material,
+    material: ClipParts,
     contract: TemporalContract,
     *,
     synthetic_share: float = 0.0,
@@ -208,7 +208,7 @@ def choose_calibration(
     return Calibration.of(chosen)
 
 
-def all_windows(material: Material, contract: TemporalContract) -> Calibration:
+def all_windows(material: ClipParts, contract: TemporalContract) -> Calibration:
     """Every training clip from its start to its end, one window beside the next."""
     return Calibration.of(
         [

@@ -10,7 +10,7 @@ from typing import Any
 
 from convert.graphs.float_graphs import check_input
 from convert.inputs.canonical import COLORS, CONVLSTM, INPUT_CHANNELS, INPUT_RANGES, PixelsAs, canonical
-from convert.inputs.clips import Material, Report, material_of_clips, material_of_run
+from convert.inputs.clips import ClipParts, Report, material_of_clips, material_of_run
 from convert.inputs.keras_file import first_line, read_model
 from edge_har.errors import ConversionError, MisuseError
 from edge_har.model.cadence import TemporalContract
@@ -20,7 +20,7 @@ from train.tf import keras
 
 
 @dataclass(frozen=True)
-class Subject:
+class SourceModel:
     """A model and all that its conversion needs to know.
 
     model: Keras, uint8-valued RGB [batch, N, H, W, 3] (any numeric dtype) -> probabilities [batch, labels]. labels: in
@@ -36,7 +36,7 @@ class Subject:
     labels: tuple[str, ...]
     frame: FrameSpec
     temporal: TemporalContract
-    material: Material
+    material: ClipParts
     labelled: bool
     groups_known: bool
     provenance: Mapping[str, Any]
@@ -85,7 +85,7 @@ class FileFacts:
         return [option for option, value in needed.items() if value is None]
 
 
-def subject_of_file(path: Path, facts: FileFacts, cache: Path | None, report: Report) -> Subject:
+def subject_of_file(path: Path, facts: FileFacts, cache: Path | None, report: Report) -> SourceModel:
     """The model of a Keras 2 file with the clips of `facts.calibration`. Nothing in the file is executed.
 
     Raises MisuseError naming the facts that are missing or do not fit, else ConversionError or DataError.
@@ -115,7 +115,7 @@ def subject_of_file(path: Path, facts: FileFacts, cache: Path | None, report: Re
     )
     judges = material_of_clips(facts.calibration, facts.labels, frame, cache, report)
     color = f" --color {pixels.color}" if channels != 1 else ""
-    return Subject(
+    return SourceModel(
         model=ours.model,
         kind=ours.kind,
         labels=facts.labels,
@@ -138,11 +138,11 @@ def subject_of_file(path: Path, facts: FileFacts, cache: Path | None, report: Re
     )
 
 
-def subject_of_run(run_dir: Path, data: Path | None, cache: Path | None, report: Report) -> Subject:
+def subject_of_run(run_dir: Path, data: Path | None, cache: Path | None, report: Report) -> SourceModel:
     """The model of a finished RUN with its clips. Raises ConversionError or DataError, in one line."""
     run = load_run(run_dir)
     model = load_model(run)
-    return Subject(
+    return SourceModel(
         model=model,
         kind=run.config.model,
         labels=run.labels,

@@ -44,7 +44,7 @@ L = keras.layers
 
 
 @dataclass(frozen=True)
-class Form:
+class GraphPrecision:
     """How one graph holds its numbers. mode: of convert.modes. float_layers: of an INT8 graph, how many stay float."""
 
     mode: str
@@ -55,25 +55,25 @@ class Form:
         return f"{name} but {self.float_layers} float" if self.float_layers else name
 
 
-Part = tuple[str, Form]  # `clip`, `step` or `head`, and its form
-FLOAT_CLIP: Part = ("clip", Form(FLOAT32))
+Part = tuple[str, GraphPrecision]  # `clip`, `step` or `head`, and its form
+FLOAT_CLIP: Part = ("clip", GraphPrecision(FLOAT32))
 
 
 @dataclass(frozen=True)
-class Route:
+class PrecisionPlan:
     """The form of each of a bundle's graphs."""
 
-    clip: Form
-    step: Form
-    head: Form
+    clip: GraphPrecision
+    step: GraphPrecision
+    head: GraphPrecision
 
     @classmethod
-    def uniform(cls, mode: str) -> Route:
+    def uniform(cls, mode: str) -> PrecisionPlan:
         """Every graph in one mode."""
-        return cls(Form(mode), Form(mode), Form(mode))
+        return cls(GraphPrecision(mode), GraphPrecision(mode), GraphPrecision(mode))
 
     @property
-    def forms(self) -> dict[str, Form]:
+    def forms(self) -> dict[str, GraphPrecision]:
         """By part."""
         return dict(vars(self))
 
@@ -100,7 +100,7 @@ class Built:
     files: Mapping[str, bytes]
     rebuild_error: float
     operators: Mapping[str, Mapping[str, int]]
-    route: Route
+    route: PrecisionPlan
 
     def bundle(self) -> Bundle:
         """A bundle to run; for checks, not for people: its model card is empty."""
@@ -114,7 +114,7 @@ class Built:
         }
 
 
-class Workshop:
+class GraphBuilder:
     """Makes a trained Keras model's graphs in any form, each once: what a conversion tries shares calibration and
     finished files.
 
@@ -202,7 +202,7 @@ class Workshop:
                 if stop_at_error:
                     return
 
-    def _job(self, part: str, form: Form) -> Job:
+    def _job(self, part: str, form: GraphPrecision) -> Job:
         if form.mode == INT16X8 and part != "step" and self._has_fused_lstm():
             raise ConversionError(
                 "the converter makes no int16x8 of a fused LSTM; use --precision int8, int8-weights or auto"
@@ -233,10 +233,10 @@ class Workshop:
         if precision is not None and precision not in PRECISIONS:
             raise MisuseError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         mode = MODE_OF[precision] if precision else DYNAMIC if self.graphs.has_cells else INT8
-        self.make([*((part, Form(mode)) for part in self.file_names), *beside])
-        return self.build(Route.uniform(mode))
+        self.make([*((part, GraphPrecision(mode)) for part in self.file_names), *beside])
+        return self.build(PrecisionPlan.uniform(mode))
 
-    def build(self, route: Route) -> Built:
+    def build(self, route: PrecisionPlan) -> Built:
         """The bundle's parts along a route. Raises ConversionError."""
         parts = list(self.file_names)
         contents = self.make([(part, route.forms[part]) for part in parts])

@@ -25,7 +25,7 @@ WORKER = (sys.executable, "-m", "convert.tflite.worker")
 REPLY_BYTES = 65536
 ENDS_WITHIN_S = 10.0  # after its last word
 
-_kept: dict[tuple[str, ...], Child] = {}
+_kept: dict[tuple[str, ...], ConverterProcess] = {}
 
 
 def start_child(log: Path, worker: Sequence[str] = WORKER) -> None:
@@ -33,7 +33,7 @@ def start_child(log: Path, worker: Sequence[str] = WORKER) -> None:
     command = tuple(worker)
     if command not in _kept:
         with _open_log(log) as output:
-            _kept[command] = Child(command, output)
+            _kept[command] = ConverterProcess(command, output)
 
 
 def run_job(job: Mapping[str, Any], *, log: Path, timeout_s: float, worker: Sequence[str] = WORKER) -> None:
@@ -64,7 +64,7 @@ def run_job(job: Mapping[str, Any], *, log: Path, timeout_s: float, worker: Sequ
         raise ConversionError(f"the converter failed on {graph}: {reason or _last_line(log)}; see {log}")
 
 
-class Child:
+class ConverterProcess:
     """One process of `command`, which reads a job a line on stdin and answers on the descriptor it is given. jobs_done:
     how many it answered. output: where it speaks until its first job names a log.
     """

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from convert.precisions import DYNAMIC, FLOAT16, FLOAT32, INT8, INT8_CELLS16
-from convert.tflite.build import Built, Form, Part, Route, Workshop
+from convert.tflite.build import Built, GraphBuilder, GraphPrecision, Part, PrecisionPlan
 from edge_har.errors import ConversionError, ParityError
 from edge_har.model.bundle import Bundle
 from edge_har.model.interpreter import Graph, zeros
@@ -24,13 +24,13 @@ MEASURED_S = 2.0
 ROUNDS = (10, 300)  # at least and at most
 WARM_UP_ROUNDS = 3
 SAME_SPEED = 1.05  # up to this ratio two routes are equally fast, and the smaller files are taken
-CONTROL = Route.uniform(FLOAT32)
+CONTROL = PrecisionPlan.uniform(FLOAT32)
 
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialResult:
     """What a bundle answered on clips that the choice may look at (not those of the final gate).
 
     agreement: share of windows with the float model's top label. max_error: of a probability. drop_points: of window
@@ -43,7 +43,7 @@ class Outcome:
     refused: str | None = None
 
 
-Validate = Callable[[Bundle], Outcome]
+Validate = Callable[[Bundle], TrialResult]
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class Trial:
     says why not.
     """
 
-    route: Route
+    route: PrecisionPlan
     tick_ms: float | None = None
     file_bytes: int | None = None
-    outcome: Outcome | None = None
+    outcome: TrialResult | None = None
     refused: str | None = None
     taken: bool = False
 
@@ -83,7 +83,7 @@ class NoRouteError(ParityError):
         self.trials = tuple(trials)
 
 
-def choose(workshop: Workshop, validate: Validate, report: Report) -> tuple[Built, list[Trial]]:
+def choose(workshop: GraphBuilder, validate: Validate, report: Report) -> tuple[Built, list[Trial]]:
     """The fastest conversion that passes the gate, and what was tried, in the order of speed.
 
     Step and head (the whole clip of a model that has neither) are made and timed in every form; from the fastest on,
@@ -98,7 +98,7 @@ class _Search:
     and is tried again with layers in float.
     """
 
-    def __init__(self, workshop: Workshop, validate: Validate, report: Report) -> None:
+    def __init__(self, workshop: GraphBuilder, validate: Validate, report: Report) -> None:
         self._workshop, self._validate, self._say = workshop, validate, report
         self._stateful = bool(workshop.graphs.states)
         temporal = workshop.temporal
@@ -111,9 +111,9 @@ class _Search:
         self._files: dict[Part, bytes] = {}
         self._broken: dict[Part, str] = {}
         self._ms: dict[Part, float] = {}
-        self._waiting: list[Route] = []
-        self._trials: dict[Route, Trial] = {}
-        self._built: dict[Route, Built] = {}
+        self._waiting: list[PrecisionPlan] = []
+        self._trials: dict[PrecisionPlan, Trial] = {}
+        self._built: dict[PrecisionPlan, Built] = {}
 
     def run(self) -> tuple[Built, list[Trial]]:
         """The bundle's parts and the table of trials; raises NoRouteError."""
@@ -132,19 +132,19 @@ class _Search:
         said = [f"{trial.route}: {trial.refused}" for trial in self._trials.values() if trial.refused]
         raise NoRouteError(f"no precision passes; {said[-1]}", list(self._trials.values()))
 
-    def _first_routes(self) -> list[Route]:
+    def _first_routes(self) -> list[PrecisionPlan]:
         """Every form of what the stream runs: step and head, or the whole clip of a model that cannot be cut."""
-        heads = [Form(mode) for mode in MODES]
+        heads = [GraphPrecision(mode) for mode in MODES]
         if "clip" in self._runs_per_tick:
-            return [Route(form, form, form) for form in heads]
-        steps = [*heads, Form(INT8_CELLS16)] if self._stateful else heads
-        return [Route(step, step, head) for step, head in itertools.product(steps, heads)]
+            return [PrecisionPlan(form, form, form) for form in heads]
+        steps = [*heads, GraphPrecision(INT8_CELLS16)] if self._stateful else heads
+        return [PrecisionPlan(step, step, head) for step, head in itertools.product(steps, heads)]
 
-    def _parts(self, route: Route) -> list[Part]:
+    def _parts(self, route: PrecisionPlan) -> list[Part]:
         """What the stream runs, in its forms."""
         return [(part, route.forms[part]) for part in self._runs_per_tick]
 
-    def _mend(self, refused: Route) -> bool:
+    def _mend(self, refused: PrecisionPlan) -> bool:
         """Choose what to try instead of a refused route; False where float is refused too, so that nothing helps."""
         if self._try(CONTROL).refused is not None:
             return False
@@ -158,7 +158,7 @@ class _Search:
             self._add(_partly_float(refused))
         return True
 
-    def _add(self, routes: Sequence[Route]) -> None:
+    def _add(self, routes: Sequence[PrecisionPlan]) -> None:
         """Make and time the steps and heads of more routes; those that cannot be made are noted as refused."""
         parts = [part for route in routes for part in self._parts(route)]
         missing = [part for part in dict.fromkeys(parts) if part not in self._files | self._broken]
@@ -178,19 +178,19 @@ class _Search:
             else:
                 self._waiting.append(route)
 
-    def _trial(self, route: Route) -> Trial:
+    def _trial(self, route: PrecisionPlan) -> Trial:
         parts = self._parts(route)
         tick_ms = sum(self._ms[part] * self._runs_per_tick[part[0]] for part in parts)
         return Trial(route, tick_ms, sum(len(self._files[part]) for part in parts))
 
-    def _fastest(self) -> Route:
+    def _fastest(self) -> PrecisionPlan:
         """Of the routes as fast as the fastest but for noise, the smallest."""
         trials = [self._trial(route) for route in self._waiting]
         limit = SAME_SPEED * min(trial.tick_ms for trial in trials if trial.tick_ms is not None)
         near = [trial for trial in trials if trial.tick_ms is not None and trial.tick_ms <= limit]
         return min(near, key=lambda trial: trial.file_bytes or 0).route
 
-    def _try(self, route: Route) -> Trial:
+    def _try(self, route: PrecisionPlan) -> Trial:
         """Build and validate a whole bundle, once."""
         if route not in self._trials:
             trial = self._trial(route)
@@ -205,21 +205,24 @@ class _Search:
         return self._trials[route]
 
 
-def _shares_fault(refused: Route, other: Route) -> bool:
+def _shares_fault(refused: PrecisionPlan, other: PrecisionPlan) -> bool:
     """Whether a route has the graph that a refusal is due to: the one beside a graph that is as good as float."""
     if refused.head.mode in FLOATS:
         return other.step == refused.step
     return refused.step.mode in FLOATS and other.head == refused.head
 
 
-def _partly_float(route: Route) -> list[Route]:
+def _partly_float(route: PrecisionPlan) -> list[PrecisionPlan]:
     """The route with the worst layers of its int8 graphs in float."""
-    if Form(INT8) not in route.forms.values():
+    if GraphPrecision(INT8) not in route.forms.values():
         return []
     made = []
     for layers in FLOAT_LAYERS:
-        forms = {p: Form(INT8, layers) if form == Form(INT8) else form for p, form in route.forms.items()}
-        made.append(Route(**forms))
+        forms = {
+            p: GraphPrecision(INT8, layers) if form == GraphPrecision(INT8) else form
+            for p, form in route.forms.items()
+        }
+        made.append(PrecisionPlan(**forms))
     return made
 
 

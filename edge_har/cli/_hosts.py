@@ -13,7 +13,7 @@ import click
 from edge_har.deploy import MAX_PARALLEL
 
 if TYPE_CHECKING:
-    from edge_har.deploy.answers import Answer
+    from edge_har.deploy.replies import DeviceReply
     from edge_har.deploy.send import HostResult
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -67,7 +67,7 @@ def report(results: Iterable[HostResult], count: int, as_json: bool) -> bool:
     return all(result.outcome.good for result in done)
 
 
-def report_local(answer: Answer, as_json: bool) -> bool:
+def report_local(answer: DeviceReply, as_json: bool) -> bool:
     """Print this device's own answer; whether it is a good one."""
     if as_json:
         click.echo(answer.to_line())
@@ -81,12 +81,12 @@ def _row(result: HostResult) -> tuple[str, ...]:
     return (result.host, outcome, model, release, f"{result.seconds:.1f}", detail)
 
 
-def _cells(answer: Answer) -> tuple[str, ...]:
+def _cells(answer: DeviceReply) -> tuple[str, ...]:
     release = "-" if answer.release is None else str(answer.release)
     return (answer.outcome.value, answer.model or "-", release, answer.detail or _previous(answer))
 
 
-def _previous(answer: Answer) -> str:
+def _previous(answer: DeviceReply) -> str:
     previous = (answer.store or {}).get("previous")
     if not isinstance(previous, dict):
         return ""

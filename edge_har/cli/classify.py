@@ -31,7 +31,7 @@ def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: i
     PATH is a video, a folder (searched for videos, in sorted order) or a pattern. A file that cannot be read gets a
     line that says why, the others go on, and the exit code is 1.
     """
-    from edge_har.classify import Classifier, Failure, find_files
+    from edge_har.classify import Classifier, UnreadableFile, find_files
     from edge_har.model.bundle import default_bundle_path, open_bundle
     from edge_har.system.memory import release_library_pages
 
@@ -42,12 +42,12 @@ def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: i
     progress = verbosity >= 0 and sys.stderr.isatty()
     failed = 0
     for number, outcome in enumerate(classifier.files(files), 1):
-        failed += isinstance(outcome, Failure)
+        failed += isinstance(outcome, UnreadableFile)
         if progress:
             click.echo("\r\x1b[K", nl=False, err=True)
         if as_json:
             line = json.dumps(outcome.to_json())
-        elif isinstance(outcome, Failure):
+        elif isinstance(outcome, UnreadableFile):
             line = f"{outcome.path:<{column}}  error: {outcome.error}"
         else:
             line = _row(outcome, column)

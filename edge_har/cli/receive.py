@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from edge_har.deploy.answers import Answer
+    from edge_har.deploy.replies import DeviceReply
 
 ORIGINAL_VARIABLE = "SSH_ORIGINAL_COMMAND"  # set by sshd where a key has a forced command
 LOCAL = ["--local", "--json"]
@@ -38,16 +38,16 @@ def command(
         raise click.UsageError(
             "--length and --sha256 are needed; `edge-har flash` on another machine gives them"
         )
-    from edge_har.deploy.receive import Offer, Patience, receive
+    from edge_har.deploy.receive import Offer, ReceiveLimits, receive
 
     offer = Offer(length, sha256, digest, allow_downgrade)
-    ctx.exit(_print(receive(offer, STDIN, ctx.find_object(Patience) or Patience())))
+    ctx.exit(_print(receive(offer, STDIN, ctx.find_object(ReceiveLimits) or ReceiveLimits())))
 
 
 def _forced(ctx: click.Context, original: str) -> int:
     """Do what the sender asked for where it is one of three things; its options are the sender's own."""
     from edge_har.deploy import receive
-    from edge_har.deploy.answers import Answer, Outcome
+    from edge_har.deploy.replies import DeviceReply, Outcome
 
     try:
         words = shlex.split(original)
@@ -60,14 +60,14 @@ def _forced(ctx: click.Context, original: str) -> int:
         code = command.main(options, prog_name="edge-har receive", standalone_mode=False, obj=ctx.obj)
         return code if isinstance(code, int) else 0
     if name == ["rollback"] and options == LOCAL:
-        return _print(receive.roll_back(ctx.find_object(receive.Patience) or receive.Patience()))
+        return _print(receive.roll_back(ctx.find_object(receive.ReceiveLimits) or receive.ReceiveLimits()))
     if name == ["status"] and options == LOCAL:
         return _print(receive.status())
     return _print(
-        Answer(Outcome.REFUSED, "this key may flash, roll back and ask for the status, nothing else")
+        DeviceReply(Outcome.REFUSED, "this key may flash, roll back and ask for the status, nothing else")
     )
 
 
-def _print(answer: Answer) -> int:
+def _print(answer: DeviceReply) -> int:
     click.echo(answer.to_line())
     return 0 if answer.outcome.good else 1

@@ -22,7 +22,7 @@ from edge_har.cli.logs import (
     verbosity_options,
     watch_log,
 )
-from edge_har.cli.stderr import patient_stderr
+from edge_har.cli.stderr import non_blocking_stderr
 from edge_har.errors import MisuseError
 from edge_har.options import durations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from edge_har.pipeline.pipeline import Reload
     from edge_har.pipeline.rules import Rules
     from edge_har.sinks.options import SinkOptions
-    from edge_har.sources.named import Feed
+    from edge_har.sources.named import NamedSource
     from edge_har.web import WebOptions
 
 FIXED_OPTIONS = ("threads", "duration_s", "realtime", "wait_for_source", "give_up_s")  # for a whole run
@@ -212,12 +212,12 @@ class Plan:
     log_form: str
     sources: tuple[str, ...] = field(repr=False)
 
-    def feeds(self) -> list[Feed]:
+    def feeds(self) -> list[NamedSource]:
         """What is followed. Raises MisuseError where there is nothing."""
-        from edge_har.sources.named import feed_of
+        from edge_har.sources.named import named_source
 
         realtime = self.options.realtime
-        feeds = [feed_of(text, realtime=realtime) for text in self.sources]
+        feeds = [named_source(text, realtime=realtime) for text in self.sources]
         feeds = feeds or [source.feed(realtime=realtime) for source in self.config.sources]
         if not feeds:
             raise MisuseError(f"{self.config.path}: no source; add a [[source]], or name one with --source")
@@ -297,11 +297,11 @@ def _rereader(given: Given, running: Plan) -> Callable[[], Reload]:
 def _run(given: Given) -> None:
     from edge_har.model.bundle import default_bundle_path, open_bundle
     from edge_har.pipeline import systemd as service
-    from edge_har.pipeline.outputs import Sink
+    from edge_har.pipeline.outputs import EventSink
     from edge_har.pipeline.pipeline import Pipeline
-    from edge_har.sinks import open_outlets
+    from edge_har.sinks import open_outputs
     from edge_har.sinks.console import ConsoleSink
-    from edge_har.sinks.options import Setting
+    from edge_har.sinks.options import SinkContext
     from edge_har.system.memory import release_library_pages
     from edge_har.web import start_web
 
@@ -310,7 +310,7 @@ def _run(given: Given) -> None:
     watch_log(wanted.level, wanted.log_form)
     tells_people = wanted.level in FOR_PEOPLE
     feeds = wanted.feeds()
-    sinks: list[Sink] = []
+    sinks: list[EventSink] = []
     bundle = open_bundle(wanted.model or default_bundle_path())
     wanted.config.check(bundle.manifest, tuple(feed.name for feed in feeds), wanted.options)
     pipeline = Pipeline(
@@ -326,23 +326,25 @@ def _run(given: Given) -> None:
     service.end_on_signals(stop)
     service.reload_on_hangup(pipeline.reload)
     told = click.get_current_context().with_resource(
-        patient_stderr(lambda: not (pipeline.is_live or stop.is_set()), libraries=wanted.level == SAYS_ALL)
+        non_blocking_stderr(
+            lambda: not (pipeline.is_live or stop.is_set()), libraries=wanted.level == SAYS_ALL
+        )
     )
     with ExitStack() as running:
-        setting = Setting(pipeline.board, waits=lambda: not pipeline.is_live, quit=stop.set)
-        outlets = open_outlets(wanted.sinks, setting)
+        setting = SinkContext(pipeline.run_status, waits=lambda: not pipeline.is_live, quit=stop.set)
+        outlets = open_outputs(wanted.sinks, setting)
         running.callback(outlets.close)
         sinks += outlets.sinks
         if tells_people:
             sinks.append(ConsoleSink(told, beginning(logging.INFO)))
-        for viewer in outlets.viewers:
-            pipeline.viewers.add(viewer)
+        for viewer in outlets.frame_sinks:
+            pipeline.frame_sinks.add(viewer)
         if wanted.web is not None:
-            running.callback(start_web(wanted.web, pipeline.board, pipeline.viewers).close)
-        running.enter_context(service.Heartbeat(pipeline.board))
+            running.callback(start_web(wanted.web, pipeline.run_status, pipeline.frame_sinks).close)
+        running.enter_context(service.Heartbeat(pipeline.run_status))
         summaries = pipeline.run(stop)
     if tells_people:
         for summary in summaries:
             tell(f"{beginning(logging.INFO)}{summary}")
-    if pipeline.failures or any(sink.lost for sink in pipeline.board.sinks):
+    if pipeline.failures or any(sink.lost for sink in pipeline.run_status.sinks):
         click.get_current_context().exit(1)

@@ -20,7 +20,7 @@ CLOSE_S = 0.3  # a run has two seconds to end
 STANDARD_ERROR = 2
 
 
-class PatientStream(io.TextIOBase):
+class NonBlockingStderr(io.TextIOBase):
     """Text that a thread of its own brings to `descriptor`; writing never waits, unless `waits` and somebody reads.
 
     Where more than LINES wait the newest go, and how many is said when there is room again. BrokenPipeError passes
@@ -115,8 +115,8 @@ def _write_all(descriptor: int, text: str) -> None:
 
 
 @contextmanager
-def patient_stderr(waits: Callable[[], bool], *, libraries: bool) -> Iterator[TextIO]:
-    """In the block, standard error is a PatientStream, the log's too. libraries: whether what C libraries say is shown;
+def non_blocking_stderr(waits: Callable[[], bool], *, libraries: bool) -> Iterator[TextIO]:
+    """In the block, standard error is a NonBlockingStderr, the log's too. libraries: whether what C libraries say is shown;
     libjpeg has a line for each damaged picture, and would wait for whoever reads it.
 
     A stream that is not the process's own, as in a test, is left as it is.
@@ -130,7 +130,7 @@ def patient_stderr(waits: Callable[[], bool], *, libraries: bool) -> Iterator[Te
         yield plain
         return
     descriptor = os.dup(STANDARD_ERROR)
-    stream = PatientStream(descriptor, waits)
+    stream = NonBlockingStderr(descriptor, waits)
     handlers = [h for h in logging.getLogger("edge_har").handlers if isinstance(h, logging.StreamHandler)]
     with suppress(OSError, ValueError):
         plain.flush()

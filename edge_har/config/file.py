@@ -21,13 +21,13 @@ from edge_har.errors import EdgeHarError, MisuseError, printable
 from edge_har.model.manifest import Manifest
 from edge_har.options import durations
 from edge_har.options.addresses import MASK, USER_INFO, mask_uri
-from edge_har.options.secrets import FROM_ENVIRONMENT, FROM_FILE, base_of, hidden_names, look_up
+from edge_har.options.secrets import FROM_ENVIRONMENT, FROM_FILE, base_of, look_up, secret_names
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.rules import UNKNOWN, Hours, LabelRule, Rules
 from edge_har.sinks import KINDS, options_class, with_standard_output
 from edge_har.sinks.options import NO_SPOOL, SinkOptions
 from edge_har.sources import Address, parse_address
-from edge_har.sources.named import NAME, Feed
+from edge_har.sources.named import NAME, NamedSource
 from edge_har.sources.options import EXPECTED as SOURCE_EXPECTED
 from edge_har.sources.options import READERS as SOURCE_READERS
 from edge_har.sources.options import SourceOptions, yes_or_no
@@ -83,9 +83,9 @@ class SourceConfig:
     name: str
     address: Address
 
-    def feed(self, *, realtime: bool) -> Feed:
+    def feed(self, *, realtime: bool) -> NamedSource:
         """How a run opens it."""
-        return Feed(self.name, partial(self.address.open, realtime=realtime))
+        return NamedSource(self.name, partial(self.address.open, realtime=realtime))
 
 
 @dataclass(frozen=True)
@@ -314,7 +314,7 @@ SOURCE: dict[str, Reader] = {
 }
 WEB: dict[str, Reader] = {"listen": TEXT, "token": TEXT, "rate_hz": NUMBER, "picture_px": WHOLE}
 LOG: dict[str, Reader] = {"level": _one_of(*LEVELS), "form": _one_of(*FORMS)}
-SOURCE_SECRETS = ("uri", *hidden_names(SourceOptions))
+SOURCE_SECRETS = ("uri", *secret_names(SourceOptions))
 ADDRESSES = ("uri", "url")  # secrets that may stand in the file as long as no password is seen in them
 
 
@@ -354,7 +354,7 @@ def web_of_text(text: str, of_file: WebOptions | None) -> WebOptions:
     """The live page's options from `HOST:PORT?option=value`, over those of a file. Raises MisuseError."""
     listen, _, query = text.partition("?")
     readers = {key: reader for key, reader in WEB.items() if key != "listen"}
-    values = _of_query("--web", query, readers, hidden_names(WebOptions))
+    values = _of_query("--web", query, readers, secret_names(WebOptions))
     if of_file is not None:
         return replace(of_file, listen=listen, **values)
     values.setdefault("token", os.environ.get(TOKEN_VARIABLE) or None)
@@ -585,7 +585,7 @@ class _Reading(_Problems):
             self.add(f"{at}.kind", f"expected one of {', '.join(KINDS)}; {found}{hint}")
             return None
         found_class, before = options_class(kind), len(self.lines)
-        readers, secrets = found_class.readers(), found_class.hidden_names()
+        readers, secrets = found_class.readers(), found_class.secret_names()
         values = self.values({k: v for k, v in table.items() if k != "kind"}, at, readers, secrets)
         for key in PATH_KEYS:
             if isinstance(values.get(key), str):
@@ -595,7 +595,7 @@ class _Reading(_Problems):
     def web(self, table: Mapping[str, Any]) -> WebOptions | None:
         """[web]; the token may stand in the environment."""
         before = len(self.lines)
-        values = self.values(table, "web", WEB, hidden_names(WebOptions))
+        values = self.values(table, "web", WEB, secret_names(WebOptions))
         values.setdefault("token", os.environ.get(TOKEN_VARIABLE) or None)
         return self.make("web", WEB, WebOptions, values) if len(self.lines) == before else None
 

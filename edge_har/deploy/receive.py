@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_har import __version__
-from edge_har.deploy.answers import Answer, Failure, Outcome, refused
+from edge_har.deploy.replies import DeploymentFailed, DeviceReply, Outcome, refused
 from edge_har.deploy.selftest import run_selftest
-from edge_har.deploy.store import CONFIG, CURRENT, PREVIOUS, Store
+from edge_har.deploy.store import CONFIG, CURRENT, PREVIOUS, BundleStore
 from edge_har.errors import BundleError, MisuseError
 from edge_har.model.bundle import MAX_BUNDLE_BYTES, Bundle, read_bundle
 
@@ -69,7 +69,7 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Patience:
+class ReceiveLimits:
     """How long the device waits, in seconds. on_step: told the name of each step just before it is taken."""
 
     lock_s: float = 2.0
@@ -79,11 +79,11 @@ class Patience:
     on_step: Callable[[str], None] | None = None
 
 
-def receive(offer: Offer, source: int, patience: Patience = Patience()) -> Answer:
+def receive(offer: Offer, source: int, patience: ReceiveLimits = ReceiveLimits()) -> DeviceReply:
     """Take the offered bundle from the file descriptor `source` and make it current on this device."""
-    store = Store(on_step=patience.on_step)
+    store = BundleStore(on_step=patience.on_step)
 
-    def take() -> Answer:
+    def take() -> DeviceReply:
         _check_permission(store)
         store.step("unchanged")
         unchanged = _unchanged(store, offer.digest)
@@ -109,11 +109,11 @@ def receive(offer: Offer, source: int, patience: Patience = Patience()) -> Answe
     return _changing(store, patience, take)
 
 
-def roll_back(patience: Patience = Patience()) -> Answer:
+def roll_back(patience: ReceiveLimits = ReceiveLimits()) -> DeviceReply:
     """Make the previous bundle of this device current, and the current one previous."""
-    store = Store(on_step=patience.on_step)
+    store = BundleStore(on_step=patience.on_step)
 
-    def take() -> Answer:
+    def take() -> DeviceReply:
         digest = store.digest_of(PREVIOUS)
         if digest is None:
             raise refused("there is no previous bundle on this device to go back to")
@@ -126,9 +126,9 @@ def roll_back(patience: Patience = Patience()) -> Answer:
     return _changing(store, patience, take)
 
 
-def status() -> Answer:
+def status() -> DeviceReply:
     """What is on this device; BROKEN where `current` is damaged."""
-    store = Store()
+    store = BundleStore()
     try:
         pending = store.pending()
         about: dict[str, Any] = {
@@ -139,16 +139,18 @@ def status() -> Answer:
             PREVIOUS: _describe(store, store.digest_of(PREVIOUS)),
         }
     except OSError as error:
-        return Answer(Outcome.REFUSED, f"{store.root} cannot be read: {error.strerror}")
+        return DeviceReply(Outcome.REFUSED, f"{store.root} cannot be read: {error.strerror}")
     current = about[CURRENT]
     cut_off = "" if pending is None else f"a change to {pending.digest[:12]} is under way, or was cut off"
     if current is None:
-        return Answer(Outcome.OK, cut_off or "no bundle on this device yet", store=about)
+        return DeviceReply(Outcome.OK, cut_off or "no bundle on this device yet", store=about)
     digest = current["digest"]
     if "error" in current:
-        return Answer(Outcome.BROKEN, f"current is damaged: {current['error']}", digest=digest, store=about)
+        return DeviceReply(
+            Outcome.BROKEN, f"current is damaged: {current['error']}", digest=digest, store=about
+        )
     model = f"{current['name']}@{digest[:12]}"
-    return Answer(Outcome.OK, cut_off, model, current["version"], current["release"], digest, about)
+    return DeviceReply(Outcome.OK, cut_off, model, current["version"], current["release"], digest, about)
 
 
 def read_exactly(source: int, length: int, *, idle_s: float, deadline_s: float) -> bytes:
@@ -176,7 +178,7 @@ def read_exactly(source: int, length: int, *, idle_s: float, deadline_s: float) 
     return b"".join(chunks)
 
 
-def _changing(store: Store, patience: Patience, take: Callable[[], Answer]) -> Answer:
+def _changing(store: BundleStore, patience: ReceiveLimits, take: Callable[[], DeviceReply]) -> DeviceReply:
     """Run `take` as the only one who changes the store, from a settled state; every end is an answer."""
     try:
         with store.locked(patience.lock_s):
@@ -190,28 +192,28 @@ def _changing(store: Store, patience: Patience, take: Callable[[], Answer]) -> A
                     store.collect()
         store.step("done")
         return answer
-    except Failure as failure:
-        return Answer(failure.outcome, str(failure))
+    except DeploymentFailed as failure:
+        return DeviceReply(failure.outcome, str(failure))
     except BundleError as error:
-        return Answer(Outcome.REFUSED, str(error))
+        return DeviceReply(Outcome.REFUSED, str(error))
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        return Answer(Outcome.REFUSED, f"the device cannot store it: {error.strerror or error}{where}")
+        return DeviceReply(Outcome.REFUSED, f"the device cannot store it: {error.strerror or error}{where}")
 
 
-def _activate(store: Store, bundle: Bundle, patience: Patience) -> Answer:
+def _activate(store: BundleStore, bundle: Bundle, patience: ReceiveLimits) -> DeviceReply:
     store.step("selftest")
     run_selftest(store.versions / bundle.digest, cwd=store.root, timeout_s=patience.selftest_s)
     store.activate(bundle.digest)
     return _answer(Outcome.OK, bundle)
 
 
-def _answer(outcome: Outcome, bundle: Bundle) -> Answer:
+def _answer(outcome: Outcome, bundle: Bundle) -> DeviceReply:
     manifest = bundle.manifest
-    return Answer(outcome, "", bundle.model_id, manifest.version, manifest.release, bundle.digest)
+    return DeviceReply(outcome, "", bundle.model_id, manifest.version, manifest.release, bundle.digest)
 
 
-def _check_permission(store: Store) -> None:
+def _check_permission(store: BundleStore) -> None:
     """Until a release key can be pinned, every bundle counts as unsigned."""
     store.step("permission")
     if not store.allows_unsigned():
@@ -221,7 +223,7 @@ def _check_permission(store: Store) -> None:
         )
 
 
-def _unchanged(store: Store, digest: str | None) -> Answer | None:
+def _unchanged(store: BundleStore, digest: str | None) -> DeviceReply | None:
     if digest is None or store.digest_of(CURRENT) != digest:
         return None
     try:
@@ -230,7 +232,7 @@ def _unchanged(store: Store, digest: str | None) -> Answer | None:
         return None  # damaged on the device: flashing it again mends it
 
 
-def _check_space(store: Store, length: int) -> None:
+def _check_space(store: BundleStore, length: int) -> None:
     needed, free = 2 * length + SPARE_BYTES, shutil.disk_usage(store.root).free
     if free < needed:
         raise refused(
@@ -238,7 +240,7 @@ def _check_space(store: Store, length: int) -> None:
         )
 
 
-def _check_release(store: Store, bundle: Bundle) -> None:
+def _check_release(store: BundleStore, bundle: Bundle) -> None:
     digest = store.digest_of(CURRENT)
     if digest is None:
         return
@@ -253,7 +255,7 @@ def _check_release(store: Store, bundle: Bundle) -> None:
         )
 
 
-def _describe(store: Store, digest: str | None) -> dict[str, Any] | None:
+def _describe(store: BundleStore, digest: str | None) -> dict[str, Any] | None:
     if digest is None:
         return None
     try:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edge_har.deploy.answers import Failure, Outcome, plain
+from edge_har.deploy.replies import DeploymentFailed, Outcome, plain
 
 MAX_MEMORY_BYTES = 384 * 1024 * 1024  # what it allocates (measured: 75 MB); mapped libraries do not count
 MAX_CPU_S = 120
@@ -47,8 +47,8 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
 
 
-def _failed(why: str) -> Failure:
-    return Failure(Outcome.SELFTEST_FAILED, f"self-test on the device: {why}")
+def _failed(why: str) -> DeploymentFailed:
+    return DeploymentFailed(Outcome.SELFTEST_FAILED, f"self-test on the device: {why}")
 
 
 def limit_this_process() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_har.deploy import MAX_PARALLEL
-from edge_har.deploy.answers import Answer, Outcome, plain
+from edge_har.deploy.replies import DeviceReply, Outcome, plain
 from edge_har.errors import BundleError, DeployError, MisuseError
 from edge_har.model.bundle import read_bundle
 
@@ -66,7 +66,7 @@ class HostResult:
     """What came of one host. seconds: how long it took."""
 
     host: str
-    answer: Answer
+    answer: DeviceReply
     seconds: float = 0.0
 
     @property
@@ -132,7 +132,7 @@ def ask_all(
 
     def one(host: str) -> HostResult:
         if stop.is_set():
-            return HostResult(host, Answer(Outcome.NOT_TRIED, "another host came out BROKEN first"))
+            return HostResult(host, DeviceReply(Outcome.NOT_TRIED, "another host came out BROKEN first"))
         result = ask(host, ssh, words, content, connections)
         if digest is not None and result.outcome.good and result.answer.digest != digest:
             other = "the device answered with the digest of another bundle"
@@ -199,27 +199,27 @@ def ask(
             answer = _read_answer(output, errors, process.returncode)
         except subprocess.TimeoutExpired:
             process.kill()
-            answer = Answer(Outcome.UNREACHABLE, f"no answer within {ssh.timeout_s:g} s")
+            answer = DeviceReply(Outcome.UNREACHABLE, f"no answer within {ssh.timeout_s:g} s")
         finally:
             connections.remove(process)
     return HostResult(host, answer, time.monotonic() - started_s)
 
 
-def _read_answer(output: bytes, errors: bytes, code: int) -> Answer:
+def _read_answer(output: bytes, errors: bytes, code: int) -> DeviceReply:
     """Only the device's own line counts; without one, ssh's 255 is transport and all else a refusal."""
     for line in reversed(output.decode(errors="replace").splitlines()):
-        answer = Answer.from_line(line)
+        answer = DeviceReply.from_line(line)
         if answer is not None:
             return answer
     text = errors.decode(errors="replace")
     said = next((plain(line) for line in reversed(text.splitlines()) if line.strip()), "")
     if code == TRANSPORT_EXIT:
-        return Answer(Outcome.UNREACHABLE, _host_key_hint(text) or said or "the connection was lost")
+        return DeviceReply(Outcome.UNREACHABLE, _host_key_hint(text) or said or "the connection was lost")
     if code == NOT_FOUND_EXIT:
-        return Answer(
+        return DeviceReply(
             Outcome.REFUSED, f"edge-har was not found there ({said}): say where with --remote-command"
         )
-    return Answer(
+    return DeviceReply(
         Outcome.REFUSED, f"the device gave no result (exit code {code}): {said or 'no reason given'}"
     )
 

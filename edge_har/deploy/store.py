@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_har.deploy.answers import Failure, Outcome, refused
+from edge_har.deploy.replies import DeploymentFailed, Outcome, refused
 from edge_har.errors import BundleError
 from edge_har.model.bundle import Bundle, open_bundle
 from edge_har.system.files import home, sync_directory
@@ -49,7 +49,7 @@ class Pending:
     previous: str | None
 
 
-class Store:
+class BundleStore:
     """The store under `root`. Everything that changes it needs `locked()`; reading does not.
 
     on_step: called with the name of each step just before it is taken.
@@ -211,17 +211,17 @@ class Store:
         if found != digest:
             raise BundleError(f"read back {found[:12]} through {CURRENT}, expected {digest[:12]}")
 
-    def _take_back(self, before: Pending, reason: str) -> Failure:
+    def _take_back(self, before: Pending, reason: str) -> DeploymentFailed:
         was_active = self.digest_of(CURRENT) == before.digest
         try:
             self._undo(before)
             self._remove_pending()
         except OSError as error:
-            return Failure(
+            return DeploymentFailed(
                 Outcome.BROKEN, f"activation failed ({reason}) and so did the way back ({error.strerror})"
             )
         if was_active and before.current != before.digest:
-            return Failure(Outcome.ROLLED_BACK, f"activation failed and was taken back: {reason}")
+            return DeploymentFailed(Outcome.ROLLED_BACK, f"activation failed and was taken back: {reason}")
         return refused(f"activation failed, nothing has changed: {reason}")
 
     def _undo(self, before: Pending) -> None:

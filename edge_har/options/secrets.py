@@ -17,12 +17,12 @@ MAX_SECRET_BYTES = 65_536
 GROUP_AND_OTHERS, OTHERS = 0o077, 0o007
 
 
-def hidden(**more: Any) -> Any:
+def secret_field(**more: Any) -> Any:
     """A dataclass field that is never shown; a table may name where its value stands: NAME_env, NAME_file."""
     return field(repr=False, metadata={"secret": True}, **more)
 
 
-def hidden_names(cls: type[Any]) -> tuple[str, ...]:
+def secret_names(cls: type[Any]) -> tuple[str, ...]:
     """Names of the fields of a dataclass that are never shown."""
     return tuple(f.name for f in fields(cls) if f.metadata.get("secret"))
 

@@ -16,7 +16,7 @@ from edge_har.errors import EdgeHarError, MisuseError, SourceError
 from edge_har.model.cadence import TemporalContract
 from edge_har.pipeline.sampler import Sampler, Ticks
 from edge_har.sources.base import Source
-from edge_har.sources.named import Feed
+from edge_har.sources.named import NamedSource
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
 RETRY_JITTER = 0.2  # share by which a wait is shorter or longer, so that many sources do not knock at once
@@ -32,7 +32,7 @@ log = logging.getLogger("edge_har")
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long a source is waited for, in seconds.
 
     open_s, read_s: a call into its library that takes longer is left behind. Sources time out by themselves after 5
@@ -76,7 +76,7 @@ class Failed:
 Item = Ticks | Opened | Lost | Ended | Failed
 
 
-class Handover:
+class TickQueue:
     """What a capture thread has for the recognizer: news in order, never lost, and a bounded number of ticks.
 
     lossless: who puts waits for room (a file). Else the newest ticks stay and `skipped` counts those that went: up
@@ -199,22 +199,22 @@ class Capture:
 
     def __init__(
         self,
-        feed: Feed,
+        feed: NamedSource,
         sampler: Callable[[], Sampler],
         ready: threading.Condition,
         *,
         wait_for_source: bool = False,
-        patience: Patience | None = None,
+        patience: Timeouts | None = None,
     ) -> None:
         self.abandoned = 0
         self._feed = feed
         self._ready = ready
-        self._patience = patience or Patience()
+        self._patience = patience or Timeouts()
         self._keeps_trying = wait_for_source
         self._new_sampler = sampler
         self._samplers = [sampler()]
         self._folded = FrameCounts()
-        self.handover = Handover(ready, capacity=backlog_ticks(self.sampler.contract))
+        self.handover = TickQueue(ready, capacity=backlog_ticks(self.sampler.contract))
         self._pause_s = FIRST_RETRY_S
         self._told = False  # that it is not there yet
         self._opened = False

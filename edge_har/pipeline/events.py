@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_har.errors import MisuseError
 from edge_har.model.manifest import Smoothing
-from edge_har.pipeline.rules import UNKNOWN, Gate, LabelRule, check_cooldown
+from edge_har.pipeline.rules import UNKNOWN, LabelRule, RuleClock, check_cooldown
 
 EVENT_VERSION = 1
 UPDATE_S = 1.0  # at most one update in this time
@@ -121,7 +121,7 @@ class Tuning:
     unknown: bool = False
     cooldown_s: float = 0.0
     rules: Mapping[str, LabelRule] = field(default_factory=dict)
-    gate: Gate | None = None
+    gate: RuleClock | None = None
 
     def __post_init__(self) -> None:
         check_cooldown(self.cooldown_s)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from edge_har.errors import MisuseError
 from edge_har.model.manifest import Manifest, Smoothing
 from edge_har.pipeline.events import Tuning
-from edge_har.pipeline.rules import UNKNOWN, Gate, Rules, check_cooldown
+from edge_har.pipeline.rules import UNKNOWN, RuleClock, Rules, check_cooldown
 
 MAX_THREADS = 256  # of a graph
 
@@ -46,7 +46,7 @@ class RunOptions:
         if not 1 <= self.threads <= MAX_THREADS:
             raise MisuseError(f"threads must be 1 to {MAX_THREADS}, got {self.threads}")
 
-    def tuning(self, manifest: Manifest, gate: Gate | None) -> Tuning:
+    def tuning(self, manifest: Manifest, gate: RuleClock | None) -> Tuning:
         """When the predictions of a bundle become events at one source."""
         return Tuning(manifest.reject_threshold, self.unknown, self.cooldown_s, self.rules.labels, gate)
 

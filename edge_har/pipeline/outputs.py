@@ -30,59 +30,61 @@ class Picture:
     score: float | None
 
 
-class Viewer(Protocol):
+class FrameSink(Protocol):
     """Looks at pictures. One that raises is not shown any more; the run goes on."""
 
     def wants(self, source: str) -> bool:
         """Whether it wants the next picture of the source; asked at each tick, by several threads, so cheap."""
 
-    def see(self, picture: Picture) -> None:
+    def consume(self, picture: Picture) -> None:
         """Take a picture without blocking: scale down and copy what is to be kept, or drop it."""
 
     def close(self) -> None:
         """Nothing more comes; may be called twice."""
 
 
-class Viewers:
+class FrameSinks:
     """All viewers of a run."""
 
-    def __init__(self, viewers: Iterable[Viewer] = ()) -> None:
-        self._viewers = tuple(viewers)  # exchanged as a whole: other threads read it
+    def __init__(self, frame_sinks: Iterable[FrameSink] = ()) -> None:
+        self._sinks = tuple(frame_sinks)  # exchanged as a whole: other threads read it
 
-    def add(self, viewer: Viewer) -> None:
+    def add(self, frame_sink: FrameSink) -> None:
         """Show pictures to this one too, from the next tick on."""
-        self._viewers = (*self._viewers, viewer)
+        self._sinks = (*self._sinks, frame_sink)
 
     def wanted(self, source: str) -> bool:
         """Whether anybody wants the next picture of the source."""
-        return any(self._asked(viewer, lambda v: v.wants(source)) for viewer in self._viewers)
+        return any(self._asked(frame_sink, lambda v: v.wants(source)) for frame_sink in self._sinks)
 
-    def see(self, picture: Picture) -> None:
+    def consume(self, picture: Picture) -> None:
         """Show a picture to all who want it."""
-        for viewer in self._viewers:
-            if self._asked(viewer, lambda v: v.wants(picture.source)):
-                self._asked(viewer, lambda v: v.see(picture))
+        for frame_sink in self._sinks:
+            if self._asked(frame_sink, lambda v: v.wants(picture.source)):
+                self._asked(frame_sink, lambda v: v.consume(picture))
 
     def stop(self) -> None:
         """Nothing more comes: those that need time for it begin to close."""
-        stop_all(self._viewers)
+        stop_all(self._sinks)
 
     def close(self) -> None:
         """Nothing more comes."""
         self.stop()
-        for viewer in self._viewers:
-            self._asked(viewer, lambda v: v.close())
+        for frame_sink in self._sinks:
+            self._asked(frame_sink, lambda v: v.close())
 
-    def _asked(self, viewer: Viewer, question: Callable[[Viewer], bool | None]) -> bool:
+    def _asked(self, frame_sink: FrameSink, question: Callable[[FrameSink], bool | None]) -> bool:
         try:
-            return bool(question(viewer))
+            return bool(question(frame_sink))
         except Exception as error:  # noqa: BLE001  a picture that cannot be shown must not end recognition
-            self._viewers = tuple(other for other in self._viewers if other is not viewer)
-            log.error("%s shows nothing any more: %s", type(viewer).__name__, error or type(error).__name__)
+            self._sinks = tuple(other for other in self._sinks if other is not frame_sink)
+            log.error(
+                "%s shows nothing any more: %s", type(frame_sink).__name__, error or type(error).__name__
+            )
             return False
 
 
-class Sink(Protocol):
+class EventSink(Protocol):
     """Takes events one by one, in order."""
 
     def write(self, event: Event) -> None:

@@ -18,16 +18,16 @@ from edge_har.errors import EdgeHarError, MisuseError
 from edge_har.model.bundle import Bundle
 from edge_har.model.manifest import Manifest
 from edge_har.model.recognizer import Recognizer
-from edge_har.pipeline.capture import Capture, Ended, Failed, Item, Lost, Opened, Patience
+from edge_har.pipeline.capture import Capture, Ended, Failed, Item, Lost, Opened, Timeouts
 from edge_har.pipeline.events import Event, event_ids
 from edge_har.pipeline.model_watcher import ModelWatch
 from edge_har.pipeline.options import RunOptions
-from edge_har.pipeline.outputs import Picture, Sink, Viewers, stop_all
+from edge_har.pipeline.outputs import EventSink, FrameSinks, Picture, stop_all
 from edge_har.pipeline.rules import UNKNOWN
 from edge_har.pipeline.sampler import Sampler, Ticks
-from edge_har.pipeline.status import Board, Counts, SourceState
+from edge_har.pipeline.status import Counts, RunStatus, SourceState
 from edge_har.pipeline.stream import Stream
-from edge_har.sources.named import Feed, check_names, feed_of
+from edge_har.sources.named import NamedSource, check_names, named_source
 
 WAKE_S = 0.2  # how soon a signal, or a thread that hangs, is noticed while nothing comes
 JOIN_S = 1.0  # how long all threads together may take to end before they are left behind
@@ -92,7 +92,7 @@ class Load:
 class _Lane:
     """A source's capture and its stream."""
 
-    feed: Feed
+    feed: NamedSource
     capture: Capture
     stream: Stream
     state: SourceState
@@ -116,7 +116,7 @@ class Reload:
 class Pipeline:
     """Runs sources through a bundle into sinks until they end, `stop` is set or the time is up.
 
-    sources: feeds, or what `feed_of` makes them of. bundle_path: watched for another bundle while it runs; None: the
+    sources: feeds, or what `named_source` makes them of. bundle_path: watched for another bundle while it runs; None: the
     bundle stays. patience: with sources; None: the usual, and `options.give_up_s`. on_reload: reads the settings again
     when `reload` was called. board: what the run knows of itself. viewers: who looks at its pictures; add them there.
     failures: why sources ended that should not have.
@@ -127,20 +127,20 @@ class Pipeline:
     def __init__(
         self,
         bundle: Bundle,
-        sources: Sequence[str | Feed],
-        sinks: Sequence[Sink],
+        sources: Sequence[str | NamedSource],
+        sinks: Sequence[EventSink],
         options: RunOptions | None = None,
         *,
         bundle_path: Path | None = None,
-        patience: Patience | None = None,
+        patience: Timeouts | None = None,
         on_reload: Callable[[], Reload] | None = None,
     ) -> None:
         self.options = options or RunOptions()
         self.sinks = sinks
-        self.viewers = Viewers()
+        self.frame_sinks = FrameSinks()
         self.failures: list[EdgeHarError] = []
         feeds = [
-            feed_of(source, realtime=self.options.realtime) if isinstance(source, str) else source
+            named_source(source, realtime=self.options.realtime) if isinstance(source, str) else source
             for source in sources
         ]
         if not feeds:
@@ -148,8 +148,8 @@ class Pipeline:
         check_names(feeds)
         self._names = tuple(feed.name for feed in feeds)
         self.options.check(bundle.manifest, self._names)
-        self.board = Board(bundle.model_id, bundle.manifest.labels, self._names)
-        self._patience = patience or Patience(give_up_s=self.options.give_up_s)
+        self.run_status = RunStatus(bundle.model_id, bundle.manifest.labels, self._names)
+        self._patience = patience or Timeouts(give_up_s=self.options.give_up_s)
         self._on_reload = on_reload
         self._reload = threading.Event()
         self._ready = threading.Condition()
@@ -164,7 +164,7 @@ class Pipeline:
             else None
         )
 
-    def _lane(self, feed: Feed, bundle: Bundle, ids: Iterator[str]) -> _Lane:
+    def _lane(self, feed: NamedSource, bundle: Bundle, ids: Iterator[str]) -> _Lane:
         first = self._lanes[0].stream.recognizer if self._lanes else None
         recognizer = Recognizer(bundle, threads=self.options.threads, beside=first)
         capture = Capture(
@@ -175,10 +175,10 @@ class Pipeline:
             patience=self._patience,
         )
         stream = Stream(feed.name, bundle, self.options, ids, recognizer=recognizer)
-        return _Lane(feed, capture, stream, self.board.source(feed.name))
+        return _Lane(feed, capture, stream, self.run_status.source(feed.name))
 
-    def _sampler(self, feed: Feed, manifest: Manifest) -> Callable[[], Sampler]:
-        wanted = partial(self.viewers.wanted, feed.name)
+    def _sampler(self, feed: NamedSource, manifest: Manifest) -> Callable[[], Sampler]:
+        wanted = partial(self.frame_sinks.wanted, feed.name)
         return partial(Sampler, manifest.frame, manifest.temporal, wanted)
 
     def run(self, stop: threading.Event | None = None) -> list[Summary]:
@@ -200,9 +200,9 @@ class Pipeline:
                 self._tell(lane.stream.close())
         finally:
             stop_all(self.sinks)
-            self.viewers.stop()
+            self.frame_sinks.stop()
             self._end_threads()
-            self.viewers.close()
+            self.frame_sinks.close()
         return [self._summary(lane) for lane in self._lanes]
 
     @property
@@ -229,7 +229,7 @@ class Pipeline:
             with self._ready:
                 if not any(lane.capture.handover for lane in self._lanes if not lane.done):
                     self._ready.wait(WAKE_S)
-            self.board.turned()
+            self.run_status.turned()
             self._swap()
             if self._reload.is_set():
                 self._reload.clear()
@@ -292,7 +292,7 @@ class Pipeline:
         )
         self._tell(events)
         if ticks.picture is not None:
-            self.viewers.see(
+            self.frame_sinks.consume(
                 Picture(lane.feed.name, ticks.times_s[-1], ticks.picture, ticks.color, label, score)
             )
         if lane.live:
@@ -356,7 +356,7 @@ class Pipeline:
             self.options.check(manifest, self._names)
         except MisuseError as error:
             log.warning("the new model: %s", error)
-        self.board.swap(bundle.model_id, manifest.labels)
+        self.run_status.swap(bundle.model_id, manifest.labels)
         for lane, recognizer in zip(self._lanes, recognizers, strict=True):
             events, same_ticks = lane.stream.swap(bundle, recognizer)
             if not same_ticks:
@@ -383,7 +383,7 @@ class Pipeline:
 
     def _tell(self, events: list[Event]) -> None:
         for event in events:
-            self.board.tell(event)
+            self.run_status.tell(event)
             for sink in self.sinks:
                 sink.write(event)
 

@@ -109,13 +109,13 @@ class Rules:
                         f"the rule of {label!r} names the source {source!r}; there are {', '.join(named)}"
                     )
 
-    def gate(self, source: str, *, clock: Callable[[], float] = time.time) -> Gate | None:
+    def gate(self, source: str, *, clock: Callable[[], float] = time.time) -> RuleClock | None:
         """What bars events of one source; None where no rule ever does. clock: the wall clock."""
         at_times = any(not r.enabled or r.hours or r.sources for r in self.labels.values())
-        return Gate(self, source, clock) if at_times else None
+        return RuleClock(self, source, clock) if at_times else None
 
 
-class Gate:
+class RuleClock:
     """Says which labels may start an event at one source now; looked up once a second, as hours change at no other time."""
 
     def __init__(self, rules: Rules, source: str, clock: Callable[[], float]) -> None:

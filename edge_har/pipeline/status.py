@@ -184,7 +184,7 @@ class SourceState:
             self.label = self.score = None
 
 
-class Board:
+class RunStatus:
     """What a run knows of itself, for pages, metrics and health checks. Cheap to write, safe to read from any thread.
 
     started_s: time.monotonic() when it was made. turned_s: when the loop that recognises last turned. names: of the

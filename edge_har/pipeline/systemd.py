@@ -14,7 +14,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from edge_har.pipeline.status import Board
+from edge_har.pipeline.status import RunStatus
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -62,9 +62,9 @@ class Heartbeat(threading.Thread):
     again, whatever the reason.
     """
 
-    def __init__(self, board: Board, notifier: Notifier | None = None) -> None:
+    def __init__(self, run_status: RunStatus, notifier: Notifier | None = None) -> None:
         super().__init__(daemon=True, name="heartbeat")
-        self._board = board
+        self._run_status = run_status
         self._notifier = notifier or Notifier()
         limit_s = watchdog_s()
         self._each_s = STATUS_S if limit_s is None else min(STATUS_S, limit_s / FEEDS_A_LIMIT)
@@ -74,7 +74,7 @@ class Heartbeat(threading.Thread):
 
     def __enter__(self) -> Self:
         if self._notifier.wanted:
-            self._notifier.tell("READY=1", f"STATUS={status(self._board)}")
+            self._notifier.tell("READY=1", f"STATUS={status(self._run_status)}")
             self.start()
         return self
 
@@ -90,8 +90,8 @@ class Heartbeat(threading.Thread):
 
     def beat(self) -> None:
         """Tell the state, and feed the watchdog if a frame was processed since the last time."""
-        ticks = self._board.ticks
-        lines = [f"STATUS={status(self._board)}"]
+        ticks = self._run_status.ticks
+        lines = [f"STATUS={status(self._run_status)}"]
         if self._feeds and ticks > self._ticks:
             lines.append("WATCHDOG=1")
         self._ticks = ticks
@@ -108,12 +108,12 @@ def watchdog_s() -> float | None:
     return None
 
 
-def status(board: Board) -> str:
+def status(run_status: RunStatus) -> str:
     """What the run does, in one line: how many sources are in which state, their frames, its model."""
-    states = Counter(source.state for source in board.sources)
-    rate_hz = sum(source.rate_hz for source in board.sources)
+    states = Counter(source.state for source in run_status.sources)
+    rate_hz = sum(source.rate_hz for source in run_status.sources)
     told = ", ".join(f"{count} {state}" for state, count in states.items())
-    return f"{told}; {rate_hz:.1f} frames/s; {board.ticks} ticks; {board.model_id}"
+    return f"{told}; {rate_hz:.1f} frames/s; {run_status.ticks} ticks; {run_status.model_id}"
 
 
 def end_on_signals(stop: threading.Event) -> None:

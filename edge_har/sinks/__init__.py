@@ -12,8 +12,8 @@ from edge_har.errors import MisuseError
 from edge_har.options.addresses import USER_INFO
 
 if TYPE_CHECKING:
-    from edge_har.pipeline.outputs import Sink, Viewer
-    from edge_har.sinks.options import Setting, SinkOptions
+    from edge_har.pipeline.outputs import EventSink, FrameSink
+    from edge_har.sinks.options import SinkContext, SinkOptions
 
 # Modules by name: a kind's libraries are loaded when it is asked for.
 KINDS = {
@@ -96,7 +96,7 @@ def _broker(scheme: str, address: str) -> dict[str, object]:
 def _said(kind: str, table: dict[str, object], query: str) -> SinkOptions:
     found = options_class(kind)
     for name, value in parse_qsl(query, keep_blank_values=True):
-        if name in found.hidden_names():
+        if name in found.secret_names():
             raise MisuseError(f"{name} would show in the list of processes: use {name}_env or {name}_file")
         if name in table:
             raise MisuseError(f"{kind}: {name} is given twice")
@@ -105,37 +105,37 @@ def _said(kind: str, table: dict[str, object], query: str) -> SinkOptions:
 
 
 @dataclass
-class Outlets:
+class Outputs:
     """The open sinks and viewers of a run."""
 
-    sinks: list[Sink] = field(default_factory=list)
-    viewers: list[Viewer] = field(default_factory=list)
+    sinks: list[EventSink] = field(default_factory=list)
+    frame_sinks: list[FrameSink] = field(default_factory=list)
 
     def close(self) -> None:
         """Close all together: each may take its time, but all do at the same time."""
         from edge_har.pipeline.outputs import stop_all
 
-        all_of_them: list[Sink | Viewer] = [*self.sinks, *self.viewers]
+        all_of_them: list[EventSink | FrameSink] = [*self.sinks, *self.frame_sinks]
         everything = {id(one): one for one in all_of_them}
         stop_all(everything.values())
         for one in everything.values():
             one.close()
 
 
-def open_outlets(all_options: Iterable[SinkOptions], setting: Setting) -> Outlets:
+def open_outputs(all_options: Iterable[SinkOptions], setting: SinkContext) -> Outputs:
     """Open all that is asked for; raises EdgeHarError where one cannot be, and then closes the others."""
     from edge_har.sinks.options import check_names
 
     all_options = list(all_options)
     check_names(all_options)
-    outlets = Outlets()
+    outlets = Outputs()
     try:
         for options in all_options:
             opened: Any = options.open(setting)
             if hasattr(opened, "write"):
                 outlets.sinks.append(opened)
             if hasattr(opened, "see"):
-                outlets.viewers.append(opened)
+                outlets.frame_sinks.append(opened)
     except BaseException:
         outlets.close()
         raise

@@ -12,7 +12,7 @@ from edge_har.errors import MisuseError
 from edge_har.pipeline.events import Event
 
 
-class Target(Protocol):
+class Destination(Protocol):
     """A place that a thread of its own brings events to; all calls come from that thread, and may take their time.
 
     batch: how many events it wants at once; that many may arrive twice when the process is killed.
@@ -32,7 +32,7 @@ class Target(Protocol):
         """Nothing more comes; called once."""
 
 
-class Later(Exception):
+class RetryLater(Exception):
     """A place cannot take events now; its text says why, in one line and without secrets.
 
     delivered: how many of those given had arrived. wait_s: the pause that the place asked for, if it did.
@@ -44,7 +44,7 @@ class Later(Exception):
         self.wait_s = wait_s
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """A place will never take the event that follows the first `delivered` ones; the text says why."""
 
     def __init__(self, reason: str, *, delivered: int = 0) -> None:

@@ -19,9 +19,9 @@ from edge_har.pipeline.events import Event
 from edge_har.pipeline.outputs import Picture
 from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import reason_of
-from edge_har.sinks.options import Setting, SinkOptions, slug
+from edge_har.sinks.options import SinkContext, SinkOptions, slug
 from edge_har.sinks.pictures import Worker, in_bgr, small_copy
-from edge_har.sinks.recorder import Disk, Recorder, keep_newest, new_path
+from edge_har.sinks.recorder import FreeSpace, Recorder, keep_newest, new_path
 from edge_har.sinks.video import check_folder, check_recording
 
 WAITING = 8  # pictures; each up to some MB
@@ -62,17 +62,17 @@ class ClipsOptions(SinkOptions):
         if self.pre_s > 60:
             raise MisuseError(f"clips: pre_s is at most 60, all of it is kept in memory; got {self.pre_s:g}")
 
-    def open(self, setting: Setting) -> Clips:
+    def open(self, setting: SinkContext) -> Clips:
         """A sink and a viewer in one, that records in a thread of its own; raises MisuseError for no folder."""
         check_folder(self.kind, self.path)
         for label in self.labels:
-            if label not in setting.board.labels:
+            if label not in setting.run_status.labels:
                 raise MisuseError(
-                    f"clips: the model knows no {label!r}, but {', '.join(setting.board.labels)}"
+                    f"clips: the model knows no {label!r}, but {', '.join(setting.run_status.labels)}"
                 )
         state = SinkState(self.called)
         clips = Clips(self, state, waits=setting.waits)
-        setting.board.add_sink(state)
+        setting.run_status.add_sink(state)
         return clips
 
 
@@ -98,7 +98,7 @@ class Clips:
         self.state = state
         self._options = options
         self._folder = Path(options.path).expanduser()
-        self._disk = Disk(state.name, self._folder, options.min_free_bytes)
+        self._disk = FreeSpace(state.name, self._folder, options.min_free_bytes)
         self._lanes: dict[str, _Lane] = {}
         self._seen_s: dict[str, float] = {}
         self._failing = False
@@ -110,7 +110,7 @@ class Clips:
         """Every picture, until it is closed."""
         return self._worker.is_open
 
-    def see(self, picture: Picture) -> None:
+    def consume(self, picture: Picture) -> None:
         """Keep a small copy now and then."""
         since_s = picture.time_s - self._seen_s.get(picture.source, -math.inf)
         if 0 <= since_s < 0.9 / self._options.rate_hz or not self._worker.has_room():

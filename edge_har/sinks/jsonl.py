@@ -19,9 +19,9 @@ from typing import ClassVar, TextIO
 from edge_har.errors import EdgeHarError, MisuseError
 from edge_har.pipeline.events import Event
 from edge_har.pipeline.status import SinkState
-from edge_har.sinks.base import Later, line_of
-from edge_har.sinks.options import NO_SPOOL, DeliveryOptions, Setting
-from edge_har.sinks.queued import Patience, Queued
+from edge_har.sinks.base import RetryLater, line_of
+from edge_har.sinks.options import NO_SPOOL, DeliveryOptions, SinkContext
+from edge_har.sinks.queued import QueuedSink, RetryPolicy
 from edge_har.system.files import sync_directory
 
 STREAM_BATCH, FILE_BATCH = 64, 256
@@ -31,7 +31,7 @@ FILE_MODE = 0o644
 BEGIN = b'{"v": '  # of a line
 STANDARD_OUTPUT = "-"
 MIN_FILE_BYTES = 1000
-PATIENCE = Patience(last_s=5.0)  # a disk with room again is soon made use of
+PATIENCE = RetryPolicy(last_s=5.0)  # a disk with room again is soon made use of
 
 log = logging.getLogger("edge_har")
 
@@ -55,20 +55,20 @@ class JsonLinesOptions(DeliveryOptions):
         if self.path == STANDARD_OUTPUT and self.spool != NO_SPOOL:
             raise MisuseError("jsonl: events for standard output cannot wait in a spool")
 
-    def open(self, setting: Setting) -> Queued:
+    def open(self, setting: SinkContext) -> QueuedSink:
         """A sink that writes the lines in a thread of its own."""
         state = SinkState(self.called)
         if self.path == STANDARD_OUTPUT:
-            target = StreamTarget(sys.stdout.fileno())
-            sink: Queued = StreamSink(target, state, updates=self.updates, waits=setting.waits)
+            target = StreamDestination(sys.stdout.fileno())
+            sink: QueuedSink = StreamSink(target, state, updates=self.updates, waits=setting.waits)
         else:
             path, spooled = Path(self.path).expanduser(), self.spool != NO_SPOOL
-            file = FileTarget(path, max_bytes=self.max_bytes, keep=self.keep, replayed=spooled)
+            file = FileDestination(path, max_bytes=self.max_bytes, keep=self.keep, replayed=spooled)
             spool = self.open_spool()
-            sink = Queued(
+            sink = QueuedSink(
                 file, state, spool=spool, updates=self.updates, patience=PATIENCE, waits=setting.waits
             )
-        setting.board.add_sink(state)
+        setting.run_status.add_sink(state)
         return sink
 
 
@@ -92,7 +92,7 @@ class JsonLinesSink:
         """The stream is the caller's: nothing to do."""
 
 
-class StreamTarget:
+class StreamDestination:
     """Writes lines to a descriptor, such as that of standard output. A line that was begun is always finished first."""
 
     batch = STREAM_BATCH
@@ -120,7 +120,7 @@ class StreamTarget:
                 self._rest = b""
             elif whole:
                 delivered += 1  # it will be, before any other
-            raise Later(f"events cannot be written: {error.strerror}", delivered=delivered) from error
+            raise RetryLater(f"events cannot be written: {error.strerror}", delivered=delivered) from error
 
     def tend(self) -> None:
         """Nothing is due."""
@@ -129,7 +129,7 @@ class StreamTarget:
         """The descriptor is the caller's: nothing to do."""
 
 
-class StreamSink(Queued):
+class StreamSink(QueuedSink):
     """Writes lines to a stream. Where nobody is late (the sources are files) each line is there when `write` returns, so
     that whoever reads slowly gets all of them; what cannot be written is then an EdgeHarError.
     """
@@ -148,7 +148,7 @@ class StreamSink(Queued):
             raise EdgeHarError(str(self.state.last_error))
 
 
-class FileTarget:
+class FileDestination:
     """Appends lines to the file `path`, each whole or not at all, and rotates it.
 
     Before a file grows beyond `max_bytes` it becomes `path.1`, that one `path.2`, and so on; `keep` of these stay. A file
@@ -191,7 +191,7 @@ class FileTarget:
             if self._replayed:
                 self._sync()
         except OSError as error:
-            raise Later(f"{self.path}: {error.strerror}", delivered=self._delivered) from error
+            raise RetryLater(f"{self.path}: {error.strerror}", delivered=self._delivered) from error
 
     def tend(self) -> None:
         """Make what was written outlast a power cut, now and then."""
@@ -199,7 +199,7 @@ class FileTarget:
             try:
                 self._sync()
             except OSError as error:
-                raise Later(f"{self.path}: {error.strerror}") from error
+                raise RetryLater(f"{self.path}: {error.strerror}") from error
 
     def close(self) -> None:
         """Sync and close the file."""

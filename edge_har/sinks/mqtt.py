@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edge_har import __version__
 from edge_har.errors import MisuseError, RuntimeMissingError
-from edge_har.options.secrets import hidden
+from edge_har.options.secrets import secret_field
 from edge_har.pipeline.events import Event
-from edge_har.pipeline.status import Board, SinkState
-from edge_har.sinks.base import Later, line_of, reason_of, tls_context
-from edge_har.sinks.options import DeliveryOptions, Setting, slug
-from edge_har.sinks.queued import Queued
+from edge_har.pipeline.status import RunStatus, SinkState
+from edge_har.sinks.base import RetryLater, line_of, reason_of, tls_context
+from edge_har.sinks.options import DeliveryOptions, SinkContext, slug
+from edge_har.sinks.queued import QueuedSink
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessageInfo
@@ -54,7 +54,7 @@ class MqttOptions(DeliveryOptions):
     host: str = ""
     port: int | None = None
     user: str | None = None
-    password: str | None = hidden(default=None)
+    password: str | None = secret_field(default=None)
     tls: bool = False
     ca_file: str | None = None
     cert_file: str | None = None
@@ -82,16 +82,16 @@ class MqttOptions(DeliveryOptions):
         if not 5 <= self.keepalive_s < 65536:
             raise MisuseError(f"mqtt: keepalive_s is 5 to 65535, got {self.keepalive_s}")
 
-    def open(self, setting: Setting) -> MqttSink:
+    def open(self, setting: SinkContext) -> MqttSink:
         """A sink that keeps a connection in a thread of its own."""
         self.check_installed()
-        board, state = setting.board, SinkState(self.called)
-        shown = Shown(source.name for source in board.sources)
-        target = MqttTarget(self, board, shown, self.tls_context())
+        run_status, state = setting.run_status, SinkState(self.called)
+        shown = PublishedStates(source.name for source in run_status.sources)
+        target = MqttDestination(self, run_status, shown, self.tls_context())
         sink = MqttSink(
             target, state, spool=self.open_spool(), updates=self.updates, waits=setting.waits, shown=shown
         )
-        board.add_sink(state)
+        run_status.add_sink(state)
         return sink
 
     def check_installed(self) -> None:
@@ -116,7 +116,7 @@ class MqttOptions(DeliveryOptions):
         return slug(self.node or socket.gethostname())
 
 
-class Shown:
+class PublishedStates:
     """What goes on at each source now, for whoever asks the broker; later than now nobody wants to know it."""
 
     def __init__(self, sources: Iterable[str]) -> None:
@@ -149,10 +149,12 @@ class Shown:
 NOTHING: dict[str, Any] = {"activity": NO_ACTIVITY, "score": None, "id": None, "since": None, "model": None}
 
 
-class MqttSink(Queued):
+class MqttSink(QueuedSink):
     """Brings events to a broker, and what goes on at each source now."""
 
-    def __init__(self, target: MqttTarget, state: SinkState, *, shown: Shown, **queue: Any) -> None:
+    def __init__(
+        self, target: MqttDestination, state: SinkState, *, shown: PublishedStates, **queue: Any
+    ) -> None:
         self._shown = shown
         super().__init__(target, state, **queue)
 
@@ -174,16 +176,20 @@ class _Connection:
     published: dict[str, str] = field(default_factory=dict)
 
 
-class MqttTarget:
+class MqttDestination:
     """A broker, connected when there is something for it and kept so. An event has arrived once the broker said so."""
 
     batch = INFLIGHT
 
     def __init__(
-        self, options: MqttOptions, board: Board, shown: Shown, tls: ssl.SSLContext | None = None
+        self,
+        options: MqttOptions,
+        run_status: RunStatus,
+        shown: PublishedStates,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._options = options
-        self._board = board
+        self._run_status = run_status
         self._shown = shown
         self._tls = tls
         self._connection: _Connection | None = None
@@ -205,9 +211,9 @@ class MqttTarget:
         connection = self._connected()
         if connection.client.loop(0.0):
             raise self._lost("the connection to the broker is lost")
-        changed_model = connection.model_id != self._board.model_id
+        changed_model = connection.model_id != self._run_status.model_id
         self._retain(connection, self._retained(discovery=changed_model))
-        connection.model_id = self._board.model_id
+        connection.model_id = self._run_status.model_id
 
     def close(self) -> None:
         """Say goodbye; where the broker does not listen, it will say so itself."""
@@ -232,7 +238,7 @@ class MqttTarget:
         client = Client(
             CallbackAPIVersion.VERSION2, client_id=f"edge-har-{options.node_id}", reconnect_on_failure=False
         )
-        connection = _Connection(client, self._board.model_id)
+        connection = _Connection(client, self._run_status.model_id)
         client.connect_timeout = CONNECT_S
         client.max_inflight_messages_set(INFLIGHT)
         client.will_set(f"{options.base}/status", OFFLINE, qos=1, retain=True)
@@ -294,7 +300,7 @@ class MqttTarget:
         wanted[f"{base}/status"] = ONLINE
         for name, state in self._shown.now().items():
             wanted[f"{base}/{slug(name)}/state"] = json.dumps(state)
-        for source in self._board.sources:
+        for source in self._run_status.sources:
             wanted[f"{base}/{slug(source.name)}/availability"] = ONLINE if source.state == "live" else OFFLINE
         return wanted
 
@@ -304,7 +310,7 @@ class MqttTarget:
         if options.discovery == "off":
             return {}
         wanted: dict[str, str] = {}
-        for source in self._board.sources:
+        for source in self._run_status.sources:
             name, at = slug(source.name), f"{options.base}/{slug(source.name)}"
             status = {"topic": f"{options.base}/status"}
             common = {
@@ -312,7 +318,7 @@ class MqttTarget:
                     "identifiers": [f"edge_har_{options.node_id}_{name}"],
                     "name": source.name,
                     "manufacturer": "edge_har",
-                    "model": self._board.model_id,
+                    "model": self._run_status.model_id,
                     "sw_version": __version__,
                 },
                 "origin": {"name": "edge_har", "sw_version": __version__},
@@ -322,7 +328,7 @@ class MqttTarget:
                 "unique_id": f"edge_har_{options.node_id}_{name}_activity",
                 "icon": "mdi:human-handsup",
                 "device_class": "enum",
-                "options": list(dict.fromkeys((*self._board.labels, NO_ACTIVITY, "unknown"))),
+                "options": list(dict.fromkeys((*self._run_status.labels, NO_ACTIVITY, "unknown"))),
                 "state_topic": f"{at}/state",
                 "value_template": "{{ value_json.activity }}",
                 "json_attributes_topic": f"{at}/state",
@@ -347,9 +353,9 @@ class MqttTarget:
                 wanted[topic] = json.dumps(config | common)
         return wanted
 
-    def _lost(self, reason: str, delivered: int = 0) -> Later:
+    def _lost(self, reason: str, delivered: int = 0) -> RetryLater:
         self._drop()
-        return Later(reason, delivered=delivered)
+        return RetryLater(reason, delivered=delivered)
 
     def _drop(self) -> None:
         """Give the connection up; what it had not acknowledged is published anew on the next one."""

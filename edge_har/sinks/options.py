@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edge_har.errors import MisuseError
 from edge_har.options import durations
-from edge_har.options.secrets import base_of, hidden_names, look_up
-from edge_har.pipeline.outputs import Sink, Viewer
-from edge_har.pipeline.status import Board
+from edge_har.options.secrets import base_of, look_up, secret_names
+from edge_har.pipeline.outputs import EventSink, FrameSink
+from edge_har.pipeline.status import RunStatus
 from edge_har.sinks.spool import MAX_BYTES, Spool
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
 @dataclass(frozen=True)
-class Setting:
+class SinkContext:
     """What a sink is opened in. board: of the run. waits: whether the sources are files, so that nobody is late: then a
     sink whose queue is full lets recognition wait rather than drop anything. quit: ends the run, for a window that a user closes.
     """
 
-    board: Board
+    run_status: RunStatus
     waits: Callable[[], bool] = lambda: False
     quit: Callable[[], None] = lambda: None
 
@@ -57,7 +57,7 @@ class SinkOptions(ABC):
         self._check()
 
     @abstractmethod
-    def open(self, setting: Setting) -> Sink | Viewer:
+    def open(self, setting: SinkContext) -> EventSink | FrameSink:
         """What takes the events, or the pictures, or both; its counters stand on the run's board.
 
         Raises EdgeHarError where it cannot be.
@@ -80,9 +80,9 @@ class SinkOptions(ABC):
         return self.name or self.kind
 
     @classmethod
-    def hidden_names(cls) -> tuple[str, ...]:
+    def secret_names(cls) -> tuple[str, ...]:
         """Names of the options that are never shown."""
-        return hidden_names(cls)
+        return secret_names(cls)
 
     @classmethod
     def readers(cls) -> dict[str, Reader]:
@@ -99,7 +99,7 @@ class SinkOptions(ABC):
         values: dict[str, Any] = {}
         for key, value in table.items():
             name, read = key, value
-            if key not in known and (base := base_of(key, cls.hidden_names())) is not None:
+            if key not in known and (base := base_of(key, cls.secret_names())) is not None:
                 name, read = base, look_up(key, value)
             if name not in known:
                 raise MisuseError(f"{cls.kind} has no option {key!r}; it has {', '.join(known)}")

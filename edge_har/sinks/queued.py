@@ -16,9 +16,9 @@ from typing import Protocol
 
 from edge_har.errors import EdgeHarError
 from edge_har.pipeline.events import Event
-from edge_har.pipeline.outputs import Sink
+from edge_har.pipeline.outputs import EventSink
 from edge_har.pipeline.status import SinkState
-from edge_har.sinks.base import Later, Refused, Target, reason_of
+from edge_har.sinks.base import Destination, Rejected, RetryLater, reason_of
 from edge_har.sinks.spool import SYNC_S, Spool
 
 QUEUE_EVENTS = 10_000  # some 4 MB
@@ -33,7 +33,7 @@ log = logging.getLogger("edge_har")
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """Seconds: the first pause before another try and the longest one; how long closing may take; between looks after
     a place without events.
     """
@@ -44,10 +44,10 @@ class Patience:
     tend_s: float = TEND_S
 
 
-class Pauses:
+class Backoff:
     """How long to wait before each next try: twice as long each time up to a limit, give or take a little."""
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: RetryPolicy) -> None:
         self._patience = patience
         self.reset()
 
@@ -62,7 +62,7 @@ class Pauses:
         return pause_s if asked_s is None else max(pause_s, min(asked_s, MAX_ASKED_S))
 
 
-class Store(Protocol):
+class EventBuffer(Protocol):
     """Events that wait for a place, oldest first; safe to use from several threads."""
 
     @property
@@ -74,11 +74,11 @@ class Store(Protocol):
     def peek(self, limit: int) -> list[Event]:
         """The oldest events; they stay until `done`."""
 
-    def done(self, count: int) -> None:
+    def ack(self, count: int) -> None:
         """The first `count` of those last seen by `peek` have gone; the others wait again."""
 
 
-class Memory:
+class MemoryBuffer:
     """Events that wait in memory, at most `capacity`; where more come the oldest go, but none that is on its way."""
 
     def __init__(self, capacity: int) -> None:
@@ -106,7 +106,7 @@ class Memory:
                 self._leaving.append(self._waiting.popleft())
             return list(self._leaving)
 
-    def done(self, count: int) -> None:
+    def ack(self, count: int) -> None:
         """The first `count` of those last seen by `peek` have gone; the others wait again."""
         with self._lock:
             for _ in range(count):
@@ -120,7 +120,7 @@ class SinkTarget:
 
     batch = 64
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: EventSink) -> None:
         self._sink = sink
 
     def deliver(self, events: Sequence[Event]) -> None:
@@ -131,7 +131,7 @@ class SinkTarget:
             except BrokenPipeError:
                 raise
             except (EdgeHarError, OSError) as error:
-                raise Later(reason_of(error), delivered=delivered) from error
+                raise RetryLater(reason_of(error), delivered=delivered) from error
 
     def tend(self) -> None:
         """Nothing is due."""
@@ -141,7 +141,7 @@ class SinkTarget:
         self._sink.close()
 
 
-class Queued:
+class QueuedSink:
     """A sink that takes events at once and brings them to `target` in a thread of its own, in order, again and again
     until they arrive.
 
@@ -156,13 +156,13 @@ class Queued:
 
     def __init__(  # `waits` and `changed` (notified of all that happens) are for sinks made of this one
         self,
-        target: Target,
+        target: Destination,
         state: SinkState,
         *,
         capacity: int = QUEUE_EVENTS,
         spool: Spool | None = None,
         updates: bool = True,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
         set_aside: Callable[[Event, str], None] | None = None,
         waits: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -170,12 +170,12 @@ class Queued:
         self._target = target
         self._spool = spool
         self._updates = updates
-        self._patience = patience or Patience()
+        self._patience = patience or RetryPolicy()
         self._set_aside = set_aside
         self.waits = waits
         self._capacity = capacity
-        self._memory = Memory(capacity)
-        self._store: Store = self._memory if spool is None else spool
+        self._memory = MemoryBuffer(capacity)
+        self._store: EventBuffer = self._memory if spool is None else spool
         self.changed = threading.Condition()  # guards what follows, and the counters
         self._closing = False
         self._until_s = math.inf  # time.monotonic() when closing must be over
@@ -184,7 +184,7 @@ class Queued:
         self.raised = False  # whether `write` said already that events are lost
         self._closed = False
         # Of the thread that brings events alone:
-        self._pauses = Pauses(self._patience)
+        self._pauses = Backoff(self._patience)
         self._gave_up = False
         self._failing = False
         self._refusing = False
@@ -281,7 +281,7 @@ class Queued:
                 closing = self._closing
             events = self._memory.peek(KEEP_EVENTS)
             spool.append(events)
-            self._memory.done(len(events))
+            self._memory.ack(len(events))
             if closing and not len(self._memory):
                 break
             self._count()
@@ -325,10 +325,10 @@ class Queued:
                 self._arrived(len(events))
             self._target.tend()
             self._works()
-        except Later as later:
+        except RetryLater as later:
             self._arrived(later.delivered)
             self._fails(str(later), later.wait_s, progress=later.delivered > 0)
-        except Refused as refusal:
+        except Rejected as refusal:
             self._refuse(events[refusal.delivered], refusal)
         except BrokenPipeError:
             self._broken = True
@@ -340,7 +340,7 @@ class Queued:
 
     def _arrived(self, count: int, refused: int = 0) -> None:
         """Of the events on their way `count` have arrived, and the next `refused` never will; the others wait again."""
-        self._store.done(count + refused)
+        self._store.ack(count + refused)
         self.state.delivered += count
         self.state.refused += refused
         if count:
@@ -373,7 +373,7 @@ class Queued:
             self._gave_up = self._closing and not progress  # who closes does not try in vain twice
             self.changed.wait_for(lambda: self._closing, self._pauses.after_failure(asked_s))
 
-    def _refuse(self, event: Event, refusal: Refused) -> None:
+    def _refuse(self, event: Event, refusal: Rejected) -> None:
         reason = str(refusal)
         if self._set_aside is not None:
             self._set_aside(event, reason)

@@ -24,7 +24,7 @@ LOOK_S = 1.0  # how often the room on the disk is looked at
 log = logging.getLogger("edge_har")
 
 
-class Disk:
+class FreeSpace:
     """Whether there is room for videos in `folder`: they never take the last `min_free_bytes`. Told once each way."""
 
     def __init__(self, name: str, folder: Path, min_free_bytes: int) -> None:

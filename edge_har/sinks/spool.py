@@ -157,7 +157,7 @@ class Spool:
             self._leaving = [-1] * len(events)
             return events
 
-    def done(self, count: int) -> None:
+    def ack(self, count: int) -> None:
         """The first `count` of those last seen by `peek` have gone; the others wait again."""
         with self._lock:
             gone, stayed, self._leaving = self._leaving[:count], self._leaving[count:], []

@@ -13,9 +13,9 @@ from edge_har.errors import MisuseError
 from edge_har.pipeline.outputs import Picture
 from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import reason_of
-from edge_har.sinks.options import Setting, SinkOptions, slug
+from edge_har.sinks.options import SinkContext, SinkOptions, slug
 from edge_har.sinks.pictures import Worker, draw_label, in_bgr, small_copy
-from edge_har.sinks.recorder import ENDINGS, Disk, Recorder, keep_newest, new_path
+from edge_har.sinks.recorder import ENDINGS, FreeSpace, Recorder, keep_newest, new_path
 
 WAITING = 8  # pictures; each up to some MB
 SILENT_S = 10.0  # after that long without a picture a file is finished
@@ -48,12 +48,12 @@ class VideoOptions(SinkOptions):
         self._at_least(1, "rotate_s", "keep")
         self._at_least(0, "min_free_bytes")
 
-    def open(self, setting: Setting) -> Video:
+    def open(self, setting: SinkContext) -> Video:
         """A viewer that records in a thread of its own; raises MisuseError where `path` is no folder."""
         check_folder(self.kind, self.path)
         state = SinkState(self.called)
         video = Video(self, state, waits=setting.waits)
-        setting.board.add_sink(state)
+        setting.run_status.add_sink(state)
         return video
 
 
@@ -81,7 +81,7 @@ class Video:
         self.state = state
         self._options = options
         self._folder = Path(options.path).expanduser()
-        self._disk = Disk(state.name, self._folder, options.min_free_bytes)
+        self._disk = FreeSpace(state.name, self._folder, options.min_free_bytes)
         self._recorders: dict[str, Recorder] = {}
         self._failing = False
         self._waits = waits
@@ -93,7 +93,7 @@ class Video:
         """Every picture, until it is closed."""
         return self._worker.is_open
 
-    def see(self, picture: Picture) -> None:
+    def consume(self, picture: Picture) -> None:
         """Keep a small copy; where the encoder is too slow the picture is dropped."""
         if self._worker.has_room():
             self._worker.put(small_copy(picture, self._options.width))

@@ -22,12 +22,12 @@ from urllib.parse import quote, unquote, urlsplit
 
 from edge_har import __version__
 from edge_har.errors import MisuseError
-from edge_har.options.secrets import hidden
+from edge_har.options.secrets import secret_field
 from edge_har.pipeline.events import Event, utc_now
 from edge_har.pipeline.status import SinkState
-from edge_har.sinks.base import Later, Refused, line_of, reason_of, tls_context
-from edge_har.sinks.options import DeliveryOptions, Setting
-from edge_har.sinks.queued import Queued
+from edge_har.sinks.base import Rejected, RetryLater, line_of, reason_of, tls_context
+from edge_har.sinks.options import DeliveryOptions, SinkContext
+from edge_har.sinks.queued import QueuedSink
 
 SIGNATURE, TIMESTAMP, DELIVERY = "X-Edge-Har-Signature", "X-Edge-Har-Timestamp", "X-Edge-Har-Delivery"
 ANSWER_BYTES = 65_536  # of an answer that are read; nothing in it matters
@@ -46,9 +46,9 @@ class WebhookOptions(DeliveryOptions):
     """
 
     kind: ClassVar[str] = "webhook"
-    url: str = hidden(default="")
-    secret: str | None = hidden(default=None)
-    token: str | None = hidden(default=None)
+    url: str = secret_field(default="")
+    secret: str | None = secret_field(default=None)
+    token: str | None = secret_field(default=None)
     ca_file: str | None = None
     timeout_s: float = 10.0
 
@@ -67,16 +67,18 @@ class WebhookOptions(DeliveryOptions):
             raise MisuseError("webhook: ca_file needs https://")
         self._at_least(0.1, "timeout_s")
 
-    def open(self, setting: Setting) -> Queued:
+    def open(self, setting: SinkContext) -> QueuedSink:
         """A sink that posts in a thread of its own."""
         state, spool = SinkState(self.called), self.open_spool()
-        target = WebhookTarget(self)
-        aside = Aside(spool.folder / REFUSED_FILE) if spool is not None else None
-        setting.board.add_sink(state)
-        return Queued(target, state, spool=spool, updates=self.updates, set_aside=aside, waits=setting.waits)
+        target = WebhookDestination(self)
+        aside = DeadLetterFile(spool.folder / REFUSED_FILE) if spool is not None else None
+        setting.run_status.add_sink(state)
+        return QueuedSink(
+            target, state, spool=spool, updates=self.updates, set_aside=aside, waits=setting.waits
+        )
 
 
-class WebhookTarget:
+class WebhookDestination:
     """A web server that takes one event at a time. The connection is kept open between them."""
 
     batch = 1
@@ -107,12 +109,12 @@ class WebhookTarget:
                 reason = f"{self._host} cannot be reached: {reason_of(error)}"
                 if isinstance(error, http.client.HTTPException):
                     reason = f"{self._host} does not answer as a web server does: {type(error).__name__}"
-                raise Later(reason, delivered=delivered) from None
+                raise RetryLater(reason, delivered=delivered) from None
             if not 200 <= status < 300:
                 reason = f"{self._host} answers {status} {http.client.responses.get(status, '')}".rstrip()
                 if status == TOO_MANY or not 400 <= status < 500:
-                    raise Later(reason, delivered=delivered, wait_s=_asked_s(asked))
-                raise Refused(reason, delivered=delivered)
+                    raise RetryLater(reason, delivered=delivered, wait_s=_asked_s(asked))
+                raise Rejected(reason, delivered=delivered)
 
     def tend(self) -> None:
         """Nothing is due."""
@@ -202,7 +204,7 @@ def _asked_s(retry_after: str | None) -> float | None:
     return max(0.0, (at - datetime.now(timezone.utc)).total_seconds())
 
 
-class Aside:
+class DeadLetterFile:
     """A small file of the events that a server will never take, and why."""
 
     def __init__(self, path: Path) -> None:

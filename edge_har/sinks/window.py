@@ -17,7 +17,7 @@ from edge_har.errors import RuntimeMissingError
 from edge_har.model.preprocess import Pixels
 from edge_har.pipeline.outputs import Picture
 from edge_har.pipeline.status import SinkState
-from edge_har.sinks.options import Setting, SinkOptions
+from edge_har.sinks.options import SinkContext, SinkOptions
 from edge_har.sinks.pictures import draw_label, in_bgr, small_copy
 
 REFRESH_S = 0.03
@@ -39,11 +39,11 @@ class WindowOptions(SinkOptions):
     def _check(self) -> None:
         self._at_least(64, "width")
 
-    def open(self, setting: Setting) -> Window:
+    def open(self, setting: SinkContext) -> Window:
         """A viewer with a thread of its own. Raises RuntimeMissingError where no window can be."""
         check_windows()
         state = SinkState(self.called)
-        setting.board.add_sink(state)
+        setting.run_status.add_sink(state)
         return Window(self, state, Screen, quit=setting.quit)
 
 
@@ -58,7 +58,7 @@ def check_windows() -> None:
         raise RuntimeMissingError("a window needs a display: neither DISPLAY nor WAYLAND_DISPLAY is set")
 
 
-class Shows(Protocol):
+class Display(Protocol):
     """A screen; one thread makes it and uses it."""
 
     def show(self, name: str, pixels: Pixels) -> None:
@@ -107,7 +107,7 @@ class Window:
         self,
         options: WindowOptions,
         state: SinkState,
-        screen: Callable[[], Shows],
+        screen: Callable[[], Display],
         *,
         quit: Callable[[], None],
     ) -> None:
@@ -125,7 +125,7 @@ class Window:
         """Every picture, until the last window is closed."""
         return not self._closing.is_set()
 
-    def see(self, picture: Picture) -> None:
+    def consume(self, picture: Picture) -> None:
         """Keep a small copy until it is shown."""
         copied = small_copy(picture, self._options.width)
         with self._lock:

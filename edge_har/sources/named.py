@@ -22,14 +22,14 @@ NAMED = re.compile(rf"({NAME.pattern})=(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Feed:
+class NamedSource:
     """A source to follow. name: what events call it, without secrets. open: opens it, as often as it must be."""
 
     name: str
     open: Callable[[], Source] = field(repr=False, compare=False)
 
 
-def feed_of(text: str, *, realtime: bool = False) -> Feed:
+def named_source(text: str, *, realtime: bool = False) -> NamedSource:
     """The feed that `URI` or `NAME=URI` means; without a name it is called by its URI, password masked.
 
     A name is letters, digits, `_` and `-`: an `=` further on belongs to the URI. realtime: play files by the clock.
@@ -41,10 +41,10 @@ def feed_of(text: str, *, realtime: bool = False) -> Feed:
     name, uri = (named[1], named[2]) if named else (mask_uri(text), text)
     if not uri.strip():
         raise MisuseError("a source needs an address; expected URI or NAME=URI")
-    return Feed(name, partial(open_source, uri, realtime=realtime))
+    return NamedSource(name, partial(open_source, uri, realtime=realtime))
 
 
-def check_names(feeds: Iterable[Feed]) -> None:
+def check_names(feeds: Iterable[NamedSource]) -> None:
     """Raises MisuseError where two feeds have the same name: nobody could tell their events apart."""
     for name, times in Counter(feed.name for feed in feeds).items():
         if times > 1:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from edge_har.errors import MisuseError
-from edge_har.options.secrets import hidden
+from edge_har.options.secrets import secret_field
 
 ROTATIONS = (0, 90, 180, 270)
 TRANSPORTS = ("tcp", "udp")
@@ -40,7 +40,7 @@ class SourceOptions:
     mirror: bool = False
     crop: tuple[int, int, int, int] | None = None
     transport: str | None = None
-    password: str | None = hidden(default=None)
+    password: str | None = secret_field(default=None)
 
     def __post_init__(self) -> None:
         low, high = SIDE_LIMITS

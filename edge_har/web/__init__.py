@@ -9,8 +9,8 @@ from edge_har.errors import RuntimeMissingError
 from edge_har.web.options import TOKEN_VARIABLE, WebOptions
 
 if TYPE_CHECKING:
-    from edge_har.pipeline.outputs import Viewers
-    from edge_har.pipeline.status import Board
+    from edge_har.pipeline.outputs import FrameSinks
+    from edge_har.pipeline.status import RunStatus
     from edge_har.web.server import WebServer
 
 __all__ = ["TOKEN_VARIABLE", "WebOptions", "check_installed", "start_web"]
@@ -22,7 +22,7 @@ def check_installed() -> None:
         raise RuntimeMissingError("the live page needs tornado: pip install 'edge-har[web]'")
 
 
-def start_web(options: WebOptions, board: Board, viewers: Viewers) -> WebServer:
+def start_web(options: WebOptions, run_status: RunStatus, frame_sinks: FrameSinks) -> WebServer:
     """Serve the page of a run from a thread of its own until `close()`; its pictures come through `viewers`.
 
     Raises RuntimeMissingError without tornado, EdgeHarError where it cannot listen (the port is taken).
@@ -30,7 +30,7 @@ def start_web(options: WebOptions, board: Board, viewers: Viewers) -> WebServer:
     check_installed()
     from edge_har.web.server import WebServer
 
-    server = WebServer(options, board)
-    viewers.add(server.gallery)
+    server = WebServer(options, run_status)
+    frame_sinks.add(server.broadcaster)
     server.start()
     return server

@@ -17,7 +17,7 @@ SCORE_DECIMALS, TIME_DECIMALS = 3, 2
 
 
 @dataclass
-class Entry:
+class HistoryEntry:
     """An event or, with label None, a time without its source.
 
     began_s, ended_s: time.monotonic() when its first and last lines were told; ended_s None while it goes on.
@@ -58,7 +58,7 @@ class History:
     def __init__(self) -> None:
         self.revision = 0
         self.started: Counter[tuple[str, str]] = Counter()
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, HistoryEntry] = {}
 
     def take(self, told: Iterable[tuple[float, Event]]) -> None:
         """Take lines with the time.monotonic() at which they were told, oldest first."""
@@ -73,7 +73,7 @@ class History:
                 del self._entries[name]
                 excess -= 1
 
-    def after(self, revision: int) -> list[Entry]:
+    def after(self, revision: int) -> list[HistoryEntry]:
         """What changed since `revision`, in the order of the changes; 0: everything."""
         if revision == self.revision:
             return []
@@ -83,7 +83,7 @@ class History:
     def _take(self, told_s: float, event: Event) -> None:
         entry = self._entries.get(event.id)
         if entry is None:
-            entry = Entry(event.id, event.source, event.label, event.score, event.start_s, told_s)
+            entry = HistoryEntry(event.id, event.source, event.label, event.score, event.start_s, told_s)
             self._entries[event.id] = entry
             if event.label is not None:
                 self.started[event.source, event.label] += 1

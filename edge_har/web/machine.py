@@ -38,7 +38,7 @@ class Readings:
         return max(self.temperatures_c.values(), default=None)
 
 
-class Machine:
+class MachineMonitor:
     """Reads the machine's state at most each KEPT_S. now: a clock in seconds. sys, proc: where the kernel tells."""
 
     def __init__(

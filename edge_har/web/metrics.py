@@ -18,7 +18,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from edge_har import __version__
-from edge_har.pipeline.status import LATENCY_BUCKETS_MS, Board, Latency, SinkState, SourceState
+from edge_har.pipeline.status import LATENCY_BUCKETS_MS, Latency, RunStatus, SinkState, SourceState
 from edge_har.web.machine import FLAGS, PROC, Readings
 
 PREFIX = "edge_har"
@@ -40,43 +40,45 @@ OF_SINKS = {  # attribute of SinkState: what it counts
 }
 
 
-class BoardCollector(Collector):
+class StatusCollector(Collector):
     """Metrics of a run. started: events that began, by source and label. viewers: how many look at the page."""
 
     def __init__(
         self,
-        board: Board,
+        run_status: RunStatus,
         read: Callable[[], Readings],
         started: Mapping[tuple[str, str], int],
         viewers: Callable[[], int],
     ) -> None:
-        self._board = board
+        self._run_status = run_status
         self._read = read
         self._started = started
         self._viewers = viewers
 
     def collect(self) -> Iterator[Metric]:
         """All of them, as they are now."""
-        board = self._board
+        run_status = self._run_status
         now_s = time.monotonic()
-        yield InfoMetricFamily(PREFIX, "What runs.", value={"version": __version__, "model": board.model_id})
+        yield InfoMetricFamily(
+            PREFIX, "What runs.", value={"version": __version__, "model": run_status.model_id}
+        )
         yield _gauge(
-            "loop_age_seconds", "Time since the recognizer loop last turned.", now_s - board.turned_s
+            "loop_age_seconds", "Time since the recognizer loop last turned.", now_s - run_status.turned_s
         )
         yield _gauge("viewers", "Pages and streams that are open.", self._viewers())
-        yield from _of_sources(board.sources, now_s)
+        yield from _of_sources(run_status.sources, now_s)
         events = CounterMetricFamily(f"{PREFIX}_events", "Events that began.", labels=("source", "label"))
         for names, count in sorted(self._started.items()):
             events.add_metric(names, count)
         yield events
-        yield from _of_sinks(board.sinks)
+        yield from _of_sinks(run_status.sinks)
         yield from _of_machine(self._read())
 
 
 class Exposition:
     """A board's metrics, and this process's own, as text."""
 
-    def __init__(self, collector: BoardCollector) -> None:
+    def __init__(self, collector: StatusCollector) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(collector)
         ProcessCollector(proc=str(PROC), registry=self._registry)

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from edge_har.errors import MisuseError
-from edge_har.options.secrets import hidden
+from edge_har.options.secrets import secret_field
 
 TOKEN_VARIABLE = "EDGE_HAR_WEB_TOKEN"  # of the environment
 DEFAULT_LISTEN = "127.0.0.1:8080"
@@ -30,7 +30,7 @@ class WebOptions:
     """
 
     listen: str = DEFAULT_LISTEN
-    token: str | None = hidden(default=None)
+    token: str | None = secret_field(default=None)
     rate_hz: float = 5.0
     picture_px: int = 640
 

@@ -24,7 +24,7 @@ HEADER_LENGTH = struct.Struct(">I")
 
 
 @dataclass(frozen=True)
-class Shot:
+class EncodedFrame:
     """A picture ready to be sent. message: length of a JSON header (4 bytes, big endian), the header, the JPEG."""
 
     source: str
@@ -32,14 +32,14 @@ class Shot:
     message: bytes = field(repr=False)
 
 
-class Watcher(Protocol):
+class FrameListener(Protocol):
     """Somebody who looks."""
 
-    def offer(self, shot: Shot) -> None:
+    def offer(self, shot: EncodedFrame) -> None:
         """Take a newer picture in place of one that was not sent yet; must not block."""
 
 
-class Gallery:
+class FrameBroadcaster:
     """A viewer of the run (`viewers.Viewer`) that many may look through.
 
     The pipeline's threads call `wants` and `see`, which scale and copy; the page's thread calls all else. A picture that
@@ -60,7 +60,7 @@ class Gallery:
         self._now = now
         self._closed = False
         self._lock = threading.Lock()
-        self._watchers: dict[Watcher, frozenset[str]] = {}
+        self._watchers: dict[FrameListener, frozenset[str]] = {}
         self._watched: frozenset[str] = frozenset()  # exchanged as a whole: the pipeline reads it
         self._due_s: dict[str, float] = {}
         self._waiting: dict[str, Picture] = {}
@@ -73,7 +73,7 @@ class Gallery:
             and self._now() >= self._due_s.get(source, 0.0)
         )
 
-    def see(self, picture: Picture) -> None:
+    def consume(self, picture: Picture) -> None:
         """Keep a small copy for the page's thread."""
         now_s = self._now()
         due_s = self._due_s.get(picture.source, now_s)
@@ -97,12 +97,12 @@ class Gallery:
         """Nothing more comes; may be called by any thread."""
         self._closed, self._watched = True, frozenset()
 
-    def watch(self, watcher: Watcher, sources: Iterable[str]) -> None:
+    def watch(self, watcher: FrameListener, sources: Iterable[str]) -> None:
         """`watcher` looks at these sources from now on, and no others."""
         self._watchers[watcher] = frozenset(sources)
         self._update()
 
-    def leave(self, watcher: Watcher) -> None:
+    def leave(self, watcher: FrameListener) -> None:
         """`watcher` looks no more; may be called twice."""
         self._watchers.pop(watcher, None)
         self._update()
@@ -144,7 +144,7 @@ def small_bgr(pixels: Pixels, color: str, longer_px: int) -> Pixels:
     return np.array(small, np.uint8) if small is pixels else np.asarray(small, np.uint8)
 
 
-def _shot(picture: Picture) -> Shot:
+def _shot(picture: Picture) -> EncodedFrame:
     _, encoded = cv2.imencode(".jpg", picture.pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     jpeg = encoded.tobytes()
     header = json.dumps(
@@ -154,4 +154,4 @@ def _shot(picture: Picture) -> Shot:
             "score": rounded(picture.score, SCORE_DECIMALS),
         }
     ).encode()
-    return Shot(picture.source, jpeg, HEADER_LENGTH.pack(len(header)) + header + jpeg)
+    return EncodedFrame(picture.source, jpeg, HEADER_LENGTH.pack(len(header)) + header + jpeg)

@@ -21,12 +21,12 @@ import tornado.web
 import tornado.websocket
 
 from edge_har.errors import EdgeHarError, MisuseError
-from edge_har.pipeline.status import Board
-from edge_har.web.access import COOKIE_DAYS, Access
+from edge_har.pipeline.status import RunStatus
+from edge_har.web.auth import COOKIE_DAYS, RequestAuth
 from edge_har.web.history import History
-from edge_har.web.machine import Machine
+from edge_har.web.machine import MachineMonitor
 from edge_har.web.options import WebOptions, is_loopback
-from edge_har.web.pictures import Gallery, Shot
+from edge_har.web.pictures import EncodedFrame, FrameBroadcaster
 from edge_har.web.snapshot import Snapshots, stuck, unready
 
 STATE_S = 0.5  # how often pages are told the state
@@ -77,18 +77,18 @@ class WebServer:
     gallery: the viewer through which pictures come. url: where the page is, after `start()`.
     """
 
-    def __init__(self, options: WebOptions, board: Board) -> None:
+    def __init__(self, options: WebOptions, run_status: RunStatus) -> None:
         self.options = options
-        self.board = board
-        self.gallery = Gallery(options.rate_hz, options.picture_px, self._wake)
-        self.access = Access(options.token)
+        self.run_status = run_status
+        self.broadcaster = FrameBroadcaster(options.rate_hz, options.picture_px, self._wake)
+        self.access = RequestAuth(options.token)
         self.history = History()
-        self.machine = Machine(time.monotonic)
-        self.snapshots = Snapshots(board)
+        self.machine = MachineMonitor(time.monotonic)
+        self.snapshots = Snapshots(run_status)
         self.files = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in TYPES}
-        self.viewers: set[Viewer] = set()
+        self.clients: set[PageClient] = set()
         self.url = ""
-        self._read_s = board.started_s
+        self._read_s = run_status.started_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._started = threading.Event()
@@ -119,7 +119,7 @@ class WebServer:
     def take_events(self) -> None:
         """Bring the history up to now."""
         now_s = time.monotonic()
-        self.history.take(self.board.told(self._read_s))
+        self.history.take(self.run_status.told(self._read_s))
         self._read_s = now_s
         self.history.forget(now_s)
 
@@ -132,13 +132,15 @@ class WebServer:
         """Prometheus' text and its type; None where prometheus_client is not installed."""
         if self._exposition is None:
             try:
-                from edge_har.web.metrics import BoardCollector, Exposition
+                from edge_har.web.metrics import Exposition, StatusCollector
             except ImportError as error:
                 if (error.name or "").partition(".")[0] != "prometheus_client":
                     raise
                 return None
             self._exposition = Exposition(
-                BoardCollector(self.board, self.machine.read, self.history.started, lambda: len(self.viewers))
+                StatusCollector(
+                    self.run_status, self.machine.read, self.history.started, lambda: len(self.clients)
+                )
             )
         await asyncio.get_running_loop().run_in_executor(None, self.machine.read)
         self.take_events()
@@ -164,7 +166,7 @@ class WebServer:
             _report("has ended", error)
         finally:
             self._started.set()
-            self.gallery.close()
+            self.broadcaster.close()
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
@@ -184,8 +186,8 @@ class WebServer:
         finally:
             telling.cancel()
             server.stop()
-            for viewer in list(self.viewers):
-                viewer.drop()
+            for client in list(self.clients):
+                client.drop()
             for stream in list(server.streams):
                 stream.close()
 
@@ -195,22 +197,22 @@ class WebServer:
             began_s = time.monotonic()
             try:
                 self.take_events()
-                if self.viewers:
+                if self.clients:
                     state = await self.state()
-                    for viewer in list(self.viewers):
-                        viewer.tell(state)
+                    for client in list(self.clients):
+                        client.tell(state)
             except Exception as error:  # noqa: BLE001  what cannot be shown must not freeze every page
                 _report("misses a state", error)
-            period_s = STATE_S if self.viewers else IDLE_S
+            period_s = STATE_S if self.clients else IDLE_S
             await asyncio.sleep(max(0.0, began_s + period_s - time.monotonic()))
 
     def _wake(self) -> None:
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self.gallery.publish)
+                self._loop.call_soon_threadsafe(self.broadcaster.publish)
 
 
-class Viewer:
+class PageClient:
     """Somebody who looks: what waits for it is at most one state and one picture of each source, the newest.
 
     drop: closes its connection at once.
@@ -220,11 +222,11 @@ class Viewer:
         self.left = False
         self._web = web
         self._drop = drop
-        self._shots: dict[str, Shot] = {}
+        self._shots: dict[str, EncodedFrame] = {}
         self._state: State | None = None
         self._news = asyncio.Event()
 
-    def offer(self, shot: Shot) -> None:
+    def offer(self, shot: EncodedFrame) -> None:
         """A newer picture."""
         self._shots[shot.source] = shot
         self._news.set()
@@ -234,7 +236,7 @@ class Viewer:
         self._state = state
         self._news.set()
 
-    async def news(self) -> tuple[State | None, list[Shot]]:
+    async def news(self) -> tuple[State | None, list[EncodedFrame]]:
         """What came since the last time; waits until something did."""
         await self._news.wait()
         self._news.clear()
@@ -244,15 +246,15 @@ class Viewer:
 
     def enter(self) -> None:
         """Look from now on; raises HTTPError 503 where too many do."""
-        if len(self._web.viewers) >= MAX_VIEWERS:
+        if len(self._web.clients) >= MAX_VIEWERS:
             raise tornado.web.HTTPError(503, reason="Too many viewers")
-        self._web.viewers.add(self)
+        self._web.clients.add(self)
 
     def leave(self) -> None:
         """Look no more; may be called twice."""
         self.left = True
-        self._web.viewers.discard(self)
-        self._web.gallery.leave(self)
+        self._web.clients.discard(self)
+        self._web.broadcaster.leave(self)
         self._news.set()
 
     def drop(self) -> None:
@@ -391,7 +393,7 @@ class _State(_Handler):
     async def get(self) -> None:
         self.web.take_events()
         state = await self.web.state()
-        zero_s = self.web.board.started_s
+        zero_s = self.web.run_status.started_s
         events = [entry.to_json(zero_s) for entry in self.web.history.after(0)]
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps(state | {"events": events}))
@@ -401,7 +403,7 @@ class _Health(_Handler):
     """`/healthz`: whether the recognizer loop turns."""
 
     def get(self) -> None:
-        reason = stuck(self.web.board)
+        reason = stuck(self.web.run_status)
         self.set_status(200 if reason is None else 503)
         self.text(f"{reason or 'ok'}\n")
 
@@ -412,8 +414,8 @@ class _Ready(_Handler):
     """`/readyz`: whether every source that has not ended gives frames."""
 
     def get(self) -> None:
-        reasons = unready(self.web.board)
-        loop = stuck(self.web.board)
+        reasons = unready(self.web.run_status)
+        loop = stuck(self.web.run_status)
         ready = not reasons and loop is None
         self.set_status(200 if ready else 503)
         self.set_header("Content-Type", "application/json")
@@ -441,28 +443,28 @@ class _Stream(_Handler):
 
     def initialize(self, web: WebServer) -> None:
         super().initialize(web)
-        self.viewer = Viewer(web, self._disconnect)
+        self.client = PageClient(web, self._disconnect)
 
     async def get(self, name: str) -> None:
-        if name not in {source.name for source in self.web.board.sources}:
+        if name not in {source.name for source in self.web.run_status.sources}:
             raise tornado.web.HTTPError(404)
-        self.viewer.enter()
-        self.web.gallery.watch(self.viewer, [name])
+        self.client.enter()
+        self.web.broadcaster.watch(self.client, [name])
         self.set_header("Content-Type", f"multipart/x-mixed-replace; boundary={BOUNDARY}")
         try:
             await _in_time(self.flush())
-            while not self.viewer.left:
-                _, shots = await self.viewer.news()
+            while not self.client.left:
+                _, shots = await self.client.news()
                 for shot in shots:
                     self.write(_part(shot.jpeg))
                     await _in_time(self.flush())
         except GONE:
-            self.viewer.drop()
+            self.client.drop()
         finally:
-            self.viewer.leave()
+            self.client.leave()
 
     def on_connection_close(self) -> None:
-        self.viewer.leave()
+        self.client.leave()
 
     def _disconnect(self) -> None:
         stream = getattr(self.request.connection, "stream", None)
@@ -483,18 +485,18 @@ class _Events(_Handler, tornado.websocket.WebSocketHandler):
 
     def initialize(self, web: WebServer) -> None:
         super().initialize(web)
-        self.viewer = Viewer(web, self._disconnect)
+        self.client = PageClient(web, self._disconnect)
         self._revision: int | None = None  # of the history that was sent
         self._sending: asyncio.Task[None] | None = None
 
     def prepare(self) -> None:
         super().prepare()
-        self.viewer.enter()
+        self.client.enter()
 
     async def open(self, *args: str, **kwargs: str) -> None:
         self._sending = asyncio.create_task(self._send())
         self.web.take_events()
-        self.viewer.tell(await self.web.state())
+        self.client.tell(await self.web.state())
 
     def on_message(self, message: str | bytes) -> None:
         try:
@@ -502,15 +504,17 @@ class _Events(_Handler, tornado.websocket.WebSocketHandler):
         except (ValueError, TypeError, KeyError, RecursionError):
             self.close(UNSUPPORTED_DATA, 'expected {"watch": [names]}')
             return
-        if not self.viewer.left:
-            self.web.gallery.watch(self.viewer, names & {source.name for source in self.web.board.sources})
+        if not self.client.left:
+            self.web.broadcaster.watch(
+                self.client, names & {source.name for source in self.web.run_status.sources}
+            )
 
     def on_close(self) -> None:
-        self.viewer.leave()
+        self.client.leave()
 
     def on_finish(self) -> None:
         if self.get_status() != SWITCHED:  # the answer was no WebSocket
-            self.viewer.leave()
+            self.client.leave()
 
     def _disconnect(self) -> None:
         connection = self.ws_connection
@@ -519,17 +523,17 @@ class _Events(_Handler, tornado.websocket.WebSocketHandler):
 
     async def _send(self) -> None:
         try:
-            while not self.viewer.left:
-                state, shots = await self.viewer.news()
+            while not self.client.left:
+                state, shots = await self.client.news()
                 for shot in shots:
                     await _in_time(self.write_message(shot.message, binary=True))
                 if state is not None:
                     await _in_time(self.write_message(self._text(state)))
         except GONE:
-            self.viewer.drop()
+            self.client.drop()
 
     def _text(self, state: State) -> str:
-        history, zero_s = self.web.history, self.web.board.started_s
+        history, zero_s = self.web.history, self.web.run_status.started_s
         first, fresh = self._revision is None, history.after(self._revision or 0)
         self._revision = history.revision
         events = [entry.to_json(zero_s) for entry in fresh]

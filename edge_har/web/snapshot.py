@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from edge_har import __version__
-from edge_har.pipeline.status import Board, SourceState
+from edge_har.pipeline.status import RunStatus, SourceState
 from edge_har.web.machine import Readings
 from edge_har.web.values import rounded
 
@@ -37,26 +37,26 @@ class Costs:
 class Snapshots:
     """Makes snapshots of a board; times are counted from its start."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, run_status: RunStatus) -> None:
+        self._run_status = run_status
         self._costs = Costs()
 
     def take(self, readings: Readings) -> dict[str, Any]:
         """Everything but the events, ready for JSON."""
         now_s = time.monotonic()
-        board = self._board
+        run_status = self._run_status
         return {
             "version": __version__,
-            "model": board.model_id,
-            "labels": board.labels,
-            "now_s": round(now_s - board.started_s, 2),
+            "model": run_status.model_id,
+            "labels": run_status.labels,
+            "now_s": round(now_s - run_status.started_s, 2),
             "machine": {
                 "hottest_c": rounded(readings.hottest_c, 1),
                 "throttled": readings.throttled,
                 "memory_bytes": readings.memory_bytes,
             },
-            "sources": [self._source(source, now_s) for source in board.sources],
-            "sinks": [asdict(sink) for sink in board.sinks],
+            "sources": [self._source(source, now_s) for source in run_status.sources],
+            "sinks": [asdict(sink) for sink in run_status.sinks],
         }
 
     def _source(self, source: SourceState, now_s: float) -> dict[str, Any]:
@@ -76,16 +76,16 @@ class Snapshots:
         }
 
 
-def stuck(board: Board) -> str | None:
+def stuck(run_status: RunStatus) -> str | None:
     """Why the run is not alive; None where it is."""
-    still_s = time.monotonic() - board.turned_s
+    still_s = time.monotonic() - run_status.turned_s
     return f"the recognizer loop has stood still for {still_s:.0f} s" if still_s > STUCK_S else None
 
 
-def unready(board: Board) -> dict[str, str]:
+def unready(run_status: RunStatus) -> dict[str, str]:
     """The sources that give nothing, and why; empty where all do that have not ended."""
     now_s = time.monotonic()
-    reasons = {source.name: _unready(source, now_s) for source in board.sources}
+    reasons = {source.name: _unready(source, now_s) for source in run_status.sources}
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_har.pipeline.events import Event, Reason, Type, utc_now
-from edge_har.pipeline.outputs import Picture, Viewers
-from edge_har.pipeline.status import Board, Counts
+from edge_har.pipeline.outputs import FrameSinks, Picture
+from edge_har.pipeline.status import Counts, RunStatus
 from edge_har.web import WebOptions, start_web
 from tests.helpers.need import need_module
 
@@ -48,8 +48,8 @@ class LiveRun:
         size_wh: tuple[int, int] = SIZE_WH,
     ) -> None:
         need_module("tornado", "pip install -e '.[test]'")
-        self.board = Board("colours@0123456789ab", labels, sources or ("door",))
-        self.viewers = Viewers()
+        self.run_status = RunStatus("colours@0123456789ab", labels, sources or ("door",))
+        self.frame_sinks = FrameSinks()
         self.options = options or WebOptions("127.0.0.1:0", rate_hz=30.0)
         self.label: str | None = labels[0]
         self.score: float | None = 0.93
@@ -61,11 +61,11 @@ class LiveRun:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
-        for source in self.board.sources:
+        for source in self.run_status.sources:
             source.turn("live")
-        self.web = start_web(self.options, self.board, self.viewers)
+        self.web = start_web(self.options, self.run_status, self.frame_sinks)
         self._thread.start()
-        wait_for(lambda: all(source.last_frame_s for source in self.board.sources))
+        wait_for(lambda: all(source.last_frame_s for source in self.run_status.sources))
         return self
 
     def __exit__(
@@ -73,7 +73,7 @@ class LiveRun:
     ) -> None:
         self._stop.set()
         self._thread.join(WAIT_S)
-        self.viewers.close()
+        self.frame_sinks.close()
         self.web.close()
 
     @property
@@ -95,24 +95,24 @@ class LiveRun:
         """Tell a line of an event, by default of a new one; its name."""
         name = name or f"e{next(self._ids)}"
         score = None if label is None else score
-        self.board.tell(Event(name, kind, source, label, score, 0.0, end_s, utc_now(), "m@1", reason))
+        self.run_status.tell(Event(name, kind, source, label, score, 0.0, end_s, utc_now(), "m@1", reason))
         return name
 
     def _run(self) -> None:
         for tick in count(1):
             if self._stop.wait(TICK_S):
                 return
-            self.board.turned()
-            for source in self.board.sources:
+            self.run_status.turned()
+            for source in self.run_status.sources:
                 if source.state == "live" and source.name not in self.still:
                     self._tick(source.name, tick)
 
     def _tick(self, name: str, tick: int) -> None:
-        source, now_s = self.board.source(name), time.monotonic()
+        source, now_s = self.run_status.source(name), time.monotonic()
         source.count(Counts(frames=2 * tick, ticks=tick, unused=tick), now_s)
         source.ticked(
             grabbed_s=now_s - 0.04, now_s=now_s, cost_ms=6.5, ticks=1, label=self.label, score=self.score
         )
-        if self.viewers.wanted(name):
-            self.viewers.see(Picture(name, now_s, self._pixels, "rgb", self.label, self.score))
+        if self.frame_sinks.wanted(name):
+            self.frame_sinks.consume(Picture(name, now_s, self._pixels, "rgb", self.label, self.score))
             self.shown += 1

@@ -31,11 +31,11 @@ def published_bundle(kind: str) -> Path:
 
 def _make(kind: str, path: Path) -> None:
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    from convert.tflite.build import Workshop
+    from convert.tflite.build import GraphBuilder
     from train.models.architectures import build as build_model
 
     clips = np.random.default_rng(0).integers(0, 256, (8, FRAMES, SIDE, SIDE, 3), np.uint8)
-    built = Workshop(
+    built = GraphBuilder(
         build_model(kind, FRAMES, SIDE, len(LABELS)),
         kind=kind,
         labels=LABELS,

@@ -8,7 +8,7 @@ import sys
 import time
 
 from edge_har.cli.receive import command
-from edge_har.deploy.receive import Patience
+from edge_har.deploy.receive import ReceiveLimits
 
 KILL_AT = "TEST_KILL_AT"  # name of a step
 SLEEP_AT = "TEST_SLEEP_AT"  # name of a step, to stay in it for SLEEP_S
@@ -25,6 +25,6 @@ def _on_step(name: str) -> None:
 
 if __name__ == "__main__":
     idle_s = float(os.environ.get(IDLE_S, "20"))
-    patience = Patience(lock_s=0.3, idle_s=idle_s, on_step=_on_step)
+    patience = ReceiveLimits(lock_s=0.3, idle_s=idle_s, on_step=_on_step)
     code = command.main(standalone_mode=False, obj=patience)
     sys.exit(code if isinstance(code, int) else 0)

@@ -13,12 +13,12 @@ import numpy as np
 from edge_har.errors import EdgeHarError
 from edge_har.model.bundle import Bundle, open_bundle
 from edge_har.model.preprocess import Pixels
-from edge_har.pipeline.capture import Patience
+from edge_har.pipeline.capture import Timeouts
 from edge_har.pipeline.events import Event
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.pipeline import Pipeline, Summary
 from edge_har.sources.base import Source
-from edge_har.sources.named import Feed
+from edge_har.sources.named import NamedSource
 from tests.helpers.colours import GREY, colour_bundle, painted
 from tests.helpers.mjpeg import MjpegServer, jpeg
 from tests.helpers.videos import write_video
@@ -77,10 +77,10 @@ class Running:
 
     def __init__(
         self,
-        *sources: str | Feed,
+        *sources: str | NamedSource,
         path: Path | None = None,
         bundle: Bundle | None = None,
-        patience: Patience | None = None,
+        patience: Timeouts | None = None,
         **options: object,
     ) -> None:
         bundle = bundle or (colour_bundle() if path is None else open_bundle(path))

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from edge_har.pipeline.events import Event, Type
-from edge_har.pipeline.status import Board
-from edge_har.sinks.base import Later, Refused
-from edge_har.sinks.options import Setting
-from edge_har.sinks.queued import Patience
+from edge_har.pipeline.status import RunStatus
+from edge_har.sinks.base import Rejected, RetryLater
+from edge_har.sinks.options import SinkContext
+from edge_har.sinks.queued import RetryPolicy
 
 WAIT_S = 30.0  # the machine may be slow
-QUICK = Patience(first_s=0.01, last_s=0.05, close_s=5.0, tend_s=0.02)
+QUICK = RetryPolicy(first_s=0.01, last_s=0.05, close_s=5.0, tend_s=0.02)
 LABELS = ("Run", "Walk")
 
 
@@ -46,12 +46,12 @@ def made_events(count: int, first: int = 0) -> list[Event]:
     return [made_event(first + number) for number in range(count)]
 
 
-def setting(*names: str) -> Setting:
+def setting(*names: str) -> SinkContext:
     """What sinks are opened in: the board of a run with these sources, all live."""
-    board = Board("test@0123456789ab", LABELS, names or ("door",))
-    for source in board.sources:
+    run_status = RunStatus("test@0123456789ab", LABELS, names or ("door",))
+    for source in run_status.sources:
         source.turn("live")
-    return Setting(board)
+    return SinkContext(run_status)
 
 
 def wait_until(found: Callable[[], object], what: str) -> None:
@@ -85,9 +85,9 @@ class Place:
             self.entered.set()
             self.free.wait()
             if self.fail is not None:
-                raise Later(self.fail, delivered=delivered)
+                raise RetryLater(self.fail, delivered=delivered)
             if self.refuse(event):
-                raise Refused("it will not have that", delivered=delivered)
+                raise Rejected("it will not have that", delivered=delivered)
             self.taken.append(event)
 
     def tend(self) -> None:

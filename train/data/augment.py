@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_har.errors import DataError, MisuseError
-from train.data.sampling import NOTHING
+from train.data.sampling import BACKGROUND
 from train.tf import tf
 
 OFF = "off"
@@ -125,7 +125,7 @@ def augment(clips: Any, labels: Any, seed: Any, mirror: Mirror, amounts: Amounts
     batch = tf.shape(clips)[0]
     draw = _Draw(seed, batch)
     target = tf.gather(tf.constant(mirror.target, tf.int32), tf.maximum(labels, 0))
-    target = tf.where(labels == NOTHING, NEVER, target)
+    target = tf.where(labels == BACKGROUND, NEVER, target)
     mirrored = (draw.between(0.0, 1.0) < 0.5) & (target != NEVER)
     labels = tf.where(mirrored, target, labels)
     scale, aspect = draw.between_logs(amounts.scale), draw.between_logs(amounts.aspect)

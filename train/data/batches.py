@@ -28,7 +28,7 @@ from edge_har.model.preprocess import FrameSpec, Pixels
 from edge_har.system.files import replaced_file
 from train.data.augment import Amounts, Mirror, augment
 from train.data.index import Clip
-from train.data.sampling import NOTHING, Sampling
+from train.data.sampling import BACKGROUND, Sampling
 from train.data.videos import decode_prepared, tick_indices
 from train.tf import tf
 
@@ -219,7 +219,7 @@ class WindowPlan:
         chosen += self._turn(self._synthetic, made, step, 3)
         pixels = [clip.frames()[self._window(clip.times_s(), random)] for clip in chosen]
         pixels += [self._still(clip.frames(), random) for clip in self._turn(self._clips, still, step, 4)]
-        return np.stack(pixels), np.array([clip.label for clip in chosen] + [NOTHING] * still, np.int32)
+        return np.stack(pixels), np.array([clip.label for clip in chosen] + [BACKGROUND] * still, np.int32)
 
     def _turn(self, clips: Sequence[CachedClip], count: int, step: int, stream: int) -> list[CachedClip]:
         """The next `count` clips of a shuffled order that is dealt anew each time it is used up."""
@@ -295,7 +295,7 @@ def _longest_piece(times_s: Times, max_gap_s: float) -> tuple[int, int]:
 
 def targets(labels: Any, classes: int) -> Any:
     """What a model should answer: float32 [batch, classes], one label, or every label alike for NOTHING."""
-    return tf.where((labels != NOTHING)[:, None], tf.one_hot(labels, classes), 1 / classes)
+    return tf.where((labels != BACKGROUND)[:, None], tf.one_hot(labels, classes), 1 / classes)
 
 
 def training_batches(

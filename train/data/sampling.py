@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edge_har.errors import MisuseError
 from edge_har.model.cadence import TemporalContract
 
-NOTHING = -1  # the label of a window in which nobody does anything: every label is then equally likely
+BACKGROUND = -1  # the label of a window in which nobody does anything: every label is then equally likely
 
 
 @dataclass(frozen=True)

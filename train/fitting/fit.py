@@ -24,7 +24,7 @@ from train import runs
 from train.data.augment import Amounts, Mirror, decide_mirror
 from train.data.batches import CachedClip, WindowPlan, cache_clips, cache_folder, targets, training_batches
 from train.data.index import Dataset, write_index
-from train.data.sampling import NOTHING
+from train.data.sampling import BACKGROUND
 from train.data.splits import PARTS, Split, splits_to_json
 from train.fitting.evaluate import draw_confusion, keras_predict, measures, predict_clips
 from train.fitting.synthetic_clips import cache_synthetic, synthetic_identity
@@ -327,7 +327,7 @@ def _train_step(
     )  # running statistics too: they jump most
 
     def step(pixels: Any, labels: Any) -> tuple[Any, Any]:
-        acts = labels != NOTHING
+        acts = labels != BACKGROUND
         wanted = targets(labels, classes)
         weight = tf.where(acts, tf.gather(tf.constant(weights), tf.maximum(labels, 0)), 1.0)
         with tf.GradientTape() as tape:

@@ -20,7 +20,7 @@ from edge_har.errors import MisuseError
 from edge_har.model.preprocess import prepare_frame
 from edge_har.sources import synthetic
 from train.data.batches import CachedClip, OnProgress, cache_key, is_cached, store
-from train.data.sampling import NOTHING
+from train.data.sampling import BACKGROUND
 from train.runs import TrainConfig
 
 FIRST_SEED = 1000
@@ -64,14 +64,14 @@ def cache_synthetic(
     cast = _cast(config, labels)
     clips = {}
     for seed, (action, label) in cast.items():
-        stands = ", standing" if label == NOTHING else ""
+        stands = ", standing" if label == BACKGROUND else ""
         content = f"{drawing} {action}{stands} {seed} {frames} {RATE_HZ}"
         name = f"synthetic:{action}?seed={seed}{stands}"
         clips[seed] = CachedClip(name, label, "synthetic", folder / cache_key(content, config.frame_spec))
 
     def draw(seed: int) -> None:
         action, label = cast[seed]
-        rgb = synthetic.render_clip(action, seed, frames, RATE_HZ, stands=label == NOTHING)
+        rgb = synthetic.render_clip(action, seed, frames, RATE_HZ, stands=label == BACKGROUND)
         pixels = np.stack([prepare_frame(frame, config.frame_spec) for frame in rgb])
         store(clips[seed], np.arange(frames) / RATE_HZ, pixels)
 
@@ -93,7 +93,7 @@ def _cast(config: TrainConfig, labels: Sequence[str]) -> dict[int, tuple[str, in
     cast = {}
     for seed in seeds:
         turn, place = divmod(seed - FIRST_SEED, len(seeds) // CLIPS_PER_LABEL)
-        standing = (STANDING[turn % len(STANDING)], NOTHING)
+        standing = (STANDING[turn % len(STANDING)], BACKGROUND)
         cast[seed] = parts[place] if place < len(parts) else standing
     return cast
 

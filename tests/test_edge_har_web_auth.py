@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from edge_har.web.access import Access
+from edge_har.web.auth import RequestAuth
 
 TOKEN = "0123456789abcdef"
 
@@ -34,8 +34,8 @@ def basic(text: str) -> dict[str, str]:
     ],
 )
 def test_without_a_token_only_names_of_this_machine_lead_here(host: str, allowed: bool) -> None:
-    assert Access(None).host_allowed(host) is allowed
-    assert Access(TOKEN).host_allowed(host)
+    assert RequestAuth(None).host_allowed(host) is allowed
+    assert RequestAuth(TOKEN).host_allowed(host)
 
 
 @pytest.mark.parametrize(
@@ -58,16 +58,16 @@ def test_without_a_token_only_names_of_this_machine_lead_here(host: str, allowed
     ],
 )
 def test_a_token_opens_as_bearer_or_password(headers: dict[str, str], known: bool) -> None:
-    assert Access(TOKEN).known(headers, None) is known
-    assert Access(None).known(headers, None)
+    assert RequestAuth(TOKEN).known(headers, None) is known
+    assert RequestAuth(None).known(headers, None)
 
 
 def test_the_cookie_opens_and_does_not_hold_the_token() -> None:
-    access = Access(TOKEN)
+    access = RequestAuth(TOKEN)
     assert TOKEN not in access.cookie and len(access.cookie) == 64
     assert access.known({}, access.cookie)
-    assert not access.known({}, Access(TOKEN + "x").cookie)
-    assert access.cookie_name != Access(TOKEN + "x").cookie_name and "=" not in access.cookie_name
+    assert not access.known({}, RequestAuth(TOKEN + "x").cookie)
+    assert access.cookie_name != RequestAuth(TOKEN + "x").cookie_name and "=" not in access.cookie_name
     assert not access.known({}, TOKEN) and not access.known({}, "")
 
 
@@ -76,4 +76,4 @@ def test_the_cookie_opens_and_does_not_hold_the_token() -> None:
     [(None, True), ("none", True), ("same-origin", True), ("same-site", False), ("cross-site", False)],
 )
 def test_other_sites_may_embed_nothing(site: str | None, allowed: bool) -> None:
-    assert Access(None).site_allowed({} if site is None else {"Sec-Fetch-Site": site}) is allowed
+    assert RequestAuth(None).site_allowed({} if site is None else {"Sec-Fetch-Site": site}) is allowed

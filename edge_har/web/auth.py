@@ -16,7 +16,7 @@ HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::\d{1,5})?")
 OURS = ("same-origin", "none")  # Sec-Fetch-Site of what our own page, or a person, asked for
 
 
-class Access:
+class RequestAuth:
     """Decides about requests by their headers. token: None where only this machine can connect.
 
     The cookie holds a digest of the token, not the token: what reads cookies cannot learn it. Its name differs by token,

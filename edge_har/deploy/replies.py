@@ -32,7 +32,7 @@ class Outcome(Enum):
         return self in (Outcome.OK, Outcome.UNCHANGED)
 
 
-class Failure(DeployError):
+class DeploymentFailed(DeployError):
     """A device that ends in another outcome than a good one; the text is one line that says why."""
 
     def __init__(self, outcome: Outcome, text: str) -> None:
@@ -40,13 +40,13 @@ class Failure(DeployError):
         self.outcome = outcome
 
 
-def refused(text: str) -> Failure:
+def refused(text: str) -> DeploymentFailed:
     """The device does not take it, and nothing has changed."""
-    return Failure(Outcome.REFUSED, text)
+    return DeploymentFailed(Outcome.REFUSED, text)
 
 
 @dataclass(frozen=True)
-class Answer:
+class DeviceReply:
     """One host's result. model: `name@first 12 of the digest`; store: what `status` asks for."""
 
     outcome: Outcome
@@ -67,7 +67,7 @@ class Answer:
         return json.dumps(self.to_json(), ensure_ascii=True, allow_nan=False)
 
     @classmethod
-    def from_line(cls, line: str) -> Answer | None:
+    def from_line(cls, line: str) -> DeviceReply | None:
         """Read a device's line; None where it is none of ours (a greeting, a newer version)."""
         try:
             data = json.loads(line)
