@@ -164,7 +164,7 @@ def test_without_a_viewer_no_picture_is_kept(tmp_path: Path) -> None:
         assert [t.picture is not None for t in ticks_of(source, sampler)] == [True, False] * 6 + [True]
 
 
-@pytest.mark.parametrize("where", ["wants", "see", "close"])
+@pytest.mark.parametrize("where", ["wants", "consume", "close"])
 def test_a_viewer_that_fails_is_left_out_and_told_once(where: str, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Looking):
         pass

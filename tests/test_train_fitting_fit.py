@@ -173,9 +173,9 @@ def test_synthetic_clips_join_training_and_their_seeds_are_recorded(cache, tmp_p
     assert said["first_seed"] == 1000 and said["last_seed"] == 1003 and said["share"] == 0.25
     still = replace(config, still_share=0.125)
     cast = synthetic_clips.cache_synthetic(still, data.labels, cache)
-    assert sorted(clip.label for clip in cast) == [fit.NOTHING] * 2 + [0, 0, 1, 1]
-    standing = [clip.frames().astype(int) for clip in cast if clip.label == fit.NOTHING]
-    acting = [clip.frames().astype(int) for clip in cast if clip.label != fit.NOTHING]
+    assert sorted(clip.label for clip in cast) == [fit.BACKGROUND] * 2 + [0, 0, 1, 1]
+    standing = [clip.frames().astype(int) for clip in cast if clip.label == fit.BACKGROUND]
+    acting = [clip.frames().astype(int) for clip in cast if clip.label != fit.BACKGROUND]
     moves = [[np.abs(np.diff(frames, axis=0)).mean() for frames in clips] for clips in (standing, acting)]
     assert max(moves[0]) < min(moves[1])
     with pytest.raises(MisuseError, match="cannot do 'Juggle'"):
@@ -292,7 +292,7 @@ def test_a_window_in_which_nothing_is_done_counts_in_the_loss_and_not_in_the_acc
     step = fit._train_step(config, model, averaged, optimizer, np.array([0.5, 1.5], np.float32))
     clips = np.random.default_rng(0).random((2, 4, 16, 16, 3), np.float32)
     scores = model(clips, training=True).numpy()
-    loss, right = step(clips, np.int32([1, fit.NOTHING]))
+    loss, right = step(clips, np.int32([1, fit.BACKGROUND]))
     expected = (-1.5 * np.log(scores[0, 1]) - np.log(scores[1]).mean()) / 2
     assert float(loss) == pytest.approx(expected, rel=1e-4)
     assert float(right) == float(scores[0].argmax() == 1)
@@ -301,9 +301,9 @@ def test_a_window_in_which_nothing_is_done_counts_in_the_loss_and_not_in_the_acc
 KILLED = """
 import sys
 from pathlib import Path
-from tests.test_train_fit import SMALL, SPLIT
+from tests.test_train_fitting_fit import SMALL, SPLIT
 from train.fitting.fit import train_run
-from train.index import load_clips
+from train.data.index import load_clips
 from dataclasses import replace
 config = replace(SMALL, epochs=400, patience=400)
 train_run(config, load_clips(sys.argv[1]), sys.argv[2], split=SPLIT, cache=Path(sys.argv[3]))

@@ -134,7 +134,7 @@ def open_outputs(all_options: Iterable[SinkOptions], setting: SinkContext) -> Ou
             opened: Any = options.open(setting)
             if hasattr(opened, "write"):
                 outlets.sinks.append(opened)
-            if hasattr(opened, "see"):
+            if hasattr(opened, "consume"):
                 outlets.frame_sinks.append(opened)
     except BaseException:
         outlets.close()

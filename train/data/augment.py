@@ -118,7 +118,7 @@ def _mirror_from_file(path: Path, labels: Sequence[str]) -> Mirror:
 
 
 def augment(clips: Any, labels: Any, seed: Any, mirror: Mirror, amounts: Amounts) -> tuple[Any, Any]:
-    """Change a batch. clips: uint8 [batch, frames, height, width, 3]; labels: int32 [batch], or NOTHING; seed: int [2].
+    """Change a batch. clips: uint8 [batch, frames, height, width, 3]; labels: int32 [batch], or BACKGROUND; seed: int [2].
 
     Returns float32 clips, whole numbers of 0..255, of the same shape, and the labels after mirroring.
     """

@@ -200,7 +200,7 @@ class WindowPlan:
     """Which windows training sees: every clip equally often, each time at a random start and cadence.
 
     Still windows show a moment of a clip in which nothing is done: it stands, or creeps; some are shaken as by the
-    camera, some change their light. Their label is NOTHING.
+    camera, some change their light. Their label is BACKGROUND.
     """
 
     def __init__(
@@ -212,7 +212,7 @@ class WindowPlan:
         self.sampling = sampling
 
     def batch(self, step: int) -> tuple[Pixels, NDArray[np.int32]]:
-        """Batch number `step`: uint8 [batch, frames, height, width, 3] and int32 [batch] labels, or NOTHING."""
+        """Batch number `step`: uint8 [batch, frames, height, width, 3] and int32 [batch] labels, or BACKGROUND."""
         random = np.random.default_rng([self.sampling.seed, 1, step])
         made, still = self.sampling.synthetic_windows, self.sampling.still_windows
         chosen = self._turn(self._clips, self.sampling.batch - made - still, step, 2)
@@ -294,7 +294,7 @@ def _longest_piece(times_s: Times, max_gap_s: float) -> tuple[int, int]:
 
 
 def targets(labels: Any, classes: int) -> Any:
-    """What a model should answer: float32 [batch, classes], one label, or every label alike for NOTHING."""
+    """What a model should answer: float32 [batch, classes], one label, or every label alike for BACKGROUND."""
     return tf.where((labels != BACKGROUND)[:, None], tf.one_hot(labels, classes), 1 / classes)
 
 

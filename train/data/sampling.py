@@ -16,7 +16,7 @@ class Sampling:
 
     short_share: how many windows hold fewer ticks than a window and are filled, so that length tells no label.
     synthetic_share: how much of each batch is drawn from the synthetic clips; below half. still_share: how much of
-    each batch are real scenes standing still, of the label NOTHING; below half, as both together are.
+    each batch are real scenes standing still, of the label BACKGROUND; below half, as both together are.
     """
 
     contract: TemporalContract

@@ -1,6 +1,6 @@
 """Clips of the drawn person as extra training data, kept in the cache of decoded clips.
 
-Where still windows are trained on too, some of the clips show the person standing, and their label is NOTHING. Seeds below FIRST_SEED belong to the demo, golden clips and tests: nothing is ever trained on them.
+Where still windows are trained on too, some of the clips show the person standing, and their label is BACKGROUND. Seeds below FIRST_SEED belong to the demo, golden clips and tests: nothing is ever trained on them.
 """
 
 from __future__ import annotations
