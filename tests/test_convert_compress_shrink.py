@@ -12,9 +12,10 @@ from tests.helpers.need import need_module
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert.compress.finetune import FineTuning
-from convert.compress.prune import prune, zero_share
+from convert.compress.prune import prune
 from convert.compress.shrink import importance, least_important, shrink, trace_units, without
 from convert.graphs.float_graphs import float_graphs
+from tests.helpers.converted import zero_fraction
 from train.models.architectures import build
 from train.tf import keras, tf
 
@@ -141,7 +142,7 @@ def test_a_shrunk_model_learns_is_pruned_and_streams(kind: str) -> None:
     assert said[0] == f"shrunk from {model.count_params()} to {made.count_params()} parameters"
     assert all(np.array_equal(a, b) for a, b in zip(kept, model.get_weights(), strict=True))
     pruned = prune(made, 0.8, teaching, report=silent)
-    assert zero_share(pruned) == pytest.approx(0.8, abs=0.02)
+    assert zero_fraction(pruned) == pytest.approx(0.8, abs=0.02)
     clip = np.random.default_rng(1).integers(0, 256, (1, *model.input_shape[1:])).astype(np.float32)
     scores = float_graphs(pruned).clip.run(clip=clip)["scores"]
     np.testing.assert_allclose(scores, pruned(clip), atol=1e-4)

@@ -23,15 +23,15 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 from convert.cli import convert as convert_command
 from convert.cli import read_labels
 from convert.graphs.float_graphs import check_input, float_graphs
-from convert.inputs import subject as subject_module
+from convert.inputs import source_model as source_model_module
 from convert.inputs.canonical import CONVLSTM, INPUT_CHANNELS, LRCN, WHOLE_CLIP, PixelsAs, canonical
-from convert.inputs.clips import material_of_clips
+from convert.inputs.clips import held_out_clips
 from convert.inputs.keras_file import read_model, settle
-from convert.inputs.subject import FileFacts, subject_of_file
+from convert.inputs.source_model import FileFacts, source_model_of_file
 from convert.pipeline import Options, checked_structure, convert, convert_file
 from convert.tflite.build import GraphBuilder, rebuild_error
 from convert.tflite.search import TrialResult, choose
-from convert.verify.parity import stream_scores
+from convert.verify.comparison import stream_scores
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import FrameSpec
 from train.data.videos import decode_ticks
@@ -236,7 +236,7 @@ def time_pooled() -> list[Any]:
 
 def test_a_convlstm_whose_frames_are_pooled_is_a_whole_clip(tmp_path: Path) -> None:
     ours = check_exact(read_model(saved(sequential(time_pooled()), tmp_path)), BGR, WHOLE_CLIP)
-    built = workshop_of(ours, tmp_path).forced()
+    built = builder_of(ours, tmp_path).forced()
     assert built.manifest.precision == "int8-weights" and built.manifest.graphs.step is None
     scores = Recognizer(built.bundle()).clip(clips(1)[0])
     np.testing.assert_allclose(scores, ours(clips(1).astype(np.float32)).numpy()[0], atol=0.02)
@@ -273,7 +273,7 @@ def attention() -> Any:
     return stirred(keras.Model(inputs, L.Dense(CLASSES, activation="softmax")(L.GlobalAveragePooling1D()(x))))
 
 
-def workshop_of(model: Any, folder: Path) -> GraphBuilder:
+def builder_of(model: Any, folder: Path) -> GraphBuilder:
     """Where the graphs of a model that is run whole are made."""
     return GraphBuilder(
         model,
@@ -291,7 +291,7 @@ def test_what_cannot_be_cut_is_a_whole_clip_and_streams_over_a_ring(
     tmp_path: Path, make: Callable[[], Any]
 ) -> None:
     made = check_exact(read_model(saved(make(), tmp_path)), BGR, WHOLE_CLIP)
-    built = workshop_of(made, tmp_path).forced()
+    built = builder_of(made, tmp_path).forced()
     (found,) = checked_structure(built)["files"].values()
     assert found["float_operators"] == found["float_only"] == (3 if make is c3d else 0)
     bundle = built.bundle()
@@ -314,9 +314,9 @@ def test_auto_chooses_for_a_whole_clip_too(tmp_path: Path) -> None:
         asked.append(bundle.manifest.precision)
         return TrialResult(1.0, 0.0, refused="too coarse" if asked[-1] in ("int8", "mixed") else None)
 
-    built, trials = choose(workshop_of(made.model, tmp_path), but_int8, silent)
+    built, trials = choose(builder_of(made.model, tmp_path), but_int8, silent)
     assert built.manifest.precision == asked[-1] not in ("int8", "mixed")
-    assert {"int8", "int8-weights", "float16", "float32"} <= {trial.route.precision for trial in trials}
+    assert {"int8", "int8-weights", "float16", "float32"} <= {trial.plan.precision for trial in trials}
     assert sum(trial.taken for trial in trials) == 1 and set(built.files) == {"clip.tflite"}
 
 
@@ -474,15 +474,15 @@ def test_what_cannot_be_rewritten_is_one_line(
     )
     told = FileFacts(LABELS, "0..1", "bgr", 80.0, squares)
     with pytest.raises(ConversionError, match="is a Bidirectional ConvLSTM2D") as error:
-        subject_of_file(saved(both_ways, tmp_path), told, None, silent)
+        source_model_of_file(saved(both_ways, tmp_path), told, None, silent)
     one_line(error)
 
     def surprised(*_: Any) -> Any:
         raise TypeError("Keras says\nmore than one line")
 
-    monkeypatch.setattr(subject_module, "canonical", surprised)
+    monkeypatch.setattr(source_model_module, "canonical", surprised)
     with pytest.raises(ConversionError, match="cannot be rewritten: Keras says") as error:
-        subject_of_file(saved(sequential(lrcn_layers()), tmp_path), told, None, silent)
+        source_model_of_file(saved(sequential(lrcn_layers()), tmp_path), told, None, silent)
     one_line(error)
 
 
@@ -519,19 +519,21 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_calibration_clips_with_and_without_labels(squares: Path, tmp_path: Path) -> None:
     spec, cache = FrameSpec((SIZE, SIZE)), tmp_path / "cache"
-    judges = material_of_clips(squares, LABELS[::-1], spec, cache, silent)
-    assert judges.labelled and judges.groups_known
-    material = judges.material
-    parts = [{c.group for c in part} for part in (material.training, material.validation, material.test)]
+    held_out = held_out_clips(squares, LABELS[::-1], spec, cache, silent)
+    assert held_out.labelled and held_out.groups_known
+    clip_parts = held_out.clip_parts
+    parts = [
+        {c.group for c in part} for part in (clip_parts.training, clip_parts.validation, clip_parts.test)
+    ]
     assert all(parts) and not parts[0] & parts[2]
-    assert {LABELS[::-1][clip.label] for clip in material.test if "Red" in clip.name} == {"Red"}
+    assert {LABELS[::-1][clip.label] for clip in clip_parts.test if "Red" in clip.name} == {"Red"}
     lines: list[str] = []
-    judges = material_of_clips(squares, ("A", "B", "C"), spec, cache, lines.append)
-    assert not judges.labelled and "accuracy is not measured" in lines[0]
-    assert {clip.label for clip in judges.material.test} == {-1}
-    assert not {c.name for c in judges.material.training} & {c.name for c in judges.material.test}
+    held_out = held_out_clips(squares, ("A", "B", "C"), spec, cache, lines.append)
+    assert not held_out.labelled and "accuracy is not measured" in lines[0]
+    assert {clip.label for clip in held_out.clip_parts.test} == {-1}
+    assert not {c.name for c in held_out.clip_parts.training} & {c.name for c in held_out.clip_parts.test}
     with pytest.raises(DataError, match="no such folder"):
-        material_of_clips(tmp_path / "absent", LABELS, spec, cache, silent)
+        held_out_clips(tmp_path / "absent", LABELS, spec, cache, silent)
 
 
 @pytest.fixture(scope="module")

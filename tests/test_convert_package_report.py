@@ -15,8 +15,9 @@ from tests.helpers.need import need_module
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert.package import report
-from convert.verify import parity
-from convert.verify.parity import Comparison, Limits
+from convert.verify.comparison import Comparison
+from convert.verify.figures import details, figures
+from convert.verify.gate import Limits, gate
 
 LABELS = ("Jump & run", "Sit <still>", "Walk")
 CLIPS, WINDOWS = 12, 20
@@ -76,7 +77,7 @@ def comparison(changed: int = 3) -> Comparison:
 
 
 def said_of(made: Comparison, *, allow_drop: bool = False, **limits: Any) -> dict[str, Any]:
-    verdict = parity.gate(made, Limits(**limits), allow_drop=allow_drop)
+    verdict = gate(made, Limits(**limits), allow_drop=allow_drop)
     return {
         "name": "walk</title><script>alert(1)</script>",
         "release": 3,
@@ -84,8 +85,8 @@ def said_of(made: Comparison, *, allow_drop: bool = False, **limits: Any) -> dic
         "precision": "int8",
         "failed": None if verdict.passed else "; ".join(verdict.breaches),
         "gate": verdict.to_json(),
-        "parity": {"validation": parity.figures(made), "test": parity.figures(made)},
-        "details": parity.details(made),
+        "parity": {"validation": figures(made), "test": figures(made)},
+        "details": details(made),
         "operators": {"clip.tflite": {"CONV_2D": 4, "SOFTMAX (float)": 1}, "head.tflite": {"SOFTMAX": 1}},
         "bytes": {"MODEL_CARD.md": 12, "clip.tflite": 85000, "head.tflite": 20123},
         "zipped_bytes": {"clip.tflite": 70000, "head.tflite": 15000},
@@ -141,8 +142,8 @@ def test_names_are_text_not_html(page: Page) -> None:
 
 def test_the_verdict_comes_first(page: Page) -> None:
     body = page.text.partition("lrcn int8")[2]
-    assert body.strip().startswith("Passed: the quantised stream gives the float model's answer on 98.")
-    assert "of 240 windows, and is right on" in body
+    assert body.strip().startswith("Passed: the quantised stream gives the float model's prediction on 98.")
+    assert "of 240 windows, and is correct on" in body
 
 
 def test_a_refused_one_says_why() -> None:

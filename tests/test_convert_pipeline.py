@@ -23,12 +23,13 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert import pipeline
 from convert.cli import convert
-from convert.inputs.clips import ClipParts, choose_calibration, material_of_run
-from convert.inputs.subject import check_keras_file
+from convert.inputs.clips import ClipParts, choose_calibration, clip_parts_of_run
+from convert.inputs.source_model import check_keras_file
 from convert.pipeline import Options, convert_run
 from convert.tflite import flatbuffer
 from convert.tflite.build import GraphBuilder
-from convert.verify.parity import Reference, compare, figures, stream_scores
+from convert.verify.comparison import Reference, compare, stream_scores
+from convert.verify.figures import figures
 from edge_har.model.preprocess import Pixels
 from train.data.videos import decode_ticks
 from train.runs import load_run
@@ -119,7 +120,7 @@ def test_half_of_the_exported_weights_are_zero(converted: Callable[[str], Conver
     graphs = bundle.manifest.graphs
     for name in (graphs.step, graphs.head):
         for kernel in flatbuffer.kernels(bundle.read(name)):
-            assert 0.45 <= kernel.zero_share <= 0.75, kernel.name
+            assert 0.45 <= kernel.zero_fraction <= 0.75, kernel.name
         assert set(said["zero_share"][name].values())
     assert said["provenance"]["zero_share"] == pytest.approx(0.5, abs=0.05)
 
@@ -156,20 +157,20 @@ def test_the_float_stream_equals_its_whole_clip_and_keras(
     run_of: Callable[[str], Path], folder: Path, kind: str
 ) -> None:
     run = load_run(run_of(kind))
-    material = material_of_run(run, None, folder / "cache", silent)
+    clip_parts = clip_parts_of_run(run, None, folder / "cache", silent)
     made = GraphBuilder(
         run.model(),
         kind=kind,
         labels=run.labels,
         frame=run.config.frame_spec,
         temporal=run.config.contract,
-        calibration=choose_calibration(material, run.config.contract, windows=4).pixels,
+        calibration=choose_calibration(clip_parts, run.config.contract, windows=4).pixels,
         log=folder / "float.log",
     ).forced("float32")
     bundle = made.bundle()
     assert made.rebuild_error < 1e-5
     check_stream_equals_whole_clip(bundle, moving(bundle, 20), 1e-5)
-    reference = Reference(run.model(), material.test, run.labels, run.config.contract)
+    reference = Reference(run.model(), clip_parts.test, run.labels, run.config.contract)
     said = figures(compare(reference, bundle))
     assert said["agreement"]["share"] == 1 and said["probability_error"]["max_error"] < 1e-5
 
@@ -202,21 +203,21 @@ def test_equal_runs_give_equal_bundles(
 
 def test_calibration_is_of_training_groups_alone(run_of: Callable[[str], Path], folder: Path) -> None:
     run = load_run(run_of("motion"))
-    material = material_of_run(run, None, folder / "cache", silent)
+    clip_parts = clip_parts_of_run(run, None, folder / "cache", silent)
     trained = set(run.metrics["trained_on"]["groups"])
-    assert {clip.group for clip in material.training} == trained
-    assert not trained & {clip.group for clip in (*material.validation, *material.test)}
-    one = choose_calibration(material, run.config.contract)
+    assert {clip.group for clip in clip_parts.training} == trained
+    assert not trained & {clip.group for clip in (*clip_parts.validation, *clip_parts.test)}
+    one = choose_calibration(clip_parts, run.config.contract)
     assert one.pixels.shape == (100, *run.model().input_shape[1:]) and one.pixels.dtype == np.uint8
-    assert one.sha256 == choose_calibration(material, run.config.contract).sha256
-    known = {frame.tobytes() for clip in material.training for frame in clip.frames()}
+    assert one.sha256 == choose_calibration(clip_parts, run.config.contract).sha256
+    known = {frame.tobytes() for clip in clip_parts.training for frame in clip.frames()}
     assert all(frame.tobytes() in known for window in one.pixels for frame in window)
 
 
 def test_no_clip_may_stand_on_both_sides(run_of: Callable[[str], Path], folder: Path) -> None:
-    material = material_of_run(load_run(run_of("motion")), None, folder / "cache", silent)
+    clip_parts = clip_parts_of_run(load_run(run_of("motion")), None, folder / "cache", silent)
     with pytest.raises(DataError, match="was trained on and cannot be held out"):
-        ClipParts(material.training, (), material.training[:1])
+        ClipParts(clip_parts.training, (), clip_parts.training[:1])
 
 
 def test_a_model_of_all_groups_has_its_outputs_compared(

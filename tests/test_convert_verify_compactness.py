@@ -13,12 +13,13 @@ from tests.helpers.need import need_module
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
+
 from convert.compress.shrink import Units, least_important, trace_units, without
-from convert.tflite.build import GraphBuilder
+from convert.tflite.build import Built, GraphBuilder
 from convert.verify.compactness import FASTER, Variant, compactness, stream_times_ms, table
-from convert.verify.parity import whole_clip_predict
+from edge_har.model.recognizer import WholeClip
 from train.data.batches import CachedClip, store
-from train.fitting.evaluate import predict_clips
+from train.fitting.evaluate import Predict, predict_clips
 from train.models.architectures import build
 from train.tf import keras
 
@@ -91,11 +92,16 @@ def test_sizes_and_zeros_are_those_of_the_files(said: dict[str, Any], variants: 
     assert pruned["zipped_bytes"] < 0.6 * original["zipped_bytes"]
 
 
+def by_whole_clip(built: Built) -> Predict:
+    graph = WholeClip(built.bundle())
+    return lambda windows: np.stack([graph.clip(window) for window in windows])
+
+
 def test_accuracy_is_the_streams(
     said: dict[str, Any], variants: list[Variant], clips: list[CachedClip]
 ) -> None:
     for row, variant in zip(said["rows"], variants, strict=True):
-        found = predict_clips(whole_clip_predict(variant.built.bundle()), clips, CONTRACT)
+        found = predict_clips(by_whole_clip(variant.built), clips, CONTRACT)
         right = found.windows.argmax(axis=1) == found.truth[found.place]
         assert row["accuracy"]["windows"]["share"] == pytest.approx(right.mean(), abs=1.5 / len(right))
         assert row["accuracy"]["clips"]["interval_by"] == "groups"

@@ -60,7 +60,7 @@ def test_one_that_does_not_agree_is_told_and_left_out(environments: None) -> Non
 
 
 def test_one_that_cannot_be_started(tmp_path: Path) -> None:
-    with pytest.raises(MisuseError, match="cannot be asked for its runtime"):
+    with pytest.raises(MisuseError, match="its runtime cannot be tried"):
         runtimes_that_agree(b"", [tmp_path / "absent"], silent)
 
 

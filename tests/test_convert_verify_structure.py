@@ -18,13 +18,14 @@ from convert.graphs.float_graphs import FloatGraph
 from convert.precisions import FLOAT32, INT8
 from convert.tflite.build import Built, GraphBuilder, graph_tensors
 from convert.tflite.flatbuffer import read, schema
-from convert.tflite.quantise import Job, convert_graphs
+from convert.tflite.quantise import Job
 from convert.verify import structure
 from convert.verify.structure import StructureReport, check_structure
 from edge_har.errors import ConversionError
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.manifest import Manifest, TensorSpec
 from edge_har.model.preprocess import FrameSpec
+from tests.helpers.converted import tflite_files
 from train.models.architectures import SMALLEST
 from train.models.architectures import build as build_model
 from train.tf import keras, tf
@@ -115,7 +116,7 @@ def retold(built: Built, name: str, **changes: Any) -> Built:
 
 def with_graph(built: Built, name: str, graph: FloatGraph, tmp_path: Path) -> Built:
     """The same with one graph put in the place of another."""
-    (content,) = convert_graphs({name: Job(graph, FLOAT32)}, log=tmp_path / "log").values()
+    (content,) = tflite_files({name: Job(graph, FLOAT32)}, log=tmp_path / "log").values()
     tensors = {**built.manifest.tensors, name: graph_tensors(content)}
     return replace(
         built, manifest=replace(built.manifest, tensors=tensors), files={**built.files, name: content}
@@ -140,7 +141,7 @@ def test_float_operators_count_against_the_promise(
         built,
         match=r"encoder\.tflite: 2 of \d+ operators compute in float \(\w+(, \w+)*\); int8 promises none",
     )
-    monkeypatch.setattr(structure, "_check_same_answer", lambda bundle: None)  # the altered graph cannot run
+    monkeypatch.setattr(structure, "_check_repeatable", lambda bundle: None)  # the altered graph cannot run
     assert check(built, float_operators={"encoder.tflite": 2}).files["encoder.tflite"].float_operators == 2
 
 
@@ -231,7 +232,7 @@ def test_a_state_that_outlives_its_clip(made: Callable[[str], Built], tmp_path: 
         built, "head.tflite", Counting("head", {"features": features.shape}, head), tmp_path
     )
     refused(
-        counting, match="gives the same clip two answers, .* a state outlives its clip", precision="float32"
+        counting, match="gives the same clip two results, .* a state outlives its clip", precision="float32"
     )
 
 
@@ -242,7 +243,7 @@ def convolved(side: int, kernel: int, stride: int, padding: str, tmp_path: Path)
         "conv", {"clip": shape}, lambda clip: {"scores": tf.nn.conv2d(clip, weights, stride, padding)}
     )
     samples = {"clip": np.random.default_rng(2).integers(0, 256, (8, *shape), np.uint8)}
-    return convert_graphs({"conv": Job(graph, INT8, samples)}, log=tmp_path / "log")["conv"]
+    return tflite_files({"conv": Job(graph, INT8, samples)}, log=tmp_path / "log")["conv"]
 
 
 @pytest.mark.parametrize(

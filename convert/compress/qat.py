@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from convert.compress.finetune import LAST_RATE_SHARE, RATE_SHARE, REPORTS, FineTuning
+from convert.compress.finetune import LAST_RATE_FRACTION, RATE_FRACTION, REPORTS, FineTuning
 from convert.graphs.integer_graphs import (
     FakeQuantiser,
     Quantiser,
@@ -65,7 +65,7 @@ def qat(
         forward = _layerwise_forward(trained, calibration)
     optimizer = keras.optimizers.Adam(
         keras.optimizers.schedules.CosineDecay(
-            tuning.learning_rate * RATE_SHARE, tuning.steps, alpha=LAST_RATE_SHARE
+            tuning.learning_rate * RATE_FRACTION, tuning.steps, alpha=LAST_RATE_FRACTION
         ),
         global_clipnorm=tuning.clip_norm or None,
     )
@@ -83,18 +83,18 @@ def qat(
 def _train_step(
     trained: Any, forward: Forward, optimizer: Any, label_smoothing: float, class_weights: Any
 ) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """One step on one batch: returns the loss and the share of right answers."""
+    """One step on one batch: returns the loss and the fraction of correct predictions."""
     variables = trained.trainable_variables
     optimizer.build(variables)
     masks = [tf.cast(v != 0, v.dtype) if len(v.shape) > 1 else None for v in variables]
 
-    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    @tf.function(autograph=False)
     def step(clips: Any, labels: Any) -> tuple[Any, Any]:
-        wanted = targets(labels, len(class_weights))
+        expected = targets(labels, len(class_weights))
         with tf.GradientTape() as tape:
             scores = forward(clips)
-            losses = keras.losses.categorical_crossentropy(wanted, scores, label_smoothing=label_smoothing)
-            loss = tf.reduce_mean(tf.linalg.matvec(wanted, class_weights) * losses)
+            losses = keras.losses.categorical_crossentropy(expected, scores, label_smoothing=label_smoothing)
+            loss = tf.reduce_mean(tf.linalg.matvec(expected, class_weights) * losses)
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         for variable, mask in zip(variables, masks, strict=True):
             if mask is not None:
@@ -102,7 +102,7 @@ def _train_step(
         right = tf.argmax(scores, axis=1, output_type=labels.dtype) == labels
         return loss, tf.reduce_mean(tf.cast(right, tf.float32))
 
-    return step  # type: ignore[no-any-return]
+    return step
 
 
 def _integer_forward(model: Any, calibration: Pixels, cell_bits: int) -> Forward:

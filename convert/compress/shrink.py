@@ -1,4 +1,4 @@
-"""Filters and units removed from a whole model, the least useful first: a smaller plain model of the same form.
+"""Filters and units removed from a whole model, the least useful first: a smaller plain model of the same kind.
 
 Every channel of every tensor carries the number of the unit that made it, through pooling, flattening and merging; so
 the weights that make a unit, and all that read it, are cut alike.
@@ -93,15 +93,15 @@ class Units:
         return unit
 
 
-def shrink(model: Any, share: float, tuning: FineTuning, *, report: Report) -> Any:
-    """A smaller copy of `model`, up to `share` of every layer's filters or units removed, fine-tuned.
+def shrink(model: Any, fraction: float, tuning: FineTuning, *, report: Report) -> Any:
+    """A smaller copy of `model`, up to `fraction` of every layer's filters or units removed, fine-tuned.
 
-    Raises MisuseError for a share outside 0..MOST_SHRUNK, ConversionError for a model that cannot lose any unit.
+    Raises MisuseError for a fraction outside 0..MOST_SHRUNK, ConversionError for a model that cannot lose any unit.
     """
-    if not 0 <= share <= MOST_SHRUNK:
-        raise MisuseError(f"the removed share must be 0 to {MOST_SHRUNK}, got {share}")
+    if not 0 <= fraction <= MOST_SHRUNK:
+        raise MisuseError(f"the removed fraction must be 0 to {MOST_SHRUNK}, got {fraction}")
     units = trace_units(model)
-    smaller = without(model, units, least_important(units, importance(model, units, tuning), share))
+    smaller = without(model, units, least_important(units, importance(model, units, tuning), fraction))
     report(f"shrunk from {model.count_params()} to {smaller.count_params()} parameters")
     return fine_tuned(smaller, tuning, report=report)
 
@@ -114,7 +114,8 @@ def trace_units(model: Any) -> Units:
     """
     clone = keras.models.clone_model(model)  # its layers are used by nothing else
     graph = keras.Model(clone.inputs, clone.outputs)
-    units, channels = Units(), {}
+    units = Units()
+    channels: dict[int, Ids] = {}
     for layer in graph.layers:
         if len(layer.inbound_nodes) > 1:
             raise ConversionError(f"layer {layer.name!r} is used more than once: the model cannot be shrunk")
@@ -158,18 +159,18 @@ def importance(model: Any, units: Units, tuning: FineTuning) -> Floats:
     """How much the loss changes, to first order, when a unit is removed: float64 by its number (of its root).
 
     That is the sum of weight x gradient over all weights that read the unit: equal to activation x gradient at the
-    place where it is read, whatever normalises or pools it before. The mean of its size over training batches.
+    point where it is read, whatever normalises or pools it before. The mean of its size over training batches.
     """
     twin = training_twin(model)
     classes = int(model.output_shape[-1])
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=tuning.label_smoothing)
-    places = []
+    readers = []
     for name, ids in units.read.items():
         layer = _inner(twin.get_layer(name))
-        places.append((ids, layer.trainable_weights[0]))
+        readers.append((ids, layer.trainable_weights[0]))
         if isinstance(layer, RECURRENT):
-            places.append((units.made[name], layer.trainable_weights[1]))
-    kernels = [kernel for _, kernel in places]
+            readers.append((units.made[name], layer.trainable_weights[1]))
+    kernels = [kernel for _, kernel in readers]
 
     @tf.function
     def contributions(clips: Any, labels: Any) -> list[Any]:
@@ -181,26 +182,26 @@ def importance(model: Any, units: Units, tuning: FineTuning) -> Floats:
     total = np.zeros(units.count)
     for clips, labels in tuning.batches.take(min(tuning.steps, IMPORTANCE_BATCHES)):
         change = np.zeros(units.count)
-        for (ids, _), values in zip(places, contributions(clips, labels), strict=True):
+        for (ids, _), values in zip(readers, contributions(clips, labels), strict=True):
             np.add.at(change, units.roots(ids), values.numpy())
         total += np.abs(change)
     return total
 
 
-def least_important(units: Units, importance: Floats, share: float) -> Ids:
-    """The numbers (roots) of the units to remove: of each layer the least important, `share` of them or one less."""
+def least_important(units: Units, importance: Floats, fraction: float) -> Ids:
+    """The numbers (roots) of the units to remove: of each layer the least important, `fraction` of them or one less."""
     kept: set[int] = {FIXED}
     for ids in units.made.values():
         roots = units.roots(ids)
         free = np.unique(roots[roots != FIXED])
         ranked = free[np.argsort(-importance[free], kind="stable")]
-        kept |= set(ranked[: max(0, len(free) - int(share * len(ids)))].tolist())
+        kept |= set(ranked[: max(0, len(free) - int(fraction * len(ids)))].tolist())
     every = np.unique(
         np.concatenate([units.roots(ids) for ids in units.made.values()] or [np.array([FIXED])])
     )
     removed = np.setdiff1d(every, list(kept))
-    if share and not len(removed):
-        raise ConversionError(f"no layer of the model can lose {share:.0%} of its filters or units")
+    if fraction and not len(removed):
+        raise ConversionError(f"no layer of the model can lose {fraction:.0%} of its filters or units")
     return removed
 
 

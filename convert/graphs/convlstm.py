@@ -47,7 +47,7 @@ class Cell:
         )
 
     def project(self, frames: Any) -> Any:
-        """The input's share of gates and candidate: [frames, h, w, channels] -> [frames, h', w', 4F]."""
+        """The input's part of gates and candidate: [frames, h, w, channels] -> [frames, h', w', 4F]."""
         return tf.nn.bias_add(tf.nn.conv2d(frames, self.kernel, self.strides, self.padding), self.bias)
 
     def step(self, projected: Any, state_h: Any, state_c: Any) -> tuple[Any, Any]:

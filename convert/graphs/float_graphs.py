@@ -15,7 +15,7 @@ from edge_har.errors import ConversionError
 from train.models.architectures import FEATURES, fold_batch_norm, split_stream
 from train.tf import keras, tf
 
-L = keras.layers
+L: Any = keras.layers
 Floats = NDArray[np.float32]
 Tensors = dict[str, Any]
 
@@ -73,7 +73,7 @@ class FloatGraphs:
 
     clip [1, N, H, W, 3] -> scores [1, labels]. step: frames [1, K, H, W, 3] and states -> feature [1, F] and new
     states. head: features [1, N - K + 1, F] -> scores [1, labels]. A model that does not stream has neither.
-    has_cells: ConvLSTM cells stand in them, stepped or unrolled over the clip.
+    has_cells: they hold ConvLSTM cells, stepped or unrolled over the clip.
     """
 
     clip: FloatGraph
@@ -100,7 +100,7 @@ def check_input(model: Any, channels: Sequence[int] = (3,)) -> tuple[int, int, i
 
     channels: how many it may have.
     """
-    wanted = (
+    expected = (
         f"expected [None or 1, frames, height, width, {' or '.join(map(str, channels))}] with fixed frames, height "
         "and width"
     )
@@ -110,11 +110,11 @@ def check_input(model: Any, channels: Sequence[int] = (3,)) -> tuple[int, int, i
         )
     shape = tuple(model.inputs[0].shape)
     if len(shape) != 5:
-        raise ConversionError(f"the model's input has rank {len(shape)}, shape {list(shape)}: {wanted}")
+        raise ConversionError(f"the model's input has rank {len(shape)}, shape {list(shape)}: {expected}")
     if shape[0] not in (None, 1):
-        raise ConversionError(f"the model's batch is fixed at {shape[0]}, shape {list(shape)}: {wanted}")
+        raise ConversionError(f"the model's batch is fixed at {shape[0]}, shape {list(shape)}: {expected}")
     if None in shape[1:] or shape[4] not in channels:
-        raise ConversionError(f"the model's input is {list(shape)}: {wanted}")
+        raise ConversionError(f"the model's input is {list(shape)}: {expected}")
     output = tuple(model.outputs[0].shape)
     if len(output) != 2 or output[1] is None or output[1] < 2:
         raise ConversionError(
@@ -259,7 +259,7 @@ def stateful_parts(
     return StatefulParts(body, top, clip_shape, feature_shape, _state_shapes(body, clip_shape[1:]))
 
 
-class LastFrame(L.Layer):  # type: ignore[misc]
+class LastFrame(L.Layer):
     """What a layer without return_sequences leaves of all frames' features: [n, N, ...] -> [n, ...]."""
 
     def call(self, features: Any) -> Any:
@@ -274,7 +274,8 @@ def _stateful(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
     frames, *frame_shape = clip_shape
 
     def step(frames: Any, **states: Any) -> Tensors:
-        x, new = tf.reshape(frames, (1, *frame_shape)), {}
+        x = tf.reshape(frames, (1, *frame_shape))
+        new: Tensors = {}
         for part in body:
             if isinstance(part, Cell):
                 at = 2 * cells.index(part)
@@ -358,7 +359,7 @@ def _state_shapes(body: Sequence[Any], frame_shape: tuple[int, ...]) -> list[tup
 
 
 def _chain(model: Any) -> list[Any]:
-    """The layers of a model without branches, dropout left out; raises ConversionError where it has branches."""
+    """The layers of a model without branches, without dropout; raises ConversionError where it has branches."""
     for before, layer in zip(model.layers, model.layers[1:], strict=False):
         if layer.input is not before.output:
             raise ConversionError(

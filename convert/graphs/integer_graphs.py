@@ -197,9 +197,9 @@ def _cell_step(
     return quantiser.tensor(f"{cell.name}/h", gate_o * shown, UNIT), new_c
 
 
-def _columns(cell: Cell, *places: int) -> Any:
-    """Which of 4F outputs are at these places of Keras' order i, f, c, o."""
-    return np.concatenate([np.arange(cell.filters) + place * cell.filters for place in places])
+def _columns(cell: Cell, *positions: int) -> Any:
+    """Which of 4F outputs are at these positions of Keras' order i, f, c, o."""
+    return np.concatenate([np.arange(cell.filters) + position * cell.filters for position in positions])
 
 
 Mix = Callable[[str, Any, Bounds | None], Any]
@@ -323,14 +323,17 @@ def calibrate(form: IntegerForm, clips: Pixels) -> dict[str, Bounds]:
 
 
 def integer_graphs(model: Any, calibration: Pixels) -> dict[str, FloatGraphs]:
-    """A ConvLSTM's graphs for conversion to INT8 and INT8_CELLS16, by mode, without samples; they carry their ranges.
+    """A ConvLSTM's graphs for conversion to INT8 and INT8_CELLS16, by precision, without samples; they carry their ranges.
 
     calibration: windows of training clips, uint8 [n, N, H, W, 3]. Raises ConversionError for a layer that there are no
     integers for.
     """
     form = integer_form(model)
     ranges = calibrate(form, calibration)
-    return {mode: ranged_graphs(form, fitted(ranges, bits)) for mode, bits in ((INT8, 8), (INT8_CELLS16, 16))}
+    return {
+        precision: ranged_graphs(form, fitted(ranges, bits))
+        for precision, bits in ((INT8, 8), (INT8_CELLS16, 16))
+    }
 
 
 def fitted(ranges: Ranges, cell_bits: int) -> dict[str, Bounds]:

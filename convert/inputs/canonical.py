@@ -19,7 +19,7 @@ from edge_har.errors import ConversionError, MisuseError
 from train.models.architectures import FEATURES
 from train.tf import keras
 
-L = keras.layers
+L: Any = keras.layers
 Floats = NDArray[np.float32]
 
 LRCN, CONVLSTM, WHOLE_CLIP = "lrcn", "convlstm", "clip"
@@ -49,7 +49,7 @@ IDENTITIES = (
     L.SpatialDropout2D,
     L.SpatialDropout3D,
 )
-# One frame's result from one frame, whether or not it stands in a TimeDistributed.
+# One frame's result from one frame, whether or not it is inside a TimeDistributed.
 PER_FRAME = (
     L.Activation,
     L.BatchNormalization,
@@ -68,7 +68,7 @@ MERGES = (L.Add, L.Average, L.Concatenate, L.Maximum, L.Minimum, L.Multiply, L.S
 # Every channel for itself, so that colours may be ordered after them as well as before.
 CHANNEL_BY_CHANNEL = (L.Activation, L.AveragePooling2D, L.MaxPooling2D, L.ReLU, L.ZeroPadding2D)
 CLIP_POOLS = {L.MaxPooling3D: L.MaxPooling2D, L.AveragePooling3D: L.AveragePooling2D}
-GLOBAL_POOLS = {
+GLOBAL_POOLS: dict[Any, tuple[Any, Any]] = {
     L.GlobalAveragePooling3D: (L.GlobalAveragePooling2D, L.GlobalAveragePooling1D),
     L.GlobalMaxPooling3D: (L.GlobalMaxPooling2D, L.GlobalMaxPooling1D),
 }
@@ -115,7 +115,7 @@ class Canonical:
 
 
 def canonical(model: Any, pixels: PixelsAs) -> Canonical:
-    """Rewrite a model that was read by convert.foreign, and check that nothing changed.
+    """Rewrite a model that was read by convert.inputs.keras_file, and check that nothing changed.
 
     Raises ConversionError for an input or output that no bundle can have, or where the rewriting is not exact.
     """
@@ -191,7 +191,7 @@ class _Rewriting:
         scores = self._replayed(layers, tensors, self._model.outputs[0])
         return self._finished(clip, scores)
 
-    def _replayed(self, layers: Sequence[Any], tensors: dict[int, Any], wanted: Any) -> Any:
+    def _replayed(self, layers: Sequence[Any], tensors: dict[int, Any], output: Any) -> Any:
         for layer in layers:
             for node in layer.inbound_nodes:
                 given = node.keras_inputs
@@ -206,7 +206,7 @@ class _Rewriting:
             else:
                 made = self._rewritten(layer, sources, node)
             tensors[id(node.outputs)] = made
-        return tensors[id(wanted)]
+        return tensors[id(output)]
 
     def _rewritten(self, layer: Any, sources: list[Any], node: Any) -> Any:
         x = sources[0]
@@ -229,7 +229,7 @@ class _Rewriting:
         if self._is_per_frame(x) and len(x.shape) == 5:
             if isinstance(layer, L.Flatten):
                 return self._copied(layer, [self._timed(L.Flatten(), x)], node=None)
-            if isinstance(layer, tuple(GLOBAL_POOLS)) and not layer.keepdims:
+            if type(layer) in GLOBAL_POOLS and not layer.keepdims:
                 per_frame, over_time = GLOBAL_POOLS[type(layer)]
                 return self._add(over_time(), [self._timed(per_frame(), x)], [])
             if isinstance(layer, L.Reshape) and layer.target_shape in (
@@ -317,10 +317,10 @@ class _Rewriting:
 
     def _called(self, layer: Any, sources: list[Any], node: Any) -> Any:
         """A layer that is given tensors by name, such as attention: called as the file calls it."""
-        places = {id(old): new for old, new in zip(node.keras_inputs, sources, strict=True)}
+        replaced = {id(old): new for old, new in zip(node.keras_inputs, sources, strict=True)}
 
         def ours(value: Any) -> Any:
-            return places.get(id(value), value)
+            return replaced.get(id(value), value)
 
         args = [[ours(v) for v in a] if isinstance(a, (list, tuple)) else ours(a) for a in node.call_args]
         named = {key: ours(value) for key, value in node.call_kwargs.items() if key != "training"}
@@ -364,7 +364,7 @@ class _Rewriting:
         cuts = {id(x): x for x in self._taken}
         cut = next(iter(cuts.values())) if len(cuts) == 1 else None
         streams = cut is not None and len(cut.shape) == 3 and not self._called_by_name
-        if streams:
+        if cut is not None and streams:
             layer = cut.node.layer
             self._weights[FEATURES] = self._weights.pop(layer.name)
             layer._name = FEATURES
@@ -411,7 +411,7 @@ def _again(layer: Any, name: str | None = None) -> Any:
 
 
 def _for_inference(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration without dropout in cells, and without a shape that belongs to another place in a model."""
+    """The configuration without dropout in cells, and without a shape that belongs to another position in a model."""
     kept = {key: value for key, value in config.items() if key not in ("batch_input_shape", "name")}
     return kept | {key: 0.0 for key in ("dropout", "recurrent_dropout") if key in kept}
 

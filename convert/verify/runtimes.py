@@ -1,4 +1,4 @@
-"""Which TFLite runtimes compute a bundle's golden clips: asked of them, each in its own process and environment.
+"""Which TFLite runtimes compute a bundle's golden clips: each runs them, in its own process and environment.
 
 `python -m convert.verify.runtimes --make` (`make runtimes`) makes the environments of the older ones under .cache/envs.
 """
@@ -54,7 +54,7 @@ class Environment:
         return self._stamp(root).is_file() and self.python(root).exists()
 
     def make(self, base: Path, root: Path = ENVIRONMENTS_FOLDER) -> None:
-        """Make it anew with the Python 3.11 at `base`; raises RuntimeMissingError, in one line, when it cannot be."""
+        """Make it again with the Python 3.11 at `base`; raises RuntimeMissingError, in one line, when it cannot be."""
         _run(base, "-m", "venv", "--clear", self.folder(root))
         _run(self.python(root), "-m", "pip", "install", "--quiet", *self.packages)
         self._stamp(root).touch()
@@ -77,8 +77,10 @@ TFLITE = Environment(
 ENVIRONMENTS = (LITERT, TFLITE)
 
 
-def interpreters(asked: Sequence[Path], report: Report, root: Path = ENVIRONMENTS_FOLDER) -> tuple[Path, ...]:
-    """Pythons whose runtimes a conversion asks: this one, in a process of its own, the made ones, those `asked` for.
+def interpreters(
+    requested: Sequence[Path], report: Report, root: Path = ENVIRONMENTS_FOLDER
+) -> tuple[Path, ...]:
+    """Pythons whose runtimes a conversion tries: this one, in a process of its own, the made ones, those `requested`.
 
     Environments that are not made are reported, all in one line.
     """
@@ -87,14 +89,14 @@ def interpreters(asked: Sequence[Path], report: Report, root: Path = ENVIRONMENT
     if absent:
         report(f"not checked with {', '.join(absent)}: {MAKE}")
     own = Path(sys.executable)
-    return tuple(dict.fromkeys((own, *(environment.python(root) for environment in made), *asked)))
+    return tuple(dict.fromkeys((own, *(environment.python(root) for environment in made), *requested)))
 
 
 def runtimes_that_agree(content: bytes, interpreters: Sequence[Path], report: Report) -> list[str]:
     """Names and versions of the runtimes, among those of some Python interpreters, that pass `model verify`.
 
     content: the bundle's bytes. interpreters: each of an environment with a TFLite runtime, numpy, OpenCV and click.
-    One that does not pass is reported and left out. Raises MisuseError for one that cannot be started.
+    One that does not pass is reported and not listed. Raises MisuseError for one that cannot be started.
     """
     agreed = []
     with TemporaryDirectory(prefix="edge-har-convert-") as folder:
@@ -114,7 +116,7 @@ def runtimes_that_agree(content: bytes, interpreters: Sequence[Path], report: Re
                     check=False,
                 )
             except (OSError, subprocess.TimeoutExpired) as error:
-                raise MisuseError(f"{interpreter}: cannot be asked for its runtime: {error}") from error
+                raise MisuseError(f"{interpreter}: its runtime cannot be tried: {error}") from error
             if child.returncode == 0:
                 agreed.append(str(json.loads(child.stdout)["runtime"]))
             else:
@@ -123,7 +125,7 @@ def runtimes_that_agree(content: bytes, interpreters: Sequence[Path], report: Re
 
 
 def check_promised(manifest: Manifest, agreed: Sequence[str], root: Path = ENVIRONMENTS_FOLDER) -> None:
-    """Raises ConversionError where a runtime that was asked and must run this bundle is not among those that `agreed`.
+    """Raises ConversionError where a runtime that was tried and must run this bundle is not among those that `agreed`.
 
     ai-edge-litert 1.4 is the oldest that the package installs with; tflite-runtime 2.14 must run every int8 stream
     without states.
@@ -169,8 +171,8 @@ def _version(python: Path) -> str | None:
 
 def make_environments(report: Report, root: Path = ENVIRONMENTS_FOLDER) -> None:
     """Make those of ENVIRONMENTS that are not there; raises RuntimeMissingError, in one line, when one cannot be."""
-    wanted = [environment for environment in ENVIRONMENTS if not environment.is_made(root)]
-    for environment in wanted:
+    missing = [environment for environment in ENVIRONMENTS if not environment.is_made(root)]
+    for environment in missing:
         report(f"making {environment.folder(root)}: {', '.join(environment.packages)}")
         environment.make(find_python(), root)
 
@@ -191,7 +193,7 @@ def _last_line(done: subprocess.CompletedProcess[str]) -> str:
 @click.command()
 @click.option("--make", is_flag=True, help="Make those that are not there.")
 def main(make: bool) -> None:
-    """List the environments of older TFLite runtimes that `edge-har convert` asks."""
+    """List the environments of older TFLite runtimes that `edge-har convert` tries."""
     if make:
         try:
             make_environments(lambda line: click.echo(line, err=True))

@@ -23,7 +23,8 @@ SMALLEST_COVER = (
 )
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 FLOAT_ONLY = ("CONV_3D", "CONV_3D_TRANSPOSE")  # what TFLite has no integer kernels of
-CASTS = ("QUANTIZE", "DEQUANTIZE")  # what stands around those in a graph of integers
+# What surrounds those in a graph of integers.
+CASTS = ("QUANTIZE", "DEQUANTIZE")
 HEIGHT, WIDTH = 1, 2  # axes of an image tensor, and of a kernel as stored: [out, height, width, in]
 SPARSE = "DENSIFY"
 CLIP_SEED = 8
@@ -86,7 +87,7 @@ class StructureReport:
     links: tuple[Link, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in report.json."""
+        """As report.json holds it."""
         return {
             "files": {name: asdict(file) for name, file in self.files.items()},
             "links": [asdict(link) for link in self.links],
@@ -103,9 +104,9 @@ def check_structure(
     """Check the graphs of a bundle in the making.
 
     files: the graphs by name, others aside. precision: a key of PROMISES, for all graphs or by file. float_operators:
-    file -> how many its route keeps float on purpose, where the precision is all integer. Raises ConversionError, in
-    one line naming the file, for an operator that devices lack or compute wrongly, for numbers in another form than
-    promised, for graphs that do not fit each other, and where the same clip gives two answers.
+    file -> how many its plan keeps float on purpose, where the precision is all integer. Raises ConversionError, in
+    one line naming the file, for an operator that devices lack or compute wrongly, for numbers of another type than
+    promised, for graphs that do not fit each other, and where the same clip gives two results.
     """
     allowed = float_operators or {}
     found = {}
@@ -127,7 +128,7 @@ def check_structure(
     links = tuple(_link(*pair) for pair in _pairs(manifest))
     bundle = _bundle(manifest, files)
     _check_scores(bundle)
-    _check_same_answer(bundle)
+    _check_repeatable(bundle)
     return StructureReport(found, links)
 
 
@@ -253,7 +254,8 @@ def _check_promise(name: str, file: FileStructure, allowed: int, in_float: Seque
 def _pairs(manifest: Manifest) -> Iterator[tuple[str, TensorSpec, str, TensorSpec]]:
     """Tensors that are written and read again: file and tensor of both ends."""
     step, head = manifest.graphs.step, manifest.graphs.head
-    if not step:  # a whole-clip graph alone
+    # A whole-clip graph alone has none.
+    if step is None or head is None:
         return
     written = {spec.role: spec for spec in manifest.tensors[step].outputs}
     states = {spec.role: spec for spec in manifest.tensors[step].inputs if spec.role.startswith("state_")}
@@ -311,13 +313,16 @@ def _check_scores(bundle: Bundle) -> None:
                 raise ConversionError(f"{name}: gives {spec.shape[-1]} scores for {labels} labels")
 
 
-def _check_same_answer(bundle: Bundle) -> None:
+def _check_repeatable(bundle: Bundle) -> None:
     """One clip, another, the first again: what the graphs hold by themselves must not reach the next clip."""
     (width, height), frames = bundle.manifest.frame.size_wh, bundle.manifest.temporal.frames
     noise = np.random.default_rng(CLIP_SEED)
     first, other = noise.integers(0, 256, (2, frames, height, width, 3), np.uint8)
     try:
-        ways = {"stream": Recognizer(bundle), "whole clip": WholeClip(bundle)}
+        ways: dict[str, Recognizer | WholeClip] = {
+            "stream": Recognizer(bundle),
+            "whole clip": WholeClip(bundle),
+        }
     except BundleError as error:
         raise ConversionError(f"the graphs do not load: {error}") from error
     for name, way in ways.items():
@@ -326,5 +331,5 @@ def _check_same_answer(bundle: Bundle) -> None:
         apart = float(np.abs(way.clip(first) - before).max())
         if apart > 0:
             raise ConversionError(
-                f"the {name} gives the same clip two answers, {apart:.3f} apart: a state outlives its clip"
+                f"the {name} gives the same clip two results, {apart:.3f} apart: a state outlives its clip"
             )
