@@ -20,7 +20,8 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--prune",
     type=click.FloatRange(0, 0.95),
-    help="Fraction of every kernel's weights set to zero; 0 prunes nothing. [default: 0.5 for a RUN, 0 for a model file]",
+    help="Fraction of every kernel's weights set to zero; 0 prunes nothing. [default: 0.5 for a RUN, 0 for "
+    "a model file]",
 )
 @click.option(
     "--shrink",
@@ -43,12 +44,14 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--precision",
     type=click.Choice([AUTO, *PRECISIONS]),
-    help="Of every graph; auto takes the fastest that passes. [default: int8; int8-weights for a model with states]",
+    help="Of every graph; auto takes the fastest that passes. [default: int8; int8-weights for a model with "
+    "states]",
 )
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1),
-    help="Least fraction of windows with the float model's label. [default: 0.98 for int8 without states, else 0.97]",
+    help="Least fraction of windows with the float model's label. [default: 0.98 for int8 without states, "
+    "else 0.97]",
 )
 @click.option(
     "--max-drop",
@@ -77,7 +80,8 @@ PATH = click.Path(path_type=Path)
     metavar="PYTHON",
     multiple=True,
     type=PATH,
-    help="List the TFLite runtime of this interpreter in the manifest if it runs the golden clips; may be repeated.",
+    help="List the TFLite runtime of this interpreter in the manifest if it runs the golden clips; may be "
+    "repeated.",
 )
 @click.option("--weights-terms", help="Terms of the weights, for the manifest and the model card.")
 @click.option("--data-terms", help="Terms of the clips they were trained on.")
@@ -109,7 +113,8 @@ PATH = click.Path(path_type=Path)
     "--calibration",
     metavar="DIR",
     type=PATH,
-    help="Model file: clips that set its ranges and check it; in a folder per label, its accuracy is measured too.",
+    help="Model file: clips that set its ranges and check it; in a folder per label, its accuracy is "
+    "measured too.",
 )
 @click.option(
     "--fit", metavar="stretch|letterbox|crop", help="Model file: how frames were resized. [default: stretch]"
@@ -124,12 +129,12 @@ PATH = click.Path(path_type=Path)
 def convert(source: Path, out: Path, figures: Path | None, **given: Any) -> None:
     """Prune, quantise, check and pack a trained model: a RUN of `edge-har train`, or a Keras 2 model file.
 
-    Of a model file nothing is executed; what it does not hold has to be given: --labels, --input-range, --color,
-    --interval-ms, --calibration.
+    Of a model file nothing is executed; what it does not hold has to be given: --labels, --input-range,
+    --color, --interval-ms, --calibration.
 
-    The bundle is written only when the parity gate passes: whole clip and stream are compared with the float model on
-    held-out clips. NAME.report.html shows every figure, NAME.report.json holds it
-    for programs; both are written when the gate refuses, too.
+    The bundle is written only when the parity gate passes: whole clip and stream are compared with the float
+    model on held-out clips. NAME.report.html shows every figure, NAME.report.json holds it for programs; both
+    are written when the gate refuses, too.
     """
     from convert.inputs.source_model import FileFacts
     from convert.pipeline import Options  # TensorFlow takes seconds to load

@@ -66,17 +66,18 @@ PRUNE = 0.5
 class Options:
     """How to convert. Raises MisuseError for a value outside its limits.
 
-    shrink: fraction of filters and units removed. prune: fraction of weights set to zero (0: none; default PRUNE for a RUN, 0
-    for a model file). qat: train under int8's rounding. fine_tune_steps: batches that the model learns on after each of
-    these. control: measure what they saved and cost, beside a dense model fine-tuned just as long. precision: one of
-    convert.precisions.PRECISIONS, or AUTO; default int8, or int8 weights for a model with states. file: what a model file
-    does not hold.
+    shrink: fraction of filters and units removed. prune: fraction of weights set to zero (0: none; default
+    PRUNE for a RUN, 0 for a model file). qat: train under int8's rounding. fine_tune_steps: batches that the
+    model learns on after each of these. control: measure what they saved and cost, beside a dense model
+    fine-tuned just as long. precision: one of convert.precisions.PRECISIONS, or AUTO; default int8, or int8
+    weights for a model with states. file: what a model file does not hold.
 
-    name: default the bundle's file name. release: default one more than that of the bundle to be replaced, else 1.
-    golden: folder of the user's own golden clips. runtimes: Python interpreters whose TFLite runtimes to try and list.
-    metrics, protocol: figures measured elsewhere (leave-one-group-out) that the manifest holds beside the gate's.
-    data, cache: where the RUN's clips are now, and are kept decoded. min_agreement (default: by precision),
-    max_drop_points: the gate's limits. allow_drop: write the bundle although it breaks them, which it then records.
+    name: default the bundle's file name. release: default one more than that of the bundle to be replaced,
+    else 1. golden: folder of the user's own golden clips. runtimes: Python interpreters whose TFLite runtimes
+    to try and list. metrics, protocol: figures measured elsewhere (leave-one-group-out) that the manifest
+    holds beside the gate's. data, cache: where the RUN's clips are now, and are kept decoded. min_agreement
+    (default: by precision), max_drop_points: the gate's limits. allow_drop: write the bundle although it
+    breaks them, which it then records.
     """
 
     prune: float | None = None
@@ -122,7 +123,7 @@ class Options:
         Limits(self.min_agreement or 0.0, self.max_drop_points)
 
     def pruned_fraction(self, source_model: SourceModel) -> float:
-        """The fraction to prune: what was requested, else PRUNE for our own trainings and nothing of a model file."""
+        """The fraction to prune: what was requested, else PRUNE for a RUN and 0 for a model file."""
         if self.prune is not None:
             return self.prune
         return PRUNE if source_model.run is not None else 0.0
@@ -132,9 +133,9 @@ class Options:
 class Conversion:
     """One conversion at work: what its stages share.
 
-    source_model: as it came, or as `compressed` left it. calibration: windows that set the ranges of integers. out:
-    the bundle to write; its report and the converter's log are written beside it. release: of that bundle. report:
-    takes lines of progress.
+    source_model: as it came, or as `compressed` left it. calibration: windows that set the ranges of
+    integers. out: the bundle to write; its report and the converter's log are written beside it. release: of
+    that bundle. report: takes lines of progress.
     """
 
     source_model: SourceModel
@@ -167,7 +168,8 @@ def convert(
     *,
     report: Report | None = None,
 ) -> dict[str, Any]:
-    """Convert a RUN folder or a model file (.h5, .keras) into the bundle `out`; see `convert_run`, `convert_file`.
+    """Convert a RUN folder or a model file (.h5, .keras) into the bundle `out`; see `convert_run`,
+    `convert_file`.
 
     Raises ConversionError for a file or folder of another format, else as those.
     """
@@ -206,7 +208,8 @@ def convert_run(
 ) -> dict[str, Any]:
     """Convert a finished RUN into the bundle `out` (`NAME.ehar`), with `NAME.report.json` beside it.
 
-    As `convert_source_model`, with the errors of `source_model_of_run` too; nothing is loaded for an `out` that cannot be.
+    As `convert_source_model`, with the errors of `source_model_of_run` too; nothing is loaded for an `out`
+    that cannot be.
     """
     options, report = options or Options(), report or _to_stderr
     next_release(Path(out), options)
@@ -226,10 +229,12 @@ def convert_source_model(
     *,
     report: Report | None = None,
 ) -> dict[str, Any]:
-    """Convert a model, wherever it came from, into the bundle `out` (`NAME.ehar`), with `NAME.report.json` beside it.
+    """Convert a model, wherever it came from, into the bundle `out` (`NAME.ehar`), with `NAME.report.json`
+    beside it.
 
-    report: takes lines of progress; default stderr. Returns the report. Raises an EdgeHarError, one line, and leaves
-    no bundle, when a stage fails or the parity gate does (ParityError; the report then holds `failed` and the figures).
+    report: takes lines of progress; default stderr. Returns the report. Raises an EdgeHarError, one line, and
+    leaves no bundle, when a stage fails or the parity gate does (ParityError; the report then holds `failed`
+    and the figures).
     """
     options, path = options or Options(), Path(out)
     release = next_release(path, options)
@@ -298,7 +303,8 @@ def convert_source_model(
 
 
 def compressed(conversion: Conversion) -> SourceModel:
-    """The source model shrunk, pruned and trained under int8's rounding, as requested; itself where nothing is.
+    """The source model shrunk, pruned and trained under int8's rounding, as requested; itself where nothing
+    is.
 
     Raises MisuseError where there is nothing to fine-tune on.
     """
@@ -364,9 +370,11 @@ def _reference(source_model: SourceModel, clips: Sequence[CachedClip], *, held_o
 def build_graphs(
     conversion: Conversion, builder: GraphBuilder, references: Mapping[str, Reference]
 ) -> tuple[Built, list[Trial]]:
-    """The graphs in the requested precision, or the fastest that passes on validation clips, with what was tried.
+    """The graphs in the requested precision, or the fastest that passes on validation clips, with what was
+    tried.
 
-    references: as of `references_of`. Raises ConversionError, and NoPassingPlanError where no precision passes.
+    references: as of `references_of`. Raises ConversionError, and NoPassingPlanError where no precision
+    passes.
     """
     if conversion.options.precision != AUTO:
         return builder.forced(conversion.options.precision, beside=[FLOAT_CLIP]), []
@@ -411,7 +419,7 @@ def checked_structure(built: Built) -> dict[str, Any]:
 
 
 def compare_with_control(original: Conversion, changed: Conversion, built: Built) -> dict[str, Any]:
-    """What the changes to the model saved and cost, beside the original and a dense model fine-tuned just as long."""
+    """What the changes saved and cost, beside the original and a dense model fine-tuned just as long."""
     source_model, options, report = original.source_model, original.options, original.report
     fraction = options.pruned_fraction(source_model)
     stages = sum(map(bool, (options.shrink, fraction, options.qat)))
@@ -439,7 +447,10 @@ def _to_stderr(line: str) -> None:
 
 
 def next_release(path: Path, options: Options) -> int:
-    """The release to write; raises MisuseError or BundleError, before any work, for a path that cannot be written."""
+    """The release to write.
+
+    Raises MisuseError or BundleError, before any work, for a path that cannot be written.
+    """
     if path.suffix != SUFFIX:
         raise MisuseError(f"{path}: a bundle's name ends with {SUFFIX}")
     if not path.parent.is_dir():

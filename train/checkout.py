@@ -12,7 +12,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Checkout:
-    """The commit that is checked out: 40 hex digits. date: of the commit, ISO 8601. changed: tracked files differ."""
+    """commit: 40 hex digits. date: the commit's, ISO 8601. changed: tracked files differ from it."""
 
     commit: str
     date: str

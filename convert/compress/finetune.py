@@ -1,4 +1,7 @@
-"""A changed model learns on, on windows of its own training: for pruning, shrinking, and the dense control of both."""
+"""A changed model learns on, on windows of its own training.
+
+This serves pruning, shrinking, and the dense control of both.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,9 @@ Report = Callable[[str], None]
 class FineTuning:
     """What a model learns on, and how: models that are compared get the same one.
 
-    batches: tf.data.Dataset of `steps` (clips float32 [batch, frames, height, width, 3], labels int32 [batch]), the
-    same each time it is read. learning_rate, label_smoothing, class_weights, clip_norm: of the training; RATE_FRACTION of
-    the first is used, and a clip_norm of 0 is none. Raises MisuseError.
+    batches: tf.data.Dataset of `steps` (clips float32 [batch, frames, height, width, 3], labels int32
+    [batch]), the same each time it is read. learning_rate, label_smoothing, class_weights, clip_norm: of the
+    training; RATE_FRACTION of the first is used, and a clip_norm of 0 is none. Raises MisuseError.
     """
 
     batches: Any
@@ -46,10 +49,14 @@ class FineTuning:
 
 
 def fine_tuning_of(source_model: SourceModel, steps: int) -> FineTuning:
-    """How a RUN's model learns on, on windows of its own training. Raises MisuseError where the training is unknown."""
+    """How a RUN's model learns on, on windows of its own training.
+
+    Raises MisuseError where the training is unknown.
+    """
     if source_model.training is None:
         raise MisuseError(
-            "pruning, shrinking and --qat fine-tune the model: they need --calibration DIR with a folder of clips per "
+            "pruning, shrinking and --qat fine-tune the model: they need --calibration DIR with a folder of "
+            "clips per "
             "label, and a model that streams; else omit them"
         )
     config, clips = source_model.training, source_model.clip_parts.training
@@ -67,7 +74,10 @@ def fine_tuning_of(source_model: SourceModel, steps: int) -> FineTuning:
 
 
 def fine_tuned(model: Any, tuning: FineTuning, *, report: Report) -> Any:
-    """A copy of `model` that has learned on; unchanged otherwise, the dense control of a pruned or shrunk model."""
+    """A copy of `model` that has learned on.
+
+    Unchanged otherwise, it is the dense control of a pruned or shrunk model.
+    """
     keras.utils.set_random_seed(0)
     twin = training_twin(model)
     fit(twin, tuning, report=report)

@@ -47,9 +47,11 @@ class PrunableBidirectional(L.Bidirectional, tfmot.sparsity.keras.PrunableLayer)
 
 
 def prune(model: Any, fraction: float, tuning: FineTuning, *, report: Report) -> Any:
-    """A copy of `model` with `fraction` of every kernel's weights at zero, fine-tuned while they are taken away.
+    """A copy of `model` with `fraction` of every kernel's weights at zero, fine-tuned while they are taken
+    away.
 
-    Layers of kinds that cannot be pruned keep their weights. Raises MisuseError for a fraction outside 0..MOST_PRUNED.
+    Layers of kinds that cannot be pruned keep their weights. Raises MisuseError for a fraction outside
+    0..MOST_PRUNED.
     """
     if not 0 <= fraction <= MOST_PRUNED:
         raise MisuseError(f"the pruned fraction must be 0 to {MOST_PRUNED}, got {fraction}")

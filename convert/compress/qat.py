@@ -1,7 +1,8 @@
 """Quantisation-aware fine-tuning: a model trained while its numbers are rounded as int8 will round them.
 
-tfmot refuses LSTM, ConvLSTM2D and TimeDistributed, so the rounding is put between the operators here: of a ConvLSTM in
-its all-integer form, of every other model layer by layer. The weights are the plain model's throughout.
+tfmot refuses LSTM, ConvLSTM2D and TimeDistributed, so the rounding is put between the operators here: of a
+ConvLSTM in its all-integer form, of every other model layer by layer. The weights are the plain model's
+throughout.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def qat(
 ) -> Any:
     """A copy of `model` fine-tuned under int8's rounding; weights that are zero stay zero.
 
-    calibration: windows of training clips, uint8 [n, N, H, W, 3], that set the ranges. cell_bits: of a ConvLSTM's
-    cell states, 16 or 8. Raises ConversionError for a ConvLSTM that cannot be made all-integer.
+    calibration: windows of training clips, uint8 [n, N, H, W, 3], that set the ranges. cell_bits: of a
+    ConvLSTM's cell states, 16 or 8. Raises ConversionError for a ConvLSTM that cannot be made all-integer.
     """
     stateful = any(isinstance(layer, L.ConvLSTM2D) for layer in model.layers)
     trained = _copy(model) if stateful else fold_batch_norm(model)
@@ -122,7 +123,7 @@ def _layerwise_forward(model: Any, calibration: Pixels) -> Forward:
 
 
 def quantised_call(model: Any, clips: Any, quantiser: Quantiser, *, training: bool) -> Any:
-    """What a model without batch normalisation computes, its kernels and tensors passed through `quantiser`."""
+    """What a model without batch normalisation computes, all kernels and tensors through `quantiser`."""
     tensors = {model.layers[0].name: clips}
     for layer in model.layers[1:]:
         sources = layer.inbound_nodes[0].inbound_layers
@@ -167,7 +168,10 @@ def _feeds_relu(layer: Any) -> bool:
 
 
 def _lstm(layer: Any, x: Any, quantiser: Quantiser) -> Any:
-    """As TFLite's fused LSTM: int8 inputs, kernels and outputs; gates and cell state, of 16 bits there, exact here."""
+    """As TFLite's fused LSTM: int8 inputs, kernels and outputs.
+
+    Gates and cell state, of 16 bits there, are exact here.
+    """
     cell = layer.cell
     kernel, recurrent = (
         tf.concat([quantiser.kernel(k, per_channel=False) for k in tf.split(weights, GATES, axis=1)], axis=1)
@@ -192,7 +196,10 @@ def _copy(model: Any) -> Any:
 
 
 def _with_weights(model: Any, trained: Any) -> Any:
-    """`model`'s architecture with the weights of `trained`; a batch normalisation folded away there does nothing."""
+    """`model`'s architecture with the weights of `trained`.
+
+    A batch normalisation folded away there does nothing.
+    """
     result = keras.models.clone_model(model)
     there = {layer.name: layer for layer in trained.layers}
     for layer in result.layers:

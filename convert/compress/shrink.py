@@ -1,7 +1,8 @@
-"""Filters and units removed from a whole model, the least useful first: a smaller plain model of the same kind.
+"""Filters and units removed from a whole model, the least useful first: a smaller plain model of the same
+kind.
 
-Every channel of every tensor carries the number of the unit that made it, through pooling, flattening and merging; so
-the weights that make a unit, and all that read it, are cut alike.
+Every channel of every tensor carries the number of the unit that made it, through pooling, flattening and
+merging; so the weights that make a unit, and all that read it, are cut alike.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from train.tf import keras, tf
 L = keras.layers
 MOST_SHRUNK = 0.75
 IMPORTANCE_BATCHES = 16
-FIXED = 0  # the number of all units that stay: the model's input and output, and what an unknown layer reads or makes
+# The number of all units that stay: the model's input and output, and what an unknown layer reads or makes.
+FIXED = 0
 
-# Layers that make units and have a kernel [..., inputs, gates x units], a recurrent one has [..., units, gates x units].
+# Layers that make units and have a kernel [..., inputs, gates x units], a recurrent one has [..., units,
+# gates x units].
 PLAIN = (L.Conv1D, L.Conv2D, L.Dense)
 RECURRENT = (L.ConvLSTM2D, L.GRU, L.LSTM, L.SimpleRNN)
 CHANNELWISE = (
@@ -96,7 +99,8 @@ class Units:
 def shrink(model: Any, fraction: float, tuning: FineTuning, *, report: Report) -> Any:
     """A smaller copy of `model`, up to `fraction` of every layer's filters or units removed, fine-tuned.
 
-    Raises MisuseError for a fraction outside 0..MOST_SHRUNK, ConversionError for a model that cannot lose any unit.
+    Raises MisuseError for a fraction outside 0..MOST_SHRUNK, ConversionError for a model that cannot lose any
+    unit.
     """
     if not 0 <= fraction <= MOST_SHRUNK:
         raise MisuseError(f"the removed fraction must be 0 to {MOST_SHRUNK}, got {fraction}")
@@ -109,8 +113,8 @@ def shrink(model: Any, fraction: float, tuning: FineTuning, *, report: Report) -
 def trace_units(model: Any) -> Units:
     """Number the units of a model, and see what becomes of them in every layer.
 
-    A layer of a kind that is not known here keeps its width and all that it reads. Raises ConversionError for a layer
-    that is used more than once.
+    A layer of a kind that is not known here keeps its width and all that it reads. Raises ConversionError for
+    a layer that is used more than once.
     """
     clone = keras.models.clone_model(model)  # its layers are used by nothing else
     graph = keras.Model(clone.inputs, clone.outputs)
@@ -158,8 +162,9 @@ def _through(layer: Any, sources: list[Ids], widths: list[int], units: Units) ->
 def importance(model: Any, units: Units, tuning: FineTuning) -> Floats:
     """How much the loss changes, to first order, when a unit is removed: float64 by its number (of its root).
 
-    That is the sum of weight x gradient over all weights that read the unit: equal to activation x gradient at the
-    point where it is read, whatever normalises or pools it before. The mean of its size over training batches.
+    That is the sum of weight x gradient over all weights that read the unit: equal to activation x gradient
+    at the point where it is read, whatever normalises or pools it before. The mean of its size over training
+    batches.
     """
     twin = training_twin(model)
     classes = int(model.output_shape[-1])
@@ -189,7 +194,10 @@ def importance(model: Any, units: Units, tuning: FineTuning) -> Floats:
 
 
 def least_important(units: Units, importance: Floats, fraction: float) -> Ids:
-    """The numbers (roots) of the units to remove: of each layer the least important, `fraction` of them or one less."""
+    """The numbers (roots) of the units to remove.
+
+    They are of each layer the least important, `fraction` of them or one less.
+    """
     kept: set[int] = {FIXED}
     for ids in units.made.values():
         roots = units.roots(ids)
@@ -231,7 +239,7 @@ def without(model: Any, units: Units, removed: Ids) -> Any:
 
 
 def _cut(weights: list[Any], read: Ids, made: Ids, gates: int, recurrent: bool) -> list[Any]:
-    """The weights of a layer, kernel first, then the recurrent one, with the inputs `read` and the units `made` left."""
+    """The weights of a layer, with the inputs `read` and the units `made` alone, kernels first."""
     width = weights[0].shape[-1] // gates
     columns = np.concatenate([made + gate * width for gate in range(gates)])
     inputs = [read, made][: 1 + recurrent]

@@ -1,6 +1,8 @@
-"""Somebody else's model rewritten as ours: uint8-valued RGB in, cut where it streams, operators that TFLite has.
+"""Somebody else's model rewritten as ours: uint8-valued RGB in, cut where it streams, operators that TFLite
+has.
 
-The result computes what the file's model computes on pixels that were scaled and ordered as its own training did.
+The result computes what the file's model computes on pixels that were scaled and ordered as its own training
+did.
 """
 
 from __future__ import annotations
@@ -78,8 +80,8 @@ TAKES_CHANNELS = (L.Conv2D, L.Conv3D, L.ConvLSTM2D)
 
 @dataclass(frozen=True)
 class PixelsAs:
-    """How the file's model wants its pixels. input_range: one of INPUT_RANGES. color: one of COLORS; of no matter to a
-    model of one channel, which gets grey. Raises MisuseError.
+    """How the file's model wants its pixels. input_range: one of INPUT_RANGES. color: one of COLORS; of no
+    matter to a model of one channel, which gets grey. Raises MisuseError.
     """
 
     input_range: str
@@ -117,7 +119,8 @@ class Canonical:
 def canonical(model: Any, pixels: PixelsAs) -> Canonical:
     """Rewrite a model that was read by convert.inputs.keras_file, and check that nothing changed.
 
-    Raises ConversionError for an input or output that no bundle can have, or where the rewriting is not exact.
+    Raises ConversionError for an input or output that no bundle can have, or where the rewriting is not
+    exact.
     """
     shape = check_input(model, INPUT_CHANNELS)
     try:
@@ -152,9 +155,9 @@ class _NotFoldable(Exception):
 class _Rewriting:
     """One pass over a model's layers that builds ours beside it.
 
-    folded: colours and grey move into the first kernels (or _NotFoldable is raised); else a fixed 1x1 convolution.
-    Of the new tensors are kept: `_per_frame`, those computed frame by frame, and `_raw`, those whose channels are still
-    the input's, in red, green, blue.
+    folded: colours and grey move into the first kernels (or _NotFoldable is raised); else a fixed 1x1
+    convolution. Of the new tensors are kept: `_per_frame`, those computed frame by frame, and `_raw`, those
+    whose channels are still the input's, in red, green, blue.
     """
 
     def __init__(self, model: Any, pixels: PixelsAs, *, folded: bool) -> None:
@@ -215,7 +218,8 @@ class _Rewriting:
             return x
         if isinstance(layer, L.Bidirectional) and not isinstance(layer.forward_layer, RECURRENT):
             raise ConversionError(
-                f"layer {layer.name!r} is a Bidirectional {type(layer.forward_layer).__name__}; only LSTM, GRU and "
+                f"layer {layer.name!r} is a Bidirectional {type(layer.forward_layer).__name__}; only LSTM, "
+                "GRU and "
                 "SimpleRNN can be converted so"
             )
         if isinstance(layer, L.TimeDistributed) and isinstance(inner, keras.Sequential):
@@ -249,7 +253,7 @@ class _Rewriting:
         return self._copied(layer, sources, node)
 
     def _timed(self, inner: Any, x: Any) -> Any:
-        """A layer applied to every frame; over features (rank 3, after something over time) as the layer itself."""
+        """A layer applied to every frame; over features (rank 3, after a layer over time) as it is."""
         if not self._is_per_frame(x) and len(x.shape) == 3:
             if isinstance(inner, L.Flatten):
                 return x
@@ -268,7 +272,7 @@ class _Rewriting:
         return made
 
     def _convolved(self, inner: Any, x: Any) -> Any:
-        """A convolution or dense layer per frame, with a bias, which a normalisation after it can move into."""
+        """A convolution or dense layer per frame, with a bias that a normalisation can move into."""
         config = inner.get_config()
         weights = _weights(inner)
         if not config["use_bias"]:
@@ -292,7 +296,10 @@ class _Rewriting:
         self._raw.add(id(made))
 
     def _pooled(self, layer: Any, x: Any) -> Any:
-        """A 3-D pool, which TFLite lacks, as a 2-D pool per frame and one over time: exact, as both separate."""
+        """A 3-D pool, which TFLite lacks, as a 2-D pool per frame and one over time.
+
+        That is exact, as both separate.
+        """
         pool = CLIP_POOLS[type(layer)]
         (time, *size), (time_stride, *stride) = layer.pool_size, layer.strides
         if tuple(size) != (1, 1) or tuple(stride) != (1, 1):
@@ -411,13 +418,16 @@ def _again(layer: Any, name: str | None = None) -> Any:
 
 
 def _for_inference(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration without dropout in cells, and without a shape that belongs to another position in a model."""
+    """The configuration without dropout in cells, and without the shape of another position in a model."""
     kept = {key: value for key, value in config.items() if key not in ("batch_input_shape", "name")}
     return kept | {key: 0.0 for key in ("dropout", "recurrent_dropout") if key in kept}
 
 
 def _weights(layer: Any) -> list[Any]:
-    """The layer's weights as `_again` takes them: a normalisation of batches has all four; what brings its own, none."""
+    """The layer's weights as `_again` takes them.
+
+    A normalisation of batches has all four; what brings its own, none.
+    """
     if isinstance(layer, (keras.Model, L.Normalization)):
         return []
     if not isinstance(layer, L.BatchNormalization):

@@ -32,10 +32,11 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ClipParts:
-    """The clips of a conversion, by what they may be used for. Raises DataError where a group is on both sides.
+    """The clips of a conversion, by what they may be used for. Raises DataError where a group is on both
+    sides.
 
-    training: of the groups the weights were trained on, for pruning and calibration. validation, test: held out
-    from them (empty where all groups were trained on). synthetic: synthetic clips that were trained on.
+    training: of the groups the weights were trained on, for pruning and calibration. validation, test: held
+    out from them (empty where all groups were trained on). synthetic: synthetic clips that were trained on.
     """
 
     training: Sequence[CachedClip]
@@ -87,7 +88,8 @@ def clip_parts_of_run(
     dataset = load_clips(data if data is not None else run.folder / INDEX)
     if dataset.sha256 != run.index_sha256:
         raise DataError(
-            f"{data or run.folder / INDEX}: other clips (index hash {dataset.sha256[:12]}) than the RUN was trained on "
+            f"{data or run.folder / INDEX}: other clips (index hash {dataset.sha256[:12]}) than the RUN was "
+            "trained on "
             f"({run.index_sha256[:12]}); name those with --data"
         )
     folder = cache or cache_folder()
@@ -121,8 +123,8 @@ def held_out_clips(
 ) -> HeldOutClips:
     """The clips of a folder, one part to set ranges, the other held out; a group is never on both sides.
 
-    They are labelled where two or more of the folder's labels are among `labels`: then those alone are taken. Else
-    every video below the folder is taken, without a label. Raises DataError when there are too few.
+    They are labelled where two or more of the folder's labels are among `labels`: then those alone are taken.
+    Else every video below the folder is taken, without a label. Raises DataError when there are too few.
     """
     named = {clip.label for clip in _found(folder)} & set(labels)
     if len(named) < MIN_LABELS:
@@ -175,7 +177,8 @@ def _halves(clips: Sequence[CachedClip], folder: Path, seed: int = 0) -> ClipPar
     groups = sorted({clip.group for clip in clips})
     if len(groups) < 2:
         raise DataError(
-            f"{folder}: its clips are all of one group; two are needed, one to set the ranges and one to check them on"
+            f"{folder}: its clips are all of one group; two are needed, one to set the ranges and one to "
+            "check them on"
         )
     order = np.random.default_rng([seed, 7]).permutation(len(groups))
     trained = {groups[i] for i in order[: len(groups) // 2]}
@@ -224,7 +227,7 @@ def all_windows(clip_parts: ClipParts, contract: TemporalContract) -> Calibratio
 
 
 def _in_turns(clips: Sequence[CachedClip], count: int, random: np.random.Generator) -> list[CachedClip]:
-    """`count` clips, label after label, within each in a shuffled order that starts again when it is used up."""
+    """`count` clips, label after label, within each in a shuffled order, repeated when it is used up."""
     if count == 0:
         return []
     by_label: dict[int, list[CachedClip]] = {}

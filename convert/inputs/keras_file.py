@@ -1,7 +1,8 @@
 """An external Keras 2 model file (`.h5`, `.keras`), read as data: nothing that it holds is executed.
 
-The file's configuration is JSON; every layer in it must be one of Keras' own and is made here, from plain values alone.
-Initialisers, regularisers, optimisers and losses are ignored. Weights are taken by order and checked by shape.
+The file's configuration is JSON; every layer in it must be one of Keras' own and is made here, from plain
+values alone. Initialisers, regularisers, optimisers and losses are ignored. Weights are taken by order and
+checked by shape.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ SET_HERE = {
 def read_model(path: Path) -> Any:
     """The model of a Keras 2 file, exactly as it was saved, for inference.
 
-    Raises ConversionError, in one line, for a file that is damaged or no Keras 2 model, or a layer that is refused.
+    Raises ConversionError, in one line, for a file that is damaged or no Keras 2 model, or a layer that is
+    refused.
     """
     if not path.is_file():
         raise ConversionError(f"{path}: no such model file")
@@ -121,13 +123,17 @@ def _read_keras(path: Path) -> Any:
 def _check_version(version: str) -> None:
     if version.split(".")[0] not in ("1", "2"):
         raise ConversionError(
-            f"saved by Keras {version}; expected Keras 2: set TF_USE_LEGACY_KERAS=1 (with tf_keras installed), or "
+            f"saved by Keras {version}; expected Keras 2: set TF_USE_LEGACY_KERAS=1 (with tf_keras "
+            "installed), or "
             "use TensorFlow 2.15 or older, load the weights there and save again"
         )
 
 
 def model_of(saved: Mapping[str, Any]) -> Any:
-    """A model from its saved configuration, with fresh weights. Raises ConversionError for a layer that is refused."""
+    """A model from its saved configuration, with fresh weights.
+
+    Raises ConversionError for a layer that is refused.
+    """
     kind, config = saved["class_name"], saved["config"]
     if kind == "Sequential":
         return _sequential(config)
@@ -254,7 +260,10 @@ def _own_class(saved: Mapping[str, Any]) -> Any:
 
 
 def _plain(layer_class: Any, config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The values of a configuration that the layer takes and that matter here. Those of other versions are ignored."""
+    """The values of a configuration that the layer takes and that matter here.
+
+    Those of other versions are ignored.
+    """
     taken = {key for base in layer_class.__mro__ for key in inspect.signature(base.__init__).parameters}
     kept = {
         key: value

@@ -1,4 +1,7 @@
-"""What is converted, wherever it came from: the model, its settings, and the clips that calibrate and judge it."""
+"""What is converted, wherever it came from.
+
+That is the model, its settings, and the clips that calibrate and judge it.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,12 @@ from train.tf import keras
 class SourceModel:
     """A model and all that its conversion needs to know.
 
-    model: Keras, uint8-valued RGB [batch, N, H, W, 3] (any numeric dtype) -> probabilities [batch, labels]. labels: in
-    the order of the outputs. labelled: the clips carry true labels, so that accuracy can be measured.
-    groups_known: their groups are persons or source videos, not each clip its own. provenance: facts for the manifest,
-    the same on every machine. command: how a user would request this, without the options that are recorded apart.
-    training: how to fine-tune on the clips (pruning, shrinking, quantisation-aware training); None where it cannot be.
-    run: the training itself, where it is known.
+    model: Keras, uint8-valued RGB [batch, N, H, W, 3] (any numeric dtype) -> probabilities [batch, labels].
+    labels: in the order of the outputs. labelled: the clips carry true labels, so that accuracy can be
+    measured. groups_known: their groups are persons or source videos, not each clip its own. provenance:
+    facts for the manifest, the same on every machine. command: how a user would request this, without the
+    options that are recorded apart. training: how to fine-tune on the clips (pruning, shrinking,
+    quantisation-aware training); None where it cannot be. run: the training itself, where it is known.
     """
 
     model: Any
@@ -55,8 +58,8 @@ class FileFacts:
     """What a model file does not hold; None: not given. Raises MisuseError for values outside their limits.
 
     labels: in the order of the outputs. input_range, color: what the model was trained on, see
-    `convert.inputs.canonical.PixelsAs`. calibration: a folder of clips, in a folder per label or not. fit, interpolation: how
-    its frames were brought to the model's size.
+    `convert.inputs.canonical.PixelsAs`. calibration: a folder of clips, in a folder per label or not. fit,
+    interpolation: how its frames were brought to the model's size.
     """
 
     labels: tuple[str, ...] | None = None
@@ -173,7 +176,7 @@ def load_model(run: Run) -> Any:
 
 
 def check_keras_file(path: Path) -> None:
-    """Raises ConversionError, in one line, where a `.keras` file cannot be read or its input cannot be fed."""
+    """Raises ConversionError, in one line, for a `.keras` file that cannot be read or fed."""
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError) as error:

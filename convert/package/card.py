@@ -28,6 +28,7 @@ PRECISIONS = {
 def model_card(manifest: Manifest, golden_show: str) -> bytes:
     """MODEL_CARD.md, UTF-8. golden_show: what the golden clips show."""
     frame, temporal = manifest.frame, manifest.temporal
+    hop = "tick" if temporal.hop_ticks == 1 else f"{temporal.hop_ticks} ticks"
     lines = [
         f"# {manifest.name} {manifest.version} (release {manifest.release})",
         "",
@@ -37,9 +38,11 @@ def model_card(manifest: Manifest, golden_show: str) -> bytes:
         f"- {KINDS.get(manifest.kind, manifest.kind)}.",
         f"- {PRECISIONS.get(manifest.precision, manifest.precision)}.",
         (
-            f"- Input: RGB frames of {frame.size_wh[0]}x{frame.size_wh[1]} ({frame.fit}, {frame.interpolation}), "
-            f"{temporal.frames} of them {temporal.interval_ms:g} ms apart; a window spans {temporal.window_s:.2f} s, "
-            f"a prediction comes every {'tick' if temporal.hop_ticks == 1 else f'{temporal.hop_ticks} ticks'}."
+            f"- Input: RGB frames of {frame.size_wh[0]}x{frame.size_wh[1]} ({frame.fit}, "
+            f"{frame.interpolation}), "
+            f"{temporal.frames} of them {temporal.interval_ms:g} ms apart; a window spans "
+            f"{temporal.window_s:.2f} s, "
+            f"a prediction comes every {hop}."
         ),
         "",
         "## Figures",
@@ -50,7 +53,8 @@ def model_card(manifest: Manifest, golden_show: str) -> bytes:
         "",
         "## Golden clips",
         (
-            f"{len(manifest.golden)} clips ({golden_show}) prove that a device computes the same to {manifest.golden_tolerance}; "
+            f"{len(manifest.golden)} clips ({golden_show}) prove that a device computes the same to "
+            f"{manifest.golden_tolerance}; "
             "they say nothing about accuracy."
         ),
         "",
@@ -59,8 +63,10 @@ def model_card(manifest: Manifest, golden_show: str) -> bytes:
         "",
         "## Limits",
         (
-            "It predicts one of its labels for whatever it sees, people it was not trained on and empty rooms included. It was "
-            "not made to judge people, and must not be the only safeguard where someone's safety depends on it."
+            "It predicts one of its labels for whatever it sees, people it was not trained on and empty "
+            "rooms included. It was "
+            "not made to judge people, and must not be the only safeguard where someone's safety depends on "
+            "it."
         ),
         "",
     ]
@@ -96,7 +102,8 @@ def _part(name: str, figures: Mapping[str, Any]) -> list[str]:
     lines = [
         f"- {name}, {figures['clips']} clips, {figures['windows']} windows, groups: {groups}",
         (
-            f"  - quantised stream and float model give the same label on {_interval(figures['agreement'])} of windows; "
+            f"  - quantised stream and float model give the same label on {_interval(figures['agreement'])} "
+            "of windows; "
             f"probabilities differ by {figures['probability_error']['mean_error']:.4f} on average, "
             f"{figures['probability_error']['max_error']:.4f} at most"
         ),
@@ -130,7 +137,8 @@ def _making(manifest: Manifest) -> list[str]:
         )
     if "pruned_share" in provenance:
         lines.append(
-            f"- pruned: {provenance['pruned_share']:.0%} of every kernel; measured in the int8 file {provenance['zero_share']:.3f}"
+            f"- pruned: {provenance['pruned_share']:.0%} of every kernel; measured in the int8 file "
+            f"{provenance['zero_share']:.3f}"
         )
     if "versions" in provenance:
         lines.append(

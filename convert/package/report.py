@@ -1,7 +1,8 @@
-"""The report of a conversion: NAME.report.json for programs, NAME.report.html for people; also of one that was refused.
+"""The report of a conversion: NAME.report.json for programs, NAME.report.html for people; also of one that
+was refused.
 
-The page is one file: no script, no font, no picture from elsewhere. It is built as a tree of elements and written
-out by the standard library, so that no name or label can be taken for HTML.
+The page is one file: no script, no font, no picture from elsewhere. It is built as a tree of elements and
+written out by the standard library, so that no name or label can be taken for HTML.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ EXTRAS = {  # sections that a conversion may have: key -> title, what it shows
     ),
     "compactness": (
         "Pruning and shrinking",
-        "Beside a dense control that was fine-tuned just as long, so that the gain of fine-tuning is not counted twice.",
+        "Beside a dense control, fine-tuned just as long: the gain of fine-tuning is not counted twice.",
     ),
     "qat": ("Quantisation-aware training", "Fine-tuned with the rounding of int8 in the loop."),
     "structure": ("Structure of the files", "What was checked on the made TFLite files."),
@@ -57,14 +58,18 @@ PLOT_MARGIN = 36
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 STYLE = """
-:root { color-scheme: light dark; --ground: #fff; --card: #f6f7f9; --ink: #1b1f24; --soft: #5b6570; --line: #d9dee4;
+:root { color-scheme: light dark; --ground: #fff; --card: #f6f7f9; --ink: #1b1f24; --soft: #5b6570;
+  --line: #d9dee4;
   --good: #17713c; --good-ground: #e5f5eb; --bad: #b3261e; --bad-ground: #fdeceb; --warn: #8a5a00;
   --warn-ground: #fff4dc; --mark: 37, 99, 200; --bar: #2563c8; --bar-soft: #9db8e0; }
-@media (prefers-color-scheme: dark) { :root { --ground: #14171b; --card: #1d2127; --ink: #e8ebef; --soft: #9aa5b1;
-  --line: #343b44; --good: #6fd694; --good-ground: #12301d; --bad: #ff9d96; --bad-ground: #3d1815; --warn: #f3c969;
+@media (prefers-color-scheme: dark) { :root { --ground: #14171b; --card: #1d2127; --ink: #e8ebef;
+  --soft: #9aa5b1;
+  --line: #343b44; --good: #6fd694; --good-ground: #12301d; --bad: #ff9d96; --bad-ground: #3d1815;
+  --warn: #f3c969;
   --warn-ground: #382b0d; --mark: 96, 153, 255; --bar: #6fa1f5; --bar-soft: #3c5480; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 60rem; background: var(--ground); color: var(--ink);
+body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 60rem; background: var(--ground);
+  color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.5rem 0 .25rem; }
@@ -82,7 +87,8 @@ p { margin: .25rem 0 .75rem; max-width: 46rem; }
 .allowed p { color: var(--warn); }
 .wide { overflow-x: auto; margin: .5rem 0 1rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
+th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
+  vertical-align: top; }
 th { font-weight: 600; color: var(--soft); }
 td:first-child, th:first-child { text-align: left; padding-left: 0; }
 tr.main td { font-weight: 600; }
@@ -104,7 +110,8 @@ svg { display: block; width: 100%; max-width: 26rem; height: auto; }
 svg text { fill: var(--soft); font-size: 11px; }
 svg .axis { stroke: var(--line); fill: none; }
 svg .dots { stroke: var(--bar); stroke-width: 3.2; stroke-linecap: round; stroke-opacity: .55; fill: none; }
-dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .2rem 1.2rem; font-size: .9rem; }
+dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .2rem 1.2rem;
+  font-size: .9rem; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .75rem; }
@@ -118,7 +125,8 @@ Child = Element | str
 def write_report(stem: Path, record: Mapping[str, Any]) -> None:
     """Write `stem`.report.json and `stem`.report.html, each whole or not at all.
 
-    record: what the conversion measured; any section may be absent. Raises DataError when a file cannot be written.
+    record: what the conversion measured; any section may be absent. Raises DataError when a file cannot be
+    written.
     """
     write_json(stem.parent / (stem.name + JSON_SUFFIX), record)
     write_text(stem.parent / (stem.name + HTML_SUFFIX), html(record))
@@ -181,7 +189,10 @@ def _section(title: str, sentence: str, *content: Element) -> list[Element]:
 def _table(
     head: Sequence[str], rows: Sequence[Element], *, text: Sequence[str] = (), **attributes: str
 ) -> Element:
-    """In a frame of its own that scrolls where the screen is narrow. text: columns that hold words, not numbers."""
+    """In a frame of its own that scrolls where the screen is narrow.
+
+    text: columns that hold words, not numbers.
+    """
     columns = (
         _make("th", column, scope="col", **({"class_": "text"} if column in text else {})) for column in head
     )
@@ -228,7 +239,8 @@ def _passed(figures: Mapping[str, Any]) -> str:
     if not figures:
         return "Passed."
     sentence = (
-        f"Passed: the quantised stream gives the float model's prediction on {figures['agreement']['share']:.1%} of "
+        "Passed: the quantised stream gives the float model's prediction on "
+        f"{figures['agreement']['share']:.1%} of "
         f"{figures['windows']} windows"
     )
     if "drop" not in figures:
@@ -247,7 +259,8 @@ def _gate(record: Mapping[str, Any]) -> Iterator[Element]:
         return
     yield from _section(
         "The parity gate",
-        "The same windows, computed in four ways. Agreement: how often the top label is that of float Keras. Below each "
+        "The same windows, computed in four ways. Agreement: how often the top label is that of float Keras. "
+        "Below each "
         "fraction its 95 % interval.",
     )
     if GATE in record:
@@ -408,7 +421,8 @@ def _scatter(record: Mapping[str, Any]) -> Iterator[Element]:
         return
     yield from _section(
         "Probabilities",
-        f"Each dot is one label's probability in one window: {len(sample[KERAS])} of {sample['of']}. On the diagonal, "
+        f"Each dot is one label's probability in one window: {len(sample[KERAS])} of {sample['of']}. On the "
+        "diagonal, "
         "quantising changed nothing.",
     )
     yield _plot(sample[KERAS], sample[STREAM])

@@ -1,4 +1,7 @@
-"""A trained model to a bundle in memory: exact float graphs, checked; TFLite files; the manifest that describes them."""
+"""A trained model to a bundle in memory.
+
+It is made of exact float graphs, checked, their TFLite files, and the manifest that describes them.
+"""
 
 from __future__ import annotations
 
@@ -98,9 +101,9 @@ class PrecisionPlan:
 class Built:
     """The graphs of a bundle, before it is checked.
 
-    manifest: without golden clips, figures and provenance. files: the graphs by name. rebuild_error: the largest
-    difference of a probability between Keras and the float graphs. operators: per file, the count of each operator.
-    plan: how each graph holds its numbers.
+    manifest: without golden clips, figures and provenance. files: the graphs by name. rebuild_error: the
+    largest difference of a probability between Keras and the float graphs. operators: per file, the count of
+    each operator. plan: how each graph holds its numbers.
     """
 
     manifest: Manifest
@@ -126,9 +129,9 @@ class GraphBuilder:
 
     All that a conversion tries shares the calibration and the finished files.
 
-    calibration: windows of training clips, uint8 [n, N, H, W, 3]. log: where the converter's output goes. timeout_s:
-    of one graph in the converter. Raises ConversionError for a model that cannot be rebuilt or does not compute what
-    Keras does.
+    calibration: windows of training clips, uint8 [n, N, H, W, 3]. log: where the converter's output goes.
+    timeout_s: of one graph in the converter. Raises ConversionError for a model that cannot be rebuilt or
+    does not compute what Keras does.
     """
 
     def __init__(
@@ -176,8 +179,8 @@ class GraphBuilder:
         return integer_graphs(self._model, self._calibration)
 
     def make(self, parts: Sequence[Part]) -> list[bytes]:
-        """The TFLite files of parts in these precisions. Raises ConversionError at the first that cannot be made; it says what to
-        use instead where that is known.
+        """The TFLite files of parts in these precisions. Raises ConversionError at the first that cannot be
+        made; it says what to use instead where that is known.
         """
         self._fill(parts, stop_at_error=True)
         for part in parts:
@@ -186,7 +189,10 @@ class GraphBuilder:
         return [self._made[part] for part in parts]
 
     def attempt(self, parts: Sequence[Part]) -> dict[Part, bytes | ConversionError]:
-        """The file of each part, or why it cannot be made. What failed is not tried again, here or in `make`."""
+        """The file of each part, or why it cannot be made.
+
+        What failed is not tried again, here or in `make`.
+        """
         self._fill(parts, stop_at_error=False)
         return {part: self._failed[part] if part in self._failed else self._made[part] for part in parts}
 
@@ -236,9 +242,9 @@ class GraphBuilder:
     def forced(self, precision: str | None = None, *, beside: Sequence[Part] = ()) -> Built:
         """Every graph in one precision. beside: other parts to make in the same run.
 
-        precision: one of convert.precisions.PRECISIONS; None is int8, or int8 weights for a model with cells (ConvLSTM),
-        which keeps float between its convolutions. Raises MisuseError for an unknown precision, ConversionError when
-        a graph cannot be made.
+        precision: one of convert.precisions.PRECISIONS; None is int8, or int8 weights for a model with cells
+        (ConvLSTM), which keeps float between its convolutions. Raises MisuseError for an unknown precision,
+        ConversionError when a graph cannot be made.
         """
         if precision is not None and precision not in PRECISIONS:
             raise MisuseError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -269,7 +275,7 @@ class GraphBuilder:
 
 
 def graph_tensors(content: bytes) -> GraphTensors:
-    """The tensors as the interpreter lists them, each with the role that the graph's own signature gives it."""
+    """The tensors as the interpreter lists them, each with its role in the graph's own signature."""
     graph = Graph(content)
     roles_in, roles_out = flatbuffer.roles(content)
     return GraphTensors(_specs(graph.inputs, roles_in), _specs(graph.outputs, roles_out))

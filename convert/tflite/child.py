@@ -1,4 +1,5 @@
-"""The child process that runs the TFLite converter, kept for the next graph: loading TensorFlow takes longer than most.
+"""The child process that runs the TFLite converter, kept for the next graph: loading TensorFlow takes longer
+than most.
 
 It may crash or hang without taking us with it; either costs that process alone.
 """
@@ -30,7 +31,10 @@ _kept: dict[tuple[str, ...], ConverterProcess] = {}
 
 
 def start_child(log: Path, worker: Sequence[str] = WORKER) -> None:
-    """Start a child for the next job, unless one is kept. Raises ConversionError where the log cannot be written."""
+    """Start a child for the next job, unless one is kept.
+
+    Raises ConversionError where the log cannot be written.
+    """
     command = tuple(worker)
     if command not in _kept:
         with _open_log(log) as output:
@@ -41,7 +45,8 @@ def run_job(job: Mapping[str, Any], *, log: Path, timeout_s: float, worker: Sequ
     """Have one graph made: `job` as of convert.tflite.worker. The child's output is appended to `log`.
 
     A child that did other graphs before and crashes on this one has it tried once more by a fresh one. Raises
-    ConversionError, in one line naming the graph and the log, when it fails, crashes or takes longer than timeout_s.
+    ConversionError, in one line naming the graph and the log, when it fails, crashes or takes longer than
+    timeout_s.
     """
     command, graph = tuple(worker), f"the graph '{job['name']}'"
     for last in (False, True):
@@ -89,7 +94,8 @@ class ConverterProcess:
             os.close(theirs)
 
     def run(self, job: Mapping[str, Any], timeout_s: float) -> tuple[int | None, str | None]:
-        """Its exit code where it ended (below 0: by that signal), else None; and why it could not make the graph.
+        """Its exit code where it ended (below 0: by that signal), else None; and why it could not make the
+        graph.
 
         Raises TimeoutError. Whatever is raised, it has ended by then, with its own children.
         """

@@ -106,8 +106,8 @@ def input_roles(content: bytes) -> list[str]:
 def tie_input(content: bytes, scale: float, zero_point: int) -> bytes:
     """Give the only input of an int8 graph exactly this scale, where its own differs by float noise alone.
 
-    Two calibrations over the same numbers can differ in a scale's last digit; tied, one graph's output is the next
-    one's input byte for byte. A graph that differs by more is returned as it is.
+    Two calibrations over the same numbers can differ in a scale's last digit; tied, one graph's output is the
+    next one's input byte for byte. A graph that differs by more is returned as it is.
     """
     model = read(content)
     graph = model.subgraphs[0]
@@ -163,11 +163,11 @@ def widen(content: bytes) -> bytes:
 
 
 def widen_cells(content: bytes) -> bytes:
-    """Compute the cells of an all-int8 ConvLSTM in 16 bits from gates and candidate to the new h; what convolutions
-    read and write, h among it, stays int8.
+    """Compute the cells of an all-int8 ConvLSTM in 16 bits from gates and candidate to the new h; what
+    convolutions read and write, h among it, stays int8.
 
-    A cell adds small steps to large numbers: c reaches the window's length while a step below 1/256 of its range would
-    be lost. Between convolutions nothing but h is rounded to 8 bits then.
+    A cell adds small steps to large numbers: c reaches the window's length while a step below 1/256 of its
+    range would be lost. Between convolutions nothing but h is rounded to 8 bits then.
     """
     graph = _Editable(read(content))
     for tanh in [op for op in graph.operators if graph.name(op) == "TANH"]:
@@ -178,10 +178,11 @@ def widen_cells(content: bytes) -> bytes:
 
 
 def widen_scores(content: bytes) -> bytes:
-    """Compute the scores of an all-int8 graph in 16 bits: the dense layer before its softmax, and the softmax.
+    """Compute the scores of an all-int8 graph in 16 bits: the dense layer before its softmax, and the
+    softmax.
 
-    Steps of 1/256 make ties of near scores. A graph that ends otherwise, or whose dense layer reads what cannot be cast,
-    is returned as it is.
+    Steps of 1/256 make ties of near scores. A graph that ends otherwise, or whose dense layer reads what
+    cannot be cast, is returned as it is.
     """
     graph = _Editable(read(content))
     softmax = graph.operators[-1]
@@ -280,10 +281,11 @@ class _Editable:
         return int(self._graph.tensors[index].quantization.zeroPoint[0]) in (0, -INT8_LIMIT - 1)
 
     def input_to_int16(self, op: Any, at: int) -> float:
-        """Let `op` read one of its inputs in 16 bits, made just before it; returns their scale, the input's own.
+        """Let `op` read one of its inputs in 16 bits, made just before it; returns their scale, the input's
+        own.
 
-        By a cast, since QUANTIZE goes from 8 to 16 bits in new runtimes alone; numbers whose zero is at the lowest int8
-        become uint8 first, whose zero is at 0 as it must be in 16 bits.
+        By a cast, since QUANTIZE goes from 8 to 16 bits in new runtimes alone; numbers whose zero is at the
+        lowest int8 become uint8 first, whose zero is at 0 as it must be in 16 bits.
         """
         index, position = int(op.inputs[at]), self._graph.operators.index(op)
         held = self._graph.tensors[index].quantization

@@ -28,8 +28,8 @@ Samples = Mapping[str, NDArray[np.float32] | Pixels]  # role -> [samples, *shape
 class Job(NamedTuple):
     """One graph to make.
 
-    precision: one of convert.precisions.PRECISIONS. samples: what sets an integer graph's ranges; None where the graph
-    carries them. float_layers: how many layers of an INT8 graph stay float, the worst first.
+    precision: one of convert.precisions.PRECISIONS. samples: what sets an integer graph's ranges; None where
+    the graph carries them. float_layers: how many layers of an INT8 graph stay float, the worst first.
     """
 
     graph: FloatGraph
@@ -45,10 +45,11 @@ def convert_each(
     timeout_s: float = TIMEOUT_S,
     worker: Sequence[str] = WORKER,
 ) -> Generator[tuple[str, bytes | ConversionError], None, None]:
-    """The TFLite file of each graph in turn, or why it cannot be made: in one line naming the graph and the log.
+    """The TFLite file of each graph in turn, or why it cannot be made: in one line naming the graph and the
+    log.
 
-    A child process makes them, with timeout_s for each. Its output goes to `log`, and is removed again where all
-    went well. Raises ConversionError where files cannot be written.
+    A child process makes them, with timeout_s for each. Its output goes to `log`, and is removed again where
+    all went well. Raises ConversionError where files cannot be written.
     """
     size_before, failed = _size(log), False
     start_child(log, worker)  # it loads TensorFlow while the first graph is written
@@ -130,9 +131,9 @@ def _shorten(log: Path, size: int) -> None:
 def calibration_samples(graphs: FloatGraphs, clips: Pixels, *, seed: int = 0) -> dict[str, Samples]:
     """What sets the integer ranges of the graphs `clip`, `step` and `head`, from clips uint8 [n, N, H, W, 3].
 
-    An all-black and an all-white clip come with them, so that the pixels' range is exactly 0 to 255 and a uint8 frame
-    becomes int8 without arithmetic. The head sees the features of the same frames that the step sees; a step with
-    states sees those of a float rollout, zeros included, at steps drawn by `seed`.
+    An all-black and an all-white clip come with them, so that the pixels' range is exactly 0 to 255 and a
+    uint8 frame becomes int8 without arithmetic. The head sees the features of the same frames that the step
+    sees; a step with states sees those of a float rollout, zeros included, at steps drawn by `seed`.
     """
     extremes = np.empty((2, *clips.shape[1:]), np.uint8)
     extremes[0], extremes[1] = BLACK, WHITE
@@ -156,7 +157,10 @@ def calibration_samples(graphs: FloatGraphs, clips: Pixels, *, seed: int = 0) ->
 def _rollouts(
     graphs: FloatGraphs, steps: Pixels, random: np.random.Generator
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32]]:
-    """Inputs of a step with states along clips [n, N, 1, H, W, 3], each first with zero states; features [n, N, F]."""
+    """Inputs of a step with states along clips [n, N, 1, H, W, 3], each first with zero states.
+
+    Returns them with the features [n, N, F].
+    """
     count, ticks = steps.shape[:2]
     kept = set(random.permutation(count * ticks)[:STEP_SAMPLES].tolist())
     kept |= {clip * ticks for clip in range(count)}

@@ -1,4 +1,4 @@
-"""Precision by measurement: what a tick costs in each precision of the graphs, and the fastest that passes the gate."""
+"""Precision by measurement: what a tick costs in each, and the fastest that passes the gate."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ Report = Callable[[str], None]
 class TrialResult:
     """What a bundle predicted on clips that the choice may look at (not those of the final gate).
 
-    agreement: fraction of windows with the float model's top label. max_error: of a probability. drop_points: of window
-    accuracy, float to stream; None without labels. refused: why the gate would not let it pass, else None.
+    agreement: fraction of windows with the float model's top label. max_error: of a probability. drop_points:
+    of window accuracy, float to stream; None without labels. refused: why the gate would not let it pass,
+    else None.
     """
 
     agreement: float
@@ -50,10 +51,11 @@ Validate = Callable[[Bundle], TrialResult]
 
 @dataclass(frozen=True)
 class Trial:
-    """One plan that could be taken. tick_ms: of the graphs alone, one thread of this machine, all plans in turns.
+    """One plan that could be taken. tick_ms: of the graphs alone, one thread of this machine, all plans in
+    turns.
 
-    file_bytes: of what the stream runs. outcome: None where it was not compared, since a faster plan had passed or `refused`
-    says why not.
+    file_bytes: of what the stream runs. outcome: None where it was not compared, since a faster plan had
+    passed or `refused` says why not.
     """
 
     plan: PrecisionPlan
@@ -88,16 +90,16 @@ class NoPassingPlanError(ParityError):
 def choose(builder: GraphBuilder, validate: Validate, report: Report) -> tuple[Built, list[Trial]]:
     """The fastest conversion that passes the gate, and what was tried, in the order of speed.
 
-    Step and head (the whole clip of a model that has neither) are made and timed in every precision; from the fastest on,
-    whole bundles are built and validated until one passes. Where int8 is refused, it is tried with its worst layers in
-    float. Raises ConversionError, and NoRouteError where none passes.
+    Step and head (the whole clip of a model that has neither) are made and timed in every precision; from the
+    fastest on, whole bundles are built and validated until one passes. Where int8 is refused, it is tried
+    with its worst layers in float. Raises ConversionError, and NoRouteError where none passes.
     """
     return _Search(builder, validate, report).run()
 
 
 class _Search:
-    """The plans of one model, fastest first, until one passes. A refused one takes with it those that share its fault,
-    and is tried again with layers in float.
+    """The plans of one model, fastest first, until one passes. A refused one takes with it those that share
+    its fault, and is tried again with layers in float.
     """
 
     def __init__(self, builder: GraphBuilder, validate: Validate, report: Report) -> None:
@@ -135,7 +137,10 @@ class _Search:
         raise NoPassingPlanError(f"no precision passes; {refusals[-1]}", list(self._trials.values()))
 
     def _first_plans(self) -> list[PrecisionPlan]:
-        """Every precision of what the stream runs: step and head, or the whole clip of a model that cannot be cut."""
+        """Every precision of what the stream runs.
+
+        That is step and head, or the whole clip of a model that cannot be cut.
+        """
         heads = [GraphPrecision(precision) for precision in CANDIDATES]
         if "clip" in self._runs_per_tick:
             return [PrecisionPlan(precision, precision, precision) for precision in heads]
@@ -147,7 +152,10 @@ class _Search:
         return [(part, plan.by_part[part]) for part in self._runs_per_tick]
 
     def _mend(self, refused: PrecisionPlan) -> bool:
-        """Choose what to try instead of a refused plan; False where float is refused too, so that nothing helps."""
+        """Choose what to try instead of a refused plan.
+
+        Returns False where float is refused too, so that nothing helps.
+        """
         if self._try(CONTROL).refused is not None:
             return False
         untried = [other for other in self._waiting if other not in self._trials]
@@ -207,7 +215,10 @@ class _Search:
 
 
 def _shares_fault(refused: PrecisionPlan, other: PrecisionPlan) -> bool:
-    """Whether a plan has the graph that a refusal is due to: the one beside a graph that is as good as float."""
+    """Whether a plan has the graph that a refusal is due to.
+
+    That is the one beside a graph that is as good as float.
+    """
     if refused.head.name in FLOATS:
         return other.step == refused.step
     return refused.step.name in FLOATS and other.head == refused.head
@@ -240,7 +251,10 @@ def _line(trial: Trial) -> str:
 
 
 def interleaved_ms(graphs: Sequence[Graph]) -> list[float]:
-    """Median milliseconds of one run of each graph, all in turns, so that whatever else the machine does falls on all."""
+    """Median milliseconds of one run of each graph.
+
+    All run in turns, so that other work on the machine slows all alike.
+    """
     inputs = [[zeros(info) for info in graph.inputs] for graph in graphs]
     taken_s: list[list[float]] = [[] for _ in graphs]
     started_s = time.perf_counter()

@@ -1,8 +1,10 @@
-"""What runs the TFLite converter in the process of `convert.tflite.child`: `python -m convert.tflite.worker REPLIES`.
+"""What runs the TFLite converter in the process of `convert.tflite.child`: `python -m convert.tflite.worker
+REPLIES`.
 
-The converter can end in a segmentation fault or never end; a process of its own turns both into an error. Each line of
-stdin is a job, {"name", "saved_model", "precision", "calibration", "float_layers", "out", "log"};
-the descriptor REPLIES gets a line for each, {"error": null or why there is no file}. All other output goes to the job's log.
+The converter can end in a segmentation fault or never end; a process of its own turns both into an error.
+Each line of stdin is a job, {"name", "saved_model", "precision", "calibration", "float_layers", "out",
+"log"}; the descriptor REPLIES gets a line for each, {"error": null or why there is no file}. All other output
+goes to the job's log.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ TYPE_OF = {INT8: tf.int8, INT8_CELLS16: tf.int8, INT16X8: tf.int16}
 def convert_saved_model(folder: str, precision: str, calibration: str | None, float_layers: int = 0) -> bytes:
     """The flatbuffer of a SavedModel in one of convert.precisions.PRECISIONS.
 
-    calibration: samples that set the ranges of integers; None where the graph carries them as fake quantisation.
-    float_layers: how many layers of an INT8 graph stay float, those whose rounding costs most.
+    calibration: samples that set the ranges of integers; None where the graph carries them as fake
+    quantisation. float_layers: how many layers of an INT8 graph stay float, those whose rounding costs most.
     """
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
     converter.target_spec.supported_ops = [OPS.TFLITE_BUILTINS]

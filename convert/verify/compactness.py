@@ -1,4 +1,7 @@
-"""What pruning and shrinking bought: size, accuracy and latency of the exported files, beside a dense control."""
+"""What pruning and shrinking saved and cost.
+
+Compared are size, accuracy and latency of the exported files, beside a dense control.
+"""
 
 from __future__ import annotations
 
@@ -47,10 +50,11 @@ def compactness(
     groups_known: bool = True,
     repeats: int = REPEATS,
 ) -> dict[str, Any]:
-    """Compare variants of one model, the original first: a row of figures for each, and sentences that sum them up.
+    """Compare variants of one model, the original first: a row of figures for each, and sentences that sum
+    them up.
 
-    clips: labelled and held out; without any the rows have no accuracy. Times are of one thread and only to be
-    compared with one another. Raises MisuseError without two variants.
+    clips: labelled and held out; without any the rows have no accuracy. Times are of one thread and only to
+    be compared with one another. Raises MisuseError without two variants.
     """
     if len(variants) < 2:
         raise MisuseError(f"a comparison needs the original and another model, got {len(variants)} in all")

@@ -47,10 +47,11 @@ Scores = NDArray[np.float32]
 class Comparison:
     """Probabilities [windows, labels] of the ways to compute the same windows, at every tick offset.
 
-    float_tflite: None where it was not made. clip_of_window: int64 [windows], index of the clip. by_contract: bool [windows], those
-    that `classify` would average. truth: int64 [clips], index into `labels`, meaningless unless `labelled`. groups,
-    names: per clip. held_out: nothing was trained on these clips, so that accuracy on them may be claimed.
-    groups_known: groups are people or source videos, not each clip its own.
+    float_tflite: None where it was not made. clip_of_window: int64 [windows], index of the clip. by_contract:
+    bool [windows], those that `classify` would average. truth: int64 [clips], index into `labels`,
+    meaningless unless `labelled`. groups, names: per clip. held_out: nothing was trained on these clips, so
+    that accuracy on them may be claimed. groups_known: groups are people or source videos, not each clip its
+    own.
     """
 
     keras: Scores
@@ -91,11 +92,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Reference:
-    """What bundles are compared with: the float model's predictions on the windows of `clips`, computed once for all.
+    """What bundles are compared with: the float model's predictions on the windows of `clips`, computed once
+    for all.
 
-    labels: of the model's outputs and the clips. contract: how windows are cut. labelled, held_out, groups_known: as in
-    Comparison. seed: of the choice of clips where they have more than MAX_WINDOWS windows. Raises MisuseError without
-    a clip.
+    labels: of the model's outputs and the clips. contract: how windows are cut. labelled, held_out,
+    groups_known: as in Comparison. seed: of the choice of clips where they have more than MAX_WINDOWS
+    windows. Raises MisuseError without a clip.
     """
 
     model: Any
@@ -130,17 +132,20 @@ class Reference:
         return self.scores(lambda frames: _in_chunks(predict, _windows(frames, self.contract.frames)))
 
     def scores(self, run: Callable[[Pixels], Scores]) -> Scores:
-        """The probabilities of a way, float32 [windows, labels]; run: from a clip's ticks to its windows' probabilities."""
+        """The probabilities of a way, float32 [windows, labels].
+
+        run: from a clip's ticks to its windows' probabilities.
+        """
         return np.concatenate([run(frames) for _, frames in self.used])
 
 
 def compare(reference: Reference, bundle: Bundle, *, float_clip: bytes | None = None) -> Comparison:
     """Run the reference's windows every other way.
 
-    The stream goes through `Recognizer` tick by tick, once per offset of the hop, so that every window is a result.
-    The bundle's scores are matched to the reference's labels by name, so that another order shows. float_clip: the
-    whole-clip graph in float32, as a TFLite file. Raises ConversionError where the bundle has other labels or cuts
-    other windows.
+    The stream goes through `Recognizer` tick by tick, once per offset of the hop, so that every window is a
+    result. The bundle's scores are matched to the reference's labels by name, so that another order shows.
+    float_clip: the whole-clip graph in float32, as a TFLite file. Raises ConversionError where the bundle has
+    other labels or cuts other windows.
     """
     columns = _columns(reference.labels, bundle.manifest.labels)
     contract = bundle.manifest.temporal
@@ -174,7 +179,8 @@ def compare(reference: Reference, bundle: Bundle, *, float_clip: bytes | None = 
 
 
 def stream_scores(recognizer: Recognizer, frames: Pixels) -> Scores:
-    """The stream's scores of each window of `frames` (uint8 [ticks, h, w, 3]): float32 [ticks - N + 1, labels].
+    """The stream's scores of each window of `frames` (uint8 [ticks, h, w, 3]): float32 [ticks - N + 1,
+    labels].
 
     A stream gives scores at each hop from its start; starting it at each offset of a hop gives every window.
     """
@@ -192,7 +198,10 @@ def stream_scores(recognizer: Recognizer, frames: Pixels) -> Scores:
 
 
 def stream_predict(bundle: Bundle, *, threads: int = 1) -> Predict:
-    """The bundle's stream as a function on windows, for train.fitting.evaluate: uint8 [n, N, h, w, 3] -> [n, labels]."""
+    """The bundle's stream as a function on windows, for train.fitting.evaluate.
+
+    Its shapes: uint8 [n, N, h, w, 3] -> [n, labels].
+    """
     recognizer = Recognizer(bundle, threads=threads)
     return lambda windows: np.stack([recognizer.clip(window) for window in windows])
 

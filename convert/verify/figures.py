@@ -1,4 +1,4 @@
-"""What a comparison shows: agreement, errors, accuracy and what is lost of it, with intervals, for reports."""
+"""What a comparison shows: agreement, errors, accuracy and its loss, with intervals, for reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ SCATTER_SEED = 6
 
 
 def figures(comparison: Comparison) -> dict[str, Any]:
-    """What the report and the manifest hold of a comparison: fractions with their intervals, errors, the drop."""
+    """What the report and the manifest hold of a comparison.
+
+    These are fractions with their intervals, errors, the drop.
+    """
     against = comparison.keras
     known = sorted(set(comparison.groups)) if comparison.groups_known else "unknown"
     record: dict[str, Any] = {
@@ -54,8 +57,9 @@ def figures(comparison: Comparison) -> dict[str, Any]:
 
 
 def details(comparison: Comparison, *, seed: int = 0) -> dict[str, Any]:
-    """What a report shows beside the figures: worst clips by name, a sample of probabilities, and where accuracy
-    counts, recall and confusion of windows (rows the truth, columns the predictions, in the order of `labels`).
+    """What a report shows beside the figures: worst clips by name, a sample of probabilities, and where
+    accuracy counts, recall and confusion of windows (rows the truth, columns the predictions, in the order of
+    `labels`).
     """
     record: dict[str, Any] = {
         "labels": list(comparison.labels),
@@ -85,7 +89,10 @@ def lost(comparison: Comparison) -> NDArray[np.float64]:
 
 
 def largest_label_fraction(scores: Scores, comparison: Comparison) -> float:
-    """The largest fraction of windows with one prediction, each true label weighted alike; 0.0 where there is one label."""
+    """The largest fraction of windows with one prediction, each true label weighted alike.
+
+    It is 0.0 where there is one label.
+    """
     truth = comparison.window_truth
     present = np.unique(truth)
     if len(present) < 2:
@@ -135,7 +142,10 @@ def _fraction(
 
 
 def _drop(comparison: Comparison) -> dict[str, Any]:
-    """Points lost with their 95 % interval: the same groups drawn for both, or clips where groups are unknown."""
+    """Points lost with their 95 % interval.
+
+    The same groups are drawn for both models, or clips where groups are unknown.
+    """
     by_group = _many_groups(comparison)
     units = _window_groups(comparison) if by_group else [str(clip) for clip in comparison.clip_of_window]
     interval = group_interval(lost(comparison), units)

@@ -1,4 +1,4 @@
-"""The parity gate: whether a comparison lets a bundle be written, and if not, why, in words a user can act on."""
+"""The parity gate: whether a bundle may be written, and if not, why, in words a user can act on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ FEW_WINDOWS = 1
 MAX_DROP_POINTS = 2.0
 # Of a probability, between stream and whole clip: they mostly measured equal.
 STREAM_TOLERANCE = 0.005
-# Two int8 graphs round pixels and features each for itself: 0.006 over 2,000 windows. With states it would hide a fault.
+# Two int8 graphs round pixels and features each for itself: 0.006 over 2,000 windows. With states it would
+# hide a fault.
 STATELESS_INT8_STREAM_TOLERANCE = 0.02
 # Where their graphs hold or round numbers at different points.
 LOOSE_STREAM_TOLERANCE = 0.05
@@ -41,9 +42,9 @@ LOOK_FOR_ONE = "let --precision auto look for one that passes"
 class Limits:
     """What the gate lets pass. Raises MisuseError.
 
-    min_agreement: fraction of windows with the float model's top label. max_drop_points: of window accuracy, from float
-    Keras to the stream, in percentage points; neither is broken by FEW_WINDOWS, unless they let (almost) none change.
-    stream_tolerance: of a probability, between stream and whole clip.
+    min_agreement: fraction of windows with the float model's top label. max_drop_points: of window accuracy,
+    from float Keras to the stream, in percentage points; neither is broken by FEW_WINDOWS, unless they let
+    (almost) none change. stream_tolerance: of a probability, between stream and whole clip.
     """
 
     min_agreement: float = MIN_AGREEMENT
@@ -71,8 +72,8 @@ class Limits:
     ) -> Limits:
         """The limits for this kind and precision, except where the user sets others.
 
-        external: a model from outside, whose layers the converter may round at other points in a whole clip than in the
-        two graphs of its stream (a mean over time and space at once).
+        external: a model from outside, whose layers the converter may round at other points in a whole clip
+        than in the two graphs of its stream (a mean over time and space at once).
         """
         return cls(
             promised_agreement(manifest, external=external) if min_agreement is None else min_agreement,
@@ -140,9 +141,9 @@ def gate(
 ) -> Verdict:
     """Judge a comparison, every breach in a line that names what to do.
 
-    allow_drop: lost accuracy and agreement, which are a matter of degree, are let pass and recorded; a model that
-    cannot tell labels apart, mixed-up labels, or a stream unlike its whole clip, are faults and never pass. searched:
-    the precision was searched for (`auto`), so that no message suggests a search.
+    allow_drop: lost accuracy and agreement, which are a matter of degree, are let pass and recorded; a model
+    that cannot tell labels apart, mixed-up labels, or a stream unlike its whole clip, are faults and never
+    pass. searched: the precision was searched for (`auto`), so that no message suggests a search.
     """
     remedies = ("" if searched else f"{LOOK_FOR_ONE}, ") + "prune less or train longer"
     faults = [*_model_faults(comparison), *_stream_faults(comparison, limits)]
@@ -164,7 +165,8 @@ def _model_faults(comparison: Comparison) -> list[str]:
         if fraction > limit:
             return [
                 (
-                    f"the {WAYS[way]} gives one label to {fraction:.0%} of balanced windows (limit {limit:.0%}): it has "
+                    f"the {WAYS[way]} gives one label to {fraction:.0%} of balanced windows (limit "
+                    f"{limit:.0%}): it has "
                     "collapsed; train it longer or on more clips"
                 )
             ]
@@ -176,7 +178,8 @@ def _model_faults(comparison: Comparison) -> list[str]:
     if accuracy <= 1 / present:
         return [
             (
-                f"the float model is correct on {accuracy:.0%} of balanced windows, no better than guessing among {present} "
+                f"the float model is correct on {accuracy:.0%} of balanced windows, no better than guessing "
+                f"among {present} "
                 "labels: check labels, colour order, input range and cadence, or train it longer"
             )
         ]
@@ -190,7 +193,8 @@ def _stream_faults(comparison: Comparison, limits: Limits) -> list[str]:
     return [
         (
             f"the stream differs from the whole clip by {apart:.3f} in a probability, more than "
-            f"{limits.stream_tolerance:g}: a state or a ring buffer is wrong; please report it with the report file"
+            f"{limits.stream_tolerance:g}: a state or a ring buffer is wrong; please report it with the "
+            "report file"
         )
     ]
 
@@ -203,8 +207,10 @@ def _agreement_losses(comparison: Comparison, limits: Limits, remedies: str) -> 
         few = (~same).sum() <= FEW_WINDOWS and limits.min_agreement < FLOAT_AGREEMENT
         if agreement < limits.min_agreement and not few:
             losses.append(
-                f"the {WAYS[way]} gives the float model's label on {agreement:.1%} of {len(comparison.clip_of_window)} windows, "
-                f"less than {limits.min_agreement:.1%}: calibrate on clips like those the camera will see, {remedies}"
+                f"the {WAYS[way]} gives the float model's label on {agreement:.1%} of "
+                f"{len(comparison.clip_of_window)} windows, "
+                f"less than {limits.min_agreement:.1%}: calibrate on clips like those the camera will see, "
+                f"{remedies}"
             )
     return losses
 
@@ -230,8 +236,8 @@ def _drop_losses(comparison: Comparison, limits: Limits, remedies: str) -> list[
 def collapse_limit(labels: int) -> float:
     """The largest fraction of balanced windows with one prediction, among this many labels.
 
-    Halfway between an even split and everything: two labels predicted 65 to 35 may be honest, nine are not. Never
-    below COLLAPSE_SHARE.
+    Halfway between an even split and everything: two labels predicted 65 to 35 may be honest, nine are not.
+    Never below COLLAPSE_SHARE.
     """
     return max(COLLAPSE_FRACTION, (1 / labels + 1) / 2)
 
@@ -245,7 +251,8 @@ def balanced_accuracy(scores: Scores, comparison: Comparison) -> float:
 def mixed_up_labels(comparison: Comparison) -> list[tuple[str, str]]:
     """Labels that the float model predicts in a circle (a as b, b as a), as (truth, prediction); else none.
 
-    A model that errs predicts some label too often; labels that are swapped most of the time are in a wrong order.
+    A model that errs predicts some label too often; labels that are swapped most of the time are in a wrong
+    order.
     """
     predictions, truth = comparison.keras.argmax(axis=1), comparison.window_truth
     clips = np.bincount(comparison.truth, minlength=len(comparison.labels))

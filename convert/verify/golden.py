@@ -40,9 +40,9 @@ def choose_golden(
 ) -> tuple[list[Golden], dict[str, bytes], str]:
     """Golden clips with their PNG strips by name, and what they show.
 
-    From the videos under `folder` where it is given; else synthetic: the person of the built-in source where the labels
-    are its own, else moving shapes. Each has a top-1 margin of MARGIN or more. Raises ConversionError when there is
-    none, or one of the user's own is below the margin.
+    From the videos under `folder` where it is given; else synthetic: the person of the built-in source where
+    the labels are its own, else moving shapes. Each has a top-1 margin of MARGIN or more. Raises
+    ConversionError when there is none, or one of the user's own is below the margin.
     """
     manifest = bundle.manifest
     recognizer = Recognizer(bundle)
@@ -82,7 +82,8 @@ def _checked(
     prediction, margin, scores = _score(frames, recognizer, manifest)
     if margin < MARGIN:
         raise ConversionError(
-            f"golden clip {name}: its two best labels are {margin:.2f} apart, expected {MARGIN} or more; remove it"
+            f"golden clip {name}: its two best labels are {margin:.2f} apart, expected {MARGIN} or more; "
+            "remove it"
         )
     return frames, label or prediction, scores
 
@@ -95,7 +96,7 @@ def _first_of_each_label(
     *,
     label_must_fit: bool,
 ) -> list[Found]:
-    """The first clips in order that have the margin, one per prediction while there are labels left to show."""
+    """The first clips in order that have the margin, one per predicted label, `count` at most."""
     found: dict[str, Found] = {}
     for label, frames in drawn:
         if label in found:
@@ -107,7 +108,8 @@ def _first_of_each_label(
                 break
     if not found:
         raise ConversionError(
-            f"no synthetic clip is recognised with a margin of {MARGIN}: name a folder of clips with --golden DIR"
+            f"no synthetic clip is recognised with a margin of {MARGIN}: name a folder of clips with "
+            "--golden DIR"
         )
     return list(found.values())
 
