@@ -56,7 +56,13 @@ LAYERS = {
         {"cli"},
         {"__main__"},
     ),
-    "train": ({"__init__", "tf", "intervals", "checkout"}, {"data", "models"}, {"runs"}, {"fitting"}, {"cli"}),
+    "train": (
+        {"__init__", "tf", "intervals", "checkout"},
+        {"data", "models"},
+        {"runs"},
+        {"fitting"},
+        {"cli"},
+    ),
     "convert": (
         {"__init__", "precisions"},
         {"graphs"},
