@@ -1,4 +1,4 @@
-"""Pruning sets the asked share of every kernel to zero, on every kind of model whole, and keeps it learning."""
+"""Pruning sets the requested fraction of every kernel to zero, on every kind of model whole, and keeps it learning."""
 
 from collections.abc import Callable
 from typing import Any
@@ -78,15 +78,15 @@ def test_every_kernel_loses_its_share(kind: str, share: float) -> None:
 
 def test_the_control_learns_and_stays_dense() -> None:
     keras.utils.set_random_seed(3)
-    model, said = recurrent(), list[str]()
-    made = fine_tuned(model, tuning(model.input_shape[1:]), report=said.append)
+    model, record = recurrent(), list[str]()
+    made = fine_tuned(model, tuning(model.input_shape[1:]), report=record.append)
     assert zero_fraction(made) < 0.01
     assert [type(layer) for layer in made.layers] == [type(layer) for layer in model.layers]
     for before, after in zip(
         model.get_layer("conv").get_weights(), made.get_layer("conv").get_weights(), strict=True
     ):
         assert not np.array_equal(before, after)
-    assert said[-1].startswith(f"fine-tuning step {STEPS}/{STEPS} loss ")
+    assert record[-1].startswith(f"fine-tuning step {STEPS}/{STEPS} loss ")
 
 
 @pytest.mark.parametrize("share", [-0.1, 0.96, 1.0])

@@ -134,12 +134,12 @@ def test_dead_units_go_first_and_nothing_else_changes(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["lrcn", "motion", "convlstm"])
 def test_a_shrunk_model_learns_is_pruned_and_streams(kind: str) -> None:
     keras.utils.set_random_seed(3)
-    model, said = known(kind), list[str]()
+    model, record = known(kind), list[str]()
     kept = [weight.copy() for weight in model.get_weights()]
     teaching = tuning(model.input_shape[1:])
-    made = shrink(model, 0.5, teaching, report=said.append)
+    made = shrink(model, 0.5, teaching, report=record.append)
     assert made.count_params() < 0.5 * model.count_params()
-    assert said[0] == f"shrunk from {model.count_params()} to {made.count_params()} parameters"
+    assert record[0] == f"shrunk from {model.count_params()} to {made.count_params()} parameters"
     assert all(np.array_equal(a, b) for a, b in zip(kept, model.get_weights(), strict=True))
     pruned = prune(made, 0.8, teaching, report=silent)
     assert zero_fraction(pruned) == pytest.approx(0.8, abs=0.02)

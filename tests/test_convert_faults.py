@@ -48,11 +48,11 @@ def refused(source_model: SourceModel, folder: Path, **options: Any) -> str:
     """Why no bundle was made of `source_model`; the reports are there and say so too."""
     with pytest.raises(ParityError) as caught:
         convert_source_model(source_model, folder / "bad.ehar", Options(prune=0.0, **options), report=silent)
-    said = str(caught.value)
-    assert caught.value.exit_code == 1 and "\n" not in said and "no bundle is written" in said
+    record = str(caught.value)
+    assert caught.value.exit_code == 1 and "\n" not in record and "no bundle is written" in record
     assert {path.name for path in folder.iterdir()} == {"bad.report.json", "bad.report.html"}
     assert "Refused: no bundle was written." in (folder / "bad.report.html").read_text()
-    return said
+    return record
 
 
 def with_noise(clips: list[CachedClip], folder: Path) -> list[CachedClip]:
@@ -153,8 +153,8 @@ def test_labels_given_in_another_order_than_the_models(model_of_kind: ModelOfKin
         validation=renamed(given.validation),
         test=renamed(given.test),
     )
-    said = refused(replace(source_model, labels=LABELS[::-1], clip_parts=clip_parts), tmp_path)
-    assert "labels are mixed up" in said and "in the order of the model's outputs" in said
+    record = refused(replace(source_model, labels=LABELS[::-1], clip_parts=clip_parts), tmp_path)
+    assert "labels are mixed up" in record and "in the order of the model's outputs" in record
 
 
 def test_the_lstm_state_not_reset(
@@ -189,5 +189,5 @@ def test_the_states_of_a_bank_not_reset(
 
     monkeypatch.setattr(Recognizer, "_zero_states", stale)
     unchecked(monkeypatch)
-    said = refused(source_model, tmp_path, allow_drop=True)
-    assert "the stream differs from the whole clip" in said
+    record = refused(source_model, tmp_path, allow_drop=True)
+    assert "the stream differs from the whole clip" in record

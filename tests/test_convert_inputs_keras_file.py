@@ -308,14 +308,14 @@ def test_what_cannot_be_cut_is_a_whole_clip_and_streams_over_a_ring(
 def test_auto_chooses_for_a_whole_clip_too(tmp_path: Path) -> None:
     made = canonical(sequential(all_at_once()), BGR)
     assert made.kind == WHOLE_CLIP
-    asked: list[str] = []
+    requested: list[str] = []
 
     def but_int8(bundle: Bundle) -> TrialResult:
-        asked.append(bundle.manifest.precision)
-        return TrialResult(1.0, 0.0, refused="too coarse" if asked[-1] in ("int8", "mixed") else None)
+        requested.append(bundle.manifest.precision)
+        return TrialResult(1.0, 0.0, refused="too coarse" if requested[-1] in ("int8", "mixed") else None)
 
     built, trials = choose(builder_of(made.model, tmp_path), but_int8, silent)
-    assert built.manifest.precision == asked[-1] not in ("int8", "mixed")
+    assert built.manifest.precision == requested[-1] not in ("int8", "mixed")
     assert {"int8", "int8-weights", "float16", "float32"} <= {trial.plan.precision for trial in trials}
     assert sum(trial.taken for trial in trials) == 1 and set(built.files) == {"clip.tflite"}
 
@@ -359,17 +359,17 @@ def test_a_lambda_and_a_custom_layer_are_refused_not_executed(
 def edited(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     """The .h5 file with its configuration changed by hand."""
     with h5py.File(path, "r+") as file:
-        said = json.loads(file.attrs["model_config"])
-        change(said)
-        file.attrs["model_config"] = json.dumps(said)
+        record = json.loads(file.attrs["model_config"])
+        change(record)
+        file.attrs["model_config"] = json.dumps(record)
     return path
 
 
 def test_configurations_of_other_versions_are_read(tmp_path: Path) -> None:
     model = sequential(lrcn_layers())
 
-    def as_keras_2_9(said: dict[str, Any]) -> None:
-        for layer in said["config"]["layers"]:
+    def as_keras_2_9(record: dict[str, Any]) -> None:
+        for layer in record["config"]["layers"]:
             config = layer["config"]
             config |= {"dtype": "float32", "unknown_to_us": 3}
             if layer["class_name"] == "InputLayer":
@@ -395,8 +395,8 @@ def test_configurations_of_other_versions_are_read(tmp_path: Path) -> None:
     ],
 )
 def test_settings_that_would_change_the_answers(tmp_path: Path, change: dict[str, Any], match: str) -> None:
-    def apply(said: dict[str, Any]) -> None:
-        (lstm,) = (layer for layer in said["config"]["layers"] if layer["class_name"] == "LSTM")
+    def apply(record: dict[str, Any]) -> None:
+        (lstm,) = (layer for layer in record["config"]["layers"] if layer["class_name"] == "LSTM")
         lstm["config"] |= change
 
     with pytest.raises(ConversionError, match=match) as error:
@@ -472,9 +472,9 @@ def test_what_cannot_be_rewritten_is_one_line(
     both_ways = sequential(
         [L.Bidirectional(L.ConvLSTM2D(2, 3)), L.Flatten(), L.Dense(CLASSES, activation="softmax")]
     )
-    told = FileFacts(LABELS, "0..1", "bgr", 80.0, squares)
+    facts = FileFacts(LABELS, "0..1", "bgr", 80.0, squares)
     with pytest.raises(ConversionError, match="is a Bidirectional ConvLSTM2D") as error:
-        source_model_of_file(saved(both_ways, tmp_path), told, None, silent)
+        source_model_of_file(saved(both_ways, tmp_path), facts, None, silent)
     one_line(error)
 
     def surprised(*_: Any) -> Any:
@@ -482,7 +482,7 @@ def test_what_cannot_be_rewritten_is_one_line(
 
     monkeypatch.setattr(source_model_module, "canonical", surprised)
     with pytest.raises(ConversionError, match="cannot be rewritten: Keras says") as error:
-        source_model_of_file(saved(sequential(lrcn_layers()), tmp_path), told, None, silent)
+        source_model_of_file(saved(sequential(lrcn_layers()), tmp_path), facts, None, silent)
     one_line(error)
 
 
@@ -499,11 +499,11 @@ def test_what_a_file_does_not_say_is_asked_for(tmp_path: Path) -> None:
     for option in ("--labels", "--input-range", "--interval-ms", "--calibration"):
         assert option in str(result.exception)
     assert "--color" not in str(result.exception) and "\n" not in str(result.exception)
-    told = FileFacts(("A", "B"), "0..1", "bgr", 80.0, tmp_path)
+    facts = FileFacts(("A", "B"), "0..1", "bgr", 80.0, tmp_path)
     with pytest.raises(MisuseError, match="3 outputs, --labels names 2"):
-        convert_file(path, out, Options(file=told), report=silent)
+        convert_file(path, out, Options(file=facts), report=silent)
     with pytest.raises(MisuseError, match="for a model file"):
-        convert(tmp_path, out, Options(file=told), report=silent)
+        convert(tmp_path, out, Options(file=facts), report=silent)
 
 
 def test_labels_are_a_list_or_a_file(tmp_path: Path) -> None:
@@ -581,12 +581,12 @@ def test_a_file_becomes_a_bundle_that_agrees_with_it(fitted: Path, squares: Path
 
 
 def test_pruning_a_file_without_labelled_clips_is_misuse(fitted: Path, squares: Path, tmp_path: Path) -> None:
-    told = FileFacts(("A", "B", "C"), "0..1", "bgr", 80.0, squares)
+    facts = FileFacts(("A", "B", "C"), "0..1", "bgr", 80.0, squares)
     with pytest.raises(MisuseError, match="folder of clips per label"):
         convert_file(
             fitted,
             tmp_path / "x.ehar",
-            Options(file=told, prune=0.5, cache=tmp_path / "cache"),
+            Options(file=facts, prune=0.5, cache=tmp_path / "cache"),
             report=silent,
         )
 

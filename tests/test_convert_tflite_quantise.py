@@ -167,10 +167,10 @@ for done, line in enumerate(sys.stdin):
 """
 
 
-def scripted(tmp_path: Path, names: str, **said: str) -> tuple[list[bytes | ConversionError], str]:
+def scripted(tmp_path: Path, names: str, **record: str) -> tuple[list[bytes | ConversionError], str]:
     """What becomes of these graphs, one a letter, and the letters in the order of their beginnings."""
     note = tmp_path / "begun"
-    given = {"faulty": "", "when": "True", "fault": "pass", "note": str(note)} | said
+    given = {"faulty": "", "when": "True", "fault": "pass", "note": str(note)} | record
     worker = [sys.executable, "-c", SCRIPTED.format(**given)]
     small = graph()
     results = [

@@ -100,9 +100,9 @@ def motion(builder_of: Callable[[str], GraphBuilder]) -> GraphBuilder:
 def auto(
     builder: GraphBuilder, validate: Callable[[Bundle], TrialResult]
 ) -> tuple[Built, list[Trial], list[str]]:
-    said: list[str] = []
-    built, trials = choose(builder, validate, said.append)
-    return built, trials, said
+    record: list[str] = []
+    built, trials = choose(builder, validate, record.append)
+    return built, trials, record
 
 
 def test_the_fastest_that_passes_is_taken(motion: GraphBuilder) -> None:
@@ -112,7 +112,7 @@ def test_the_fastest_that_passes_is_taken(motion: GraphBuilder) -> None:
         seen.append(bundle)
         return GOOD
 
-    built, trials, said = auto(motion, validate)
+    built, trials, record = auto(motion, validate)
     (taken,) = [trial for trial in trials if trial.taken]
     assert taken.plan == built.plan and len(seen) == 1
     measured = [trial.tick_ms for trial in trials if trial.tick_ms is not None]
@@ -122,7 +122,7 @@ def test_the_fastest_that_passes_is_taken(motion: GraphBuilder) -> None:
     assert seen[0].manifest.precision == built.plan.precision
     row = taken.to_json()
     assert row["taken"] and row["agreement"] == 1.0 and row["refused"] is None and row["bytes"] > 0
-    assert any("making step int8" in line for line in said) and any("; passes" in line for line in said)
+    assert any("making step int8" in line for line in record) and any("; passes" in line for line in record)
 
 
 def takes_bytes(bundle: Bundle) -> bool:
@@ -132,16 +132,16 @@ def takes_bytes(bundle: Bundle) -> bool:
 
 
 def test_a_refused_int8_is_tried_with_its_worst_layers_in_float(motion: GraphBuilder) -> None:
-    asked: list[Bundle] = []
+    requested: list[Bundle] = []
 
     def all_but_float(bundle: Bundle) -> TrialResult:
-        asked.append(bundle)
+        requested.append(bundle)
         return GOOD if bundle.manifest.precision == "float32" else BAD
 
     built, trials, _ = auto(motion, all_but_float)
-    assert built.plan == PrecisionPlan.uniform(FLOAT32) and len(asked) > 1
+    assert built.plan == PrecisionPlan.uniform(FLOAT32) and len(requested) > 1
     assert len({trial.plan for trial in trials}) == len(trials)
-    first = asked[0]
+    first = requested[0]
     if takes_bytes(first):  # the fastest, unless this machine knows no int8
         assert {1, 2, 4} <= {trial.plan.step.float_layers for trial in trials if trial.tick_ms}
     assert all(trial.refused for trial in trials if trial.tick_ms and not trial.taken and trial.outcome)
@@ -178,15 +178,15 @@ def test_the_worst_layer_is_that_whose_error_is_most_of_its_scale() -> None:
 
 
 def test_where_float_is_refused_nothing_else_is_tried(motion: GraphBuilder) -> None:
-    asked: list[Bundle] = []
+    requested: list[Bundle] = []
 
     def refuse(bundle: Bundle) -> TrialResult:
-        asked.append(bundle)
+        requested.append(bundle)
         return BAD
 
     with pytest.raises(NoPassingPlanError, match=r"no precision passes; float32: agrees on 0\.500") as caught:
         auto(motion, refuse)
-    assert len(asked) <= 2
+    assert len(requested) <= 2
     assert any(trial.plan == PrecisionPlan.uniform(FLOAT32) for trial in caught.value.trials)
     assert "\n" not in str(caught.value) and caught.value.exit_code == 1
 

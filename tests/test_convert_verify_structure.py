@@ -79,9 +79,9 @@ def test_int8_weights_keep_float_between(made: Callable[[str], Built]) -> None:
     report = check(made("convlstm"))
     assert report.files["step.tflite"].float_operators > 0 and not report.files["step.tflite"].keeps_state
     assert {link.how for link in report.links} == {"float"} and len(report.links) == 9
-    said = report.to_json()
-    assert said["files"]["step.tflite"]["ends"]["state_0"] == "float32"
-    assert said["links"][0] == {
+    record = report.to_json()
+    assert record["files"]["step.tflite"]["ends"]["state_0"] == "float32"
+    assert record["links"][0] == {
         "written": "step.tflite state_0",
         "read": "step.tflite state_0",
         "how": "float",
@@ -103,14 +103,14 @@ def altered(built: Built, name: str, change: Callable[[Any], None]) -> Built:
 
 
 def retold(built: Built, name: str, **changes: Any) -> Built:
-    """The same with one tensor told otherwise: role=changed TensorSpec fields."""
+    """The same with one tensor described otherwise: role=changed TensorSpec fields."""
 
     def changed(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
         return tuple(replace(spec, **changes.get(spec.role, {})) for spec in specs)
 
     tensors = built.manifest.tensors[name]
-    told = replace(tensors, inputs=changed(tensors.inputs), outputs=changed(tensors.outputs))
-    manifest = replace(built.manifest, tensors={**built.manifest.tensors, name: told})
+    facts = replace(tensors, inputs=changed(tensors.inputs), outputs=changed(tensors.outputs))
+    manifest = replace(built.manifest, tensors={**built.manifest.tensors, name: facts})
     return replace(built, manifest=manifest)
 
 
