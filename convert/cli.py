@@ -1,4 +1,4 @@
-"""`edge-har convert`: a RUN folder or a model file in, a bundle out, or one line that says why not."""
+"""`edge-har convert`: a RUN folder or a model file in, a bundle out, or one line with the reason."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--prune",
     type=click.FloatRange(0, 0.95),
-    help="Share of every kernel's weights set to zero; 0 prunes nothing. [default: 0.5 for a RUN, 0 for a model file]",
+    help="Fraction of every kernel's weights set to zero; 0 prunes nothing. [default: 0.5 for a RUN, 0 for "
+    "a model file]",
 )
 @click.option(
     "--shrink",
     type=click.FloatRange(0, 0.75),
-    help="Share of filters and units removed: the lever for speed. [default: 0]",
+    help="Fraction of filters and units removed: the lever for speed. [default: 0]",
 )
-@click.option("--qat", is_flag=True, help="Train on under int8's rounding, for a model that loses by it.")
+@click.option(
+    "--qat", is_flag=True, help="Fine-tune under int8's rounding, for a model that loses accuracy by it."
+)
 @click.option(
     "--fine-tune-steps",
     type=click.IntRange(min=1),
@@ -41,12 +44,14 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--precision",
     type=click.Choice([AUTO, *PRECISIONS]),
-    help="Every graph's; auto takes the fastest that passes. [default: int8; int8-weights for a model with states]",
+    help="Of every graph; auto takes the fastest that passes. [default: int8; int8-weights for a model with "
+    "states]",
 )
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1),
-    help="Least share of windows with the float model's label. [default: 0.98 for int8 without states, else 0.97]",
+    help="Least fraction of windows with the float model's label. [default: 0.98 for int8 without states, "
+    "else 0.97]",
 )
 @click.option(
     "--max-drop",
@@ -57,7 +62,7 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--allow-drop",
     is_flag=True,
-    help="Write the bundle although it breaks these two limits; it says so.",
+    help="Write the bundle although it breaks these two limits; the bundle records that.",
 )
 @click.option("--name", help="The bundle's name. [default: from --out]")
 @click.option("--version", help="A version for people. [default: from the release]")
@@ -66,14 +71,17 @@ PATH = click.Path(path_type=Path)
     type=click.IntRange(min=1),
     help="A number that only grows. [default: 1 more than the bundle at --out, else 1]",
 )
-@click.option("--golden", metavar="DIR", type=PATH, help="Pack these clips as golden clips, not drawn ones.")
+@click.option(
+    "--golden", metavar="DIR", type=PATH, help="Pack these clips as golden clips, instead of synthetic ones."
+)
 @click.option(
     "--runtime",
     "runtimes",
     metavar="PYTHON",
     multiple=True,
     type=PATH,
-    help="List the TFLite runtime of this interpreter in the manifest if it runs the golden clips; may be repeated.",
+    help="List the TFLite runtime of this interpreter in the manifest if it runs the golden clips; may be "
+    "repeated.",
 )
 @click.option("--weights-terms", help="Terms of the weights, for the manifest and the model card.")
 @click.option("--data-terms", help="Terms of the clips they were trained on.")
@@ -95,15 +103,18 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--input-range",
     metavar="0..1|0..255|-1..1",
-    help="Model file: the numbers that a pixel became.",
+    help="Model file: the range that its pixels were scaled to.",
 )
-@click.option("--color", metavar="rgb|bgr", help="Model file: its order (OpenCV's is bgr).")
+@click.option(
+    "--color", metavar="rgb|bgr", help="Model file: the order of its colour channels (OpenCV's is bgr)."
+)
 @click.option("--interval-ms", type=float, metavar="MS", help="Model file: time between two of its frames.")
 @click.option(
     "--calibration",
     metavar="DIR",
     type=PATH,
-    help="Model file: clips that set its ranges and check it; in a folder per label, its accuracy is measured too.",
+    help="Model file: clips that set its ranges and check it; in a folder per label, its accuracy is "
+    "measured too.",
 )
 @click.option(
     "--fit", metavar="stretch|letterbox|crop", help="Model file: how frames were resized. [default: stretch]"
@@ -112,18 +123,20 @@ PATH = click.Path(path_type=Path)
 @click.option("--smooth", "smooth_s", type=float, metavar="S", help="Events: seconds to average over.")
 @click.option("--enter", type=float, help="Events: probability at which one starts.")
 @click.option("--leave", type=float, help="Events: probability below which one ends.")
-@click.option("--min-duration", "min_s", type=float, metavar="S", help="Events: shorter ones are not told.")
+@click.option(
+    "--min-duration", "min_s", type=float, metavar="S", help="Events: shorter ones are not emitted."
+)
 def convert(source: Path, out: Path, figures: Path | None, **given: Any) -> None:
     """Prune, quantise, check and pack a trained model: a RUN of `edge-har train`, or a Keras 2 model file.
 
-    Of a model file nothing is executed; what it does not say has to be given: --labels, --input-range, --color,
-    --interval-ms, --calibration.
+    Of a model file nothing is executed; what it does not hold has to be given: --labels, --input-range,
+    --color, --interval-ms, --calibration.
 
-    The bundle is written only when the parity gate passes: whole clip and stream are compared with the float model on
-    held-out clips. NAME.report.html shows every figure, NAME.report.json holds it
-    for programs; both are written when the gate refuses, too.
+    The bundle is written only when the parity gate passes: whole clip and stream are compared with the float
+    model on held-out clips. NAME.report.html shows every figure, NAME.report.json holds it for programs; both
+    are written when the gate refuses, too.
     """
-    from convert.inputs.subject import FileFacts
+    from convert.inputs.source_model import FileFacts
     from convert.pipeline import Options  # TensorFlow takes seconds to load
     from convert.pipeline import convert as convert_any
     from edge_har.model.manifest import Smoothing
@@ -131,12 +144,12 @@ def convert(source: Path, out: Path, figures: Path | None, **given: Any) -> None
 
     given = {name: value for name, value in given.items() if value is not None}
     if figures is not None:
-        said = read_json(figures)
-        given |= {key: said[key] for key in ("protocol", "metrics") if key in said}
+        record = read_json(figures)
+        given |= {key: record[key] for key in ("protocol", "metrics") if key in record}
     if "labels" in given:
         given["labels"] = read_labels(given["labels"])
-    given["file"] = FileFacts(**_taken(FileFacts, given))
-    given["smoothing"] = Smoothing(**_taken(Smoothing, given))
+    given["file"] = FileFacts(**_options_of(FileFacts, given))
+    given["smoothing"] = Smoothing(**_options_of(Smoothing, given))
     convert_any(source, out, Options(**given))
 
 
@@ -151,6 +164,6 @@ def read_labels(text: str) -> tuple[str, ...]:
     return tuple(label.strip() for label in listed if label.strip())
 
 
-def _taken(group: type, given: dict[str, Any]) -> dict[str, Any]:
+def _options_of(group: type, given: dict[str, Any]) -> dict[str, Any]:
     """The options that belong to a dataclass, taken out of all that were given."""
     return {field.name: given.pop(field.name) for field in fields(group) if field.name in given}

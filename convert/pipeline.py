@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -19,19 +18,20 @@ from convert.compress.prune import MOST_PRUNED, STEPS, prune, tfmot
 from convert.compress.qat import qat
 from convert.compress.shrink import MOST_SHRUNK, shrink
 from convert.inputs.clips import Calibration, choose_calibration
-from convert.inputs.keras_file import SUFFIXES, check_form
-from convert.inputs.subject import FileFacts, SourceModel, subject_of_file, subject_of_run
+from convert.inputs.keras_file import SUFFIXES, check_file_format
+from convert.inputs.source_model import FileFacts, SourceModel, source_model_of_file, source_model_of_run
 from convert.package.card import model_card
 from convert.package.report import write_report
-from convert.precisions import AUTO, CALIBRATED, INT8, NAME_OF, PRECISIONS
+from convert.precisions import AUTO, CALIBRATED, INT8, PRECISIONS
 from convert.tflite.build import FLOAT_CLIP, PLACEHOLDER_CARD, Built, GraphBuilder
-from convert.tflite.flatbuffer import FLOAT_MARK, kernels
+from convert.tflite.flatbuffer import FLOAT_MARK
 from convert.tflite.quantise import TIMEOUT_S
-from convert.tflite.search import NoRouteError, Trial, TrialResult, choose
-from convert.verify import parity
-from convert.verify.compactness import Variant, compactness
+from convert.tflite.search import NoPassingPlanError, Trial, TrialResult, choose
+from convert.verify.compactness import Variant, compactness, files_zero_fraction
+from convert.verify.comparison import Comparison, Reference, compare, slow_source
+from convert.verify.figures import details, drop_points, figures
+from convert.verify.gate import MAX_DROP_POINTS, Limits, Verdict, gate
 from convert.verify.golden import TOLERANCE, choose_golden
-from convert.verify.parity import MAX_DROP_POINTS, Comparison, Limits, Reference, Verdict
 from convert.verify.runtimes import check_promised, interpreters, runtimes_that_agree
 from convert.verify.structure import check_structure
 from edge_har.errors import BundleError, MisuseError
@@ -48,6 +48,7 @@ from edge_har.model.bundle import (
 from edge_har.model.interpreter import runtime_name
 from edge_har.model.manifest import SLOW_SOURCE, Manifest, Smoothing
 from edge_har.model.recognizer import check_golden
+from train.checkout import UNKNOWN, checkout
 from train.data.batches import CachedClip
 from train.tf import keras, tf
 
@@ -59,24 +60,24 @@ HELD_OUT = "held-out groups"
 OUTPUTS_ONLY = "all groups trained on: outputs compared, accuracy not measured"
 UNLABELLED = "clips without labels: outputs compared, accuracy not measured"
 PRUNE = 0.5
-NOT_A_COMMIT = "unknown"
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to convert. Raises MisuseError for what cannot be.
+    """How to convert. Raises MisuseError for a value outside its limits.
 
-    shrink: share of filters and units removed. prune: share of weights set to zero (0: none; default PRUNE for a RUN, 0
-    for a model file). qat: train under int8's rounding. fine_tune_steps: batches that the model learns on after each of
-    these. control: measure what they saved and cost, beside a dense model fine-tuned just as long. precision: one of
-    convert.modes.PRECISIONS, or AUTO; default int8, or int8 weights for a model with states. file: what a model file
-    does not say.
+    shrink: fraction of filters and units removed. prune: fraction of weights set to zero (0: none; default
+    PRUNE for a RUN, 0 for a model file). qat: train under int8's rounding. fine_tune_steps: batches that the
+    model learns on after each of these. control: measure what they saved and cost, beside a dense model
+    fine-tuned just as long. precision: one of convert.precisions.PRECISIONS, or AUTO; default int8, or int8
+    weights for a model with states. file: what a model file does not hold.
 
-    name: default the bundle's file name. release: default one more than that of the bundle to be replaced, else 1.
-    golden: folder of the user's own golden clips. runtimes: Python interpreters whose TFLite runtimes to try and list.
-    metrics, protocol: figures measured elsewhere (leave-one-group-out) that stand in the manifest beside the gate's.
-    data, cache: where the RUN's clips are now, and are kept decoded. min_agreement (default: by precision),
-    max_drop_points: the gate's limits. allow_drop: write the bundle although it breaks them, and say so in it.
+    name: default the bundle's file name. release: default one more than that of the bundle to be replaced,
+    else 1. golden: folder of the user's own golden clips. runtimes: Python interpreters whose TFLite runtimes
+    to try and list. metrics, protocol: figures measured elsewhere (leave-one-group-out) that the manifest
+    holds beside the gate's. data, cache: where the RUN's clips are now, and are kept decoded. min_agreement
+    (default: by precision), max_drop_points: the gate's limits. allow_drop: write the bundle although it
+    breaks them, which it then records.
     """
 
     prune: float | None = None
@@ -107,24 +108,57 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.prune is not None and not 0 <= self.prune <= MOST_PRUNED:
-            raise MisuseError(f"the pruned share must be 0 to {MOST_PRUNED}, got {self.prune}")
+            raise MisuseError(f"the pruned fraction must be 0 to {MOST_PRUNED}, got {self.prune}")
         if self.fine_tune_steps < 1:
-            raise MisuseError(f"pruning needs 1 step of fine-tuning or more, got {self.fine_tune_steps}")
+            raise MisuseError(f"fine-tuning needs 1 step or more, got {self.fine_tune_steps}")
         if not 0 <= self.shrink <= MOST_SHRUNK:
-            raise MisuseError(f"the share of units removed must be 0 to {MOST_SHRUNK}, got {self.shrink}")
+            raise MisuseError(f"the fraction of units removed must be 0 to {MOST_SHRUNK}, got {self.shrink}")
         if self.precision not in (None, AUTO, *PRECISIONS):
             raise MisuseError(
                 f"precision must be one of {', '.join((AUTO, *PRECISIONS))}, got {self.precision!r}"
             )
         if self.release is not None and self.release < 1:
             raise MisuseError(f"release must be 1 or more, got {self.release}")
-        Limits(self.min_agreement or 0.0, self.max_drop_points)  # it checks itself
+        # It checks itself.
+        Limits(self.min_agreement or 0.0, self.max_drop_points)
 
-    def pruned_share(self, subject: SourceModel) -> float:
-        """The share to prune: what was asked for, else PRUNE for our own trainings and nothing of a model file."""
+    def pruned_fraction(self, source_model: SourceModel) -> float:
+        """The fraction to prune: what was requested, else PRUNE for a RUN and 0 for a model file."""
         if self.prune is not None:
             return self.prune
-        return PRUNE if subject.run is not None else 0.0
+        return PRUNE if source_model.run is not None else 0.0
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """One conversion at work: what its stages share.
+
+    source_model: as it came, or as `compressed` left it. calibration: windows that set the ranges of
+    integers. out: the bundle to write; its report and the converter's log are written beside it. release: of
+    that bundle. report: takes lines of progress.
+    """
+
+    source_model: SourceModel
+    calibration: Calibration
+    options: Options
+    out: Path
+    release: int
+    report: Report
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return self.options.name or self.out.stem
+
+    @property
+    def stem(self) -> Path:
+        """The path of the reports, without their endings."""
+        return self.out.with_suffix("")
+
+    @property
+    def log(self) -> Path:
+        """Where the TFLite converter's output goes."""
+        return self.out.with_suffix(".convert.log")
 
 
 def convert(
@@ -134,15 +168,16 @@ def convert(
     *,
     report: Report | None = None,
 ) -> dict[str, Any]:
-    """Convert a RUN folder or a model file (.h5, .keras) into the bundle `out`; see `convert_run`, `convert_file`.
+    """Convert a RUN folder or a model file (.h5, .keras) into the bundle `out`; see `convert_run`,
+    `convert_file`.
 
-    Raises ConversionError for a file or folder of another form, else as those.
+    Raises ConversionError for a file or folder of another format, else as those.
     """
-    place = Path(source)
-    if place.suffix.lower() in SUFFIXES and not place.is_dir():
-        return convert_file(place, out, options, report=report)
-    check_form(place)
-    return convert_run(place, out, options, report=report)
+    path = Path(source)
+    if path.suffix.lower() in SUFFIXES and not path.is_dir():
+        return convert_file(path, out, options, report=report)
+    check_file_format(path)
+    return convert_run(path, out, options, report=report)
 
 
 def convert_file(
@@ -152,16 +187,16 @@ def convert_file(
     *,
     report: Report | None = None,
 ) -> dict[str, Any]:
-    """Convert somebody else's Keras 2 model, with `options.file` as what its file does not say.
+    """Convert an external Keras 2 model, with `options.file` for what its file does not hold.
 
-    As `convert_subject`, with the errors of `subject_of_file` too.
+    As `convert_source_model`, with the errors of `source_model_of_file` too.
     """
-    options, say = options or Options(), report or _to_stderr
+    options, report = options or Options(), report or _to_stderr
     next_release(Path(out), options)
     if options.data is not None:
         raise MisuseError("--data is for a RUN; name the clips of a model file with --calibration DIR")
-    subject = subject_of_file(Path(path), options.file, options.cache, say)
-    return convert_subject(subject, out, options, report=say)
+    source_model = source_model_of_file(Path(path), options.file, options.cache, report)
+    return convert_source_model(source_model, out, options, report=report)
 
 
 def convert_run(
@@ -173,223 +208,238 @@ def convert_run(
 ) -> dict[str, Any]:
     """Convert a finished RUN into the bundle `out` (`NAME.ehar`), with `NAME.report.json` beside it.
 
-    As `convert_subject`, with the errors of `subject_of_run` too; nothing is loaded for an `out` that cannot be.
+    As `convert_source_model`, with the errors of `source_model_of_run` too; nothing is loaded for an `out`
+    that cannot be.
     """
-    options, say = options or Options(), report or _to_stderr
+    options, report = options or Options(), report or _to_stderr
     next_release(Path(out), options)
     if options.file != FileFacts():
         raise MisuseError(
-            "labels, input range, colour, interval and calibration are for a model file; a RUN knows its own"
+            "labels, input range, colour, interval and calibration are for a model file; a RUN has its own"
         )
-    return convert_subject(
-        subject_of_run(Path(run_dir), options.data, options.cache, say), out, options, report=say
+    return convert_source_model(
+        source_model_of_run(Path(run_dir), options.data, options.cache, report), out, options, report=report
     )
 
 
-def convert_subject(
-    subject: SourceModel,
+def convert_source_model(
+    source_model: SourceModel,
     out: str | os.PathLike[str],
     options: Options | None = None,
     *,
     report: Report | None = None,
 ) -> dict[str, Any]:
-    """Convert what any source gave into the bundle `out` (`NAME.ehar`), with `NAME.report.json` beside it.
+    """Convert a model, wherever it came from, into the bundle `out` (`NAME.ehar`), with `NAME.report.json`
+    beside it.
 
-    report: takes lines of progress; default stderr. Returns the report. Raises an EdgeHarError, one line, and leaves
-    no bundle, when a stage fails or the parity gate does (ParityError; the report then says `failed` and the figures).
+    report: takes lines of progress; default stderr. Returns the report. Raises an EdgeHarError, one line, and
+    leaves no bundle, when a stage fails or the parity gate does (ParityError; the report then holds `failed`
+    and the figures).
     """
-    options, say, path = options or Options(), report or _to_stderr, Path(out)
+    options, path = options or Options(), Path(out)
     release = next_release(path, options)
-    calibration = choose_calibration(
-        subject.material, subject.temporal, synthetic_share=subject.synthetic_share
+    original = Conversion(
+        source_model,
+        choose_calibration(
+            source_model.clip_parts,
+            source_model.temporal,
+            synthetic_fraction=source_model.synthetic_fraction,
+        ),
+        options,
+        path,
+        release,
+        report or _to_stderr,
     )
-    original, subject = subject, changed_subject(subject, calibration, options, say)
-    say("making the graphs")
-    log, stem = path.with_suffix(".convert.log"), path.with_suffix("")
-    with suppress(OSError):  # whoever writes to it says what is wrong
-        log.unlink()
-    workshop, references = workshop_of(subject, calibration, options, log), references_of(subject)
+    conversion = replace(original, source_model=compressed(original))
+    report = conversion.report
+    report("making the graphs")
+    # Whoever writes to the log names what is wrong with it.
+    with suppress(OSError):
+        conversion.log.unlink()
+    builder, references = builder_of(conversion), references_of(conversion.source_model)
     try:
-        built, trials = build_subject(workshop, subject, references, options, say)
-    except NoRouteError as error:
+        built, trials = build_graphs(conversion, builder, references)
+    except NoPassingPlanError as error:
         tried = [trial.to_json() for trial in error.trials]
-        write_report(stem, {"name": options.name or path.stem, "failed": str(error), "trials": tried})
+        write_report(conversion.stem, {"name": conversion.name, "failed": str(error), "trials": tried})
         raise
-    found: dict[str, Any] = {"trials": [trial.to_json() for trial in trials]} if trials else {}
-    found["structure"] = checked_structure(built)
-    say("checking parity")
+    extras: dict[str, Any] = {"trials": [trial.to_json() for trial in trials]} if trials else {}
+    extras["structure"] = checked_structure(built)
+    report("checking parity")
     bundle = built.bundle()
     comparisons = {
-        name: parity.compare(reference, bundle, float_clip=workshop.float_clip)
+        name: compare(reference, bundle, float_clip=builder.float_clip)
         for name, reference in references.items()
     }
-    gated = {name: parity.figures(comparison) for name, comparison in comparisons.items()}
-    for name, figures in gated.items():
-        say(_line(name, figures))
-    slow = parity.slow_source(list(references.values())[-1], bundle)
+    measured = {name: figures(comparison) for name, comparison in comparisons.items()}
+    for name, part in measured.items():
+        report(_line(name, part))
+    slow = slow_source(list(references.values())[-1], bundle)
     if slow is not None:
-        found[SLOW_SOURCE] = slow
-        say(_slow_line(slow))
-    judged = comparisons[list(comparisons)[-1]]
-    limits = limits_of(subject, built.manifest, options)
-    verdict = parity.gate(judged, limits, allow_drop=options.allow_drop, searched=options.precision == AUTO)
+        extras[SLOW_SOURCE] = slow
+        report(_slow_line(slow))
+    judged = list(comparisons.values())[-1]
+    verdict = gate(
+        judged,
+        limits_of(conversion, built.manifest),
+        allow_drop=options.allow_drop,
+        searched=options.precision == AUTO,
+    )
     if not verdict.passed:
-        named = named_manifest(built, options, release, path)
-        write_report(stem, _report(named, built.files, built, gated, verdict, judged) | found)
-        verdict.check()
+        named = named_manifest(conversion, built)
+        write_report(conversion.stem, _report(named, built.files, built, measured, verdict, judged) | extras)
+        verdict.require_passed()
     for breach in verdict.allowed:
-        say(f"allowed by --allow-drop: {breach}")
-    if options.control and subject is not original:
-        found["compactness"] = compare_with_control(original, subject, built, calibration, options, log, say)
-    measured = gated if slow is None else {**gated, SLOW_SOURCE: slow}
-    manifest, files = _finish(built, subject, calibration, measured, verdict, options, release, path, say)
-    said = _report(manifest, files, built, gated, verdict, judged) | found
+        report(f"allowed by --allow-drop: {breach}")
+    if options.control and conversion.source_model is not source_model:
+        extras["compactness"] = compare_with_control(original, conversion, built)
+    in_manifest = measured if slow is None else {**measured, SLOW_SOURCE: slow}
+    manifest, files = _finished(conversion, built, in_manifest, verdict)
+    record = _report(manifest, files, built, measured, verdict, judged) | extras
     digest = write_bundle(path, manifest, files)
-    write_report(stem, said)
-    say(f"wrote {path}: {path.stat().st_size} bytes, sha256 {digest}")
-    return said
+    write_report(conversion.stem, record)
+    report(f"wrote {path}: {path.stat().st_size} bytes, sha256 {digest}")
+    return record
 
 
-def changed_subject(
-    subject: SourceModel, calibration: Calibration, options: Options, say: Report
-) -> SourceModel:
-    """The subject with its model shrunk, pruned and trained under int8's rounding, as asked; itself where nothing is.
+def compressed(conversion: Conversion) -> SourceModel:
+    """The source model shrunk, pruned and trained under int8's rounding, as requested; itself where nothing
+    is.
 
     Raises MisuseError where there is nothing to fine-tune on.
     """
-    share, steps = options.pruned_share(subject), options.fine_tune_steps
-    if not (options.shrink or share or options.qat):
-        return subject
-    model, tuning = subject.model, fine_tuning_of(subject, steps)
+    source_model, options, report = conversion.source_model, conversion.options, conversion.report
+    fraction, steps = options.pruned_fraction(source_model), options.fine_tune_steps
+    if not (options.shrink or fraction or options.qat):
+        return source_model
+    model, tuning = source_model.model, fine_tuning_of(source_model, steps)
     if options.shrink:
-        say(f"shrinking {options.shrink:.0%}, fine-tuning {steps} steps")
-        model = shrink(model, options.shrink, tuning, report=say)
-    if share:
-        say(f"pruning {share:.0%}, fine-tuning {steps} steps")
-        model = prune(model, share, tuning, report=say)
+        report(f"shrinking {options.shrink:.0%}, fine-tuning {steps} steps")
+        model = shrink(model, options.shrink, tuning, report=report)
+    if fraction:
+        report(f"pruning {fraction:.0%}, fine-tuning {steps} steps")
+        model = prune(model, fraction, tuning, report=report)
     if options.qat:
-        say(f"quantisation-aware training, {steps} steps")
+        report(f"quantisation-aware training, {steps} steps")
         cell_bits = 8 if options.precision == INT8 else 16
-        model = qat(model, tuning, calibration=calibration.pixels, cell_bits=cell_bits, report=say)
-    return replace(subject, model=model)
+        pixels = conversion.calibration.pixels
+        model = qat(model, tuning, calibration=pixels, cell_bits=cell_bits, report=report)
+    return replace(source_model, model=model)
 
 
-def workshop_of(subject: SourceModel, calibration: Calibration, options: Options, log: Path) -> GraphBuilder:
-    """Where the graphs of a subject are made."""
+def builder_of(conversion: Conversion) -> GraphBuilder:
+    """What makes the graphs of a conversion's source model."""
+    source_model = conversion.source_model
     return GraphBuilder(
-        subject.model,
-        kind=subject.kind,
-        labels=subject.labels,
-        frame=subject.frame,
-        temporal=subject.temporal,
-        calibration=calibration.pixels,
-        log=log,
-        timeout_s=options.timeout_s,
+        source_model.model,
+        kind=source_model.kind,
+        labels=source_model.labels,
+        frame=source_model.frame,
+        temporal=source_model.temporal,
+        calibration=conversion.calibration.pixels,
+        log=conversion.log,
+        timeout_s=conversion.options.timeout_s,
     )
 
 
-def references_of(subject: SourceModel) -> dict[str, Reference]:
-    """By part, the last of which the gate judges: validation for the eye, test for the gate; without held-out clips,
-    outputs on all of them.
+def references_of(source_model: SourceModel) -> dict[str, Reference]:
+    """What to compare with, by part of the clips; the gate judges the last.
+
+    Validation is for the eye, test for the gate; without held-out clips, outputs on all of them.
     """
-    material = subject.material
-    held_out = {"validation": material.validation, "test": material.test}
-    found = {name: _reference(subject, clips, held_out=True) for name, clips in held_out.items() if clips}
-    return found or {"outputs_only": _reference(subject, material.training, held_out=False)}
+    clip_parts = source_model.clip_parts
+    held_out = {"validation": clip_parts.validation, "test": clip_parts.test}
+    references = {
+        name: _reference(source_model, clips, held_out=True) for name, clips in held_out.items() if clips
+    }
+    return references or {"outputs_only": _reference(source_model, clip_parts.training, held_out=False)}
 
 
-def _reference(subject: SourceModel, clips: Sequence[CachedClip], *, held_out: bool) -> Reference:
+def _reference(source_model: SourceModel, clips: Sequence[CachedClip], *, held_out: bool) -> Reference:
     return Reference(
-        subject.model,
+        source_model.model,
         clips,
-        subject.labels,
-        subject.temporal,
-        labelled=subject.labelled,
+        source_model.labels,
+        source_model.temporal,
+        labelled=source_model.labelled,
         held_out=held_out,
-        groups_known=subject.groups_known,
+        groups_known=source_model.groups_known,
     )
 
 
-def build_subject(
-    workshop: GraphBuilder,
-    subject: SourceModel,
-    references: Mapping[str, Reference],
-    options: Options,
-    say: Report,
+def build_graphs(
+    conversion: Conversion, builder: GraphBuilder, references: Mapping[str, Reference]
 ) -> tuple[Built, list[Trial]]:
-    """The graphs in the precision asked for, or the fastest that passes on validation clips, with what was tried.
+    """The graphs in the requested precision, or the fastest that passes on validation clips, with what was
+    tried.
 
-    references: as of `references_of`. Raises ConversionError, and NoRouteError where no precision passes.
+    references: as of `references_of`. Raises ConversionError, and NoPassingPlanError where no precision
+    passes.
     """
-    if options.precision != AUTO:
-        return workshop.forced(options.precision, beside=[FLOAT_CLIP]), []
+    if conversion.options.precision != AUTO:
+        return builder.forced(conversion.options.precision, beside=[FLOAT_CLIP]), []
+    source_model = conversion.source_model
     seen = references.get("validation") or references.get("outputs_only")
-    reference = seen or _reference(subject, subject.material.training, held_out=False)
+    reference = seen or _reference(source_model, source_model.clip_parts.training, held_out=False)
 
     def validate(bundle: Bundle) -> TrialResult:
-        comparison = parity.compare(reference, bundle)
-        limits = limits_of(subject, bundle.manifest, options)
-        figures, verdict = parity.figures(comparison), parity.gate(comparison, limits, searched=True)
+        comparison = compare(reference, bundle)
+        measured = figures(comparison)
+        verdict = gate(comparison, limits_of(conversion, bundle.manifest), searched=True)
         return TrialResult(
-            figures["agreement"]["share"],
-            figures["probability_error"]["max_error"],
-            parity.drop_points(comparison) if comparison.accuracy_counts else None,
+            measured["agreement"]["share"],
+            measured["probability_error"]["max_error"],
+            drop_points(comparison) if comparison.accuracy_counts else None,
             "; ".join(verdict.breaches) or None,
         )
 
-    return choose(workshop, validate, say)
+    return choose(builder, validate, conversion.report)
 
 
-def limits_of(subject: SourceModel, manifest: Manifest, options: Options) -> Limits:
+def limits_of(conversion: Conversion, manifest: Manifest) -> Limits:
     """What the gate lets pass."""
     return Limits.of(
         manifest,
-        foreign=subject.run is None,
-        min_agreement=options.min_agreement,
-        max_drop_points=options.max_drop_points,
+        external=conversion.source_model.run is None,
+        min_agreement=conversion.options.min_agreement,
+        max_drop_points=conversion.options.max_drop_points,
     )
 
 
 def checked_structure(built: Built) -> dict[str, Any]:
-    """What the made files are, after the checks that every one must pass. Raises ConversionError."""
-    forms = {file: built.route.forms[part] for part, file in built.manifest.graphs.by_part.items()}
+    """The structure of the made files, after the checks that each must pass. Raises ConversionError."""
+    by_file = {file: built.plan.by_part[part] for part, file in built.manifest.graphs.by_part.items()}
     kept_float = {
         file: sum(count for name, count in built.operators[file].items() if name.endswith(FLOAT_MARK))
-        for file, form in forms.items()
-        if form.float_layers
+        for file, precision in by_file.items()
+        if precision.float_layers
     }
-    precisions = {file: NAME_OF[form.mode] for file, form in forms.items()}
-    return check_structure(built.manifest, built.files, precisions, float_operators=kept_float).to_json()
+    names = {file: precision.name for file, precision in by_file.items()}
+    return check_structure(built.manifest, built.files, names, float_operators=kept_float).to_json()
 
 
-def compare_with_control(
-    original: SourceModel,
-    changed: SourceModel,
-    built: Built,
-    calibration: Calibration,
-    options: Options,
-    log: Path,
-    say: Report,
-) -> dict[str, Any]:
-    """What the changes to the model saved and cost, beside the original and a dense model fine-tuned just as long."""
-    stages = sum(map(bool, (options.shrink, options.pruned_share(original), options.qat)))
-    say(f"the dense control, {stages} x {options.fine_tune_steps} steps")
-    dense = original.model
+def compare_with_control(original: Conversion, changed: Conversion, built: Built) -> dict[str, Any]:
+    """What the changes saved and cost, beside the original and a dense model fine-tuned just as long."""
+    source_model, options, report = original.source_model, original.options, original.report
+    fraction = options.pruned_fraction(source_model)
+    stages = sum(map(bool, (options.shrink, fraction, options.qat)))
+    report(f"the dense control, {stages} x {options.fine_tune_steps} steps")
+    dense = source_model.model
     for _ in range(stages):
-        dense = fine_tuned(dense, fine_tuning_of(original, options.fine_tune_steps), report=say)
+        dense = fine_tuned(dense, fine_tuning_of(source_model, options.fine_tune_steps), report=report)
     names = [f"shrunk {options.shrink:.0%}"] * bool(options.shrink)
-    names += [f"pruned {share:.0%}" for share in (options.pruned_share(original),) if share]
+    names += [f"pruned {fraction:.0%}"] * bool(fraction)
     names += ["trained under int8's rounding"] * options.qat
     variants = []
-    for name, model in (("original", original.model), ("dense control", dense)):
-        made = workshop_of(replace(original, model=model), calibration, options, log).build(built.route)
-        variants.append(Variant(name, model, made))
-    variants.append(Variant(", ".join(names), changed.model, built))
-    clips = original.material.test if original.labelled else ()
-    said = compactness(variants, clips, groups_known=original.groups_known)
-    for line in said["says"]:
-        say(line)
-    return said
+    for name, model in (("original", source_model.model), ("dense control", dense)):
+        control = replace(original, source_model=replace(source_model, model=model))
+        variants.append(Variant(name, model, builder_of(control).build(built.plan)))
+    variants.append(Variant(", ".join(names), changed.source_model.model, built))
+    clips = source_model.clip_parts.test if source_model.labelled else ()
+    record = compactness(variants, clips, groups_known=source_model.groups_known)
+    for line in record["says"]:
+        report(line)
+    return record
 
 
 def _to_stderr(line: str) -> None:
@@ -397,7 +447,10 @@ def _to_stderr(line: str) -> None:
 
 
 def next_release(path: Path, options: Options) -> int:
-    """The release to write; raises MisuseError or BundleError, before any work, for a path that cannot be written."""
+    """The release to write.
+
+    Raises MisuseError or BundleError, before any work, for a path that cannot be written.
+    """
     if path.suffix != SUFFIX:
         raise MisuseError(f"{path}: a bundle's name ends with {SUFFIX}")
     if not path.parent.is_dir():
@@ -409,97 +462,94 @@ def next_release(path: Path, options: Options) -> int:
     try:
         return open_bundle(path).manifest.release + 1
     except BundleError as error:
-        raise BundleError(f"{error}; remove it, or say --release") from error
+        raise BundleError(f"{error}; remove it, or set --release") from error
 
 
-def _line(name: str, figures: Mapping[str, Any]) -> str:
-    agreement, errors = figures["agreement"], figures["probability_error"]
+def _line(name: str, part: Mapping[str, Any]) -> str:
+    agreement, errors = part["agreement"], part["probability_error"]
     low, high = agreement["interval"]
     line = (
-        f"{name}: stream agrees with float on {agreement['share']:.3f} of {figures['windows']} windows "
+        f"{name}: stream agrees with float on {agreement['share']:.3f} of {part['windows']} windows "
         f"(95 % {low:.3f} to {high:.3f}), probabilities differ by {errors['mean_error']:.4f}, at most "
         f"{errors['max_error']:.4f}"
     )
-    if "accuracy" in figures:
-        ways = figures["accuracy"]
-        line += "; clips right: " + ", ".join(f"{way} {ways[way]['clips']['share']:.3f}" for way in ways)
+    if "accuracy" in part:
+        ways = part["accuracy"]
+        line += "; clip accuracy: " + ", ".join(f"{way} {ways[way]['clips']['share']:.3f}" for way in ways)
     return line
 
 
 def _slow_line(slow: Mapping[str, Any]) -> str:
-    usual, *lent = slow["window_accuracy"].items()
-    shares = ", ".join(f"{share:.3f} where each frame serves {ticks}" for ticks, share in lent)
-    return f"windows right: {usual[1]:.3f} where each tick has its own frame, {shares} (a slower camera)"
+    usual, *repeated = slow["window_accuracy"].items()
+    others = ", ".join(f"{accuracy:.3f} where each frame serves {ticks}" for ticks, accuracy in repeated)
+    return f"window accuracy: {usual[1]:.3f} where each tick has its own frame, {others} (a slower camera)"
 
 
-def named_manifest(built: Built, options: Options, release: int, path: Path) -> Manifest:
-    """The manifest with what the user calls and sets it."""
+def named_manifest(conversion: Conversion, built: Built) -> Manifest:
+    """The manifest with the user's name, version and settings."""
+    options = conversion.options
     return replace(
         built.manifest,
-        name=options.name or path.stem,
-        version=options.version or f"{release}.0",
-        release=release,
+        name=conversion.name,
+        version=options.version or f"{conversion.release}.0",
+        release=conversion.release,
         smoothing=options.smoothing,
         temperature=options.temperature,
         reject_threshold=options.reject_threshold,
     )
 
 
-def _finish(
-    built: Built,
-    subject: SourceModel,
-    calibration: Calibration,
-    measured: Mapping[str, Any],
-    verdict: Verdict,
-    options: Options,
-    release: int,
-    path: Path,
-    say: Report,
+def _finished(
+    conversion: Conversion, built: Built, measured: Mapping[str, Any], verdict: Verdict
 ) -> tuple[Manifest, dict[str, bytes]]:
-    named = named_manifest(built, options, release, path)
+    """The whole manifest and every file of the bundle, run once by each runtime that it lists."""
+    options, calibration = conversion.options, conversion.calibration
+    named = named_manifest(conversion, built)
     golden, strips, shows = choose_golden(replace(built, manifest=named).bundle(), options.golden)
     manifest = replace(
         named,
         golden=tuple(golden),
         golden_tolerance=TOLERANCE,
         metrics={**measured, **options.metrics, GATE: verdict.to_json()},
-        protocol=options.protocol or _protocol(subject),
+        protocol=options.protocol or _protocol(conversion.source_model),
         calibration=(
             {"clips": len(calibration.pixels), "sha256": calibration.sha256, "names": list(calibration.names)}
-            if any(form.mode in CALIBRATED for form in built.route.forms.values())
+            if any(precision.name in CALIBRATED for precision in built.plan.by_part.values())
             else {}
         ),
         runtimes=(runtime_name(),),
-        provenance=provenance(subject, options, built),
+        provenance=provenance(conversion, built),
         licence={"code": CODE_LICENCE, "weights": options.weights_terms, "data": options.data_terms},
     )
     files = {**built.files, **strips}
     content, _ = pack_bundle(manifest, {**files, MODEL_CARD: PLACEHOLDER_CARD})
     check_golden(read_bundle(content))
-    others = runtimes_that_agree(content, interpreters(options.runtimes, say), say)
+    pythons = interpreters(options.runtimes, conversion.report)
+    others = runtimes_that_agree(content, pythons, conversion.report)
     check_promised(manifest, others)
     manifest = replace(manifest, runtimes=tuple(dict.fromkeys((*manifest.runtimes, *others))))
     return manifest, {**files, MODEL_CARD: model_card(manifest, shows)}
 
 
-def _protocol(subject: SourceModel) -> str:
+def _protocol(source_model: SourceModel) -> str:
     """How the gate's figures were measured."""
-    if not subject.labelled:
+    if not source_model.labelled:
         return UNLABELLED
-    return HELD_OUT if subject.material.validation or subject.material.test else OUTPUTS_ONLY
+    return HELD_OUT if source_model.clip_parts.validation or source_model.clip_parts.test else OUTPUTS_ONLY
 
 
-def provenance(subject: SourceModel, options: Options, built: Built) -> dict[str, Any]:
+def provenance(conversion: Conversion, built: Built) -> dict[str, Any]:
     """Where a bundle comes from, the same wherever and whenever it is made: no clock, no path."""
-    share = options.pruned_share(subject)
-    command = subject.command + (f" --shrink {options.shrink:g}" if options.shrink else "")
-    command += f" --prune {share:g}" + " --qat" * options.qat
-    if share or options.shrink or options.qat:
+    source_model, options = conversion.source_model, conversion.options
+    fraction = options.pruned_fraction(source_model)
+    command = source_model.command + (f" --shrink {options.shrink:g}" if options.shrink else "")
+    command += f" --prune {fraction:g}" + " --qat" * options.qat
+    if fraction or options.shrink or options.qat:
         command += f" --fine-tune-steps {options.fine_tune_steps}"
-    said: dict[str, Any] = {
+    facts: dict[str, Any] = {
         **_commit(),
         "command": command + (f" --precision {options.precision}" if options.precision else ""),
-        **subject.provenance,
+        **source_model.provenance,
         "versions": {
             "tensorflow": tf.__version__,
             "tf_keras": keras.__version__,
@@ -508,38 +558,20 @@ def provenance(subject: SourceModel, options: Options, built: Built) -> dict[str
         },
     }
     if options.shrink:
-        said["shrunk_share"] = options.shrink
+        facts["shrunk_share"] = options.shrink
     if options.qat:
-        said["quantisation_aware_steps"] = options.fine_tune_steps
-    if share:
-        said |= {"pruned_share": share, "zero_share": round(_zero_share(built), 4)}
-    return said
-
-
-def _zero_share(built: Built) -> float:
-    """Over all kernels that the stream runs, as exported."""
-    values = [
-        kernel.values for name in built.manifest.graphs.of_stream for kernel in kernels(built.files[name])
-    ]
-    return float(sum((v == 0).sum() for v in values) / sum(v.size for v in values))
+        facts["quantisation_aware_steps"] = options.fine_tune_steps
+    if fraction:
+        streamed = {name: built.files[name] for name in built.manifest.graphs.of_stream}
+        facts |= {"pruned_share": fraction, "zero_share": round(files_zero_fraction(streamed), 4)}
+    return facts
 
 
 def _commit() -> dict[str, str]:
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-
-    try:
-        commit, date = git("log", "-1", "--format=%H %cI").split()
-        changed = git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError, ValueError):
-        return {"commit": NOT_A_COMMIT}
-    return {"commit": commit + (" with changes" if changed else ""), "commit_date": date}
+    at = checkout()
+    if at is None:
+        return {"commit": UNKNOWN}
+    return {"commit": at.commit + (" with changes" if at.changed else ""), "commit_date": at.date}
 
 
 def _report(
@@ -550,7 +582,7 @@ def _report(
     verdict: Verdict,
     judged: Comparison,
 ) -> dict[str, Any]:
-    """What NAME.report.json and NAME.report.html say, also of a bundle that the gate refused."""
+    """What NAME.report.json and NAME.report.html hold, also of a bundle that the gate refused."""
     return {
         "name": manifest.name,
         "release": manifest.release,
@@ -559,9 +591,9 @@ def _report(
         "failed": None if verdict.passed else "; ".join(verdict.breaches),
         GATE: verdict.to_json(),
         "parity": dict(gated),
-        "details": parity.details(judged),
+        "details": details(judged),
         "rebuild_error": float(np.float32(built.rebuild_error)),
-        "zero_share": built.zero_shares(),
+        "zero_share": built.zero_fractions(),
         "operators": {name: dict(counts) for name, counts in built.operators.items()},
         "bytes": {name: len(content) for name, content in sorted(files.items())},
         "zipped_bytes": {name: len(zlib.compress(content, 9)) for name, content in sorted(files.items())},

@@ -12,7 +12,7 @@ from tests.helpers.runs import train_tiny
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from benchmarks.pages.calibration import ALL, NOISE, NONE, calibration_of, compare_calibrations, page
-from convert.inputs.clips import ClipParts, choose_calibration, material_of_run
+from convert.inputs.clips import ClipParts, choose_calibration, clip_parts_of_run
 from edge_har.errors import MisuseError
 from train.runs import Run, load_run
 
@@ -25,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def material(run: Run) -> ClipParts:
-    return material_of_run(run, None, run.folder.parent / "cache", lambda line: None)
+    return clip_parts_of_run(run, None, run.folder.parent / "cache", lambda line: None)
 
 
 def test_each_choice_has_its_windows(run: Run, material: ClipParts) -> None:

@@ -1,4 +1,4 @@
-"""Pruning sets the asked share of every kernel to zero, on every kind of model whole, and keeps it learning."""
+"""Pruning sets the requested fraction of every kernel to zero, on every kind of model whole, and keeps it learning."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,8 @@ from tests.helpers.need import need_module
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert.compress.finetune import FineTuning, fine_tuned
-from convert.compress.prune import prune, zero_share
+from convert.compress.prune import prune
+from tests.helpers.converted import zero_fraction
 from train.models.architectures import build
 from train.tf import keras, tf
 
@@ -66,26 +67,26 @@ def test_every_kernel_loses_its_share(kind: str, share: float) -> None:
     keras.utils.set_random_seed(3)
     model = MODELS[kind]()
     made = prune(model, share, tuning(model.input_shape[1:]), report=lambda line: None)
-    assert zero_share(made) == pytest.approx(share, abs=0.01)
+    assert zero_fraction(made) == pytest.approx(share, abs=0.01)
     for before, after in zip(model.layers, made.layers, strict=True):
         assert type(before) is type(after) and before.name == after.name
     for kernel in (weight.numpy() for weight in made.weights if "kernel" in weight.name):
         assert np.mean(kernel == 0) == pytest.approx(share, abs=max(0.02, 0.6 / kernel.size))
     assert any(not np.array_equal(b, a) for b, a in zip(model.get_weights(), made.get_weights(), strict=True))
-    assert zero_share(model) < 0.01, "the model given is left as it was"
+    assert zero_fraction(model) < 0.01, "the model given is left as it was"
 
 
 def test_the_control_learns_and_stays_dense() -> None:
     keras.utils.set_random_seed(3)
-    model, said = recurrent(), list[str]()
-    made = fine_tuned(model, tuning(model.input_shape[1:]), report=said.append)
-    assert zero_share(made) < 0.01
+    model, record = recurrent(), list[str]()
+    made = fine_tuned(model, tuning(model.input_shape[1:]), report=record.append)
+    assert zero_fraction(made) < 0.01
     assert [type(layer) for layer in made.layers] == [type(layer) for layer in model.layers]
     for before, after in zip(
         model.get_layer("conv").get_weights(), made.get_layer("conv").get_weights(), strict=True
     ):
         assert not np.array_equal(before, after)
-    assert said[-1].startswith(f"fine-tuning step {STEPS}/{STEPS} loss ")
+    assert record[-1].startswith(f"fine-tuning step {STEPS}/{STEPS} loss ")
 
 
 @pytest.mark.parametrize("share", [-0.1, 0.96, 1.0])

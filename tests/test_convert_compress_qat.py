@@ -51,13 +51,13 @@ def stirred(kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", ["lrcn", "motion", "convlstm"])
 def test_it_learns_and_keeps_zeros(kind: str) -> None:
-    model, said = stirred(kind), []
+    model, record = stirred(kind), []
     before = [w.copy() for w in model.get_weights()]
     made = qat(
         model,
         FineTuning(batches(SIZES[kind]), STEPS, 1e-2, class_weights=[1.0, 1.0]),
         calibration=windows(SIZES[kind]),
-        report=said.append,
+        report=record.append,
     )
     assert [type(layer) for layer in made.layers] == [type(layer) for layer in model.layers]
     for old, kept, new in zip(before, model.get_weights(), made.get_weights(), strict=True):
@@ -68,7 +68,7 @@ def test_it_learns_and_keeps_zeros(kind: str) -> None:
     folded, trained = fold_batch_norm(model), fold_batch_norm(made)
     for old, new in zip(folded.trainable_variables, trained.trainable_variables, strict=True):
         assert not np.array_equal(old, new), f"{old.name} did not learn"
-    assert (said and said[-1].startswith(f"qat step {STEPS - STEPS % 4 or STEPS}/")) or len(said) >= 4
+    assert (record and record[-1].startswith(f"qat step {STEPS - STEPS % 4 or STEPS}/")) or len(record) >= 4
 
 
 @pytest.mark.parametrize("kind", ["lrcn", "motion"])

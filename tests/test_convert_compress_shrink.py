@@ -12,9 +12,10 @@ from tests.helpers.need import need_module
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert.compress.finetune import FineTuning
-from convert.compress.prune import prune, zero_share
+from convert.compress.prune import prune
 from convert.compress.shrink import importance, least_important, shrink, trace_units, without
 from convert.graphs.float_graphs import float_graphs
+from tests.helpers.converted import zero_fraction
 from train.models.architectures import build
 from train.tf import keras, tf
 
@@ -133,15 +134,15 @@ def test_dead_units_go_first_and_nothing_else_changes(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["lrcn", "motion", "convlstm"])
 def test_a_shrunk_model_learns_is_pruned_and_streams(kind: str) -> None:
     keras.utils.set_random_seed(3)
-    model, said = known(kind), list[str]()
+    model, record = known(kind), list[str]()
     kept = [weight.copy() for weight in model.get_weights()]
     teaching = tuning(model.input_shape[1:])
-    made = shrink(model, 0.5, teaching, report=said.append)
+    made = shrink(model, 0.5, teaching, report=record.append)
     assert made.count_params() < 0.5 * model.count_params()
-    assert said[0] == f"shrunk from {model.count_params()} to {made.count_params()} parameters"
+    assert record[0] == f"shrunk from {model.count_params()} to {made.count_params()} parameters"
     assert all(np.array_equal(a, b) for a, b in zip(kept, model.get_weights(), strict=True))
     pruned = prune(made, 0.8, teaching, report=silent)
-    assert zero_share(pruned) == pytest.approx(0.8, abs=0.02)
+    assert zero_fraction(pruned) == pytest.approx(0.8, abs=0.02)
     clip = np.random.default_rng(1).integers(0, 256, (1, *model.input_shape[1:])).astype(np.float32)
     scores = float_graphs(pruned).clip.run(clip=clip)["scores"]
     np.testing.assert_allclose(scores, pruned(clip), atol=1e-4)

@@ -17,14 +17,14 @@ from tests.helpers.runs import LABELS
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert import pipeline
-from convert.inputs.subject import SourceModel, subject_of_run
-from convert.pipeline import Options, convert_subject
+from convert.inputs.source_model import SourceModel, source_model_of_run
+from convert.pipeline import Conversion, Options, convert_source_model
 from convert.tflite.build import GraphBuilder
 from train.data.batches import CachedClip, store
 from train.tf import keras
 
-SubjectOf = Callable[[str], SourceModel]
-WORKSHOP_OF = pipeline.workshop_of
+ModelOfKind = Callable[[str], SourceModel]
+BUILDER_OF = pipeline.builder_of
 NOISE_LEVELS = 8  # grey levels: what a capped camera shows
 
 
@@ -33,26 +33,26 @@ def silent(line: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def subject_of(trained: Callable[..., Path], runs_folder: Path) -> SubjectOf:
+def model_of_kind(trained: Callable[..., Path], runs_folder: Path) -> ModelOfKind:
     made: dict[str, SourceModel] = {}
 
-    def subject(kind: str) -> SourceModel:
+    def model_of(kind: str) -> SourceModel:
         if kind not in made:
-            made[kind] = subject_of_run(trained(kind), None, runs_folder / "cache", silent)
+            made[kind] = source_model_of_run(trained(kind), None, runs_folder / "cache", silent)
         return made[kind]
 
-    return subject
+    return model_of
 
 
-def refused(subject: SourceModel, folder: Path, **options: Any) -> str:
-    """Why no bundle was made of `subject`; the reports are there and say so too."""
+def refused(source_model: SourceModel, folder: Path, **options: Any) -> str:
+    """Why no bundle was made of `source_model`; the reports are there and say so too."""
     with pytest.raises(ParityError) as caught:
-        convert_subject(subject, folder / "bad.ehar", Options(prune=0.0, **options), report=silent)
-    said = str(caught.value)
-    assert caught.value.exit_code == 1 and "\n" not in said and "no bundle is written" in said
+        convert_source_model(source_model, folder / "bad.ehar", Options(prune=0.0, **options), report=silent)
+    record = str(caught.value)
+    assert caught.value.exit_code == 1 and "\n" not in record and "no bundle is written" in record
     assert {path.name for path in folder.iterdir()} == {"bad.report.json", "bad.report.html"}
     assert "Refused: no bundle was written." in (folder / "bad.report.html").read_text()
-    return said
+    return record
 
 
 def with_noise(clips: list[CachedClip], folder: Path) -> list[CachedClip]:
@@ -68,12 +68,12 @@ def with_noise(clips: list[CachedClip], folder: Path) -> list[CachedClip]:
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, damage: Callable[[SourceModel], SourceModel]) -> None:
-    """Have the graphs made of a damaged subject, while the float model stays what it was."""
+    """Have the graphs made of a damaged source model, while the float model stays what it was."""
 
-    def faulty(subject: SourceModel, *given: Any) -> GraphBuilder:
-        return WORKSHOP_OF(damage(subject), *given)
+    def faulty(conversion: Conversion) -> GraphBuilder:
+        return BUILDER_OF(replace(conversion, source_model=damage(conversion.source_model)))
 
-    monkeypatch.setattr(pipeline, "workshop_of", faulty)
+    monkeypatch.setattr(pipeline, "builder_of", faulty)
 
 
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,75 +106,82 @@ def turned(weights: list[Array]) -> list[Array]:
     return [*weights[:-2], np.roll(weights[-2], 1, axis=-1), np.roll(weights[-1], 1)]
 
 
-def test_calibration_on_noise(subject_of: SubjectOf, tmp_path: Path) -> None:
-    subject = subject_of("motion")
-    noisy = with_noise(list(subject.material.training), tmp_path / "noise")
+def test_calibration_on_noise(model_of_kind: ModelOfKind, tmp_path: Path) -> None:
+    source_model = model_of_kind("motion")
+    noisy = with_noise(list(source_model.clip_parts.training), tmp_path / "noise")
     (tmp_path / "out").mkdir()
-    broken = replace(subject, material=replace(subject.material, training=noisy))
+    broken = replace(source_model, clip_parts=replace(source_model.clip_parts, training=noisy))
     assert "calibrate on clips like those the camera will see" in refused(broken, tmp_path / "out")
 
 
-def test_swapped_colours(subject_of: SubjectOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plant(monkeypatch, lambda subject: replace(subject, model=with_weights(subject.model, blue_first)))
-    assert "accuracy falls from" in refused(subject_of("motion"), tmp_path)
+def test_swapped_colours(model_of_kind: ModelOfKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(
+        monkeypatch,
+        lambda model: replace(model, model=with_weights(model.model, blue_first)),
+    )
+    assert "accuracy falls from" in refused(model_of_kind("motion"), tmp_path)
 
 
 def test_outputs_in_another_order(
-    subject_of: SubjectOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_of_kind: ModelOfKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant(monkeypatch, lambda subject: replace(subject, model=with_weights(subject.model, turned)))
-    assert "gives the float model's label on" in refused(subject_of("motion"), tmp_path)
+    plant(
+        monkeypatch,
+        lambda model: replace(model, model=with_weights(model.model, turned)),
+    )
+    assert "gives the float model's label on" in refused(model_of_kind("motion"), tmp_path)
 
 
 def test_labels_in_another_order_than_the_outputs(
-    subject_of: SubjectOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_of_kind: ModelOfKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant(monkeypatch, lambda subject: replace(subject, labels=LABELS[::-1]))
-    assert "gives the float model's label on" in refused(subject_of("motion"), tmp_path)
+    plant(monkeypatch, lambda source_model: replace(source_model, labels=LABELS[::-1]))
+    assert "gives the float model's label on" in refused(model_of_kind("motion"), tmp_path)
 
 
-def test_labels_given_in_another_order_than_the_models(subject_of: SubjectOf, tmp_path: Path) -> None:
+def test_labels_given_in_another_order_than_the_models(model_of_kind: ModelOfKind, tmp_path: Path) -> None:
     """As a user would for a model file: every way agrees, only the clips' own labels can tell."""
 
     def renamed(clips: Any) -> list[CachedClip]:
         return [replace(clip, label=len(LABELS) - 1 - clip.label) for clip in clips]
 
-    subject = subject_of("motion")
-    given = subject.material
-    material = replace(
+    source_model = model_of_kind("motion")
+    given = source_model.clip_parts
+    clip_parts = replace(
         given,
         training=renamed(given.training),
         validation=renamed(given.validation),
         test=renamed(given.test),
     )
-    said = refused(replace(subject, labels=LABELS[::-1], material=material), tmp_path)
-    assert "labels are mixed up" in said and "in the order of the model's outputs" in said
+    record = refused(replace(source_model, labels=LABELS[::-1], clip_parts=clip_parts), tmp_path)
+    assert "labels are mixed up" in record and "in the order of the model's outputs" in record
 
 
 def test_the_lstm_state_not_reset(
-    subject_of: SubjectOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_of_kind: ModelOfKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subject = subject_of("lrcn")
+    source_model = model_of_kind("lrcn")
     made: list[GraphBuilder] = []
 
-    def once(*given: Any) -> GraphBuilder:  # the same graphs, whatever they meet
-        made.extend([] if made else [WORKSHOP_OF(*given)])
+    # The same graphs, whatever they meet.
+    def once(conversion: Conversion) -> GraphBuilder:
+        made.extend([] if made else [BUILDER_OF(conversion)])
         return made[0]
 
-    monkeypatch.setattr(pipeline, "workshop_of", once)
+    monkeypatch.setattr(pipeline, "builder_of", once)
     monkeypatch.setattr(Graph, "reset", lambda graph: None)
-    with pytest.raises(ConversionError, match="the same clip two answers") as caught:
-        convert_subject(subject, tmp_path / "bad.ehar", Options(prune=0.0), report=silent)
+    with pytest.raises(ConversionError, match="the same clip two results") as caught:
+        convert_source_model(source_model, tmp_path / "bad.ehar", Options(prune=0.0), report=silent)
     assert caught.value.exit_code == 1 and list(tmp_path.iterdir()) == []
     unchecked(monkeypatch)
-    refused(subject, tmp_path)
+    refused(source_model, tmp_path)
 
 
 def test_the_states_of_a_bank_not_reset(
-    subject_of: SubjectOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_of_kind: ModelOfKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subject = subject_of("convlstm")
-    subject = replace(subject, model=with_weights(subject.model, never_forgetting))
+    source_model = model_of_kind("convlstm")
+    source_model = replace(source_model, model=with_weights(source_model.model, never_forgetting))
     fresh = Recognizer._zero_states
 
     def stale(recognizer: Recognizer, step: Graph) -> list[Array]:
@@ -182,5 +189,5 @@ def test_the_states_of_a_bank_not_reset(
 
     monkeypatch.setattr(Recognizer, "_zero_states", stale)
     unchecked(monkeypatch)
-    said = refused(subject, tmp_path, allow_drop=True)
-    assert "the stream differs from the whole clip" in said
+    record = refused(source_model, tmp_path, allow_drop=True)
+    assert "the stream differs from the whole clip" in record

@@ -76,7 +76,7 @@ def test_scaling_stays_where_something_between_is_not_linear() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "said"),
+    ("shape", "message"),
     [
         ((None, 64, 64, 3), r"rank 4"),
         ((2, 20, 64, 64, 3), r"batch is fixed at 2"),
@@ -85,10 +85,10 @@ def test_scaling_stays_where_something_between_is_not_linear() -> None:
         ((None, 20, 64, 64, 1), r"\[None, 20, 64, 64, 1\]"),
     ],
 )
-def test_an_input_that_no_bundle_can_feed(shape: tuple[int | None, ...], said: str) -> None:
+def test_an_input_that_no_bundle_can_feed(shape: tuple[int | None, ...], message: str) -> None:
     inputs = L.Input(batch_shape=shape)
     x = L.Lambda(lambda x: x[:, 0, 0, 0] if len(shape) == 5 else x[:, 0, 0])(inputs)
-    with pytest.raises(ConversionError, match=said) as caught:
+    with pytest.raises(ConversionError, match=message) as caught:
         check_input(keras.Model(inputs, L.Dense(3)(x)))
     assert "expected [None or 1, frames, height, width, 3]" in str(caught.value)
     assert "\n" not in str(caught.value)

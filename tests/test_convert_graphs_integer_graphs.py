@@ -15,8 +15,9 @@ from convert.graphs.float_graphs import FloatGraphs
 from convert.graphs.integer_graphs import RangeObserver, integer_form, integer_graphs
 from convert.precisions import INT8, INT8_CELLS16
 from convert.tflite import flatbuffer
-from convert.tflite.quantise import Job, convert_graphs
+from convert.tflite.quantise import Job
 from edge_har.model.interpreter import Graph, dequantise, zeros
+from tests.helpers.converted import tflite_files
 from train.models.architectures import build
 from train.tf import keras, tf
 
@@ -71,21 +72,21 @@ def test_the_published_model_too_its_pixels_standardised() -> None:
     np.testing.assert_allclose(scores, model(clips(2, 32)).numpy(), atol=1e-5)
 
 
-MODES = [("joined", INT8), ("joined, padded", INT8), ("joined", INT8_CELLS16), ("added", INT8_CELLS16)]
+CANDIDATES = [("joined", INT8), ("joined, padded", INT8), ("joined", INT8_CELLS16), ("added", INT8_CELLS16)]
 
 
-@pytest.fixture(scope="module", params=MODES, ids=" ".join)
+@pytest.fixture(scope="module", params=CANDIDATES, ids=" ".join)
 def converted(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Any, FloatGraphs, dict[str, bytes]]:
-    variant, mode = request.param
+    variant, precision = request.param
     model = small(**VARIANTS[variant])
-    graphs = integer_graphs(model, clips(12))[mode]
+    graphs = integer_graphs(model, clips(12))[precision]
     jobs = {
-        part: Job(graph, mode)
+        part: Job(graph, precision)
         for part, graph in (("clip", graphs.clip), ("step", graphs.step), ("head", graphs.head))
     }
-    return model, graphs, convert_graphs(jobs, log=tmp_path_factory.mktemp("log") / "convert.log")
+    return model, graphs, tflite_files(jobs, log=tmp_path_factory.mktemp("log") / "convert.log")
 
 
 Converted = tuple[Any, FloatGraphs, dict[str, bytes]]

@@ -23,15 +23,15 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 from convert.cli import convert as convert_command
 from convert.cli import read_labels
 from convert.graphs.float_graphs import check_input, float_graphs
-from convert.inputs import subject as subject_module
+from convert.inputs import source_model as source_model_module
 from convert.inputs.canonical import CONVLSTM, INPUT_CHANNELS, LRCN, WHOLE_CLIP, PixelsAs, canonical
-from convert.inputs.clips import material_of_clips
+from convert.inputs.clips import held_out_clips
 from convert.inputs.keras_file import read_model, settle
-from convert.inputs.subject import FileFacts, subject_of_file
+from convert.inputs.source_model import FileFacts, source_model_of_file
 from convert.pipeline import Options, checked_structure, convert, convert_file
 from convert.tflite.build import GraphBuilder, rebuild_error
 from convert.tflite.search import TrialResult, choose
-from convert.verify.parity import stream_scores
+from convert.verify.comparison import stream_scores
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import FrameSpec
 from train.data.videos import decode_ticks
@@ -236,7 +236,7 @@ def time_pooled() -> list[Any]:
 
 def test_a_convlstm_whose_frames_are_pooled_is_a_whole_clip(tmp_path: Path) -> None:
     ours = check_exact(read_model(saved(sequential(time_pooled()), tmp_path)), BGR, WHOLE_CLIP)
-    built = workshop_of(ours, tmp_path).forced()
+    built = builder_of(ours, tmp_path).forced()
     assert built.manifest.precision == "int8-weights" and built.manifest.graphs.step is None
     scores = Recognizer(built.bundle()).clip(clips(1)[0])
     np.testing.assert_allclose(scores, ours(clips(1).astype(np.float32)).numpy()[0], atol=0.02)
@@ -273,7 +273,7 @@ def attention() -> Any:
     return stirred(keras.Model(inputs, L.Dense(CLASSES, activation="softmax")(L.GlobalAveragePooling1D()(x))))
 
 
-def workshop_of(model: Any, folder: Path) -> GraphBuilder:
+def builder_of(model: Any, folder: Path) -> GraphBuilder:
     """Where the graphs of a model that is run whole are made."""
     return GraphBuilder(
         model,
@@ -291,7 +291,7 @@ def test_what_cannot_be_cut_is_a_whole_clip_and_streams_over_a_ring(
     tmp_path: Path, make: Callable[[], Any]
 ) -> None:
     made = check_exact(read_model(saved(make(), tmp_path)), BGR, WHOLE_CLIP)
-    built = workshop_of(made, tmp_path).forced()
+    built = builder_of(made, tmp_path).forced()
     (found,) = checked_structure(built)["files"].values()
     assert found["float_operators"] == found["float_only"] == (3 if make is c3d else 0)
     bundle = built.bundle()
@@ -308,15 +308,15 @@ def test_what_cannot_be_cut_is_a_whole_clip_and_streams_over_a_ring(
 def test_auto_chooses_for_a_whole_clip_too(tmp_path: Path) -> None:
     made = canonical(sequential(all_at_once()), BGR)
     assert made.kind == WHOLE_CLIP
-    asked: list[str] = []
+    requested: list[str] = []
 
     def but_int8(bundle: Bundle) -> TrialResult:
-        asked.append(bundle.manifest.precision)
-        return TrialResult(1.0, 0.0, refused="too coarse" if asked[-1] in ("int8", "mixed") else None)
+        requested.append(bundle.manifest.precision)
+        return TrialResult(1.0, 0.0, refused="too coarse" if requested[-1] in ("int8", "mixed") else None)
 
-    built, trials = choose(workshop_of(made.model, tmp_path), but_int8, silent)
-    assert built.manifest.precision == asked[-1] not in ("int8", "mixed")
-    assert {"int8", "int8-weights", "float16", "float32"} <= {trial.route.precision for trial in trials}
+    built, trials = choose(builder_of(made.model, tmp_path), but_int8, silent)
+    assert built.manifest.precision == requested[-1] not in ("int8", "mixed")
+    assert {"int8", "int8-weights", "float16", "float32"} <= {trial.plan.precision for trial in trials}
     assert sum(trial.taken for trial in trials) == 1 and set(built.files) == {"clip.tflite"}
 
 
@@ -359,17 +359,17 @@ def test_a_lambda_and_a_custom_layer_are_refused_not_executed(
 def edited(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     """The .h5 file with its configuration changed by hand."""
     with h5py.File(path, "r+") as file:
-        said = json.loads(file.attrs["model_config"])
-        change(said)
-        file.attrs["model_config"] = json.dumps(said)
+        record = json.loads(file.attrs["model_config"])
+        change(record)
+        file.attrs["model_config"] = json.dumps(record)
     return path
 
 
 def test_configurations_of_other_versions_are_read(tmp_path: Path) -> None:
     model = sequential(lrcn_layers())
 
-    def as_keras_2_9(said: dict[str, Any]) -> None:
-        for layer in said["config"]["layers"]:
+    def as_keras_2_9(record: dict[str, Any]) -> None:
+        for layer in record["config"]["layers"]:
             config = layer["config"]
             config |= {"dtype": "float32", "unknown_to_us": 3}
             if layer["class_name"] == "InputLayer":
@@ -395,8 +395,8 @@ def test_configurations_of_other_versions_are_read(tmp_path: Path) -> None:
     ],
 )
 def test_settings_that_would_change_the_answers(tmp_path: Path, change: dict[str, Any], match: str) -> None:
-    def apply(said: dict[str, Any]) -> None:
-        (lstm,) = (layer for layer in said["config"]["layers"] if layer["class_name"] == "LSTM")
+    def apply(record: dict[str, Any]) -> None:
+        (lstm,) = (layer for layer in record["config"]["layers"] if layer["class_name"] == "LSTM")
         lstm["config"] |= change
 
     with pytest.raises(ConversionError, match=match) as error:
@@ -472,17 +472,17 @@ def test_what_cannot_be_rewritten_is_one_line(
     both_ways = sequential(
         [L.Bidirectional(L.ConvLSTM2D(2, 3)), L.Flatten(), L.Dense(CLASSES, activation="softmax")]
     )
-    told = FileFacts(LABELS, "0..1", "bgr", 80.0, squares)
+    facts = FileFacts(LABELS, "0..1", "bgr", 80.0, squares)
     with pytest.raises(ConversionError, match="is a Bidirectional ConvLSTM2D") as error:
-        subject_of_file(saved(both_ways, tmp_path), told, None, silent)
+        source_model_of_file(saved(both_ways, tmp_path), facts, None, silent)
     one_line(error)
 
     def surprised(*_: Any) -> Any:
         raise TypeError("Keras says\nmore than one line")
 
-    monkeypatch.setattr(subject_module, "canonical", surprised)
+    monkeypatch.setattr(source_model_module, "canonical", surprised)
     with pytest.raises(ConversionError, match="cannot be rewritten: Keras says") as error:
-        subject_of_file(saved(sequential(lrcn_layers()), tmp_path), told, None, silent)
+        source_model_of_file(saved(sequential(lrcn_layers()), tmp_path), facts, None, silent)
     one_line(error)
 
 
@@ -499,11 +499,11 @@ def test_what_a_file_does_not_say_is_asked_for(tmp_path: Path) -> None:
     for option in ("--labels", "--input-range", "--interval-ms", "--calibration"):
         assert option in str(result.exception)
     assert "--color" not in str(result.exception) and "\n" not in str(result.exception)
-    told = FileFacts(("A", "B"), "0..1", "bgr", 80.0, tmp_path)
+    facts = FileFacts(("A", "B"), "0..1", "bgr", 80.0, tmp_path)
     with pytest.raises(MisuseError, match="3 outputs, --labels names 2"):
-        convert_file(path, out, Options(file=told), report=silent)
+        convert_file(path, out, Options(file=facts), report=silent)
     with pytest.raises(MisuseError, match="for a model file"):
-        convert(tmp_path, out, Options(file=told), report=silent)
+        convert(tmp_path, out, Options(file=facts), report=silent)
 
 
 def test_labels_are_a_list_or_a_file(tmp_path: Path) -> None:
@@ -519,19 +519,21 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_calibration_clips_with_and_without_labels(squares: Path, tmp_path: Path) -> None:
     spec, cache = FrameSpec((SIZE, SIZE)), tmp_path / "cache"
-    judges = material_of_clips(squares, LABELS[::-1], spec, cache, silent)
-    assert judges.labelled and judges.groups_known
-    material = judges.material
-    parts = [{c.group for c in part} for part in (material.training, material.validation, material.test)]
+    held_out = held_out_clips(squares, LABELS[::-1], spec, cache, silent)
+    assert held_out.labelled and held_out.groups_known
+    clip_parts = held_out.clip_parts
+    parts = [
+        {c.group for c in part} for part in (clip_parts.training, clip_parts.validation, clip_parts.test)
+    ]
     assert all(parts) and not parts[0] & parts[2]
-    assert {LABELS[::-1][clip.label] for clip in material.test if "Red" in clip.name} == {"Red"}
+    assert {LABELS[::-1][clip.label] for clip in clip_parts.test if "Red" in clip.name} == {"Red"}
     lines: list[str] = []
-    judges = material_of_clips(squares, ("A", "B", "C"), spec, cache, lines.append)
-    assert not judges.labelled and "accuracy is not measured" in lines[0]
-    assert {clip.label for clip in judges.material.test} == {-1}
-    assert not {c.name for c in judges.material.training} & {c.name for c in judges.material.test}
+    held_out = held_out_clips(squares, ("A", "B", "C"), spec, cache, lines.append)
+    assert not held_out.labelled and "accuracy is not measured" in lines[0]
+    assert {clip.label for clip in held_out.clip_parts.test} == {-1}
+    assert not {c.name for c in held_out.clip_parts.training} & {c.name for c in held_out.clip_parts.test}
     with pytest.raises(DataError, match="no such folder"):
-        material_of_clips(tmp_path / "absent", LABELS, spec, cache, silent)
+        held_out_clips(tmp_path / "absent", LABELS, spec, cache, silent)
 
 
 @pytest.fixture(scope="module")
@@ -579,12 +581,12 @@ def test_a_file_becomes_a_bundle_that_agrees_with_it(fitted: Path, squares: Path
 
 
 def test_pruning_a_file_without_labelled_clips_is_misuse(fitted: Path, squares: Path, tmp_path: Path) -> None:
-    told = FileFacts(("A", "B", "C"), "0..1", "bgr", 80.0, squares)
+    facts = FileFacts(("A", "B", "C"), "0..1", "bgr", 80.0, squares)
     with pytest.raises(MisuseError, match="folder of clips per label"):
         convert_file(
             fitted,
             tmp_path / "x.ehar",
-            Options(file=told, prune=0.5, cache=tmp_path / "cache"),
+            Options(file=facts, prune=0.5, cache=tmp_path / "cache"),
             report=silent,
         )
 

@@ -15,8 +15,9 @@ from tests.helpers.need import need_module
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert.package import report
-from convert.verify import parity
-from convert.verify.parity import Comparison, Limits
+from convert.verify.comparison import Comparison
+from convert.verify.figures import details, figures
+from convert.verify.gate import Limits, gate
 
 LABELS = ("Jump & run", "Sit <still>", "Walk")
 CLIPS, WINDOWS = 12, 20
@@ -75,8 +76,8 @@ def comparison(changed: int = 3) -> Comparison:
     )
 
 
-def said_of(made: Comparison, *, allow_drop: bool = False, **limits: Any) -> dict[str, Any]:
-    verdict = parity.gate(made, Limits(**limits), allow_drop=allow_drop)
+def record_of(made: Comparison, *, allow_drop: bool = False, **limits: Any) -> dict[str, Any]:
+    verdict = gate(made, Limits(**limits), allow_drop=allow_drop)
     return {
         "name": "walk</title><script>alert(1)</script>",
         "release": 3,
@@ -84,8 +85,8 @@ def said_of(made: Comparison, *, allow_drop: bool = False, **limits: Any) -> dic
         "precision": "int8",
         "failed": None if verdict.passed else "; ".join(verdict.breaches),
         "gate": verdict.to_json(),
-        "parity": {"validation": parity.figures(made), "test": parity.figures(made)},
-        "details": parity.details(made),
+        "parity": {"validation": figures(made), "test": figures(made)},
+        "details": details(made),
         "operators": {"clip.tflite": {"CONV_2D": 4, "SOFTMAX (float)": 1}, "head.tflite": {"SOFTMAX": 1}},
         "bytes": {"MODEL_CARD.md": 12, "clip.tflite": 85000, "head.tflite": 20123},
         "zipped_bytes": {"clip.tflite": 70000, "head.tflite": 15000},
@@ -103,30 +104,30 @@ def said_of(made: Comparison, *, allow_drop: bool = False, **limits: Any) -> dic
 
 
 @pytest.fixture(scope="module")
-def said() -> dict[str, Any]:
-    return said_of(comparison())
+def record() -> dict[str, Any]:
+    return record_of(comparison())
 
 
 @pytest.fixture(scope="module")
-def page(said: dict[str, Any]) -> Page:
-    return Page(report.html(said))
+def page(record: dict[str, Any]) -> Page:
+    return Page(report.html(record))
 
 
-def test_both_files_are_written_whole(said: dict[str, Any], tmp_path: Path) -> None:
-    report.write_report(tmp_path / "my.model", said)
+def test_both_files_are_written_whole(record: dict[str, Any], tmp_path: Path) -> None:
+    report.write_report(tmp_path / "my.model", record)
     assert {path.name for path in tmp_path.iterdir()} == {"my.model.report.json", "my.model.report.html"}
-    assert json.loads((tmp_path / "my.model.report.json").read_text()) == said
+    assert json.loads((tmp_path / "my.model.report.json").read_text()) == record
     assert (tmp_path / "my.model.report.html").read_text().startswith("<!DOCTYPE html>\n<html")
     with pytest.raises(DataError, match="cannot be written"):
-        report.write_report(tmp_path / "absent" / "x", said)
+        report.write_report(tmp_path / "absent" / "x", record)
 
 
-def test_the_page_refers_to_nothing_outside(said: dict[str, Any], page: Page) -> None:
+def test_the_page_refers_to_nothing_outside(record: dict[str, Any], page: Page) -> None:
     for tag, attributes in page.tags:
         assert tag not in {"script", "link", "iframe", "img", "object", "base"}
         assert not attributes.keys() & {"href", "src", "srcset", "action", "data"}
         assert not any(name.startswith("on") for name in attributes)
-    text = report.html(said)
+    text = report.html(record)
     assert "@import" not in text and "url(" not in text and "://" not in text
 
 
@@ -141,12 +142,12 @@ def test_names_are_text_not_html(page: Page) -> None:
 
 def test_the_verdict_comes_first(page: Page) -> None:
     body = page.text.partition("lrcn int8")[2]
-    assert body.strip().startswith("Passed: the quantised stream gives the float model's answer on 98.")
-    assert "of 240 windows, and is right on" in body
+    assert body.strip().startswith("Passed: the quantised stream gives the float model's prediction on 98.")
+    assert "of 240 windows, and is correct on" in body
 
 
 def test_a_refused_one_says_why() -> None:
-    refused = said_of(comparison(changed=30))
+    refused = record_of(comparison(changed=30))
     text = Page(report.html(refused)).text
     assert text.index("Refused: no bundle was written.") < text.index("The parity gate")
     for breach in refused["gate"]["breaches"]:
@@ -155,7 +156,7 @@ def test_a_refused_one_says_why() -> None:
 
 
 def test_an_allowed_drop_does_not_look_like_a_pass() -> None:
-    text = Page(report.html(said_of(comparison(changed=30), allow_drop=True))).text
+    text = Page(report.html(record_of(comparison(changed=30), allow_drop=True))).text
     assert "--allow-drop was given" in text and "Passed" not in text
 
 
@@ -188,13 +189,13 @@ def test_absent_sections_are_left_out() -> None:
 
 def test_outputs_alone_have_no_accuracy() -> None:
     unlabelled = replace(comparison(), labelled=False)
-    text = Page(report.html(said_of(unlabelled))).text
+    text = Page(report.html(record_of(unlabelled))).text
     assert "Accuracy was not measured on them." in text and "not known" in text
     assert "Confusion" not in text and "Accuracy lost" not in text
 
 
-def test_no_stage_says_the_same_twice_or_nothing(said: dict[str, Any], page: Page) -> None:
+def test_no_stage_says_the_same_twice_or_nothing(record: dict[str, Any], page: Page) -> None:
     """A section that a later stage adds is shown without a change here."""
-    grown = Page(report.html(said | {"new_stage": {"speed_up": 1.5, "of": ["a", "b"]}}))
+    grown = Page(report.html(record | {"new_stage": {"speed_up": 1.5, "of": ["a", "b"]}}))
     assert len(grown.titles) == len(page.titles)
     assert "new stage" in grown.text and "speed up" in grown.text and "a, b" in grown.text

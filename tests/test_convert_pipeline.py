@@ -23,12 +23,13 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert import pipeline
 from convert.cli import convert
-from convert.inputs.clips import ClipParts, choose_calibration, material_of_run
-from convert.inputs.subject import check_keras_file
+from convert.inputs.clips import ClipParts, choose_calibration, clip_parts_of_run
+from convert.inputs.source_model import check_keras_file
 from convert.pipeline import Options, convert_run
 from convert.tflite import flatbuffer
 from convert.tflite.build import GraphBuilder
-from convert.verify.parity import Reference, compare, figures, stream_scores
+from convert.verify.comparison import Reference, compare, stream_scores
+from convert.verify.figures import figures
 from edge_har.model.preprocess import Pixels
 from train.data.videos import decode_ticks
 from train.runs import load_run
@@ -61,8 +62,8 @@ def converted(folder: Path, run_of: Callable[[str], Path]) -> Callable[[str], Co
     def bundle(kind: str) -> Converted:
         if kind not in made:
             path = folder / f"{kind}.ehar"
-            said = convert_run(run_of(kind), path, options(folder, control=kind == "motion"), report=silent)
-            made[kind] = (path, open_bundle(path), said)
+            record = convert_run(run_of(kind), path, options(folder, control=kind == "motion"), report=silent)
+            made[kind] = (path, open_bundle(path), record)
         return made[kind]
 
     return bundle
@@ -91,37 +92,37 @@ def check_stream_equals_whole_clip(bundle: Bundle, frames: Pixels, tolerance: fl
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_becomes_a_bundle(converted: Callable[[str], Converted], kind: str) -> None:
-    path, bundle, said = converted(kind)
+    path, bundle, record = converted(kind)
     manifest = bundle.manifest
     assert manifest.kind == kind and manifest.labels == LABELS and manifest.name == kind
     assert manifest.precision == ("int8-weights" if kind == "convlstm" else "int8")
     assert check_golden(bundle) < 1e-3
     assert 1 <= len(manifest.golden) <= 4
     assert path.stat().st_size < 1024 * 1024
-    test = said["parity"]["test"]
-    assert test["agreement"]["share"] >= said["gate"]["min_agreement"] >= 0.97
-    assert test["drop"]["points"] <= said["gate"]["max_drop_points"] == 2
+    test = record["parity"]["test"]
+    assert test["agreement"]["share"] >= record["gate"]["min_agreement"] >= 0.97
+    assert test["drop"]["points"] <= record["gate"]["max_drop_points"] == 2
     assert test["agreement_float_tflite"]["share"] == 1
-    assert manifest.metrics["gate"] == said["gate"] and said["gate"]["passed"]
+    assert manifest.metrics["gate"] == record["gate"] and record["gate"]["passed"]
     assert test["stream_against_whole_clip"]["max_error"] <= STREAM_ERROR
     assert manifest.metrics["test"]["windows"] == test["windows"] >= 80
-    compared = [row["name"] for row in said.get("compactness", {}).get("rows", ())]
+    compared = [row["name"] for row in record.get("compactness", {}).get("rows", ())]
     assert compared == (["original", "dense control", "pruned 50%"] if kind == "motion" else [])
     assert manifest.protocol == "held-out groups"
-    assert json.loads(path.with_suffix(".report.json").read_text()) == said
+    assert json.loads(path.with_suffix(".report.json").read_text()) == record
     assert "Passed: the quantised stream" in path.with_suffix(".report.html").read_text()
     assert not path.with_suffix(".convert.log").exists()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_half_of_the_exported_weights_are_zero(converted: Callable[[str], Converted], kind: str) -> None:
-    _, bundle, said = converted(kind)
+    _, bundle, record = converted(kind)
     graphs = bundle.manifest.graphs
     for name in (graphs.step, graphs.head):
         for kernel in flatbuffer.kernels(bundle.read(name)):
-            assert 0.45 <= kernel.zero_share <= 0.75, kernel.name
-        assert set(said["zero_share"][name].values())
-    assert said["provenance"]["zero_share"] == pytest.approx(0.5, abs=0.05)
+            assert 0.45 <= kernel.zero_fraction <= 0.75, kernel.name
+        assert set(record["zero_share"][name].values())
+    assert record["provenance"]["zero_share"] == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -156,22 +157,22 @@ def test_the_float_stream_equals_its_whole_clip_and_keras(
     run_of: Callable[[str], Path], folder: Path, kind: str
 ) -> None:
     run = load_run(run_of(kind))
-    material = material_of_run(run, None, folder / "cache", silent)
+    clip_parts = clip_parts_of_run(run, None, folder / "cache", silent)
     made = GraphBuilder(
         run.model(),
         kind=kind,
         labels=run.labels,
         frame=run.config.frame_spec,
         temporal=run.config.contract,
-        calibration=choose_calibration(material, run.config.contract, windows=4).pixels,
+        calibration=choose_calibration(clip_parts, run.config.contract, windows=4).pixels,
         log=folder / "float.log",
     ).forced("float32")
     bundle = made.bundle()
     assert made.rebuild_error < 1e-5
     check_stream_equals_whole_clip(bundle, moving(bundle, 20), 1e-5)
-    reference = Reference(run.model(), material.test, run.labels, run.config.contract)
-    said = figures(compare(reference, bundle))
-    assert said["agreement"]["share"] == 1 and said["probability_error"]["max_error"] < 1e-5
+    reference = Reference(run.model(), clip_parts.test, run.labels, run.config.contract)
+    record = figures(compare(reference, bundle))
+    assert record["agreement"]["share"] == 1 and record["probability_error"]["max_error"] < 1e-5
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -202,21 +203,21 @@ def test_equal_runs_give_equal_bundles(
 
 def test_calibration_is_of_training_groups_alone(run_of: Callable[[str], Path], folder: Path) -> None:
     run = load_run(run_of("motion"))
-    material = material_of_run(run, None, folder / "cache", silent)
+    clip_parts = clip_parts_of_run(run, None, folder / "cache", silent)
     trained = set(run.metrics["trained_on"]["groups"])
-    assert {clip.group for clip in material.training} == trained
-    assert not trained & {clip.group for clip in (*material.validation, *material.test)}
-    one = choose_calibration(material, run.config.contract)
+    assert {clip.group for clip in clip_parts.training} == trained
+    assert not trained & {clip.group for clip in (*clip_parts.validation, *clip_parts.test)}
+    one = choose_calibration(clip_parts, run.config.contract)
     assert one.pixels.shape == (100, *run.model().input_shape[1:]) and one.pixels.dtype == np.uint8
-    assert one.sha256 == choose_calibration(material, run.config.contract).sha256
-    known = {frame.tobytes() for clip in material.training for frame in clip.frames()}
+    assert one.sha256 == choose_calibration(clip_parts, run.config.contract).sha256
+    known = {frame.tobytes() for clip in clip_parts.training for frame in clip.frames()}
     assert all(frame.tobytes() in known for window in one.pixels for frame in window)
 
 
 def test_no_clip_may_stand_on_both_sides(run_of: Callable[[str], Path], folder: Path) -> None:
-    material = material_of_run(load_run(run_of("motion")), None, folder / "cache", silent)
+    clip_parts = clip_parts_of_run(load_run(run_of("motion")), None, folder / "cache", silent)
     with pytest.raises(DataError, match="was trained on and cannot be held out"):
-        ClipParts(material.training, (), material.training[:1])
+        ClipParts(clip_parts.training, (), clip_parts.training[:1])
 
 
 def test_a_model_of_all_groups_has_its_outputs_compared(
@@ -230,11 +231,13 @@ def test_a_model_of_all_groups_has_its_outputs_compared(
     own, other = Path(sys.executable), tmp_path / "other-python"
     other.write_text("#!/bin/sh\necho 'no such runtime' >&2\nexit 1\n")
     other.chmod(0o755)
-    asked = options(folder, prune=0.0, metrics=metrics, protocol=protocol, release=7, runtimes=(own, other))
-    said = convert_run(run, out, asked, report=lines.append)
+    requested = options(
+        folder, prune=0.0, metrics=metrics, protocol=protocol, release=7, runtimes=(own, other)
+    )
+    record = convert_run(run, out, requested, report=lines.append)
     assert any("other-python: does not run this bundle: no such runtime" in line for line in lines)
     manifest = open_bundle(out).manifest
-    assert list(said["parity"]) == ["outputs_only"] and "accuracy" not in said["parity"]["outputs_only"]
+    assert list(record["parity"]) == ["outputs_only"] and "accuracy" not in record["parity"]["outputs_only"]
     assert manifest.metrics["leave_one_group_out"] == {"clip_accuracy": 0.97}
     assert manifest.runtimes[0] == runtime_name()  # then what `make runtimes` made, where it did
     assert manifest.protocol == protocol and manifest.release == 7 and manifest.version == "7.0"
@@ -267,8 +270,8 @@ def test_a_failed_gate_leaves_no_bundle(run_of: Callable[[str], Path], folder: P
     assert isinstance(result.exception, ParityError) and result.exception.exit_code == 1
     assert "collapsed" in str(result.exception) and "\n" not in str(result.exception)
     assert {path.name for path in tmp_path.iterdir()} == {"bad.report.json", "bad.report.html"}
-    said = json.loads((tmp_path / "bad.report.json").read_text())
-    assert "collapsed" in said["failed"] and said["parity"]["test"]["windows"] > 0
+    record = json.loads((tmp_path / "bad.report.json").read_text())
+    assert "collapsed" in record["failed"] and record["parity"]["test"]["windows"] > 0
 
 
 def test_a_converter_that_cannot_finish_leaves_no_bundle(

@@ -11,11 +11,12 @@ from tests.helpers.need import need_module
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert.graphs.float_graphs import FloatGraph
-from convert.precisions import DYNAMIC, FLOAT32, INT8
+from convert.precisions import FLOAT32, INT8, INT8_WEIGHTS
 from convert.tflite import flatbuffer
-from convert.tflite.quantise import Job, convert_each, convert_graphs
+from convert.tflite.quantise import Job, convert_each
 from edge_har.errors import ConversionError
 from edge_har.model.interpreter import Graph, TensorInfo
+from tests.helpers.converted import tflite_files
 from train.tf import tf
 
 SHAPE = (1, 8, 8, 3)
@@ -41,10 +42,10 @@ def pixels(count: int) -> np.ndarray:
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     log = tmp_path_factory.mktemp("log") / "convert.log"
     jobs = {
-        mode: Job(graph(), mode, {"pixels": pixels(20)} if mode == INT8 else None)
-        for mode in (FLOAT32, DYNAMIC, INT8)
+        precision: Job(graph(), precision, {"pixels": pixels(20)} if precision == INT8 else None)
+        for precision in (FLOAT32, INT8_WEIGHTS, INT8)
     }
-    made = convert_graphs(jobs, log=log)
+    made = tflite_files(jobs, log=log)
     assert not log.exists()
     return made
 
@@ -55,11 +56,11 @@ def roles(content: bytes, outputs: list[np.ndarray]) -> dict[str, np.ndarray]:
     return {role: outputs[place[index]] for role, index in out.items()}
 
 
-@pytest.mark.parametrize(("mode", "tolerance"), [(FLOAT32, 1e-5), (DYNAMIC, 0.02), (INT8, 0.03)])
-def test_each_mode_computes_the_same(made: dict[str, bytes], mode: str, tolerance: float) -> None:
+@pytest.mark.parametrize(("precision", "tolerance"), [(FLOAT32, 1e-5), (INT8_WEIGHTS, 0.02), (INT8, 0.03)])
+def test_each_mode_computes_the_same(made: dict[str, bytes], precision: str, tolerance: float) -> None:
     given = pixels(5)[4]
     expected = graph().run(pixels=given)
-    got = roles(made[mode], Graph(made[mode]).run(given))
+    got = roles(made[precision], Graph(made[precision]).run(given))
     assert got.keys() == {"scores", "twice"}
     np.testing.assert_allclose(got["scores"], expected["scores"], atol=tolerance)
 
@@ -72,7 +73,7 @@ def test_int8_takes_pixels_as_they_are(made: dict[str, bytes]) -> None:
 
 
 def test_int8_weights_however_few(made: dict[str, bytes]) -> None:
-    kernels = {kernel.operator: kernel for kernel in flatbuffer.kernels(made[DYNAMIC])}
+    kernels = {kernel.operator: kernel for kernel in flatbuffer.kernels(made[INT8_WEIGHTS])}
     assert kernels["CONV_2D"].values.dtype == np.int8 and kernels["CONV_2D"].values.size < 1024
     assert kernels["FULLY_CONNECTED"].values.dtype == np.int8
     assert all(kernel.values.dtype == np.float32 for kernel in flatbuffer.kernels(made[FLOAT32]))
@@ -80,7 +81,7 @@ def test_int8_weights_however_few(made: dict[str, bytes]) -> None:
 
 def test_zero_share_counts_what_is_stored() -> None:
     kernel = flatbuffer.Kernel("CONV_2D", "k", np.array([[0, 1], [0, 0]], np.int8))
-    assert kernel.zero_share == 0.75
+    assert kernel.zero_fraction == 0.75
 
 
 def input_of(content: bytes) -> TensorInfo:
@@ -104,7 +105,7 @@ def fails(tmp_path: Path, script: str, timeout_s: float = 60.0) -> str:
     program = "import os, signal, sys, time; " + script
     log = tmp_path / "convert.log"
     with pytest.raises(ConversionError) as caught:
-        convert_graphs(
+        tflite_files(
             {"small": Job(graph(), FLOAT32)},
             log=log,
             timeout_s=timeout_s,
@@ -140,14 +141,14 @@ def test_the_real_worker_fails_in_one_line(tmp_path: Path) -> None:
     )
     log = tmp_path / "convert.log"
     with pytest.raises(ConversionError) as caught:
-        convert_graphs({"odd": Job(strings, FLOAT32)}, log=log)
+        tflite_files({"odd": Job(strings, FLOAT32)}, log=log)
     assert str(caught.value) == (
         "the converter failed on the graph 'odd': TFLite has no operator for AsString, StringLength: use layers "
         f"that do without; see {log}"
     )
     assert "Traceback" in log.read_text()
     before = log.read_text()
-    assert convert_graphs({"small": Job(graph(), FLOAT32)}, log=log).keys() == {"small"}
+    assert tflite_files({"small": Job(graph(), FLOAT32)}, log=log).keys() == {"small"}
     assert log.read_text() == before, "what went well leaves nothing in the log"
 
 
@@ -166,10 +167,10 @@ for done, line in enumerate(sys.stdin):
 """
 
 
-def scripted(tmp_path: Path, names: str, **said: str) -> tuple[list[bytes | ConversionError], str]:
+def scripted(tmp_path: Path, names: str, **record: str) -> tuple[list[bytes | ConversionError], str]:
     """What becomes of these graphs, one a letter, and the letters in the order of their beginnings."""
     note = tmp_path / "begun"
-    given = {"faulty": "", "when": "True", "fault": "pass", "note": str(note)} | said
+    given = {"faulty": "", "when": "True", "fault": "pass", "note": str(note)} | record
     worker = [sys.executable, "-c", SCRIPTED.format(**given)]
     small = graph()
     results = [

@@ -13,12 +13,12 @@ from tests.helpers.need import need_module
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert.graphs.float_graphs import float_graphs
-from convert.precisions import CALIBRATED, DYNAMIC, FLOAT16, FLOAT32, INT8, INT8_CELLS16, INT16X8, MODE_OF
+from convert.precisions import CALIBRATED, FLOAT16, FLOAT32, INT8, INT8_CELLS16, INT8_WEIGHTS, INT16X8
 from convert.tflite.build import Built, GraphBuilder, GraphPrecision, PrecisionPlan
 from convert.tflite.flatbuffer import operators
 from convert.tflite.quantise import calibration_samples
 from convert.tflite.search import (
-    NoRouteError,
+    NoPassingPlanError,
     Trial,
     TrialResult,
     _partly_float,
@@ -37,7 +37,7 @@ from train.models.architectures import build as build_model
 from train.tf import keras
 
 FRAMES, SIZE, LABELS = 4, 16, ("A", "B")
-MODES = (INT8, INT16X8, DYNAMIC, FLOAT16, FLOAT32)
+CANDIDATES = (INT8, INT16X8, INT8_WEIGHTS, FLOAT16, FLOAT32)
 PARTS = ("clip", "step", "head")
 GOOD = TrialResult(agreement=1.0, max_error=0.01, drop_points=0.0)
 BAD = TrialResult(agreement=0.5, max_error=0.6, drop_points=9.0, refused="agrees on 0.500")
@@ -76,33 +76,33 @@ def described(folder: Path, kind: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def workshop_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], GraphBuilder]:
+def builder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], GraphBuilder]:
     """A model's graphs in every form, each kind's made in one child process."""
     made: dict[str, GraphBuilder] = {}
 
-    def workshop(kind: str) -> GraphBuilder:
+    def builder(kind: str) -> GraphBuilder:
         if kind not in made:
             made[kind] = GraphBuilder(model_of(kind), **described(tmp_path_factory.mktemp(kind), kind))
             layers = (1, 2, 4) if kind == "motion" else ()
-            modes = MODES if kind == "motion" else (*MODES, INT8_CELLS16)
-            forms = [*map(GraphPrecision, modes), *(GraphPrecision(INT8, count) for count in layers)]
-            made[kind].make([(part, form) for part in PARTS for form in forms])
+            modes = CANDIDATES if kind == "motion" else (*CANDIDATES, INT8_CELLS16)
+            by_part = [*map(GraphPrecision, modes), *(GraphPrecision(INT8, count) for count in layers)]
+            made[kind].make([(part, form) for part in PARTS for form in by_part])
         return made[kind]
 
-    return workshop
+    return builder
 
 
 @pytest.fixture
-def motion(workshop_of: Callable[[str], GraphBuilder]) -> GraphBuilder:
-    return workshop_of("motion")
+def motion(builder_of: Callable[[str], GraphBuilder]) -> GraphBuilder:
+    return builder_of("motion")
 
 
 def auto(
-    workshop: GraphBuilder, validate: Callable[[Bundle], TrialResult]
+    builder: GraphBuilder, validate: Callable[[Bundle], TrialResult]
 ) -> tuple[Built, list[Trial], list[str]]:
-    said: list[str] = []
-    built, trials = choose(workshop, validate, said.append)
-    return built, trials, said
+    record: list[str] = []
+    built, trials = choose(builder, validate, record.append)
+    return built, trials, record
 
 
 def test_the_fastest_that_passes_is_taken(motion: GraphBuilder) -> None:
@@ -112,17 +112,17 @@ def test_the_fastest_that_passes_is_taken(motion: GraphBuilder) -> None:
         seen.append(bundle)
         return GOOD
 
-    built, trials, said = auto(motion, validate)
+    built, trials, record = auto(motion, validate)
     (taken,) = [trial for trial in trials if trial.taken]
-    assert taken.route == built.route and len(seen) == 1
+    assert taken.plan == built.plan and len(seen) == 1
     measured = [trial.tick_ms for trial in trials if trial.tick_ms is not None]
-    assert len(trials) == len(measured) == len({trial.route for trial in trials}) == 16
+    assert len(trials) == len(measured) == len({trial.plan for trial in trials}) == 16
     assert taken.tick_ms is not None and taken.tick_ms <= 1.05 * min(measured)
     assert Recognizer(seen[0]).clip(windows()[0]).shape == (2,)
-    assert seen[0].manifest.precision == built.route.precision
+    assert seen[0].manifest.precision == built.plan.precision
     row = taken.to_json()
     assert row["taken"] and row["agreement"] == 1.0 and row["refused"] is None and row["bytes"] > 0
-    assert any("making step int8" in line for line in said) and any("; passes" in line for line in said)
+    assert any("making step int8" in line for line in record) and any("; passes" in line for line in record)
 
 
 def takes_bytes(bundle: Bundle) -> bool:
@@ -132,18 +132,18 @@ def takes_bytes(bundle: Bundle) -> bool:
 
 
 def test_a_refused_int8_is_tried_with_its_worst_layers_in_float(motion: GraphBuilder) -> None:
-    asked: list[Bundle] = []
+    requested: list[Bundle] = []
 
     def all_but_float(bundle: Bundle) -> TrialResult:
-        asked.append(bundle)
+        requested.append(bundle)
         return GOOD if bundle.manifest.precision == "float32" else BAD
 
     built, trials, _ = auto(motion, all_but_float)
-    assert built.route == PrecisionPlan.uniform(FLOAT32) and len(asked) > 1
-    assert len({trial.route for trial in trials}) == len(trials)
-    first = asked[0]
+    assert built.plan == PrecisionPlan.uniform(FLOAT32) and len(requested) > 1
+    assert len({trial.plan for trial in trials}) == len(trials)
+    first = requested[0]
     if takes_bytes(first):  # the fastest, unless this machine knows no int8
-        assert {1, 2, 4} <= {trial.route.step.float_layers for trial in trials if trial.tick_ms}
+        assert {1, 2, 4} <= {trial.plan.step.float_layers for trial in trials if trial.tick_ms}
     assert all(trial.refused for trial in trials if trial.tick_ms and not trial.taken and trial.outcome)
 
 
@@ -161,7 +161,7 @@ def test_the_worst_layers_stay_float_between_int8_inputs_and_outputs(motion: Gra
     built = motion.build(
         PrecisionPlan(GraphPrecision(INT8, 1), GraphPrecision(INT8, 1), GraphPrecision(FLOAT16))
     )
-    assert built.manifest.precision == "mixed" and "int8 but 1 float" in str(built.route)
+    assert built.manifest.precision == "mixed" and "int8 but 1 float" in str(built.plan)
     assert Recognizer(built.bundle()).clip(windows()[0]).sum() == pytest.approx(1)
 
 
@@ -178,21 +178,21 @@ def test_the_worst_layer_is_that_whose_error_is_most_of_its_scale() -> None:
 
 
 def test_where_float_is_refused_nothing_else_is_tried(motion: GraphBuilder) -> None:
-    asked: list[Bundle] = []
+    requested: list[Bundle] = []
 
     def refuse(bundle: Bundle) -> TrialResult:
-        asked.append(bundle)
+        requested.append(bundle)
         return BAD
 
-    with pytest.raises(NoRouteError, match=r"no precision passes; float32: agrees on 0\.500") as caught:
+    with pytest.raises(NoPassingPlanError, match=r"no precision passes; float32: agrees on 0\.500") as caught:
         auto(motion, refuse)
-    assert len(asked) <= 2
-    assert any(trial.route == PrecisionPlan.uniform(FLOAT32) for trial in caught.value.trials)
+    assert len(requested) <= 2
+    assert any(trial.plan == PrecisionPlan.uniform(FLOAT32) for trial in caught.value.trials)
     assert "\n" not in str(caught.value) and caught.value.exit_code == 1
 
 
 def test_a_fault_is_that_of_the_graph_beside_a_float_one() -> None:
-    int8, weights, half = GraphPrecision(INT8), GraphPrecision(DYNAMIC), GraphPrecision(FLOAT16)
+    int8, weights, half = GraphPrecision(INT8), GraphPrecision(INT8_WEIGHTS), GraphPrecision(FLOAT16)
     refused = PrecisionPlan(int8, int8, half)
     assert _shares_fault(refused, PrecisionPlan(int8, int8, weights))
     assert not _shares_fault(refused, PrecisionPlan(weights, weights, half))
@@ -202,28 +202,33 @@ def test_a_fault_is_that_of_the_graph_beside_a_float_one() -> None:
 
 def test_layers_in_float_are_those_of_int8_graphs_alone() -> None:
     made = _partly_float(PrecisionPlan(GraphPrecision(INT8), GraphPrecision(INT8), GraphPrecision(FLOAT16)))
-    assert [route.step.float_layers for route in made] == [1, 2, 4]
-    assert all(route.head == GraphPrecision(FLOAT16) and route.clip == route.step for route in made)
+    assert [plan.step.float_layers for plan in made] == [1, 2, 4]
+    assert all(plan.head == GraphPrecision(FLOAT16) and plan.clip == plan.step for plan in made)
     assert str(made[0]) == "clip int8 but 1 float, step int8 but 1 float, head float16"
-    assert _partly_float(PrecisionPlan.uniform(DYNAMIC)) == _partly_float(made[0]) == []
+    assert _partly_float(PrecisionPlan.uniform(INT8_WEIGHTS)) == _partly_float(made[0]) == []
 
 
 @pytest.mark.parametrize(
-    ("kind", "mode"),
-    [*((kind, mode) for kind in ("motion", "convlstm") for mode in MODES), ("convlstm", INT8_CELLS16)],
+    ("kind", "precision"),
+    [
+        *((kind, precision) for kind in ("motion", "convlstm") for precision in CANDIDATES),
+        ("convlstm", INT8_CELLS16),
+    ],
 )
 def test_one_precision_is_that_of_every_graph(
-    workshop_of: Callable[[str], GraphBuilder], kind: str, mode: str
+    builder_of: Callable[[str], GraphBuilder], kind: str, precision: str
 ) -> None:
-    built = workshop_of(kind).build(PrecisionPlan.uniform(mode))
-    assert built.manifest.precision == str(built.route) and MODE_OF[str(built.route)] == mode
-    held_as = {INT8: {"int8"}, INT16X8: {"int16"}, INT8_CELLS16: {"int8", "int16"}}.get(mode, {"float32"})
+    built = builder_of(kind).build(PrecisionPlan.uniform(precision))
+    assert built.manifest.precision == str(built.plan) == precision
+    held_as = {INT8: {"int8"}, INT16X8: {"int16"}, INT8_CELLS16: {"int8", "int16"}}.get(
+        precision, {"float32"}
+    )
     every = [t for tensors in built.manifest.tensors.values() for t in (*tensors.inputs, *tensors.outputs)]
     assert {tensor.dtype for tensor in every} == held_as
-    if mode == INT8_CELLS16:
+    if precision == INT8_CELLS16:
         in_16_bits = {tensor.role for tensor in every if tensor.dtype == "int16"}
         assert in_16_bits == {"state_1", "scores"}
-    if mode in CALIBRATED:
+    if precision in CALIBRATED:
         assert not [op for counts in built.operators.values() for op in counts if "float" in op]
     clip = windows()[0]
     expected = model_of(kind)(clip[np.newaxis], training=False).numpy()[0]
@@ -231,11 +236,11 @@ def test_one_precision_is_that_of_every_graph(
 
 
 def test_a_forced_precision_is_built(tmp_path: Path) -> None:
-    workshop = GraphBuilder(model_of("convlstm"), **described(tmp_path, "convlstm"))
-    built = workshop.forced("float16")
+    builder = GraphBuilder(model_of("convlstm"), **described(tmp_path, "convlstm"))
+    built = builder.forced("float16")
     assert built.manifest.precision == "float16" and not (tmp_path / "convert.log").exists()
     with pytest.raises(MisuseError, match=r"precision must be one of int8, .* got 'int4'"):
-        workshop.forced("int4")
+        builder.forced("int4")
 
 
 def test_a_fused_lstm_in_int16x8_is_one_line_that_says_what_to_use(tmp_path: Path) -> None:
@@ -245,12 +250,12 @@ def test_a_fused_lstm_in_int16x8_is_one_line_that_says_what_to_use(tmp_path: Pat
 
 
 def test_what_cannot_be_made_is_a_refused_trial(tmp_path: Path) -> None:
-    workshop = GraphBuilder(model_of("motion"), **described(tmp_path, "motion"), timeout_s=0.01)
-    with pytest.raises(NoRouteError, match=r"took longer than 0\.01 s") as caught:
-        choose(workshop, lambda bundle: GOOD, lambda line: None)
+    builder = GraphBuilder(model_of("motion"), **described(tmp_path, "motion"), timeout_s=0.01)
+    with pytest.raises(NoPassingPlanError, match=r"took longer than 0\.01 s") as caught:
+        choose(builder, lambda bundle: GOOD, lambda line: None)
     assert all(trial.refused and trial.tick_ms is None for trial in caught.value.trials)
     step = ("step", GraphPrecision(INT8))
-    assert workshop.attempt([step])[step] is workshop.attempt([step])[step], "a hang is not waited for again"
+    assert builder.attempt([step])[step] is builder.attempt([step])[step], "a hang is not waited for again"
 
 
 def test_graphs_are_timed_in_turns(motion: GraphBuilder) -> None:

@@ -13,12 +13,13 @@ from tests.helpers.need import need_module
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
+
 from convert.compress.shrink import Units, least_important, trace_units, without
-from convert.tflite.build import GraphBuilder
+from convert.tflite.build import Built, GraphBuilder
 from convert.verify.compactness import FASTER, Variant, compactness, stream_times_ms, table
-from convert.verify.parity import whole_clip_predict
+from edge_har.model.recognizer import WholeClip
 from train.data.batches import CachedClip, store
-from train.fitting.evaluate import predict_clips
+from train.fitting.evaluate import Predict, predict_clips
 from train.models.architectures import build
 from train.tf import keras
 
@@ -76,13 +77,13 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[CachedClip]:
 
 
 @pytest.fixture(scope="module")
-def said(variants: list[Variant], clips: list[CachedClip]) -> dict[str, Any]:
+def record(variants: list[Variant], clips: list[CachedClip]) -> dict[str, Any]:
     return compactness(variants, clips, repeats=15)
 
 
-def test_sizes_and_zeros_are_those_of_the_files(said: dict[str, Any], variants: list[Variant]) -> None:
-    original, pruned, shrunk = said["rows"]
-    assert [row["name"] for row in said["rows"]] == ["original", "pruned 80%", "shrunk 50%"]
+def test_sizes_and_zeros_are_those_of_the_files(record: dict[str, Any], variants: list[Variant]) -> None:
+    original, pruned, shrunk = record["rows"]
+    assert [row["name"] for row in record["rows"]] == ["original", "pruned 80%", "shrunk 50%"]
     assert original["parameters"] == pruned["parameters"] > 2 * shrunk["parameters"]
     assert original["zero_share"] < 0.05 and shrunk["zero_share"] < 0.05
     assert pruned["zero_share"] == pytest.approx(0.8, abs=0.03)
@@ -91,36 +92,41 @@ def test_sizes_and_zeros_are_those_of_the_files(said: dict[str, Any], variants: 
     assert pruned["zipped_bytes"] < 0.6 * original["zipped_bytes"]
 
 
+def by_whole_clip(built: Built) -> Predict:
+    graph = WholeClip(built.bundle())
+    return lambda windows: np.stack([graph.clip(window) for window in windows])
+
+
 def test_accuracy_is_the_streams(
-    said: dict[str, Any], variants: list[Variant], clips: list[CachedClip]
+    record: dict[str, Any], variants: list[Variant], clips: list[CachedClip]
 ) -> None:
-    for row, variant in zip(said["rows"], variants, strict=True):
-        found = predict_clips(whole_clip_predict(variant.built.bundle()), clips, CONTRACT)
+    for row, variant in zip(record["rows"], variants, strict=True):
+        found = predict_clips(by_whole_clip(variant.built), clips, CONTRACT)
         right = found.windows.argmax(axis=1) == found.truth[found.place]
         assert row["accuracy"]["windows"]["share"] == pytest.approx(right.mean(), abs=1.5 / len(right))
         assert row["accuracy"]["clips"]["interval_by"] == "groups"
 
 
-def test_times_are_compared_with_the_original(said: dict[str, Any]) -> None:
-    original, pruned, _ = said["rows"]
+def test_times_are_compared_with_the_original(record: dict[str, Any]) -> None:
+    original, pruned, _ = record["rows"]
     assert original["tick_ratio"] == 1.0 and original["tick_ratio_quartiles"] == [1.0, 1.0]
     assert pruned["tick_ratio"] == pytest.approx(1.0, abs=0.2), "zeros are not skipped"
-    for row, sentence in zip(said["rows"][1:], said["says"], strict=True):
+    for row, sentence in zip(record["rows"][1:], record["says"], strict=True):
         faster = row["tick_ratio_quartiles"][1] < FASTER
         assert ("no speed-up" in sentence) != faster and sentence.startswith(row["name"])
-    assert said["says"][0].endswith("a zero is computed like any other weight")
+    assert record["says"][0].endswith("a zero is computed like any other weight")
 
 
-def test_a_row_each_in_the_table(said: dict[str, Any]) -> None:
-    lines = table(said)
-    assert lines[3].startswith("| pruned 80% |") and lines[-1] == said["says"][-1]
+def test_a_row_each_in_the_table(record: dict[str, Any]) -> None:
+    lines = table(record)
+    assert lines[3].startswith("| pruned 80% |") and lines[-1] == record["says"][-1]
     assert len({line.count("|") for line in lines[:5]}) == 1
 
 
 def test_without_clips_there_is_no_accuracy(variants: list[Variant]) -> None:
-    said = compactness(variants[:2], [], repeats=1)
-    assert "accuracy" not in said["rows"][0]
-    assert "not measured" in table(said)[2]
+    record = compactness(variants[:2], [], repeats=1)
+    assert "accuracy" not in record["rows"][0]
+    assert "not measured" in table(record)[2]
 
 
 def test_streams_are_timed_in_turns(variants: list[Variant]) -> None:

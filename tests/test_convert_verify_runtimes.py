@@ -1,4 +1,4 @@
-"""Older runtimes in their own environments: found, made, asked, listed; a promise that is broken is an error."""
+"""Older runtimes in their own environments: found, made, tried, listed; a promise that is broken is an error."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_one_that_does_not_agree_is_told_and_left_out(environments: None) -> Non
 
 
 def test_one_that_cannot_be_started(tmp_path: Path) -> None:
-    with pytest.raises(MisuseError, match="cannot be asked for its runtime"):
+    with pytest.raises(MisuseError, match="its runtime cannot be tried"):
         runtimes_that_agree(b"", [tmp_path / "absent"], silent)
 
 
@@ -73,11 +73,11 @@ def stand_in(environment: runtimes.Environment, root: Path) -> None:
 
 def test_absent_environments_are_one_line(tmp_path: Path) -> None:
     lines: list[str] = []
-    asked = tmp_path / "python"
-    assert len(interpreters((asked,), lines.append, tmp_path)) == 2
+    requested = tmp_path / "python"
+    assert len(interpreters((requested,), lines.append, tmp_path)) == 2
     assert lines == ["not checked with litert-1.4, tflite-2.14: make runtimes"]
     stand_in(TFLITE, tmp_path)
-    assert interpreters((asked,), lines.append, tmp_path)[1:] == (TFLITE.python(tmp_path), asked)
+    assert interpreters((requested,), lines.append, tmp_path)[1:] == (TFLITE.python(tmp_path), requested)
     assert lines[1:] == ["not checked with litert-1.4: make runtimes"]
 
 
@@ -89,7 +89,7 @@ def test_other_packages_mean_another_environment(tmp_path: Path) -> None:
 
 def test_a_promise_that_is_broken(tmp_path: Path) -> None:
     manifest = open_bundle(default_bundle_path()).manifest
-    check_promised(manifest, ["ai-edge-litert 2.3.0"], tmp_path)  # nothing older was asked
+    check_promised(manifest, ["ai-edge-litert 2.3.0"], tmp_path)  # nothing older was tried
     stand_in(TFLITE, tmp_path)
     with pytest.raises(ConversionError, match=r"tflite-runtime 2\.14 does not compute"):
         check_promised(manifest, ["ai-edge-litert 2.3.0"], tmp_path)

@@ -18,13 +18,14 @@ from convert.graphs.float_graphs import FloatGraph
 from convert.precisions import FLOAT32, INT8
 from convert.tflite.build import Built, GraphBuilder, graph_tensors
 from convert.tflite.flatbuffer import read, schema
-from convert.tflite.quantise import Job, convert_graphs
+from convert.tflite.quantise import Job
 from convert.verify import structure
 from convert.verify.structure import StructureReport, check_structure
 from edge_har.errors import ConversionError
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.manifest import Manifest, TensorSpec
 from edge_har.model.preprocess import FrameSpec
+from tests.helpers.converted import tflite_files
 from train.models.architectures import SMALLEST
 from train.models.architectures import build as build_model
 from train.tf import keras, tf
@@ -78,9 +79,9 @@ def test_int8_weights_keep_float_between(made: Callable[[str], Built]) -> None:
     report = check(made("convlstm"))
     assert report.files["step.tflite"].float_operators > 0 and not report.files["step.tflite"].keeps_state
     assert {link.how for link in report.links} == {"float"} and len(report.links) == 9
-    said = report.to_json()
-    assert said["files"]["step.tflite"]["ends"]["state_0"] == "float32"
-    assert said["links"][0] == {
+    record = report.to_json()
+    assert record["files"]["step.tflite"]["ends"]["state_0"] == "float32"
+    assert record["links"][0] == {
         "written": "step.tflite state_0",
         "read": "step.tflite state_0",
         "how": "float",
@@ -102,20 +103,20 @@ def altered(built: Built, name: str, change: Callable[[Any], None]) -> Built:
 
 
 def retold(built: Built, name: str, **changes: Any) -> Built:
-    """The same with one tensor told otherwise: role=changed TensorSpec fields."""
+    """The same with one tensor described otherwise: role=changed TensorSpec fields."""
 
     def changed(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
         return tuple(replace(spec, **changes.get(spec.role, {})) for spec in specs)
 
     tensors = built.manifest.tensors[name]
-    told = replace(tensors, inputs=changed(tensors.inputs), outputs=changed(tensors.outputs))
-    manifest = replace(built.manifest, tensors={**built.manifest.tensors, name: told})
+    facts = replace(tensors, inputs=changed(tensors.inputs), outputs=changed(tensors.outputs))
+    manifest = replace(built.manifest, tensors={**built.manifest.tensors, name: facts})
     return replace(built, manifest=manifest)
 
 
 def with_graph(built: Built, name: str, graph: FloatGraph, tmp_path: Path) -> Built:
     """The same with one graph put in the place of another."""
-    (content,) = convert_graphs({name: Job(graph, FLOAT32)}, log=tmp_path / "log").values()
+    (content,) = tflite_files({name: Job(graph, FLOAT32)}, log=tmp_path / "log").values()
     tensors = {**built.manifest.tensors, name: graph_tensors(content)}
     return replace(
         built, manifest=replace(built.manifest, tensors=tensors), files={**built.files, name: content}
@@ -140,7 +141,7 @@ def test_float_operators_count_against_the_promise(
         built,
         match=r"encoder\.tflite: 2 of \d+ operators compute in float \(\w+(, \w+)*\); int8 promises none",
     )
-    monkeypatch.setattr(structure, "_check_same_answer", lambda bundle: None)  # the altered graph cannot run
+    monkeypatch.setattr(structure, "_check_repeatable", lambda bundle: None)  # the altered graph cannot run
     assert check(built, float_operators={"encoder.tflite": 2}).files["encoder.tflite"].float_operators == 2
 
 
@@ -231,7 +232,7 @@ def test_a_state_that_outlives_its_clip(made: Callable[[str], Built], tmp_path: 
         built, "head.tflite", Counting("head", {"features": features.shape}, head), tmp_path
     )
     refused(
-        counting, match="gives the same clip two answers, .* a state outlives its clip", precision="float32"
+        counting, match="gives the same clip two results, .* a state outlives its clip", precision="float32"
     )
 
 
@@ -242,7 +243,7 @@ def convolved(side: int, kernel: int, stride: int, padding: str, tmp_path: Path)
         "conv", {"clip": shape}, lambda clip: {"scores": tf.nn.conv2d(clip, weights, stride, padding)}
     )
     samples = {"clip": np.random.default_rng(2).integers(0, 256, (8, *shape), np.uint8)}
-    return convert_graphs({"conv": Job(graph, INT8, samples)}, log=tmp_path / "log")["conv"]
+    return tflite_files({"conv": Job(graph, INT8, samples)}, log=tmp_path / "log")["conv"]
 
 
 @pytest.mark.parametrize(

@@ -33,15 +33,15 @@ def randomise(model: object) -> None:
         layer.set_weights([w + rng.uniform(0.05, 0.3, w.shape).astype(w.dtype) for w in layer.get_weights()])
 
 
-@pytest.mark.parametrize("kind", ["lrcn", "motion"])
-def test_stream_parts_equal_the_whole_model(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "frames_per_step"), [("lrcn", 1), ("motion", 2)])
+def test_stream_parts_equal_the_whole_model(kind: str, frames_per_step: int) -> None:
     model = models.build(kind, 6, 64, 3)
     if kind == "motion":
         randomise(model)
     clips = clip(6, 64)
     parts = models.split_stream(model)
     k = parts.frames_per_step
-    assert k == models.FRAMES_PER_STEP[kind]
+    assert k == frames_per_step
     features = np.stack([parts.encoder(clips[:, i : i + k]).numpy() for i in range(6 - k + 1)], axis=1)
     np.testing.assert_allclose(parts.head(features).numpy(), model(clips).numpy(), atol=1e-5)
     assert not any("TimeDistributed" in type(layer).__name__ for layer in parts.encoder.layers)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_har.errors import DataError
-from edge_har.model.cadence import TemporalContract, fill_indices, window_starts
+from edge_har.model.cadence import TemporalContract, window_indices
 from edge_har.model.preprocess import FrameSpec, Pixels
 from edge_har.model.recognizer import Recognizer
 from edge_har.pipeline.sampler import Sampler, ticks_of
@@ -114,10 +114,7 @@ def clip_ticks(path: Path, spec: FrameSpec, contract: TemporalContract) -> Pixel
 
 def clip_windows(ticks: Pixels, contract: TemporalContract) -> list[Pixels]:
     """Every window of a clip's ticks, uint8 [frames, h, w, 3] each; a short clip is filled forward and back."""
-    if len(ticks) < contract.frames:
-        return [ticks[fill_indices(len(ticks), contract.frames)]]
-    starts = window_starts(len(ticks), contract.frames, contract.hop_ticks)
-    return [ticks[start : start + contract.frames] for start in starts]
+    return [ticks[window] for window in window_indices(len(ticks), contract.frames, contract.hop_ticks)]
 
 
 def by_window(contract: TemporalContract, predict: Callable[[Pixels], Scores]) -> Answer:

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
-from benchmarks.measure.commands import ROOT
 from edge_har.bench import machine, versions
+from train.checkout import UNKNOWN, checkout
 
+COMMIT_DIGITS = 12
 PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization")
 
 
 def commit() -> str:
     """The checkout's commit, with `+changes` where tracked files differ from it; `unknown` outside a checkout."""
-    try:
-        found = _git("rev-parse", "--short=12", "HEAD")
-        return found + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    at = checkout()
+    return UNKNOWN if at is None else at.commit[:COMMIT_DIGITS] + ("+changes" if at.changed else "")
 
 
 def lines(command: list[str], index_sha256: str) -> list[str]:

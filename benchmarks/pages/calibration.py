@@ -27,9 +27,10 @@ from benchmarks.experiments.folds import (
 from benchmarks.measure import provenance
 from benchmarks.pages.markdown import markdown_table
 from benchmarks.pages.parity import entries_of
-from convert.inputs.clips import Calibration, ClipParts, all_windows, choose_calibration, material_of_run
+from convert.inputs.clips import Calibration, ClipParts, all_windows, choose_calibration, clip_parts_of_run
 from convert.tflite.build import GraphBuilder
-from convert.verify import parity
+from convert.verify.comparison import Reference, compare
+from convert.verify.figures import figures
 from edge_har.errors import MisuseError
 from edge_har.model.cadence import TemporalContract
 from train.runs import Run, load_run
@@ -91,7 +92,7 @@ def measure_calibration(
     run: Run, choice: str, *, log: Path, cache: Path | None = None, say: Say
 ) -> dict[str, Any]:
     """Agreement of a RUN's int8 form, calibrated by `choice`, on the clips that it left out."""
-    material = material_of_run(run, None, cache, say)
+    material = clip_parts_of_run(run, None, cache, say)
     held_out = [*material.validation, *material.test]
     if not held_out:
         raise MisuseError(f"{run.folder}: nothing was left out of this training to compare on")
@@ -109,9 +110,9 @@ def measure_calibration(
         log=log,
     ).forced("int8-weights" if calibration is None else "int8")
     bundle = built.bundle()
-    reference = parity.Reference(model, held_out, run.labels, contract, groups_known=run.groups_known)
-    compared = parity.compare(reference, bundle)
-    said = parity.figures(compared)
+    reference = Reference(model, held_out, run.labels, contract, groups_known=run.groups_known)
+    compared = compare(reference, bundle)
+    said = figures(compared)
     return {
         "windows": 0 if calibration is None else len(calibration.pixels),
         "calibration_sha256": None if calibration is None else calibration.sha256,

@@ -1,4 +1,7 @@
-"""A changed model learns on, on windows of its own training: for pruning, shrinking, and the dense control of both."""
+"""A changed model learns on, on windows of its own training.
+
+This serves pruning, shrinking, and the dense control of both.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from convert.inputs.subject import SourceModel
+from convert.inputs.source_model import SourceModel
 from edge_har.errors import MisuseError
 from train.data.augment import Amounts, decide_mirror
 from train.data.batches import WindowPlan, targets, training_batches
@@ -16,8 +19,9 @@ from train.fitting.fit import class_weights
 from train.models.fused_convlstm import training_twin
 from train.tf import keras
 
-RATE_SHARE = 0.5  # of the training's learning rate: at 0.25, 200 steps did not mend what pruning broke
-LAST_RATE_SHARE = 0.02
+# Of the training's learning rate: at 0.25, 200 steps did not mend what pruning broke.
+RATE_FRACTION = 0.5
+LAST_RATE_FRACTION = 0.02
 REPORTS = 4
 
 Report = Callable[[str], None]
@@ -27,9 +31,9 @@ Report = Callable[[str], None]
 class FineTuning:
     """What a model learns on, and how: models that are compared get the same one.
 
-    batches: tf.data.Dataset of `steps` (clips float32 [batch, frames, height, width, 3], labels int32 [batch]), the
-    same each time it is read. learning_rate, label_smoothing, class_weights, clip_norm: of the training; RATE_SHARE of
-    the first is used, and a clip_norm of 0 is none. Raises MisuseError.
+    batches: tf.data.Dataset of `steps` (clips float32 [batch, frames, height, width, 3], labels int32
+    [batch]), the same each time it is read. learning_rate, label_smoothing, class_weights, clip_norm: of the
+    training; RATE_FRACTION of the first is used, and a clip_norm of 0 is none. Raises MisuseError.
     """
 
     batches: Any
@@ -44,29 +48,36 @@ class FineTuning:
             raise MisuseError(f"fine-tuning needs 1 step or more, got {self.steps}")
 
 
-def fine_tuning_of(subject: SourceModel, steps: int) -> FineTuning:
-    """How a RUN's model learns on, on windows of its own training. Raises MisuseError where the training is unknown."""
-    if subject.training is None:
+def fine_tuning_of(source_model: SourceModel, steps: int) -> FineTuning:
+    """How a RUN's model learns on, on windows of its own training.
+
+    Raises MisuseError where the training is unknown.
+    """
+    if source_model.training is None:
         raise MisuseError(
-            "pruning, shrinking and --qat fine-tune the model: they need --calibration DIR with a folder of clips per "
-            "label, and a model that streams; else leave them out"
+            "pruning, shrinking and --qat fine-tune the model: they need --calibration DIR with a folder of "
+            "clips per "
+            "label, and a model that streams; else omit them"
         )
-    config, clips = subject.training, subject.material.training
+    config, clips = source_model.training, source_model.clip_parts.training
     sampling = replace(config.sampling, seed=config.seed + 1)  # other windows than the training's first steps
-    plan = WindowPlan(clips, sampling, subject.material.synthetic)
-    mirror, amounts = decide_mirror(config.mirror, subject.labels), Amounts().scaled(config.augmentation)
+    plan = WindowPlan(clips, sampling, source_model.clip_parts.synthetic)
+    mirror, amounts = decide_mirror(config.mirror, source_model.labels), Amounts().scaled(config.augmentation)
     return FineTuning(
         training_batches(plan, 0, steps, mirror, amounts),
         steps,
         learning_rate=config.learning_rate,
         label_smoothing=config.label_smoothing,
-        class_weights=class_weights([clip.label for clip in clips], len(subject.labels)).tolist(),
+        class_weights=class_weights([clip.label for clip in clips], len(source_model.labels)).tolist(),
         clip_norm=config.clip_norm,
     )
 
 
 def fine_tuned(model: Any, tuning: FineTuning, *, report: Report) -> Any:
-    """A copy of `model` that has learned on; as it stands, the dense control of a pruned or shrunk model."""
+    """A copy of `model` that has learned on.
+
+    Unchanged otherwise, it is the dense control of a pruned or shrunk model.
+    """
     keras.utils.set_random_seed(0)
     twin = training_twin(model)
     fit(twin, tuning, report=report)
@@ -78,7 +89,7 @@ def fine_tuned(model: Any, tuning: FineTuning, *, report: Report) -> Any:
 def fit(model: Any, tuning: FineTuning, *, callbacks: Sequence[Any] = (), report: Report) -> None:
     """Fit `model` itself, its learning rate falling along a cosine. callbacks: Keras'."""
     rate = keras.optimizers.schedules.CosineDecay(
-        tuning.learning_rate * RATE_SHARE, tuning.steps, alpha=LAST_RATE_SHARE
+        tuning.learning_rate * RATE_FRACTION, tuning.steps, alpha=LAST_RATE_FRACTION
     )
     model.compile(
         keras.optimizers.Adam(rate, global_clipnorm=tuning.clip_norm or None),

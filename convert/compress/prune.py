@@ -11,17 +11,17 @@ from train.tf import keras
 
 import tensorflow_model_optimization as tfmot  # isort: skip  # after train.tf, which chooses Keras 2
 
-L = keras.layers
+L: Any = keras.layers
 STEPS = 200
 MOST_PRUNED = 0.95
-RAMP_SHARE = 0.6  # of the steps in which sparsity rises; in the rest the model settles
+RAMP_FRACTION = 0.6  # of the steps in which sparsity rises; in the rest the model settles
 RAMP_UPDATES = 30
 
 PER_FRAME = (L.Conv2D, L.Dense)
 PLAIN = (L.Conv1D, L.Conv2D, L.Dense, L.GRU, L.LSTM, L.SeparableConv1D, L.SeparableConv2D, L.SimpleRNN)
 
 
-class PrunableTimeDistributed(L.TimeDistributed, tfmot.sparsity.keras.PrunableLayer):  # type: ignore[misc]
+class PrunableTimeDistributed(L.TimeDistributed, tfmot.sparsity.keras.PrunableLayer):
     """A layer per frame whose kernel is pruned."""
 
     def get_prunable_weights(self) -> list[Any]:
@@ -29,7 +29,7 @@ class PrunableTimeDistributed(L.TimeDistributed, tfmot.sparsity.keras.PrunableLa
         return [self.layer.kernel]
 
 
-class PrunableConvLSTM2D(MergedConvLSTM2D, tfmot.sparsity.keras.PrunableLayer):  # type: ignore[misc]
+class PrunableConvLSTM2D(MergedConvLSTM2D, tfmot.sparsity.keras.PrunableLayer):
     """A ConvLSTM2D whose input and recurrent kernels are pruned."""
 
     def get_prunable_weights(self) -> list[Any]:
@@ -37,7 +37,7 @@ class PrunableConvLSTM2D(MergedConvLSTM2D, tfmot.sparsity.keras.PrunableLayer): 
         return [self.cell.kernel, self.cell.recurrent_kernel]
 
 
-class PrunableBidirectional(L.Bidirectional, tfmot.sparsity.keras.PrunableLayer):  # type: ignore[misc]
+class PrunableBidirectional(L.Bidirectional, tfmot.sparsity.keras.PrunableLayer):
     """A recurrent layer run both ways, whose input and recurrent kernels are pruned."""
 
     def get_prunable_weights(self) -> list[Any]:
@@ -46,19 +46,21 @@ class PrunableBidirectional(L.Bidirectional, tfmot.sparsity.keras.PrunableLayer)
         return [kernel for cell in cells for kernel in (cell.kernel, cell.recurrent_kernel)]
 
 
-def prune(model: Any, share: float, tuning: FineTuning, *, report: Report) -> Any:
-    """A copy of `model` with `share` of every kernel's weights at zero, fine-tuned while they are taken away.
+def prune(model: Any, fraction: float, tuning: FineTuning, *, report: Report) -> Any:
+    """A copy of `model` with `fraction` of every kernel's weights at zero, fine-tuned while they are taken
+    away.
 
-    Layers of kinds that cannot be pruned keep their weights. Raises MisuseError for a share outside 0..MOST_PRUNED.
+    Layers of kinds that cannot be pruned keep their weights. Raises MisuseError for a fraction outside
+    0..MOST_PRUNED.
     """
-    if not 0 <= share <= MOST_PRUNED:
-        raise MisuseError(f"the pruned share must be 0 to {MOST_PRUNED}, got {share}")
+    if not 0 <= fraction <= MOST_PRUNED:
+        raise MisuseError(f"the pruned fraction must be 0 to {MOST_PRUNED}, got {fraction}")
     schedule = tfmot.sparsity.keras.PolynomialDecay(
         initial_sparsity=0.0,
-        final_sparsity=share,
+        final_sparsity=fraction,
         begin_step=0,
-        end_step=max(1, int(RAMP_SHARE * tuning.steps)),
-        frequency=max(1, int(RAMP_SHARE * tuning.steps / RAMP_UPDATES)),
+        end_step=max(1, int(RAMP_FRACTION * tuning.steps)),
+        frequency=max(1, int(RAMP_FRACTION * tuning.steps / RAMP_UPDATES)),
     )
     keras.utils.set_random_seed(0)
     pruned = keras.models.clone_model(model, clone_function=lambda layer: _prunable(layer, schedule))
@@ -67,18 +69,11 @@ def prune(model: Any, share: float, tuning: FineTuning, *, report: Report) -> An
     fit(pruned, tuning, callbacks=[tfmot.sparsity.keras.UpdatePruningStep()], report=report)
     result = keras.models.clone_model(model)
     for target, layer in zip(result.layers, pruned.layers, strict=True):
-        for weight, mask, _ in getattr(
-            layer, "pruning_vars", ()
-        ):  # the last update may have moved a pruned weight
+        # The last update may have moved a pruned weight.
+        for weight, mask, _ in getattr(layer, "pruning_vars", ()):
             weight.assign(weight * mask)
         target.set_weights(_inner(layer).get_weights())
     return result
-
-
-def zero_share(model: Any) -> float:
-    """Share of zeros among all kernels of a Keras model, 0 to 1."""
-    kernels = [weight.numpy() for weight in model.weights if "kernel" in weight.name]
-    return float(sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels))
 
 
 def _prunable(layer: Any, schedule: Any) -> Any:

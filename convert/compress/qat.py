@@ -1,7 +1,8 @@
 """Quantisation-aware fine-tuning: a model trained while its numbers are rounded as int8 will round them.
 
-tfmot refuses LSTM, ConvLSTM2D and TimeDistributed, so the rounding is put between the operators here: of a ConvLSTM in
-its all-integer form, of every other model layer by layer. The weights are the plain model's throughout.
+tfmot refuses LSTM, ConvLSTM2D and TimeDistributed, so the rounding is put between the operators here: of a
+ConvLSTM in its all-integer form, of every other model layer by layer. The weights are the plain model's
+throughout.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from convert.compress.finetune import LAST_RATE_SHARE, RATE_SHARE, REPORTS, FineTuning
+from convert.compress.finetune import LAST_RATE_FRACTION, RATE_FRACTION, REPORTS, FineTuning
 from convert.graphs.integer_graphs import (
     FakeQuantiser,
     Quantiser,
@@ -54,8 +55,8 @@ def qat(
 ) -> Any:
     """A copy of `model` fine-tuned under int8's rounding; weights that are zero stay zero.
 
-    calibration: windows of training clips, uint8 [n, N, H, W, 3], that set the ranges. cell_bits: of a ConvLSTM's
-    cell states, 16 or 8. Raises ConversionError for a ConvLSTM that cannot be made all-integer.
+    calibration: windows of training clips, uint8 [n, N, H, W, 3], that set the ranges. cell_bits: of a
+    ConvLSTM's cell states, 16 or 8. Raises ConversionError for a ConvLSTM that cannot be made all-integer.
     """
     stateful = any(isinstance(layer, L.ConvLSTM2D) for layer in model.layers)
     trained = _copy(model) if stateful else fold_batch_norm(model)
@@ -65,7 +66,7 @@ def qat(
         forward = _layerwise_forward(trained, calibration)
     optimizer = keras.optimizers.Adam(
         keras.optimizers.schedules.CosineDecay(
-            tuning.learning_rate * RATE_SHARE, tuning.steps, alpha=LAST_RATE_SHARE
+            tuning.learning_rate * RATE_FRACTION, tuning.steps, alpha=LAST_RATE_FRACTION
         ),
         global_clipnorm=tuning.clip_norm or None,
     )
@@ -83,18 +84,18 @@ def qat(
 def _train_step(
     trained: Any, forward: Forward, optimizer: Any, label_smoothing: float, class_weights: Any
 ) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """One step on one batch: returns the loss and the share of right answers."""
+    """One step on one batch: returns the loss and the fraction of correct predictions."""
     variables = trained.trainable_variables
     optimizer.build(variables)
     masks = [tf.cast(v != 0, v.dtype) if len(v.shape) > 1 else None for v in variables]
 
-    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    @tf.function(autograph=False)
     def step(clips: Any, labels: Any) -> tuple[Any, Any]:
-        wanted = targets(labels, len(class_weights))
+        expected = targets(labels, len(class_weights))
         with tf.GradientTape() as tape:
             scores = forward(clips)
-            losses = keras.losses.categorical_crossentropy(wanted, scores, label_smoothing=label_smoothing)
-            loss = tf.reduce_mean(tf.linalg.matvec(wanted, class_weights) * losses)
+            losses = keras.losses.categorical_crossentropy(expected, scores, label_smoothing=label_smoothing)
+            loss = tf.reduce_mean(tf.linalg.matvec(expected, class_weights) * losses)
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         for variable, mask in zip(variables, masks, strict=True):
             if mask is not None:
@@ -102,7 +103,7 @@ def _train_step(
         right = tf.argmax(scores, axis=1, output_type=labels.dtype) == labels
         return loss, tf.reduce_mean(tf.cast(right, tf.float32))
 
-    return step  # type: ignore[no-any-return]
+    return step
 
 
 def _integer_forward(model: Any, calibration: Pixels, cell_bits: int) -> Forward:
@@ -122,7 +123,7 @@ def _layerwise_forward(model: Any, calibration: Pixels) -> Forward:
 
 
 def quantised_call(model: Any, clips: Any, quantiser: Quantiser, *, training: bool) -> Any:
-    """What a model without batch normalisation computes, its kernels and tensors passed through `quantiser`."""
+    """What a model without batch normalisation computes, all kernels and tensors through `quantiser`."""
     tensors = {model.layers[0].name: clips}
     for layer in model.layers[1:]:
         sources = layer.inbound_nodes[0].inbound_layers
@@ -167,7 +168,10 @@ def _feeds_relu(layer: Any) -> bool:
 
 
 def _lstm(layer: Any, x: Any, quantiser: Quantiser) -> Any:
-    """As TFLite's fused LSTM: int8 inputs, kernels and outputs; gates and cell state, of 16 bits there, exact here."""
+    """As TFLite's fused LSTM: int8 inputs, kernels and outputs.
+
+    Gates and cell state, of 16 bits there, are exact here.
+    """
     cell = layer.cell
     kernel, recurrent = (
         tf.concat([quantiser.kernel(k, per_channel=False) for k in tf.split(weights, GATES, axis=1)], axis=1)
@@ -192,7 +196,10 @@ def _copy(model: Any) -> Any:
 
 
 def _with_weights(model: Any, trained: Any) -> Any:
-    """`model`'s architecture with the weights of `trained`; a batch normalisation folded away there does nothing."""
+    """`model`'s architecture with the weights of `trained`.
+
+    A batch normalisation folded away there does nothing.
+    """
     result = keras.models.clone_model(model)
     there = {layer.name: layer for layer in trained.layers}
     for layer in result.layers:

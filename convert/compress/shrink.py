@@ -1,7 +1,8 @@
-"""Filters and units removed from a whole model, the least useful first: a smaller plain model of the same form.
+"""Filters and units removed from a whole model, the least useful first: a smaller plain model of the same
+kind.
 
-Every channel of every tensor carries the number of the unit that made it, through pooling, flattening and merging; so
-the weights that make a unit, and all that read it, are cut alike.
+Every channel of every tensor carries the number of the unit that made it, through pooling, flattening and
+merging; so the weights that make a unit, and all that read it, are cut alike.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from train.tf import keras, tf
 L = keras.layers
 MOST_SHRUNK = 0.75
 IMPORTANCE_BATCHES = 16
-FIXED = 0  # the number of all units that stay: the model's input and output, and what an unknown layer reads or makes
+# The number of all units that stay: the model's input and output, and what an unknown layer reads or makes.
+FIXED = 0
 
-# Layers that make units and have a kernel [..., inputs, gates x units], a recurrent one has [..., units, gates x units].
+# Layers that make units and have a kernel [..., inputs, gates x units], a recurrent one has [..., units,
+# gates x units].
 PLAIN = (L.Conv1D, L.Conv2D, L.Dense)
 RECURRENT = (L.ConvLSTM2D, L.GRU, L.LSTM, L.SimpleRNN)
 CHANNELWISE = (
@@ -93,15 +96,16 @@ class Units:
         return unit
 
 
-def shrink(model: Any, share: float, tuning: FineTuning, *, report: Report) -> Any:
-    """A smaller copy of `model`, up to `share` of every layer's filters or units removed, fine-tuned.
+def shrink(model: Any, fraction: float, tuning: FineTuning, *, report: Report) -> Any:
+    """A smaller copy of `model`, up to `fraction` of every layer's filters or units removed, fine-tuned.
 
-    Raises MisuseError for a share outside 0..MOST_SHRUNK, ConversionError for a model that cannot lose any unit.
+    Raises MisuseError for a fraction outside 0..MOST_SHRUNK, ConversionError for a model that cannot lose any
+    unit.
     """
-    if not 0 <= share <= MOST_SHRUNK:
-        raise MisuseError(f"the removed share must be 0 to {MOST_SHRUNK}, got {share}")
+    if not 0 <= fraction <= MOST_SHRUNK:
+        raise MisuseError(f"the removed fraction must be 0 to {MOST_SHRUNK}, got {fraction}")
     units = trace_units(model)
-    smaller = without(model, units, least_important(units, importance(model, units, tuning), share))
+    smaller = without(model, units, least_important(units, importance(model, units, tuning), fraction))
     report(f"shrunk from {model.count_params()} to {smaller.count_params()} parameters")
     return fine_tuned(smaller, tuning, report=report)
 
@@ -109,12 +113,13 @@ def shrink(model: Any, share: float, tuning: FineTuning, *, report: Report) -> A
 def trace_units(model: Any) -> Units:
     """Number the units of a model, and see what becomes of them in every layer.
 
-    A layer of a kind that is not known here keeps its width and all that it reads. Raises ConversionError for a layer
-    that is used more than once.
+    A layer of a kind that is not known here keeps its width and all that it reads. Raises ConversionError for
+    a layer that is used more than once.
     """
     clone = keras.models.clone_model(model)  # its layers are used by nothing else
     graph = keras.Model(clone.inputs, clone.outputs)
-    units, channels = Units(), {}
+    units = Units()
+    channels: dict[int, Ids] = {}
     for layer in graph.layers:
         if len(layer.inbound_nodes) > 1:
             raise ConversionError(f"layer {layer.name!r} is used more than once: the model cannot be shrunk")
@@ -157,19 +162,20 @@ def _through(layer: Any, sources: list[Ids], widths: list[int], units: Units) ->
 def importance(model: Any, units: Units, tuning: FineTuning) -> Floats:
     """How much the loss changes, to first order, when a unit is removed: float64 by its number (of its root).
 
-    That is the sum of weight x gradient over all weights that read the unit: equal to activation x gradient at the
-    place where it is read, whatever normalises or pools it before. The mean of its size over training batches.
+    That is the sum of weight x gradient over all weights that read the unit: equal to activation x gradient
+    at the point where it is read, whatever normalises or pools it before. The mean of its size over training
+    batches.
     """
     twin = training_twin(model)
     classes = int(model.output_shape[-1])
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=tuning.label_smoothing)
-    places = []
+    readers = []
     for name, ids in units.read.items():
         layer = _inner(twin.get_layer(name))
-        places.append((ids, layer.trainable_weights[0]))
+        readers.append((ids, layer.trainable_weights[0]))
         if isinstance(layer, RECURRENT):
-            places.append((units.made[name], layer.trainable_weights[1]))
-    kernels = [kernel for _, kernel in places]
+            readers.append((units.made[name], layer.trainable_weights[1]))
+    kernels = [kernel for _, kernel in readers]
 
     @tf.function
     def contributions(clips: Any, labels: Any) -> list[Any]:
@@ -181,26 +187,29 @@ def importance(model: Any, units: Units, tuning: FineTuning) -> Floats:
     total = np.zeros(units.count)
     for clips, labels in tuning.batches.take(min(tuning.steps, IMPORTANCE_BATCHES)):
         change = np.zeros(units.count)
-        for (ids, _), values in zip(places, contributions(clips, labels), strict=True):
+        for (ids, _), values in zip(readers, contributions(clips, labels), strict=True):
             np.add.at(change, units.roots(ids), values.numpy())
         total += np.abs(change)
     return total
 
 
-def least_important(units: Units, importance: Floats, share: float) -> Ids:
-    """The numbers (roots) of the units to remove: of each layer the least important, `share` of them or one less."""
+def least_important(units: Units, importance: Floats, fraction: float) -> Ids:
+    """The numbers (roots) of the units to remove.
+
+    They are of each layer the least important, `fraction` of them or one less.
+    """
     kept: set[int] = {FIXED}
     for ids in units.made.values():
         roots = units.roots(ids)
         free = np.unique(roots[roots != FIXED])
         ranked = free[np.argsort(-importance[free], kind="stable")]
-        kept |= set(ranked[: max(0, len(free) - int(share * len(ids)))].tolist())
+        kept |= set(ranked[: max(0, len(free) - int(fraction * len(ids)))].tolist())
     every = np.unique(
         np.concatenate([units.roots(ids) for ids in units.made.values()] or [np.array([FIXED])])
     )
     removed = np.setdiff1d(every, list(kept))
-    if share and not len(removed):
-        raise ConversionError(f"no layer of the model can lose {share:.0%} of its filters or units")
+    if fraction and not len(removed):
+        raise ConversionError(f"no layer of the model can lose {fraction:.0%} of its filters or units")
     return removed
 
 
@@ -230,7 +239,7 @@ def without(model: Any, units: Units, removed: Ids) -> Any:
 
 
 def _cut(weights: list[Any], read: Ids, made: Ids, gates: int, recurrent: bool) -> list[Any]:
-    """The weights of a layer, kernel first, then the recurrent one, with the inputs `read` and the units `made` left."""
+    """The weights of a layer, with the inputs `read` and the units `made` alone, kernels first."""
     width = weights[0].shape[-1] // gates
     columns = np.concatenate([made + gate * width for gate in range(gates)])
     inputs = [read, made][: 1 + recurrent]

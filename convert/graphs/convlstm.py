@@ -1,4 +1,4 @@
-"""ConvLSTM2D rebuilt from its weights as plain convolutions, so that a stream can feed its states step by step."""
+"""ConvLSTM2D rebuilt from its weights as plain convolutions, which a stream can feed step by step."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ Weights = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Cell:
-    """One ConvLSTM2D layer's inference: gates i, f, o and candidate c from an input and a recurrent convolution.
+    """One ConvLSTM2D layer's inference: gates i, f, o and candidate c from an input and a recurrent
+    convolution.
 
-    kernel [k, k, channels, 4F], recurrent [r, r, F, 4F], bias [4F] in Keras' order i, f, c, o. Where `hard` is set
-    the gates' slope and offset (.2 x + .5) are already inside the weights, and a gate is a clip to 0..1.
+    kernel [k, k, channels, 4F], recurrent [r, r, F, 4F], bias [4F] in Keras' order i, f, c, o. Where `hard`
+    is set the gates' slope and offset (.2 x + .5) are already inside the weights, and a gate is a clip to
+    0..1.
     """
 
     name: str
@@ -38,7 +40,10 @@ class Cell:
         return int(self.recurrent.shape[2])
 
     def of_scaled(self, scale: float, offset: float) -> Cell:
-        """The cell that computes from x what this one does from `scale` x + `offset`; padded only where that is 0."""
+        """The cell that computes from x what this one does from `scale` x + `offset`.
+
+        Padded only where that is 0.
+        """
         total = (
             self.kernel.sum if isinstance(self.kernel, np.ndarray) else partial(tf.reduce_sum, self.kernel)
         )(axis=(0, 1, 2))
@@ -47,7 +52,7 @@ class Cell:
         )
 
     def project(self, frames: Any) -> Any:
-        """The input's share of gates and candidate: [frames, h, w, channels] -> [frames, h', w', 4F]."""
+        """The input's part of gates and candidate: [frames, h, w, channels] -> [frames, h', w', 4F]."""
         return tf.nn.bias_add(tf.nn.conv2d(frames, self.kernel, self.strides, self.padding), self.bias)
 
     def step(self, projected: Any, state_h: Any, state_c: Any) -> tuple[Any, Any]:
@@ -72,7 +77,10 @@ def stored_weights(layer: Any) -> list[Any]:
 
 
 def cell_of(layer: Any, weights_of: WeightsOf = stored_weights) -> Cell:
-    """The cell of a trained ConvLSTM2D layer; raises ConversionError for a variant that is not rebuilt here."""
+    """The cell of a trained ConvLSTM2D layer.
+
+    Raises ConversionError for a variant that is not rebuilt here.
+    """
     config = layer.get_config()
     gates = config["recurrent_activation"]
     expected = {

@@ -1,4 +1,7 @@
-"""Exact float inference graphs of a Keras model: the whole clip, a step per tick, a head over the step's features."""
+"""Exact float inference graphs of a Keras model.
+
+They are the whole clip, a step per tick, a head over the step's features.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from edge_har.errors import ConversionError
 from train.models.architectures import FEATURES, fold_batch_norm, split_stream
 from train.tf import keras, tf
 
-L = keras.layers
+L: Any = keras.layers
 Floats = NDArray[np.float32]
 Tensors = dict[str, Any]
 
@@ -71,9 +74,9 @@ class FloatGraph:
 class FloatGraphs:
     """What a bundle's graphs are made from; batch 1, fixed shapes.
 
-    clip [1, N, H, W, 3] -> scores [1, labels]. step: frames [1, K, H, W, 3] and states -> feature [1, F] and new
-    states. head: features [1, N - K + 1, F] -> scores [1, labels]. A model that does not stream has neither.
-    has_cells: ConvLSTM cells stand in them, stepped or unrolled over the clip.
+    clip [1, N, H, W, 3] -> scores [1, labels]. step: frames [1, K, H, W, 3] and states -> feature [1, F] and
+    new states. head: features [1, N - K + 1, F] -> scores [1, labels]. A model that does not stream has
+    neither. has_cells: they hold ConvLSTM cells, stepped or unrolled over the clip.
     """
 
     clip: FloatGraph
@@ -96,12 +99,14 @@ class FloatGraphs:
 
 
 def check_input(model: Any, channels: Sequence[int] = (3,)) -> tuple[int, int, int, int]:
-    """The model's (N, H, W, channels); raises ConversionError, in one line, for an input that no bundle can feed.
+    """The model's (N, H, W, channels); raises ConversionError, in one line, for an input that no bundle can
+    feed.
 
     channels: how many it may have.
     """
-    wanted = (
-        f"expected [None or 1, frames, height, width, {' or '.join(map(str, channels))}] with fixed frames, height "
+    expected = (
+        f"expected [None or 1, frames, height, width, {' or '.join(map(str, channels))}] with fixed frames, "
+        "height "
         "and width"
     )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
@@ -110,22 +115,23 @@ def check_input(model: Any, channels: Sequence[int] = (3,)) -> tuple[int, int, i
         )
     shape = tuple(model.inputs[0].shape)
     if len(shape) != 5:
-        raise ConversionError(f"the model's input has rank {len(shape)}, shape {list(shape)}: {wanted}")
+        raise ConversionError(f"the model's input has rank {len(shape)}, shape {list(shape)}: {expected}")
     if shape[0] not in (None, 1):
-        raise ConversionError(f"the model's batch is fixed at {shape[0]}, shape {list(shape)}: {wanted}")
+        raise ConversionError(f"the model's batch is fixed at {shape[0]}, shape {list(shape)}: {expected}")
     if None in shape[1:] or shape[4] not in channels:
-        raise ConversionError(f"the model's input is {list(shape)}: {wanted}")
+        raise ConversionError(f"the model's input is {list(shape)}: {expected}")
     output = tuple(model.outputs[0].shape)
     if len(output) != 2 or output[1] is None or output[1] < 2:
         raise ConversionError(
-            f"the model's output is {list(output)}; expected [batch, labels]: a probability for each of 2 labels or more"
+            f"the model's output is {list(output)}; expected [batch, labels]: a probability for each of 2 "
+            "labels or more"
         )
     return shape[1], shape[2], shape[3], shape[4]
 
 
 def float_graphs(model: Any) -> FloatGraphs:
-    """The exact inference graphs of a trained Keras model: ConvLSTM rebuilt as a step, others cut at their layer
-    `features`; a model that has neither is a whole-clip graph alone.
+    """The exact inference graphs of a trained Keras model: ConvLSTM rebuilt as a step, others cut at their
+    layer `features`; a model that has neither is a whole-clip graph alone.
 
     Raises ConversionError for an input shape or a layer that cannot be converted.
     """
@@ -143,7 +149,7 @@ def has_convlstm(model: Any) -> bool:
 
 
 def keeps_frames(model: Any) -> bool:
-    """Whether a ConvLSTM model computes frame by frame up to its last state, so that it can be run step by step."""
+    """Whether a ConvLSTM model can be run step by step: frame by frame up to its last state."""
     chain = _chain(model)
     return all(isinstance(layer, BY_FRAME) for layer in chain[: _end_of_frames(chain)])
 
@@ -182,9 +188,11 @@ def _stateless(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs
 
 
 def fold_scale(model: Any) -> Any:
-    """A copy that computes the same, the scaling of pixels (first layer) moved into the kernels that it reaches.
+    """A copy that computes the same, the scaling of pixels (first layer) moved into the kernels that it
+    reaches.
 
-    That saves a pass over the pixels in every step. Where something between them is not linear, `model` itself.
+    That saves a pass over the pixels in every step. Where something between them is not linear, `model`
+    itself.
     """
     scaling = model.layers[1]
     if not isinstance(scaling, L.Rescaling) or scaling.offset != 0:
@@ -219,8 +227,9 @@ def fold_scale(model: Any) -> Any:
 class StatefulParts:
     """A ConvLSTM model cut for a stream; N frames of [H, W, 3] a clip.
 
-    body: per frame, in order: a Cell, or a function on frames [n, h, w, channels]. top: the layers that make scores
-    of all frames' features [n, N, *feature_shape]. state_shapes: [1, h, w, F] of h, and of c alike, by cell.
+    body: per frame, in order: a Cell, or a function on frames [n, h, w, channels]. top: the layers that make
+    scores of all frames' features [n, N, *feature_shape]. state_shapes: [1, h, w, F] of h, and of c alike, by
+    cell.
     """
 
     body: Sequence[Any]
@@ -259,7 +268,7 @@ def stateful_parts(
     return StatefulParts(body, top, clip_shape, feature_shape, _state_shapes(body, clip_shape[1:]))
 
 
-class LastFrame(L.Layer):  # type: ignore[misc]
+class LastFrame(L.Layer):
     """What a layer without return_sequences leaves of all frames' features: [n, N, ...] -> [n, ...]."""
 
     def call(self, features: Any) -> Any:
@@ -274,7 +283,8 @@ def _stateful(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
     frames, *frame_shape = clip_shape
 
     def step(frames: Any, **states: Any) -> Tensors:
-        x, new = tf.reshape(frames, (1, *frame_shape)), {}
+        x = tf.reshape(frames, (1, *frame_shape))
+        new: Tensors = {}
         for part in body:
             if isinstance(part, Cell):
                 at = 2 * cells.index(part)
@@ -306,7 +316,10 @@ def _stateful(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
 
 
 def _unrolled(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
-    """A ConvLSTM that cannot be stepped, since something between its layers mixes frames: the whole clip at once."""
+    """A ConvLSTM that cannot be stepped, since something between its layers mixes frames.
+
+    Its graph computes the whole clip at once.
+    """
     chain = _chain(model)
     cells = {layer.name: cell_of(layer) for layer in chain if isinstance(layer, L.ConvLSTM2D)}
 
@@ -325,7 +338,10 @@ def _unrolled(model: Any, clip_shape: tuple[int, int, int, int]) -> FloatGraphs:
 
 
 def _end_of_frames(chain: Sequence[Any]) -> int:
-    """Where the layers that give one feature per frame end: after the last ConvLSTM2D and what is per frame after it."""
+    """The index at which the layers that give one feature per frame end.
+
+    It is after the last ConvLSTM2D and what is per frame after it.
+    """
     cut = 1 + max(i for i, layer in enumerate(chain) if isinstance(layer, L.ConvLSTM2D))
     if chain[cut - 1].return_sequences:
         while cut < len(chain) and isinstance(chain[cut], L.TimeDistributed):
@@ -358,7 +374,10 @@ def _state_shapes(body: Sequence[Any], frame_shape: tuple[int, ...]) -> list[tup
 
 
 def _chain(model: Any) -> list[Any]:
-    """The layers of a model without branches, dropout left out; raises ConversionError where it has branches."""
+    """The layers of a model without branches, without dropout.
+
+    Raises ConversionError where it has branches.
+    """
     for before, layer in zip(model.layers, model.layers[1:], strict=False):
         if layer.input is not before.output:
             raise ConversionError(
@@ -373,7 +392,10 @@ def _chain(model: Any) -> list[Any]:
 
 
 def _body(layers: Sequence[Any], weights_of: WeightsOf) -> list[Any]:
-    """The layers of a step; the scaling of pixels moves into the first cell's weights where it feeds that directly."""
+    """The layers of a step.
+
+    The scaling of pixels moves into the first cell's weights where it feeds that directly.
+    """
     parts = [_per_frame(layer, weights_of) for layer in layers]
     first = parts[0]
     if not (isinstance(first, L.Rescaling) and len(parts) > 1 and isinstance(parts[1], Cell)):

@@ -1,7 +1,9 @@
-"""A ConvLSTM in integers throughout: graphs that carry the range of every tensor, so that nothing is left to float.
+"""A ConvLSTM in integers throughout: graphs that carry the range of every tensor, so that nothing is left to
+float.
 
-The graphs compute in float what the int8 file computes, rounding included (fake quantisation), and the converter
-takes their ranges as they are. One range serves a state going in and coming out: it is fed back as bytes.
+The graphs compute in float what the int8 file computes, rounding included (fake quantisation), and the
+converter takes their ranges as they are. One range serves a state going in and coming out: it is fed back as
+bytes.
 """
 
 from __future__ import annotations
@@ -67,7 +69,10 @@ class Quantiser(Protocol):
 
 @dataclass
 class RangeObserver:
-    """Computes in float and remembers the range of each tensor without prescribed bounds; zero is always in it."""
+    """Computes in float and remembers the range of each tensor without prescribed bounds.
+
+    Zero is always in it.
+    """
 
     ranges: dict[str, Bounds] = field(default_factory=dict)
 
@@ -97,7 +102,8 @@ def _symmetric(low: float, high: float, bits: int = 8) -> Bounds:
 class FakeQuantiser:
     """Rounds to what integers can hold; gradients pass through as if it did not round.
 
-    cell_bits: 16 foretells INT8_CELLS16, whose graphs are converted with 8 and then widened (see widen_cells).
+    cell_bits: 16 foretells INT8_CELLS16, whose graphs are converted with 8 and then widened (see
+    widen_cells).
     """
 
     ranges: Ranges
@@ -129,7 +135,8 @@ class FakeQuantiser:
 class IntegerForm:
     """One tick of a ConvLSTM's body and the head over a window's features, under any quantiser.
 
-    parts: of the model. top_weights: of each of its top layers. Both hold arrays, or tensors where they are trained.
+    parts: of the model. top_weights: of each of its top layers. Both hold arrays, or tensors where they are
+    trained.
     """
 
     parts: StatefulParts
@@ -180,7 +187,10 @@ class IntegerForm:
 def _cell_step(
     cell: Cell, x: Any, held: Bounds | None, h: Any, c: Any, quantiser: Quantiser
 ) -> tuple[Any, Any]:
-    """New (h, c), each [n, h', w', F], of the same range as those before; gates and candidate are made apart."""
+    """New (h, c), each [n, h', w', F], of the same range as those before.
+
+    Gates and candidate are made apart.
+    """
     bounds = GATE if cell.hard else None
     mix = _joined(cell, x, held, h, quantiser) if _joins(cell, held) else _added(cell, x, h, quantiser)
     gates = mix("gates", _columns(cell, 0, 1, 3), bounds)
@@ -197,9 +207,9 @@ def _cell_step(
     return quantiser.tensor(f"{cell.name}/h", gate_o * shown, UNIT), new_c
 
 
-def _columns(cell: Cell, *places: int) -> Any:
-    """Which of 4F outputs are at these places of Keras' order i, f, c, o."""
-    return np.concatenate([np.arange(cell.filters) + place * cell.filters for place in places])
+def _columns(cell: Cell, *positions: int) -> Any:
+    """Which of 4F outputs are at these positions of Keras' order i, f, c, o."""
+    return np.concatenate([np.arange(cell.filters) + position * cell.filters for position in positions])
 
 
 Mix = Callable[[str, Any, Bounds | None], Any]
@@ -312,7 +322,8 @@ def _variables(layer: Any) -> list[Any]:
 
 
 def calibrate(form: IntegerForm, clips: Pixels) -> dict[str, Bounds]:
-    """The range of every tensor without prescribed bounds, over float rollouts of clips uint8 [n, N, H, W, 3].
+    """The range of every tensor without prescribed bounds, over float rollouts of clips uint8 [n, N, H, W,
+    3].
 
     Every tick of a rollout counts, the first with its zero states too.
     """
@@ -323,18 +334,25 @@ def calibrate(form: IntegerForm, clips: Pixels) -> dict[str, Bounds]:
 
 
 def integer_graphs(model: Any, calibration: Pixels) -> dict[str, FloatGraphs]:
-    """A ConvLSTM's graphs for conversion to INT8 and INT8_CELLS16, by mode, without samples; they carry their ranges.
+    """A ConvLSTM's graphs for conversion to INT8 and INT8_CELLS16, by precision, without samples; they carry
+    their ranges.
 
-    calibration: windows of training clips, uint8 [n, N, H, W, 3]. Raises ConversionError for a layer that there are no
-    integers for.
+    calibration: windows of training clips, uint8 [n, N, H, W, 3]. Raises ConversionError for a layer that
+    there are no integers for.
     """
     form = integer_form(model)
     ranges = calibrate(form, calibration)
-    return {mode: ranged_graphs(form, fitted(ranges, bits)) for mode, bits in ((INT8, 8), (INT8_CELLS16, 16))}
+    return {
+        precision: ranged_graphs(form, fitted(ranges, bits))
+        for precision, bits in ((INT8, 8), (INT8_CELLS16, 16))
+    }
 
 
 def fitted(ranges: Ranges, cell_bits: int) -> dict[str, Bounds]:
-    """Ranges for cell states of so many bits: in 8 they end where tanh is nearly flat, for steps that still add up."""
+    """Ranges for cell states of so many bits.
+
+    In 8 they end where tanh is nearly flat, for steps that still add up.
+    """
     if cell_bits > 8:
         return dict(ranges)
     return {
@@ -344,7 +362,10 @@ def fitted(ranges: Ranges, cell_bits: int) -> dict[str, Bounds]:
 
 
 def ranged_graphs(form: IntegerForm, ranges: Ranges) -> FloatGraphs:
-    """The graphs of an all-integer form, every tensor held to its range; they compute in float what int8 will."""
+    """The graphs of an all-integer form, every tensor held to its range.
+
+    They compute in float what int8 will.
+    """
     quantiser, parts = FakeQuantiser(ranges), form.parts
     frames, *frame_shape = parts.clip_shape
     width = int(np.prod(parts.feature_shape))

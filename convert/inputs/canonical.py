@@ -1,6 +1,8 @@
-"""Somebody else's model rewritten as ours: uint8-valued RGB in, cut where it streams, operators that TFLite has.
+"""Somebody else's model rewritten as ours: uint8-valued RGB in, cut where it streams, operators that TFLite
+has.
 
-The result computes what the file's model computes on pixels that were scaled and ordered as its own training did.
+The result computes what the file's model computes on pixels that were scaled and ordered as its own training
+did.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from edge_har.errors import ConversionError, MisuseError
 from train.models.architectures import FEATURES
 from train.tf import keras
 
-L = keras.layers
+L: Any = keras.layers
 Floats = NDArray[np.float32]
 
 LRCN, CONVLSTM, WHOLE_CLIP = "lrcn", "convlstm", "clip"
@@ -49,7 +51,7 @@ IDENTITIES = (
     L.SpatialDropout2D,
     L.SpatialDropout3D,
 )
-# One frame's result from one frame, whether or not it stands in a TimeDistributed.
+# One frame's result from one frame, whether or not it is inside a TimeDistributed.
 PER_FRAME = (
     L.Activation,
     L.BatchNormalization,
@@ -68,7 +70,7 @@ MERGES = (L.Add, L.Average, L.Concatenate, L.Maximum, L.Minimum, L.Multiply, L.S
 # Every channel for itself, so that colours may be ordered after them as well as before.
 CHANNEL_BY_CHANNEL = (L.Activation, L.AveragePooling2D, L.MaxPooling2D, L.ReLU, L.ZeroPadding2D)
 CLIP_POOLS = {L.MaxPooling3D: L.MaxPooling2D, L.AveragePooling3D: L.AveragePooling2D}
-GLOBAL_POOLS = {
+GLOBAL_POOLS: dict[Any, tuple[Any, Any]] = {
     L.GlobalAveragePooling3D: (L.GlobalAveragePooling2D, L.GlobalAveragePooling1D),
     L.GlobalMaxPooling3D: (L.GlobalMaxPooling2D, L.GlobalMaxPooling1D),
 }
@@ -78,8 +80,8 @@ TAKES_CHANNELS = (L.Conv2D, L.Conv3D, L.ConvLSTM2D)
 
 @dataclass(frozen=True)
 class PixelsAs:
-    """How the file's model wants its pixels. input_range: one of INPUT_RANGES. color: one of COLORS; of no matter to a
-    model of one channel, which gets grey. Raises MisuseError.
+    """How the file's model wants its pixels. input_range: one of INPUT_RANGES. color: one of COLORS; of no
+    matter to a model of one channel, which gets grey. Raises MisuseError.
     """
 
     input_range: str
@@ -115,9 +117,10 @@ class Canonical:
 
 
 def canonical(model: Any, pixels: PixelsAs) -> Canonical:
-    """Rewrite a model that was read by convert.foreign, and check that nothing changed.
+    """Rewrite a model that was read by convert.inputs.keras_file, and check that nothing changed.
 
-    Raises ConversionError for an input or output that no bundle can have, or where the rewriting is not exact.
+    Raises ConversionError for an input or output that no bundle can have, or where the rewriting is not
+    exact.
     """
     shape = check_input(model, INPUT_CHANNELS)
     try:
@@ -152,9 +155,9 @@ class _NotFoldable(Exception):
 class _Rewriting:
     """One pass over a model's layers that builds ours beside it.
 
-    folded: colours and grey move into the first kernels (or _NotFoldable is raised); else a fixed 1x1 convolution.
-    Of the new tensors are kept: `_per_frame`, those computed frame by frame, and `_raw`, those whose channels are still
-    the input's, in red, green, blue.
+    folded: colours and grey move into the first kernels (or _NotFoldable is raised); else a fixed 1x1
+    convolution. Of the new tensors are kept: `_per_frame`, those computed frame by frame, and `_raw`, those
+    whose channels are still the input's, in red, green, blue.
     """
 
     def __init__(self, model: Any, pixels: PixelsAs, *, folded: bool) -> None:
@@ -191,7 +194,7 @@ class _Rewriting:
         scores = self._replayed(layers, tensors, self._model.outputs[0])
         return self._finished(clip, scores)
 
-    def _replayed(self, layers: Sequence[Any], tensors: dict[int, Any], wanted: Any) -> Any:
+    def _replayed(self, layers: Sequence[Any], tensors: dict[int, Any], output: Any) -> Any:
         for layer in layers:
             for node in layer.inbound_nodes:
                 given = node.keras_inputs
@@ -206,7 +209,7 @@ class _Rewriting:
             else:
                 made = self._rewritten(layer, sources, node)
             tensors[id(node.outputs)] = made
-        return tensors[id(wanted)]
+        return tensors[id(output)]
 
     def _rewritten(self, layer: Any, sources: list[Any], node: Any) -> Any:
         x = sources[0]
@@ -215,7 +218,8 @@ class _Rewriting:
             return x
         if isinstance(layer, L.Bidirectional) and not isinstance(layer.forward_layer, RECURRENT):
             raise ConversionError(
-                f"layer {layer.name!r} is a Bidirectional {type(layer.forward_layer).__name__}; only LSTM, GRU and "
+                f"layer {layer.name!r} is a Bidirectional {type(layer.forward_layer).__name__}; only LSTM, "
+                "GRU and "
                 "SimpleRNN can be converted so"
             )
         if isinstance(layer, L.TimeDistributed) and isinstance(inner, keras.Sequential):
@@ -229,7 +233,7 @@ class _Rewriting:
         if self._is_per_frame(x) and len(x.shape) == 5:
             if isinstance(layer, L.Flatten):
                 return self._copied(layer, [self._timed(L.Flatten(), x)], node=None)
-            if isinstance(layer, tuple(GLOBAL_POOLS)) and not layer.keepdims:
+            if type(layer) in GLOBAL_POOLS and not layer.keepdims:
                 per_frame, over_time = GLOBAL_POOLS[type(layer)]
                 return self._add(over_time(), [self._timed(per_frame(), x)], [])
             if isinstance(layer, L.Reshape) and layer.target_shape in (
@@ -249,7 +253,7 @@ class _Rewriting:
         return self._copied(layer, sources, node)
 
     def _timed(self, inner: Any, x: Any) -> Any:
-        """A layer applied to every frame; over features (rank 3, after something over time) as the layer itself."""
+        """A layer applied to every frame; over features (rank 3, after a layer over time) as it is."""
         if not self._is_per_frame(x) and len(x.shape) == 3:
             if isinstance(inner, L.Flatten):
                 return x
@@ -268,7 +272,7 @@ class _Rewriting:
         return made
 
     def _convolved(self, inner: Any, x: Any) -> Any:
-        """A convolution or dense layer per frame, with a bias, which a normalisation after it can move into."""
+        """A convolution or dense layer per frame, with a bias that a normalisation can move into."""
         config = inner.get_config()
         weights = _weights(inner)
         if not config["use_bias"]:
@@ -292,7 +296,10 @@ class _Rewriting:
         self._raw.add(id(made))
 
     def _pooled(self, layer: Any, x: Any) -> Any:
-        """A 3-D pool, which TFLite lacks, as a 2-D pool per frame and one over time: exact, as both separate."""
+        """A 3-D pool, which TFLite lacks, as a 2-D pool per frame and one over time.
+
+        That is exact, as both separate.
+        """
         pool = CLIP_POOLS[type(layer)]
         (time, *size), (time_stride, *stride) = layer.pool_size, layer.strides
         if tuple(size) != (1, 1) or tuple(stride) != (1, 1):
@@ -317,10 +324,10 @@ class _Rewriting:
 
     def _called(self, layer: Any, sources: list[Any], node: Any) -> Any:
         """A layer that is given tensors by name, such as attention: called as the file calls it."""
-        places = {id(old): new for old, new in zip(node.keras_inputs, sources, strict=True)}
+        replaced = {id(old): new for old, new in zip(node.keras_inputs, sources, strict=True)}
 
         def ours(value: Any) -> Any:
-            return places.get(id(value), value)
+            return replaced.get(id(value), value)
 
         args = [[ours(v) for v in a] if isinstance(a, (list, tuple)) else ours(a) for a in node.call_args]
         named = {key: ours(value) for key, value in node.call_kwargs.items() if key != "training"}
@@ -364,7 +371,7 @@ class _Rewriting:
         cuts = {id(x): x for x in self._taken}
         cut = next(iter(cuts.values())) if len(cuts) == 1 else None
         streams = cut is not None and len(cut.shape) == 3 and not self._called_by_name
-        if streams:
+        if cut is not None and streams:
             layer = cut.node.layer
             self._weights[FEATURES] = self._weights.pop(layer.name)
             layer._name = FEATURES
@@ -411,13 +418,16 @@ def _again(layer: Any, name: str | None = None) -> Any:
 
 
 def _for_inference(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration without dropout in cells, and without a shape that belongs to another place in a model."""
+    """The configuration without dropout in cells, and without the shape of another position in a model."""
     kept = {key: value for key, value in config.items() if key not in ("batch_input_shape", "name")}
     return kept | {key: 0.0 for key in ("dropout", "recurrent_dropout") if key in kept}
 
 
 def _weights(layer: Any) -> list[Any]:
-    """The layer's weights as `_again` takes them: a normalisation of batches has all four; what brings its own, none."""
+    """The layer's weights as `_again` takes them.
+
+    A normalisation of batches has all four; what brings its own, none.
+    """
     if isinstance(layer, (keras.Model, L.Normalization)):
         return []
     if not isinstance(layer, L.BatchNormalization):

@@ -32,8 +32,11 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ClipParts:
-    """training: of the groups the weights were trained on, for pruning and calibration. validation, test: held out
-    from them (empty where all groups were trained on). synthetic: drawn clips that were trained on.
+    """The clips of a conversion, by what they may be used for. Raises DataError where a group is on both
+    sides.
+
+    training: of the groups the weights were trained on, for pruning and calibration. validation, test: held
+    out from them (empty where all groups were trained on). synthetic: synthetic clips that were trained on.
     """
 
     training: Sequence[CachedClip]
@@ -52,7 +55,9 @@ class ClipParts:
 
 @dataclass(frozen=True)
 class Calibration:
-    """pixels: uint8 [n, frames, height, width, 3]. sha256: names exactly these windows and their clips' content.
+    """Windows that set the ranges of integers.
+
+    pixels: uint8 [n, frames, height, width, 3]. sha256: names exactly these windows and their clips' content.
     names: the clips they were taken from, each once, sorted.
     """
 
@@ -73,21 +78,22 @@ class Calibration:
         )
 
 
-def material_of_run(
+def clip_parts_of_run(
     run: Run, data: str | os.PathLike[str] | None, cache: Path | None, report: Report
 ) -> ClipParts:
-    """The clips a RUN was trained and tested on, decoded. data: where they lie now; default: where they lay.
+    """The clips a RUN was trained and tested on, decoded. data: where they are now; default: where they were.
 
     Raises DataError when they are gone or are other clips than those of the training.
     """
     dataset = load_clips(data if data is not None else run.folder / INDEX)
     if dataset.sha256 != run.index_sha256:
         raise DataError(
-            f"{data or run.folder / INDEX}: other clips (index hash {dataset.sha256[:12]}) than the RUN was trained on "
+            f"{data or run.folder / INDEX}: other clips (index hash {dataset.sha256[:12]}) than the RUN was "
+            "trained on "
             f"({run.index_sha256[:12]}); name those with --data"
         )
-    place = cache or cache_folder()
-    clips = cache_clips(dataset.clips, run.labels, run.config.frame_spec, place, _decoded(report))
+    folder = cache or cache_folder()
+    clips = cache_clips(dataset.clips, run.labels, run.config.frame_spec, folder, _decoded(report))
     trained = set(run.metrics["trained_on"]["groups"])
     parts = run.split["parts"]
 
@@ -98,27 +104,27 @@ def material_of_run(
         [clip for clip in clips if clip.group in trained],
         held_out("validation"),
         held_out("test"),
-        cache_synthetic(run.config, run.labels, place, _decoded(report)),
+        cache_synthetic(run.config, run.labels, folder, _decoded(report)),
     )
 
 
 @dataclass(frozen=True)
 class HeldOutClips:
-    """Clips that were not trained on here, for somebody else's model. index_sha256: names exactly these clips."""
+    """Clips that were not trained on here, for an external model. index_sha256: names exactly these clips."""
 
-    material: ClipParts
+    clip_parts: ClipParts
     labelled: bool
     groups_known: bool
     index_sha256: str
 
 
-def material_of_clips(
+def held_out_clips(
     folder: Path, labels: Sequence[str], spec: FrameSpec, cache: Path | None, report: Report
 ) -> HeldOutClips:
-    """The clips of a folder, one part to set ranges, the other held out; a group never stands on both sides.
+    """The clips of a folder, one part to set ranges, the other held out; a group is never on both sides.
 
-    They are labelled where two or more of the folder's labels are among `labels`: then those alone are taken. Else
-    every video below the folder is taken, without a label. Raises DataError when there are too few.
+    They are labelled where two or more of the folder's labels are among `labels`: then those alone are taken.
+    Else every video below the folder is taken, without a label. Raises DataError when there are too few.
     """
     named = {clip.label for clip in _found(folder)} & set(labels)
     if len(named) < MIN_LABELS:
@@ -132,11 +138,11 @@ def material_of_clips(
     try:
         split = make_split(dataset)
     except DataError:  # too few groups for three parts
-        material = _halves(clips, folder)
+        clip_parts = _halves(clips, folder)
     else:
         parts = [[clip for clip in clips if clip.group in split.groups(part)] for part in PARTS]
-        material = ClipParts(*parts)
-    return HeldOutClips(material, True, dataset.groups_known, dataset.sha256)
+        clip_parts = ClipParts(*parts)
+    return HeldOutClips(clip_parts, True, dataset.groups_known, dataset.sha256)
 
 
 def _found(folder: Path) -> Sequence[FoundClip]:
@@ -155,15 +161,15 @@ def _unlabelled(folder: Path, spec: FrameSpec, cache: Path | None, report: Repor
         try:
             facts, digest = measure_clip(path), hashlib.sha256(path.read_bytes()).hexdigest()
         except (SourceError, OSError) as error:
-            report(f"{path}: left out: {error}")
+            report(f"{path}: skipped: {error}")
             continue
         clips.append(Clip(path, UNLABELLED, name, name, digest, facts))
     if not clips:
         raise DataError(f"{folder}: holds no video that can be decoded")
     cached = cache_clips(clips, [UNLABELLED], spec, cache or cache_folder(), _decoded(report))
     listed = json.dumps(sorted([clip.name, clip.sha256] for clip in clips))
-    material = _halves([replace(clip, label=BACKGROUND) for clip in cached], folder)
-    return HeldOutClips(material, False, False, hashlib.sha256(listed.encode()).hexdigest())
+    clip_parts = _halves([replace(clip, label=BACKGROUND) for clip in cached], folder)
+    return HeldOutClips(clip_parts, False, False, hashlib.sha256(listed.encode()).hexdigest())
 
 
 def _halves(clips: Sequence[CachedClip], folder: Path, seed: int = 0) -> ClipParts:
@@ -171,7 +177,8 @@ def _halves(clips: Sequence[CachedClip], folder: Path, seed: int = 0) -> ClipPar
     groups = sorted({clip.group for clip in clips})
     if len(groups) < 2:
         raise DataError(
-            f"{folder}: its clips are all of one group; two are needed, one to set the ranges and one to check them on"
+            f"{folder}: its clips are all of one group; two are needed, one to set the ranges and one to "
+            "check them on"
         )
     order = np.random.default_rng([seed, 7]).permutation(len(groups))
     trained = {groups[i] for i in order[: len(groups) // 2]}
@@ -190,41 +197,41 @@ def _decoded(report: Report) -> Callable[[int, int], None]:
 
 
 def choose_calibration(
-    material: ClipParts,
+    clip_parts: ClipParts,
     contract: TemporalContract,
     *,
-    synthetic_share: float = 0.0,
+    synthetic_fraction: float = 0.0,
     windows: int = CALIBRATION_WINDOWS,
     seed: int = 0,
 ) -> Calibration:
-    """Windows of training clips, every label alike, synthetic ones in the share they were trained on."""
-    made = round(windows * synthetic_share) if material.synthetic else 0
+    """Windows of training clips, every label alike, synthetic ones in the fraction they were trained on."""
+    made = round(windows * synthetic_fraction) if clip_parts.synthetic else 0
     random = np.random.default_rng([seed, 4])
     chosen = []
-    for clips, count in ((material.training, windows - made), (material.synthetic, made)):
+    for clips, count in ((clip_parts.training, windows - made), (clip_parts.synthetic, made)):
         for clip in _in_turns(clips, count, random):
-            places = clip_windows(clip, contract, 1)
-            chosen.append((clip, places[int(random.integers(len(places)))]))
+            possible = clip_windows(clip, contract, 1)
+            chosen.append((clip, possible[int(random.integers(len(possible)))]))
     return Calibration.of(chosen)
 
 
-def all_windows(material: ClipParts, contract: TemporalContract) -> Calibration:
+def all_windows(clip_parts: ClipParts, contract: TemporalContract) -> Calibration:
     """Every training clip from its start to its end, one window beside the next."""
     return Calibration.of(
         [
             (clip, taken)
-            for clip in material.training
+            for clip in clip_parts.training
             for taken in clip_windows(clip, contract, contract.frames)
         ]
     )
 
 
 def _in_turns(clips: Sequence[CachedClip], count: int, random: np.random.Generator) -> list[CachedClip]:
-    """`count` clips, label after label, within each in a shuffled order that starts again when it is used up."""
+    """`count` clips, label after label, within each in a shuffled order, repeated when it is used up."""
     if count == 0:
         return []
     by_label: dict[int, list[CachedClip]] = {}
-    for place in random.permutation(len(clips)):
-        by_label.setdefault(clips[place].label, []).append(clips[place])
+    for index in random.permutation(len(clips)):
+        by_label.setdefault(clips[index].label, []).append(clips[index])
     queues = [by_label[label] for label in sorted(by_label)]
     return [queues[i % len(queues)][i // len(queues) % len(queues[i % len(queues)])] for i in range(count)]

@@ -1,7 +1,8 @@
-"""Somebody else's Keras 2 model file (`.h5`, `.keras`), read as data: nothing that it holds is executed.
+"""An external Keras 2 model file (`.h5`, `.keras`), read as data: nothing that it holds is executed.
 
-The file's configuration is JSON; every layer in it must be one of Keras' own and is made here, from plain values alone.
-Initialisers, regularisers, optimisers and losses are left out. Weights are taken by order and checked by shape.
+The file's configuration is JSON; every layer in it must be one of Keras' own and is made here, from plain
+values alone. Initialisers, regularisers, optimisers and losses are ignored. Weights are taken by order and
+checked by shape.
 """
 
 from __future__ import annotations
@@ -43,11 +44,12 @@ REFUSED = {
         HOLDS_TABLES,
     ),
 }
+# The only values that a configuration may give these.
 ONLY = {
     "data_format": "channels_last",
     "time_major": False,
     "stateful": False,
-}  # what a config may say of these
+}
 NOT_NEEDED = ("_initializer", "_regularizer", "_constraint")  # endings of keys that matter in training alone
 SET_HERE = {
     "dtype",
@@ -63,7 +65,8 @@ SET_HERE = {
 def read_model(path: Path) -> Any:
     """The model of a Keras 2 file, exactly as it was saved, for inference.
 
-    Raises ConversionError, in one line, for a file that is damaged or no Keras 2 model, or a layer that is refused.
+    Raises ConversionError, in one line, for a file that is damaged or no Keras 2 model, or a layer that is
+    refused.
     """
     if not path.is_file():
         raise ConversionError(f"{path}: no such model file")
@@ -80,12 +83,12 @@ def read_model(path: Path) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
+    """An error's message, in one line."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def check_form(path: Path) -> None:
-    """Raises ConversionError, saying what to save instead, for a model in a form that is not read."""
+def check_file_format(path: Path) -> None:
+    """Raises ConversionError, naming what to save instead, for a model in a format that is not read."""
     is_saved_model = (path / SAVED_MODEL).is_file()
     if is_saved_model or path.is_file():
         found = "a SavedModel folder" if is_saved_model else "neither a RUN folder nor a Keras model file"
@@ -112,21 +115,26 @@ def _read_keras(path: Path) -> Any:
             raise ConversionError(f"{KERAS_CONFIG} is larger than {MAX_CONFIG_BYTES} bytes")
         _check_version(str(json.loads(archive.read(KERAS_METADATA)).get("keras_version", "2")))
         model = model_of(json.loads(archive.read(KERAS_CONFIG)))
-    model.load_weights(path)  # arrays by place and shape; the configuration is not looked at again
+    # Arrays by position and shape; the configuration is not read again.
+    model.load_weights(path)
     return model
 
 
 def _check_version(version: str) -> None:
     if version.split(".")[0] not in ("1", "2"):
         raise ConversionError(
-            f"saved by Keras {version}; expected Keras 2: set TF_USE_LEGACY_KERAS=1 (with tf_keras installed), or "
+            f"saved by Keras {version}; expected Keras 2: set TF_USE_LEGACY_KERAS=1 (with tf_keras "
+            "installed), or "
             "use TensorFlow 2.15 or older, load the weights there and save again"
         )
 
 
-def model_of(said: Mapping[str, Any]) -> Any:
-    """A model from its saved configuration, with fresh weights. Raises ConversionError for a layer that is refused."""
-    kind, config = said["class_name"], said["config"]
+def model_of(saved: Mapping[str, Any]) -> Any:
+    """A model from its saved configuration, with fresh weights.
+
+    Raises ConversionError for a layer that is refused.
+    """
+    kind, config = saved["class_name"], saved["config"]
     if kind == "Sequential":
         return _sequential(config)
     if kind in ("Functional", "Model"):
@@ -141,9 +149,9 @@ def _sequential(config: Any) -> Any:
         shape = config.get("build_input_shape")
     if shape is None:
         raise ConversionError(
-            "the file does not say the shape of the model's input: call model.build() before saving"
+            "the file does not hold the shape of the model's input: call model.build() before saving"
         )
-    layers = [_layer(said) for said in listed if said["class_name"] != "InputLayer"]
+    layers = [_layer(saved) for saved in listed if saved["class_name"] != "InputLayer"]
     return keras.Sequential([L.Input(batch_shape=tuple(shape)), *layers])
 
 
@@ -151,24 +159,26 @@ def _functional(config: Mapping[str, Any]) -> Any:
     tensors: dict[str, Any] = {}
     waiting = list(config["layers"])
     while waiting:
-        ready = [said for said in waiting if _sources(said) <= tensors.keys()]
+        ready = [saved for saved in waiting if _sources(saved) <= tensors.keys()]
         if not ready:
             raise ConversionError(f"layer {waiting[0]['config']['name']!r} is fed by nothing in the file")
-        for said in ready:
-            tensors[_name(said)] = _applied(said, tensors)
-        waiting = [said for said in waiting if _name(said) not in tensors]
+        for saved in ready:
+            tensors[_name(saved)] = _applied(saved, tensors)
+        waiting = [saved for saved in waiting if _name(saved) not in tensors]
     inputs, outputs = (
         [tensors[name] for name in _ends(config[key])] for key in ("input_layers", "output_layers")
     )
     return keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0])
 
 
-def _applied(said: Mapping[str, Any], tensors: Mapping[str, Any]) -> Any:
-    if said["class_name"] == "InputLayer":
-        return L.Input(batch_shape=tuple(_input_shape(said) or ()), name=_name(said))
-    nodes = said["inbound_nodes"]
+def _applied(saved: Mapping[str, Any], tensors: Mapping[str, Any]) -> Any:
+    if saved["class_name"] == "InputLayer":
+        return L.Input(batch_shape=tuple(_input_shape(saved) or ()), name=_name(saved))
+    nodes = saved["inbound_nodes"]
     if len(nodes) != 1:
-        raise ConversionError(f"layer {_name(said)!r} is used {len(nodes)} times; only once can be converted")
+        raise ConversionError(
+            f"layer {_name(saved)!r} is used {len(nodes)} times; only once can be converted"
+        )
     references = [nodes[0]] if isinstance(nodes[0][0], str) else nodes[0]
     positional, named = [], {}
     for reference in references:
@@ -176,11 +186,11 @@ def _applied(said: Mapping[str, Any], tensors: Mapping[str, Any]) -> Any:
         for key, value in (reference[3] if len(reference) > 3 else {}).items():
             if key != "training":
                 named[key] = tensors[value[0]] if _is_reference(value, tensors) else value
-    return _layer(said)(positional[0] if len(positional) == 1 else positional, **named)
+    return _layer(saved)(positional[0] if len(positional) == 1 else positional, **named)
 
 
-def _sources(said: Mapping[str, Any]) -> set[str]:
-    return {name for node in said.get("inbound_nodes", ()) for name in _references(node)}
+def _sources(saved: Mapping[str, Any]) -> set[str]:
+    return {name for node in saved.get("inbound_nodes", ()) for name in _references(node)}
 
 
 def _references(value: Any) -> Iterator[str]:
@@ -196,7 +206,7 @@ def _references(value: Any) -> Iterator[str]:
 
 
 def _is_reference(value: Any, known: Mapping[str, Any] | None = None) -> bool:
-    """Whether a value of the configuration stands for a layer's output: [name, node, tensor, ...]."""
+    """Whether a value of the configuration refers to a layer's output: [name, node, tensor, ...]."""
     return (
         isinstance(value, list)
         and len(value) >= 3
@@ -206,19 +216,19 @@ def _is_reference(value: Any, known: Mapping[str, Any] | None = None) -> bool:
     )
 
 
-def _ends(said: Any) -> list[str]:
+def _ends(saved: Any) -> list[str]:
     """Names in `input_layers` or `output_layers`: one [name, 0, 0], or a list of them."""
-    return [said[0]] if isinstance(said[0], str) else [reference[0] for reference in said]
+    return [saved[0]] if isinstance(saved[0], str) else [reference[0] for reference in saved]
 
 
-def _layer(said: Mapping[str, Any]) -> Any:
+def _layer(saved: Mapping[str, Any]) -> Any:
     """One of Keras' own layers (or a model as a layer), made from plain values."""
-    kind, config, name = said["class_name"], said["config"], _name(said)
+    kind, config, name = saved["class_name"], saved["config"], _name(saved)
     if kind in MODELS:
-        model = model_of(said)
+        model = model_of(saved)
         model._name = name
         return model
-    layer_class = _own_class(said)
+    layer_class = _own_class(saved)
     for key, only in ONLY.items():
         if config.get(key, only) not in (only, None):
             raise ConversionError(f"layer {name!r} has {key}={config[key]!r}; only {only!r} can be converted")
@@ -236,12 +246,12 @@ def _layer(said: Mapping[str, Any]) -> Any:
     return layer_class(name=name, **_plain(layer_class, config, name))
 
 
-def _own_class(said: Mapping[str, Any]) -> Any:
-    kind, name = said["class_name"], _name(said)
+def _own_class(saved: Mapping[str, Any]) -> Any:
+    kind, name = saved["class_name"], _name(saved)
     if kind in REFUSED:
         raise ConversionError(f"layer {name!r} is a {kind}: {REFUSED[kind]}")
     found = getattr(L, kind, None) if isinstance(kind, str) and kind.isidentifier() else None
-    custom = ">" in str(said.get("registered_name") or "") or found is None
+    custom = ">" in str(saved.get("registered_name") or "") or found is None
     if custom or not (inspect.isclass(found) and issubclass(found, L.Layer)):
         raise ConversionError(
             f"layer {name!r} is a {kind}: not one of Keras' own layers; custom layers are not loaded"
@@ -250,7 +260,10 @@ def _own_class(said: Mapping[str, Any]) -> Any:
 
 
 def _plain(layer_class: Any, config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The values of a configuration that the layer takes and that matter here. Those of other versions are left out."""
+    """The values of a configuration that the layer takes and that matter here.
+
+    Those of other versions are ignored.
+    """
     taken = {key for base in layer_class.__mro__ for key in inspect.signature(base.__init__).parameters}
     kept = {
         key: value
@@ -263,17 +276,17 @@ def _plain(layer_class: Any, config: Mapping[str, Any], name: str) -> dict[str, 
     return kept
 
 
-def _name(said: Mapping[str, Any]) -> str:
-    config = said["config"]
-    return str(config["name"] if isinstance(config, Mapping) and "name" in config else said.get("name", ""))
+def _name(saved: Mapping[str, Any]) -> str:
+    config = saved["config"]
+    return str(config["name"] if isinstance(config, Mapping) and "name" in config else saved.get("name", ""))
 
 
-def _input_shape(said: Mapping[str, Any]) -> Sequence[int | None] | None:
-    config = said["config"]
+def _input_shape(saved: Mapping[str, Any]) -> Sequence[int | None] | None:
+    config = saved["config"]
     if not isinstance(config, Mapping):
         return None
     own = config.get("batch_input_shape") or config.get("batch_shape")
-    if own is None and said["class_name"] in MODELS and isinstance(config.get("layers"), list):
+    if own is None and saved["class_name"] in MODELS and isinstance(config.get("layers"), list):
         return next(filter(None, map(_input_shape, config["layers"])), None)
     return own
 
@@ -293,10 +306,10 @@ def _set_h5_weights(model: Any, group: Any) -> None:
         )
     for name, layer in holders.items():
         variables = [*layer.trainable_weights, *layer.non_trainable_weights]  # the order in which Keras saves
-        wanted = [(_last_part(variable.name), tuple(variable.shape)) for variable in variables]
+        expected = [(_last_part(variable.name), tuple(variable.shape)) for variable in variables]
         got = [(_last_part(key), array.shape) for key, array in saved[name].items()]
-        if wanted != got:
-            raise ConversionError(f"layer {name!r} has the weights {got}, expected {wanted}")
+        if expected != got:
+            raise ConversionError(f"layer {name!r} has the weights {got}, expected {expected}")
         for variable, array in zip(variables, saved[name].values(), strict=True):
             variable.assign(np.asarray(array, variable.dtype.as_numpy_dtype))
     settle(model)

@@ -28,6 +28,7 @@ PRECISIONS = {
 def model_card(manifest: Manifest, golden_show: str) -> bytes:
     """MODEL_CARD.md, UTF-8. golden_show: what the golden clips show."""
     frame, temporal = manifest.frame, manifest.temporal
+    hop = "tick" if temporal.hop_ticks == 1 else f"{temporal.hop_ticks} ticks"
     lines = [
         f"# {manifest.name} {manifest.version} (release {manifest.release})",
         "",
@@ -37,9 +38,11 @@ def model_card(manifest: Manifest, golden_show: str) -> bytes:
         f"- {KINDS.get(manifest.kind, manifest.kind)}.",
         f"- {PRECISIONS.get(manifest.precision, manifest.precision)}.",
         (
-            f"- Input: RGB frames of {frame.size_wh[0]}x{frame.size_wh[1]} ({frame.fit}, {frame.interpolation}), "
-            f"{temporal.frames} of them {temporal.interval_ms:g} ms apart; a window spans {temporal.window_s:.2f} s, "
-            f"an answer comes every {'tick' if temporal.hop_ticks == 1 else f'{temporal.hop_ticks} ticks'}."
+            f"- Input: RGB frames of {frame.size_wh[0]}x{frame.size_wh[1]} ({frame.fit}, "
+            f"{frame.interpolation}), "
+            f"{temporal.frames} of them {temporal.interval_ms:g} ms apart; a window spans "
+            f"{temporal.window_s:.2f} s, "
+            f"a prediction comes every {hop}."
         ),
         "",
         "## Figures",
@@ -50,7 +53,8 @@ def model_card(manifest: Manifest, golden_show: str) -> bytes:
         "",
         "## Golden clips",
         (
-            f"{len(manifest.golden)} clips ({golden_show}) prove that a device computes the same to {manifest.golden_tolerance}; "
+            f"{len(manifest.golden)} clips ({golden_show}) prove that a device computes the same to "
+            f"{manifest.golden_tolerance}; "
             "they say nothing about accuracy."
         ),
         "",
@@ -59,8 +63,10 @@ def model_card(manifest: Manifest, golden_show: str) -> bytes:
         "",
         "## Limits",
         (
-            "It answers one of its labels for whatever it sees, people it was not trained on and empty rooms included. It was "
-            "not made to judge people, and must not be the only safeguard where someone's safety depends on it."
+            "It predicts one of its labels for whatever it sees, people it was not trained on and empty "
+            "rooms included. It was "
+            "not made to judge people, and must not be the only safeguard where someone's safety depends on "
+            "it."
         ),
         "",
     ]
@@ -75,8 +81,8 @@ def _figures(manifest: Manifest) -> list[str]:
         elif isinstance(figures, Mapping) and isinstance(figures.get("agreement"), Mapping):
             lines += _part(name, figures)
         elif isinstance(figures, Mapping):
-            said = "; ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in figures.items())
-            lines.append(f"- {name.replace('_', ' ')}: {said}")
+            listed = "; ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in figures.items())
+            lines.append(f"- {name.replace('_', ' ')}: {listed}")
         elif isinstance(figures, (int, float, str)):
             lines.append(f"- {name}: {figures}")
     return lines
@@ -96,46 +102,48 @@ def _part(name: str, figures: Mapping[str, Any]) -> list[str]:
     lines = [
         f"- {name}, {figures['clips']} clips, {figures['windows']} windows, groups: {groups}",
         (
-            f"  - quantised stream and float model give the same label on {_interval(figures['agreement'])} of windows; "
+            f"  - quantised stream and float model give the same label on {_interval(figures['agreement'])} "
+            "of windows; "
             f"probabilities differ by {figures['probability_error']['mean_error']:.4f} on average, "
             f"{figures['probability_error']['max_error']:.4f} at most"
         ),
     ]
     for way, accuracy in figures.get("accuracy", {}).items():
         lines.append(
-            f"  - {way.replace('_', ' ')}: {_interval(accuracy['clips'])} of clips right, "
+            f"  - {way.replace('_', ' ')}: {_interval(accuracy['clips'])} of clips correct, "
             f"{_interval(accuracy['windows'])} of windows"
         )
     return lines
 
 
-def _interval(share: Mapping[str, Any]) -> str:
-    low, high = share["interval"]
-    return f"{share['share']:.3f} (95 % {low:.3f} to {high:.3f})"
+def _interval(fraction: Mapping[str, Any]) -> str:
+    low, high = fraction["interval"]
+    return f"{fraction['share']:.3f} (95 % {low:.3f} to {high:.3f})"
 
 
 def _making(manifest: Manifest) -> list[str]:
-    said = manifest.provenance
+    provenance = manifest.provenance
     lines = [
-        f"- {key.replace('_', ' ')}: {said[key]}"
+        f"- {key.replace('_', ' ')}: {provenance[key]}"
         for key in ("command", "commit", "commit_date")
-        if key in said
+        if key in provenance
     ]
-    if "index_sha256" in said:
-        lines.append(f"- data: index hash {said['index_sha256']}")
+    if "index_sha256" in provenance:
+        lines.append(f"- data: index hash {provenance['index_sha256']}")
     if manifest.calibration:
         lines.append(
             f"- int8 ranges from {manifest.calibration['clips']} windows of training groups, list hash "
             f"{manifest.calibration['sha256']}"
         )
-    if "pruned_share" in said:
+    if "pruned_share" in provenance:
         lines.append(
-            f"- pruned: {said['pruned_share']:.0%} of every kernel; measured in the int8 file {said['zero_share']:.3f}"
+            f"- pruned: {provenance['pruned_share']:.0%} of every kernel; measured in the int8 file "
+            f"{provenance['zero_share']:.3f}"
         )
-    if "versions" in said:
+    if "versions" in provenance:
         lines.append(
             "- versions: "
-            + ", ".join(f"{name} {version}" for name, version in sorted(said["versions"].items()))
+            + ", ".join(f"{name} {version}" for name, version in sorted(provenance["versions"].items()))
         )
     lines.append(f"- loaded by: {', '.join(manifest.runtimes)}")
     return lines

@@ -1,4 +1,7 @@
-"""The float model as ONNX, for TensorRT, ONNX Runtime and others; checked in ONNX Runtime before it is given out."""
+"""The float model as ONNX, for TensorRT, ONNX Runtime and others.
+
+It is checked in ONNX Runtime before it is returned.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +33,12 @@ NOISE_SEED = 9
 def export_onnx(source: Path, bundle: Bundle) -> tuple[bytes, dict[str, Any]]:
     """The ONNX file of the float model behind `bundle`, and what was found of it.
 
-    source: the RUN that the bundle was made from, or a `.keras` file with the bundle's input and labels. The graph is
-    the exact inference graph of the whole clip (a ConvLSTM unrolled, without loops): `clip` float32 [1, N, H, W, 3],
-    RGB of 0 to 255, -> `scores` float32 [1, labels]. Raises MisuseError for a model that is not the bundle's,
-    RuntimeMissingError where tf2onnx is not installed, ConversionError where it cannot, and ParityError where a
-    probability differs by more than LIMIT between Keras and ONNX Runtime on the golden clips and on noise.
+    source: the RUN that the bundle was made from, or a `.keras` file with the bundle's input and labels. The
+    graph is the exact inference graph of the whole clip (a ConvLSTM unrolled, without loops): `clip` float32
+    [1, N, H, W, 3], RGB of 0 to 255, -> `scores` float32 [1, labels]. Raises MisuseError for a model that is
+    not the bundle's, RuntimeMissingError where tf2onnx is not installed, ConversionError where it cannot, and
+    ParityError where a probability differs by more than LIMIT between Keras and ONNX Runtime on the golden
+    clips and on noise.
     """
     _check_packages()
     model = _float_model(source, bundle.manifest)
@@ -44,7 +48,10 @@ def export_onnx(source: Path, bundle: Bundle) -> tuple[bytes, dict[str, Any]]:
 
 
 def onnx_of(graph: FloatGraph) -> bytes:
-    """The ONNX file of a float graph; inputs and outputs keep their roles as names. Raises ConversionError."""
+    """The ONNX file of a float graph; inputs and outputs keep their roles as names.
+
+    Raises ConversionError.
+    """
     import onnx
     import tf2onnx
 
@@ -81,7 +88,8 @@ def parity(content: bytes, model: Any, clips: Iterable[Pixels]) -> tuple[float, 
         worst, count = max(worst, float(np.abs(scores - expected).max())), count + 1
     if not worst <= LIMIT:
         raise ParityError(
-            f"ONNX Runtime differs from Keras by {worst:.2g} in a probability, more than {LIMIT:g}: nothing is exported"
+            f"ONNX Runtime differs from Keras by {worst:.2g} in a probability, more than {LIMIT:g}: nothing "
+            "is exported"
         )
     return worst, count
 
@@ -103,7 +111,8 @@ def _float_model(source: Path, manifest: Manifest) -> Any:
     expected = (manifest.temporal.frames, *manifest.frame.size_wh, len(manifest.labels))
     if found != expected:
         raise MisuseError(
-            f"{source}: not the model of this bundle: {found[0]} frames of {found[1]}x{found[2]} and {found[3]} labels; "
+            f"{source}: not the model of this bundle: {found[0]} frames of {found[1]}x{found[2]} and "
+            f"{found[3]} labels; "
             f"the bundle has {expected[0]} of {expected[1]}x{expected[2]} and {expected[3]}"
         )
     return model
@@ -118,7 +127,10 @@ def _run_model(folder: Path, manifest: Manifest) -> Any:
 
 
 def _file_model(path: Path, manifest: Manifest) -> Any:
-    """The model file rewritten to uint8 RGB as the bundle's was; one that says nothing of it takes such pixels."""
+    """The model file rewritten to uint8 RGB as the bundle's was.
+
+    One that has no record of its pixels takes these.
+    """
     if path.suffix.lower() not in SUFFIXES:
         raise MisuseError(f"{path}: expected a RUN folder or a model file ({', '.join(SUFFIXES)})")
     made_from = manifest.provenance

@@ -1,7 +1,8 @@
-"""The report of a conversion: NAME.report.json for programs, NAME.report.html for people; also of one that was refused.
+"""The report of a conversion: NAME.report.json for programs, NAME.report.html for people; also of one that
+was refused.
 
-The page is one file: no script, no font, no picture from elsewhere. It is built as a tree of elements and written
-out by the standard library, so that no name or label can be taken for HTML.
+The page is one file: no script, no font, no picture from elsewhere. It is built as a tree of elements and
+written out by the standard library, so that no name or label can be taken for HTML.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from convert.verify.parity import FLOAT_TFLITE, KERAS, STREAM, WAYS, WHOLE_CLIP
+from convert.verify.comparison import FLOAT_TFLITE, KERAS, STREAM, WAYS, WHOLE_CLIP
 from edge_har.model.bundle import GATE
 from train.data.files import write_text
 from train.runs import write_json
 
 JSON_SUFFIX, HTML_SUFFIX = ".report.json", ".report.html"
-FLOAT_MARK = " (float)"  # how convert.flatbuffer names an operator that computes in float
+FLOAT_MARK = " (float)"  # how convert.tflite.flatbuffer names an operator that computes in float
 ERRORS = {
     STREAM: "probability_error",
     WHOLE_CLIP: "probability_error_whole_clip",
@@ -41,7 +42,7 @@ EXTRAS = {  # sections that a conversion may have: key -> title, what it shows
     ),
     "compactness": (
         "Pruning and shrinking",
-        "Beside a dense control that was fine-tuned just as long, so that the gain of fine-tuning is not counted twice.",
+        "Beside a dense control, fine-tuned just as long: the gain of fine-tuning is not counted twice.",
     ),
     "qat": ("Quantisation-aware training", "Fine-tuned with the rounding of int8 in the loop."),
     "structure": ("Structure of the files", "What was checked on the made TFLite files."),
@@ -57,14 +58,18 @@ PLOT_MARGIN = 36
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 STYLE = """
-:root { color-scheme: light dark; --ground: #fff; --card: #f6f7f9; --ink: #1b1f24; --soft: #5b6570; --line: #d9dee4;
+:root { color-scheme: light dark; --ground: #fff; --card: #f6f7f9; --ink: #1b1f24; --soft: #5b6570;
+  --line: #d9dee4;
   --good: #17713c; --good-ground: #e5f5eb; --bad: #b3261e; --bad-ground: #fdeceb; --warn: #8a5a00;
   --warn-ground: #fff4dc; --mark: 37, 99, 200; --bar: #2563c8; --bar-soft: #9db8e0; }
-@media (prefers-color-scheme: dark) { :root { --ground: #14171b; --card: #1d2127; --ink: #e8ebef; --soft: #9aa5b1;
-  --line: #343b44; --good: #6fd694; --good-ground: #12301d; --bad: #ff9d96; --bad-ground: #3d1815; --warn: #f3c969;
+@media (prefers-color-scheme: dark) { :root { --ground: #14171b; --card: #1d2127; --ink: #e8ebef;
+  --soft: #9aa5b1;
+  --line: #343b44; --good: #6fd694; --good-ground: #12301d; --bad: #ff9d96; --bad-ground: #3d1815;
+  --warn: #f3c969;
   --warn-ground: #382b0d; --mark: 96, 153, 255; --bar: #6fa1f5; --bar-soft: #3c5480; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 60rem; background: var(--ground); color: var(--ink);
+body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 60rem; background: var(--ground);
+  color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.5rem 0 .25rem; }
@@ -82,7 +87,8 @@ p { margin: .25rem 0 .75rem; max-width: 46rem; }
 .allowed p { color: var(--warn); }
 .wide { overflow-x: auto; margin: .5rem 0 1rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
+th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
+  vertical-align: top; }
 th { font-weight: 600; color: var(--soft); }
 td:first-child, th:first-child { text-align: left; padding-left: 0; }
 tr.main td { font-weight: 600; }
@@ -104,7 +110,8 @@ svg { display: block; width: 100%; max-width: 26rem; height: auto; }
 svg text { fill: var(--soft); font-size: 11px; }
 svg .axis { stroke: var(--line); fill: none; }
 svg .dots { stroke: var(--bar); stroke-width: 3.2; stroke-linecap: round; stroke-opacity: .55; fill: none; }
-dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .2rem 1.2rem; font-size: .9rem; }
+dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .2rem 1.2rem;
+  font-size: .9rem; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .75rem; }
@@ -115,18 +122,19 @@ Element = ElementTree.Element
 Child = Element | str
 
 
-def write_report(stem: Path, said: Mapping[str, Any]) -> None:
+def write_report(stem: Path, record: Mapping[str, Any]) -> None:
     """Write `stem`.report.json and `stem`.report.html, each whole or not at all.
 
-    said: what the conversion measured; any section may be absent. Raises DataError when a file cannot be written.
+    record: what the conversion measured; any section may be absent. Raises DataError when a file cannot be
+    written.
     """
-    write_json(stem.parent / (stem.name + JSON_SUFFIX), said)
-    write_text(stem.parent / (stem.name + HTML_SUFFIX), html(said))
+    write_json(stem.parent / (stem.name + JSON_SUFFIX), record)
+    write_text(stem.parent / (stem.name + HTML_SUFFIX), html(record))
 
 
-def html(said: Mapping[str, Any]) -> str:
+def html(record: Mapping[str, Any]) -> str:
     """The page, the verdict first."""
-    title = f"{said.get('name', 'model')}, release {said.get('release', '?')}"
+    title = f"{record.get('name', 'model')}, release {record.get('release', '?')}"
     head = _make(
         "head",
         _make("meta", charset="utf-8"),
@@ -134,10 +142,10 @@ def html(said: Mapping[str, Any]) -> str:
         _make("title", f"Conversion of {title}"),
         _make("style", STYLE),
     )
-    kind = " ".join(str(said[key]) for key in ("kind", "precision") if key in said)
-    body = _make("body", _make("h1", title), _make("p", kind, class_="soft"), _verdict(said))
+    kind = " ".join(str(record[key]) for key in ("kind", "precision") if key in record)
+    body = _make("body", _make("h1", title), _make("p", kind, class_="soft"), _verdict(record))
     for section in (_gate, _recall, _confusions, _worst_clips, _scatter, _sizes, _operators, _extras, _rest):
-        body.extend(section(said))
+        body.extend(section(record))
     body.append(
         _make(
             "footer",
@@ -174,14 +182,17 @@ def _printable(text: str) -> str:
     )
 
 
-def _section(title: str, said: str, *content: Element) -> list[Element]:
-    return [_make("h2", title), _make("p", said, class_="soft"), *content]
+def _section(title: str, sentence: str, *content: Element) -> list[Element]:
+    return [_make("h2", title), _make("p", sentence, class_="soft"), *content]
 
 
 def _table(
     head: Sequence[str], rows: Sequence[Element], *, text: Sequence[str] = (), **attributes: str
 ) -> Element:
-    """In a frame of its own that scrolls where the screen is narrow. text: columns that hold words, not numbers."""
+    """In a frame of its own that scrolls where the screen is narrow.
+
+    text: columns that hold words, not numbers.
+    """
     columns = (
         _make("th", column, scope="col", **({"class_": "text"} if column in text else {})) for column in head
     )
@@ -194,29 +205,29 @@ def _row(*cells: Child, **attributes: str) -> Element:
     return _make("tr", *made, **attributes)
 
 
-def _share(share: Mapping[str, Any] | None) -> Element:
-    """A share in per cent, its 95 % interval below."""
-    if share is None:
+def _fraction_cell(fraction: Mapping[str, Any] | None) -> Element:
+    """A fraction in per cent, its 95 % interval below."""
+    if fraction is None:
         return _make("td", "–")
-    low, high = share["interval"]
-    return _make("td", f"{share['share']:.1%}", _make("small", f"{100 * low:.1f} to {100 * high:.1f}"))
+    low, high = fraction["interval"]
+    return _make("td", f"{fraction['share']:.1%}", _make("small", f"{100 * low:.1f} to {100 * high:.1f}"))
 
 
-def _judged(said: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+def _judged(record: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """The part that the gate judged, by name; the last, as the conversion lists them."""
-    parts = said.get("parity") or {}
+    parts = record.get("parity") or {}
     return list(parts.items())[-1] if parts else ("", {})
 
 
-def _verdict(said: Mapping[str, Any]) -> Element:
-    verdict = said.get(GATE, {})
+def _verdict(record: Mapping[str, Any]) -> Element:
+    verdict = record.get(GATE, {})
     breaches, allowed = verdict.get("breaches", []), verdict.get("allowed_by_user", [])
-    if breaches or said.get("failed"):
-        reasons = breaches or [str(said["failed"])]
+    if breaches or record.get("failed"):
+        reasons = breaches or [str(record["failed"])]
         return _box("refused", "Refused: no bundle was written.", reasons)
     if allowed:
         return _box("allowed", "Past its limits, and written because --allow-drop was given.", allowed)
-    return _box("passed", _passed(_judged(said)[1]), [])
+    return _box("passed", _passed(_judged(record)[1]), [])
 
 
 def _box(kind: str, sentence: str, reasons: Sequence[str]) -> Element:
@@ -228,32 +239,35 @@ def _passed(figures: Mapping[str, Any]) -> str:
     if not figures:
         return "Passed."
     sentence = (
-        f"Passed: the quantised stream gives the float model's answer on {figures['agreement']['share']:.1%} of "
+        "Passed: the quantised stream gives the float model's prediction on "
+        f"{figures['agreement']['share']:.1%} of "
         f"{figures['windows']} windows"
     )
     if "drop" not in figures:
         return f"{sentence}. Accuracy was not measured on them."
-    points, right = figures["drop"]["points"], figures["accuracy"][STREAM]["windows"]["share"]
+    points, accuracy = figures["drop"]["points"], figures["accuracy"][STREAM]["windows"]["share"]
     if abs(points) < 0.05:
         change = "as many as the float model"
     else:
         change = f"{abs(points):.1f} points {'fewer' if points > 0 else 'more'} than the float model"
-    return f"{sentence}, and is right on {right:.1%}, {change}."
+    return f"{sentence}, and is correct on {accuracy:.1%}, {change}."
 
 
-def _gate(said: Mapping[str, Any]) -> Iterator[Element]:
-    judged, figures = _judged(said)
+def _gate(record: Mapping[str, Any]) -> Iterator[Element]:
+    judged, figures = _judged(record)
     if not figures:
         return
     yield from _section(
         "The parity gate",
-        "The same windows, computed in four ways. Agreement: how often the top label is that of float Keras. Below each "
-        "share its 95 % interval.",
+        "The same windows, computed in four ways. Agreement: how often the top label is that of float Keras. "
+        "Below each "
+        "fraction its 95 % interval.",
     )
-    if GATE in said:
-        yield _limits(said[GATE], figures)
-    parts = said["parity"]
-    for name in sorted(parts, key=lambda part: part != judged):  # what was judged comes first
+    if GATE in record:
+        yield _limits(record[GATE], figures)
+    parts = record["parity"]
+    # What was judged comes first.
+    for name in sorted(parts, key=lambda part: part != judged):
         yield from _part(name, parts[name], judged)
 
 
@@ -265,8 +279,10 @@ def _limits(verdict: Mapping[str, Any], figures: Mapping[str, Any]) -> Element:
     least, most = verdict["min_agreement"], verdict["max_drop_points"]
     rows = []
     for way in (STREAM, WHOLE_CLIP):
-        share = figures[AGREEMENTS[way]]["share"]
-        rows.append(row(f"Agreement, {WAYS[way]}", f"{share:.2%}", f"{least:.1%} or more", share >= least))
+        agreement = figures[AGREEMENTS[way]]["share"]
+        rows.append(
+            row(f"Agreement, {WAYS[way]}", f"{agreement:.2%}", f"{least:.1%} or more", agreement >= least)
+        )
     if "drop" in figures:
         points = figures["drop"]["points"]
         rows.append(row("Accuracy lost", f"{points:.2f} points", f"{most:g} points or less", points <= most))
@@ -287,7 +303,7 @@ def _part(name: str, figures: Mapping[str, Any], judged: str) -> Iterator[Elemen
     )
     ways = [way for way in WAYS if way == KERAS or AGREEMENTS[way] in figures]
     rows = [_way_row(way, figures) for way in ways]
-    yield _table(("", "Agreement", "Windows right", "Clips right", "Mean error", "Largest error"), rows)
+    yield _table(("", "Agreement", "Window accuracy", "Clip accuracy", "Mean error", "Largest error"), rows)
     if "drop" in figures:
         drop = figures["drop"]
         low, high = drop["interval"]
@@ -300,23 +316,23 @@ def _part(name: str, figures: Mapping[str, Any], judged: str) -> Iterator[Elemen
 
 def _way_row(way: str, figures: Mapping[str, Any]) -> Element:
     accuracy = figures.get("accuracy", {}).get(way, {})
-    shares = (_share(accuracy.get("windows")), _share(accuracy.get("clips")))
+    accuracies = (_fraction_cell(accuracy.get("windows")), _fraction_cell(accuracy.get("clips")))
     name = WAYS[way][0].upper() + WAYS[way][1:]
     if way == KERAS:
-        return _row(name, "reference", *shares, "–", "–")
+        return _row(name, "reference", *accuracies, "–", "–")
     error = figures[ERRORS[way]]
     return _row(
         name,
-        _share(figures[AGREEMENTS[way]]),
-        *shares,
+        _fraction_cell(figures[AGREEMENTS[way]]),
+        *accuracies,
         f"{error['mean_error']:.4f}",
         f"{error['max_error']:.4f}",
         class_="main" if way == STREAM else "",
     )
 
 
-def _recall(said: Mapping[str, Any]) -> Iterator[Element]:
-    recall = said.get("details", {}).get("recall")
+def _recall(record: Mapping[str, Any]) -> Iterator[Element]:
+    recall = record.get("details", {}).get("recall")
     if not recall:
         return
     rows = []
@@ -332,21 +348,21 @@ def _recall(said: Mapping[str, Any]) -> Iterator[Element]:
                 f"{change:+.1f}" if abs(change) >= 0.05 else "0",
             )
         )
-    yield from _section("By label", "Share of each label's windows that are answered rightly.")
+    yield from _section("By label", "Fraction of each label's windows that are predicted correctly.")
     yield _table(("Label", "Windows", "Float", "Stream", "Points"), rows)
 
 
-def _bar(share: float, kind: str) -> Element:
-    inner = _make("i", style=f"width:{100 * share:.1f}%")
-    return _make("td", f"{share:.1%} ", _make("span", inner, class_=f"bar {kind}"))
+def _bar(accuracy: float, kind: str) -> Element:
+    inner = _make("i", style=f"width:{100 * accuracy:.1f}%")
+    return _make("td", f"{accuracy:.1%} ", _make("span", inner, class_=f"bar {kind}"))
 
 
-def _confusions(said: Mapping[str, Any]) -> Iterator[Element]:
-    details = said.get("details", {})
+def _confusions(record: Mapping[str, Any]) -> Iterator[Element]:
+    details = record.get("details", {})
     if "confusion" not in details:
         return
     yield from _section(
-        "Confusion", "Rows: what a window shows. Columns: what was answered. Counts of windows."
+        "Confusion", "Rows: what a window shows. Columns: what was predicted. Counts of windows."
     )
     yield _make(
         "div",
@@ -376,12 +392,12 @@ def _confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> Elemen
     return _make("div", _make("table", head, _make("tbody", *rows), class_="confusion"), class_="wide")
 
 
-def _worst_clips(said: Mapping[str, Any]) -> Iterator[Element]:
-    clips = said.get("details", {}).get("worst_clips")
+def _worst_clips(record: Mapping[str, Any]) -> Iterator[Element]:
+    clips = record.get("details", {}).get("worst_clips")
     if not clips:
         return
     yield from _section(
-        "Worst clips", "First those whose answer changed, then those whose probabilities moved furthest."
+        "Worst clips", "First those whose prediction changed, then those whose probabilities moved furthest."
     )
     rows = []
     for clip in clips:
@@ -399,13 +415,14 @@ def _worst_clips(said: Mapping[str, Any]) -> Iterator[Element]:
     yield _table(("Clip", "Shows", "Float", "Stream", "Windows changed", "Largest error"), rows)
 
 
-def _scatter(said: Mapping[str, Any]) -> Iterator[Element]:
-    sample = said.get("details", {}).get("scatter")
+def _scatter(record: Mapping[str, Any]) -> Iterator[Element]:
+    sample = record.get("details", {}).get("scatter")
     if not sample:
         return
     yield from _section(
         "Probabilities",
-        f"Each dot is one label's probability in one window: {len(sample[KERAS])} of {sample['of']}. On the diagonal, "
+        f"Each dot is one label's probability in one window: {len(sample[KERAS])} of {sample['of']}. On the "
+        "diagonal, "
         "quantising changed nothing.",
     )
     yield _plot(sample[KERAS], sample[STREAM])
@@ -415,15 +432,15 @@ def _plot(across: Sequence[float], up: Sequence[float]) -> Element:
     """An SVG of the unit square; all dots are one path of strokes without length."""
     full = PLOT_SIDE + PLOT_MARGIN
 
-    def place(x: float, y: float) -> str:
+    def point(x: float, y: float) -> str:
         return f"{PLOT_MARGIN + x * PLOT_SIDE:.1f} {(1 - y) * PLOT_SIDE:.1f}"
 
-    dots = "".join(f"M{place(x, y)}h0" for x, y in zip(across, up, strict=True))
+    dots = "".join(f"M{point(x, y)}h0" for x, y in zip(across, up, strict=True))
     marks = []
     for at in TICKS:
-        column, row = place(at, 0).split()[0], place(0, at).split()[1]
+        column, row = point(at, 0).split()[0], point(0, at).split()[1]
         marks += [
-            _make("path", d=f"M{place(at, 0)}L{place(at, 1)}M{place(0, at)}L{place(1, at)}", class_="axis"),
+            _make("path", d=f"M{point(at, 0)}L{point(at, 1)}M{point(0, at)}L{point(1, at)}", class_="axis"),
             _make("text", f"{at:g}", x=column, y=str(PLOT_SIDE + 14), text_anchor="middle"),
             _make("text", f"{at:g}", x=str(PLOT_MARGIN - 5), y=str(float(row) + 4), text_anchor="end"),
         ]
@@ -431,7 +448,7 @@ def _plot(across: Sequence[float], up: Sequence[float]) -> Element:
     return _make(
         "svg",
         *marks,
-        _make("path", d=f"M{place(0, 0)}L{place(1, 1)}", class_="axis"),
+        _make("path", d=f"M{point(0, 0)}L{point(1, 1)}", class_="axis"),
         _make("path", d=dots, class_="dots"),
         _make("text", "float Keras", x=f"{middle:g}", y=f"{PLOT_SIDE + 30}", text_anchor="middle"),
         _make(
@@ -446,30 +463,30 @@ def _plot(across: Sequence[float], up: Sequence[float]) -> Element:
     )
 
 
-def _sizes(said: Mapping[str, Any]) -> Iterator[Element]:
-    sizes = {name: size for name, size in said.get("bytes", {}).items() if name.endswith(".tflite")}
+def _sizes(record: Mapping[str, Any]) -> Iterator[Element]:
+    sizes = {name: size for name, size in record.get("bytes", {}).items() if name.endswith(".tflite")}
     if not sizes:
         return
-    zipped, zeros = said.get("zipped_bytes", {}), said.get("zero_share", {})
+    zipped, zeros = record.get("zipped_bytes", {}), record.get("zero_share", {})
     yield from _section(
         "Sizes", "Zipped: what deflate leaves, which is where zero weights show. They make nothing faster."
     )
     rows = []
     for name, size in sizes.items():
-        shares = list(zeros.get(name, {}).values())
+        accuracies = list(zeros.get(name, {}).values())
         rows.append(
             _row(
                 _make("td", name, class_="text"),
                 f"{size:,}",
                 f"{zipped[name]:,}" if name in zipped else "–",
-                f"{min(shares):.0%} to {max(shares):.0%}" if shares else "–",
+                f"{min(accuracies):.0%} to {max(accuracies):.0%}" if accuracies else "–",
             )
         )
     yield _table(("File", "Bytes", "Zipped", "Zero weights, by kernel"), rows)
 
 
-def _operators(said: Mapping[str, Any]) -> Iterator[Element]:
-    files = said.get("operators")
+def _operators(record: Mapping[str, Any]) -> Iterator[Element]:
+    files = record.get("operators")
     if not files:
         return
     yield from _section("Operators", "What the files compute with; those in float need a float unit.")
@@ -490,16 +507,16 @@ def _operators(said: Mapping[str, Any]) -> Iterator[Element]:
     yield _table(("File", "Operators", "Float", "Which"), rows, text=("Which",))
 
 
-def _extras(said: Mapping[str, Any]) -> Iterator[Element]:
+def _extras(record: Mapping[str, Any]) -> Iterator[Element]:
     for key, (title, words) in EXTRAS.items():
-        if said.get(key):
-            yield from _section(title, words, _any(said[key]))
+        if record.get(key):
+            yield from _section(title, words, _any(record[key]))
 
 
-def _rest(said: Mapping[str, Any]) -> Iterator[Element]:
-    """Whatever else was said, plainly: a figure that has no section of its own is still shown."""
+def _rest(record: Mapping[str, Any]) -> Iterator[Element]:
+    """Whatever else the record holds, plainly: a figure that has no section of its own is still shown."""
     known = {"name", "release", "kind", "precision", "failed"}
-    rest = {key: value for key, value in said.items() if key not in SHOWN_ELSEWHERE | known}
+    rest = {key: value for key, value in record.items() if key not in SHOWN_ELSEWHERE | known}
     if rest:
         yield from _section("Also measured", "", _any(rest))
 

@@ -1,4 +1,7 @@
-"""A trained model to a bundle in memory: exact float graphs, checked; TFLite files; the manifest that describes them."""
+"""A trained model to a bundle in memory.
+
+It is made of exact float graphs, checked, their TFLite files, and the manifest that describes them.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,12 @@ from convert.graphs.float_graphs import FloatGraphs, float_graphs
 from convert.graphs.integer_graphs import integer_graphs
 from convert.precisions import (
     CALIBRATED,
-    DYNAMIC,
     FLOAT32,
     INT8,
     INT8_CELLS16,
+    INT8_WEIGHTS,
     INT16X8,
     MIXED,
-    MODE_OF,
-    NAME_OF,
     PRECISIONS,
 )
 from convert.tflite import flatbuffer
@@ -45,82 +46,92 @@ L = keras.layers
 
 @dataclass(frozen=True)
 class GraphPrecision:
-    """How one graph holds its numbers. mode: of convert.modes. float_layers: of an INT8 graph, how many stay float."""
+    """How one graph holds its numbers.
 
-    mode: str
+    name: one of convert.precisions.PRECISIONS. float_layers: of an INT8 graph, how many layers stay float.
+    """
+
+    name: str
     float_layers: int = 0
 
     def __str__(self) -> str:
-        name = NAME_OF[self.mode]
-        return f"{name} but {self.float_layers} float" if self.float_layers else name
+        return f"{self.name} but {self.float_layers} float" if self.float_layers else self.name
 
 
-Part = tuple[str, GraphPrecision]  # `clip`, `step` or `head`, and its form
+# `clip`, `step` or `head`, and its precision.
+Part = tuple[str, GraphPrecision]
 FLOAT_CLIP: Part = ("clip", GraphPrecision(FLOAT32))
 
 
 @dataclass(frozen=True)
 class PrecisionPlan:
-    """The form of each of a bundle's graphs."""
+    """The precision of each of a bundle's graphs."""
 
     clip: GraphPrecision
     step: GraphPrecision
     head: GraphPrecision
 
     @classmethod
-    def uniform(cls, mode: str) -> PrecisionPlan:
-        """Every graph in one mode."""
-        return cls(GraphPrecision(mode), GraphPrecision(mode), GraphPrecision(mode))
+    def uniform(cls, name: str) -> PrecisionPlan:
+        """Every graph in one precision."""
+        return cls(GraphPrecision(name), GraphPrecision(name), GraphPrecision(name))
 
     @property
-    def forms(self) -> dict[str, GraphPrecision]:
-        """By part."""
+    def by_part(self) -> dict[str, GraphPrecision]:
+        """Each graph's precision, by part: `clip`, `step`, `head`."""
         return dict(vars(self))
 
     @property
     def precision(self) -> str:
         """How a manifest names it: the graphs' own name where they share one, else `mixed`."""
-        first, *others = self.forms.values()
-        same = not first.float_layers and all(form == first for form in others)
-        return NAME_OF[first.mode] if same else MIXED
+        first, *others = self.by_part.values()
+        same = not first.float_layers and all(precision == first for precision in others)
+        return first.name if same else MIXED
 
     def __str__(self) -> str:
         shared = self.precision != MIXED
-        return self.precision if shared else ", ".join(f"{part} {form}" for part, form in self.forms.items())
+        return (
+            self.precision
+            if shared
+            else ", ".join(f"{part} {precision}" for part, precision in self.by_part.items())
+        )
 
 
 @dataclass(frozen=True)
 class Built:
-    """manifest: without golden clips, figures and provenance. files: the graphs by name. rebuild_error: the largest
-    difference of a probability between Keras and the float graphs. operators: per file, how often each stands there.
-    route: how each graph holds its numbers.
+    """The graphs of a bundle, before it is checked.
+
+    manifest: without golden clips, figures and provenance. files: the graphs by name. rebuild_error: the
+    largest difference of a probability between Keras and the float graphs. operators: per file, the count of
+    each operator. plan: how each graph holds its numbers.
     """
 
     manifest: Manifest
     files: Mapping[str, bytes]
     rebuild_error: float
     operators: Mapping[str, Mapping[str, int]]
-    route: PrecisionPlan
+    plan: PrecisionPlan
 
     def bundle(self) -> Bundle:
         """A bundle to run; for checks, not for people: its model card is empty."""
         return read_bundle(pack_bundle(self.manifest, {MODEL_CARD: PLACEHOLDER_CARD, **self.files})[0])
 
-    def zero_shares(self) -> dict[str, dict[str, float]]:
-        """Share of zero weights in the exported files: file -> kernel -> share."""
+    def zero_fractions(self) -> dict[str, dict[str, float]]:
+        """Fraction of zero weights in the exported files: file -> kernel -> 0 to 1."""
         return {
-            name: {f"{kernel.name} {list(kernel.values.shape)}": kernel.zero_share for kernel in kernels}
+            name: {f"{kernel.name} {list(kernel.values.shape)}": kernel.zero_fraction for kernel in kernels}
             for name, kernels in ((name, flatbuffer.kernels(content)) for name, content in self.files.items())
         }
 
 
 class GraphBuilder:
-    """Makes a trained Keras model's graphs in any form, each once: what a conversion tries shares calibration and
-    finished files.
+    """Makes a trained Keras model's graphs in any precision, each once.
 
-    calibration: windows of training clips, uint8 [n, N, H, W, 3]. log: where the converter's output goes. timeout_s:
-    of one graph in the converter. Raises ConversionError for a model that cannot be rebuilt or does not compute what
-    Keras does.
+    All that a conversion tries shares the calibration and the finished files.
+
+    calibration: windows of training clips, uint8 [n, N, H, W, 3]. log: where the converter's output goes.
+    timeout_s: of one graph in the converter. Raises ConversionError for a model that cannot be rebuilt or
+    does not compute what Keras does.
     """
 
     def __init__(
@@ -168,8 +179,8 @@ class GraphBuilder:
         return integer_graphs(self._model, self._calibration)
 
     def make(self, parts: Sequence[Part]) -> list[bytes]:
-        """The files of parts in these forms. Raises ConversionError at the first that cannot be made; it says what to
-        use instead where that is known.
+        """The TFLite files of parts in these precisions. Raises ConversionError at the first that cannot be
+        made; it says what to use instead where that is known.
         """
         self._fill(parts, stop_at_error=True)
         for part in parts:
@@ -178,13 +189,16 @@ class GraphBuilder:
         return [self._made[part] for part in parts]
 
     def attempt(self, parts: Sequence[Part]) -> dict[Part, bytes | ConversionError]:
-        """The file of each part, or why it cannot be made. What failed is not tried again, here or in `make`."""
+        """The file of each part, or why it cannot be made.
+
+        What failed is not tried again, here or in `make`.
+        """
         self._fill(parts, stop_at_error=False)
         return {part: self._failed[part] if part in self._failed else self._made[part] for part in parts}
 
     def _fill(self, parts: Sequence[Part], *, stop_at_error: bool) -> None:
         jobs: dict[str, Job] = {}
-        named = {f"{part} as {form}": (part, form) for part, form in parts}
+        named = {f"{part} as {precision}": (part, precision) for part, precision in parts}
         for name, part in named.items():
             if part not in self._made and part not in self._failed:
                 try:
@@ -202,17 +216,19 @@ class GraphBuilder:
                 if stop_at_error:
                     return
 
-    def _job(self, part: str, form: GraphPrecision) -> Job:
-        if form.mode == INT16X8 and part != "step" and self._has_fused_lstm():
+    def _job(self, part: str, precision: GraphPrecision) -> Job:
+        if precision.name == INT16X8 and part != "step" and self._has_fused_lstm():
             raise ConversionError(
                 "the converter makes no int16x8 of a fused LSTM; use --precision int8, int8-weights or auto"
             )
-        if form.mode == INT8_CELLS16 and not self.graphs.states:
+        if precision.name == INT8_CELLS16 and not self.graphs.states:
             raise ConversionError(f"only a ConvLSTM has cells to keep in 16 bits; use --precision {INT8}")
-        if form.mode in (INT8, INT8_CELLS16) and self.graphs.states:
-            return Job(getattr(self._integer_graphs[form.mode], part), form.mode)  # it carries its ranges
-        samples = self._samples[part] if form.mode in CALIBRATED else None
-        return Job(getattr(self.graphs, part), form.mode, samples, form.float_layers)
+        if precision.name in (INT8, INT8_CELLS16) and self.graphs.states:
+            return Job(
+                getattr(self._integer_graphs[precision.name], part), precision.name
+            )  # it carries its ranges
+        samples = self._samples[part] if precision.name in CALIBRATED else None
+        return Job(getattr(self.graphs, part), precision.name, samples, precision.float_layers)
 
     def _has_fused_lstm(self) -> bool:
         models = [model for graph in self.graphs.parts.values() for model in graph.tracked]
@@ -224,25 +240,25 @@ class GraphBuilder:
         return self.make([FLOAT_CLIP])[0]
 
     def forced(self, precision: str | None = None, *, beside: Sequence[Part] = ()) -> Built:
-        """Every graph in one precision. beside: parts that are wanted too, made in the same go.
+        """Every graph in one precision. beside: other parts to make in the same run.
 
-        precision: one of convert.modes.PRECISIONS; None is int8, or int8 weights for a model with cells (ConvLSTM),
-        which keeps float between its convolutions. Raises MisuseError for an unknown precision, ConversionError when
-        a graph cannot be made.
+        precision: one of convert.precisions.PRECISIONS; None is int8, or int8 weights for a model with cells
+        (ConvLSTM), which keeps float between its convolutions. Raises MisuseError for an unknown precision,
+        ConversionError when a graph cannot be made.
         """
         if precision is not None and precision not in PRECISIONS:
             raise MisuseError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-        mode = MODE_OF[precision] if precision else DYNAMIC if self.graphs.has_cells else INT8
-        self.make([*((part, GraphPrecision(mode)) for part in self.file_names), *beside])
-        return self.build(PrecisionPlan.uniform(mode))
+        name = precision or (INT8_WEIGHTS if self.graphs.has_cells else INT8)
+        self.make([*((part, GraphPrecision(name)) for part in self.file_names), *beside])
+        return self.build(PrecisionPlan.uniform(name))
 
-    def build(self, route: PrecisionPlan) -> Built:
-        """The bundle's parts along a route. Raises ConversionError."""
+    def build(self, plan: PrecisionPlan) -> Built:
+        """The bundle's parts in the precisions of a plan. Raises ConversionError."""
         parts = list(self.file_names)
-        contents = self.make([(part, route.forms[part]) for part in parts])
+        contents = self.make([(part, plan.by_part[part]) for part in parts])
         files = {self.file_names[part]: content for part, content in zip(parts, contents, strict=True)}
         names = self.file_names
-        if "step" in names and route.step.mode == route.head.mode == INT8:
+        if "step" in names and plan.step.name == plan.head.name == INT8:
             feature = next(
                 spec for spec in graph_tensors(files[names["step"]]).outputs if spec.role == "feature"
             )
@@ -250,16 +266,16 @@ class GraphBuilder:
                 files[names["head"]], feature.scale, feature.zero_point
             )
         manifest = self._describe(
-            precision=route.precision,
+            precision=plan.precision,
             graphs=Graphs(**names, frames_per_step=self.graphs.frames_per_step),
             tensors={file: graph_tensors(content) for file, content in files.items()},
         )
         operators = {file: flatbuffer.operators(content) for file, content in files.items()}
-        return Built(manifest, files, self.rebuild_error, operators, route)
+        return Built(manifest, files, self.rebuild_error, operators, plan)
 
 
 def graph_tensors(content: bytes) -> GraphTensors:
-    """The tensors as the interpreter lists them, each with the role that the graph's own signature gives it."""
+    """The tensors as the interpreter lists them, each with its role in the graph's own signature."""
     graph = Graph(content)
     roles_in, roles_out = flatbuffer.roles(content)
     return GraphTensors(_specs(graph.inputs, roles_in), _specs(graph.outputs, roles_out))
@@ -268,7 +284,9 @@ def graph_tensors(content: bytes) -> GraphTensors:
 def _specs(tensors: Sequence[TensorInfo], roles: Mapping[str, int]) -> tuple[TensorSpec, ...]:
     role_of = {index: role for role, index in roles.items()}
     if len(role_of) != len(roles) or {info.index for info in tensors} != set(role_of):
-        raise ConversionError("the converter merged or lost tensors of a graph: its signature no longer fits")
+        raise ConversionError(
+            "the converter fused or dropped tensors of a graph, so its signature no longer fits"
+        )
     return tuple(
         TensorSpec(info.name, role_of[info.index], info.shape, str(info.dtype), info.scale, info.zero_point)
         for info in tensors

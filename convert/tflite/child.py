@@ -1,4 +1,5 @@
-"""The child process that runs the TFLite converter, kept for the next graph: loading TensorFlow takes longer than most.
+"""The child process that runs the TFLite converter, kept for the next graph: loading TensorFlow takes longer
+than most.
 
 It may crash or hang without taking us with it; either costs that process alone.
 """
@@ -23,13 +24,17 @@ from edge_har.errors import ConversionError
 PROJECT = Path(__file__).resolve().parents[2]
 WORKER = (sys.executable, "-m", "convert.tflite.worker")
 REPLY_BYTES = 65536
-ENDS_WITHIN_S = 10.0  # after its last word
+# After its last reply.
+ENDS_WITHIN_S = 10.0
 
 _kept: dict[tuple[str, ...], ConverterProcess] = {}
 
 
 def start_child(log: Path, worker: Sequence[str] = WORKER) -> None:
-    """Have a child for the next job, unless one is kept. Raises ConversionError where the log cannot be written."""
+    """Start a child for the next job, unless one is kept.
+
+    Raises ConversionError where the log cannot be written.
+    """
     command = tuple(worker)
     if command not in _kept:
         with _open_log(log) as output:
@@ -37,10 +42,11 @@ def start_child(log: Path, worker: Sequence[str] = WORKER) -> None:
 
 
 def run_job(job: Mapping[str, Any], *, log: Path, timeout_s: float, worker: Sequence[str] = WORKER) -> None:
-    """Have one graph made: `job` as of convert.tflite.worker. What the child says is added to `log`.
+    """Have one graph made: `job` as of convert.tflite.worker. The child's output is appended to `log`.
 
     A child that did other graphs before and crashes on this one has it tried once more by a fresh one. Raises
-    ConversionError, in one line naming the graph and the log, when it fails, crashes or takes longer than timeout_s.
+    ConversionError, in one line naming the graph and the log, when it fails, crashes or takes longer than
+    timeout_s.
     """
     command, graph = tuple(worker), f"the graph '{job['name']}'"
     for last in (False, True):
@@ -65,8 +71,9 @@ def run_job(job: Mapping[str, Any], *, log: Path, timeout_s: float, worker: Sequ
 
 
 class ConverterProcess:
-    """One process of `command`, which reads a job a line on stdin and answers on the descriptor it is given. jobs_done:
-    how many it answered. output: where it speaks until its first job names a log.
+    """One process of `command`, which reads a job a line on stdin and replies on the descriptor it is given.
+
+    jobs_done: how many it replied to. output: where its own output goes until its first job names a log.
     """
 
     def __init__(self, command: Sequence[str], output: IO[str]) -> None:
@@ -87,12 +94,13 @@ class ConverterProcess:
             os.close(theirs)
 
     def run(self, job: Mapping[str, Any], timeout_s: float) -> tuple[int | None, str | None]:
-        """Its exit code where it ended (below 0: by that signal), else None; and why it could not make the graph.
+        """Its exit code where it ended (below 0: by that signal), else None; and why it could not make the
+        graph.
 
         Raises TimeoutError. Whatever is raised, it has ended by then, with its own children.
         """
         try:
-            reply = self._ask(json.dumps(job) + "\n", timeout_s)
+            reply = self._request(json.dumps(job) + "\n", timeout_s)
         except BaseException:  # a timeout, or an interruption of our own
             self.stop()
             raise
@@ -107,8 +115,8 @@ class ConverterProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._ended()
 
-    def _ask(self, line: str, timeout_s: float) -> bytes:
-        """The answer, ending with a new line; nothing where the process ended."""
+    def _request(self, line: str, timeout_s: float) -> bytes:
+        """The reply, ending with a new line; empty where the process ended."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(line.encode())
@@ -165,4 +173,4 @@ def _signal_name(number: int) -> str:
 
 def _last_line(log: Path, limit: int = 200) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:limit] if lines else "it said nothing"
+    return lines[-1][:limit] if lines else "it wrote nothing"

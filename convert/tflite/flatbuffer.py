@@ -52,8 +52,8 @@ class Kernel:
     values: NDArray[Any]
 
     @property
-    def zero_share(self) -> float:
-        """Share of weights that are zero as stored, 0 to 1."""
+    def zero_fraction(self) -> float:
+        """Fraction of weights that are zero as stored, 0 to 1."""
         return float(np.mean(self.values == 0))
 
 
@@ -63,7 +63,7 @@ def read(content: bytes) -> Any:
 
 
 def operators(content: bytes) -> dict[str, int]:
-    """How often each operator stands in the graph, the float ones under `NAME (float)`."""
+    """The count of each operator in the graph, the float ones under `NAME (float)`."""
     model = read(content)
     graph = model.subgraphs[0]
     names = (
@@ -78,7 +78,7 @@ def kernels(content: bytes) -> list[Kernel]:
     model = read(content)
     graph = model.subgraphs[0]
     seen: dict[int, Kernel] = {}
-    for operator, index in _kernel_places(model):
+    for operator, index in _kernel_inputs(model):
         tensor = graph.tensors[index]
         data = model.buffers[tensor.buffer].data
         if index in seen or data is None:
@@ -106,8 +106,8 @@ def input_roles(content: bytes) -> list[str]:
 def tie_input(content: bytes, scale: float, zero_point: int) -> bytes:
     """Give the only input of an int8 graph exactly this scale, where its own differs by float noise alone.
 
-    Two calibrations over the same numbers can differ in a scale's last digit; tied, one graph's output is the next
-    one's input byte for byte. A graph that differs by more is returned as it is.
+    Two calibrations over the same numbers can differ in a scale's last digit; tied, one graph's output is the
+    next one's input byte for byte. A graph that differs by more is returned as it is.
     """
     model = read(content)
     graph = model.subgraphs[0]
@@ -131,12 +131,12 @@ def quantise_float_kernels(content: bytes) -> bytes:
     """
     model = read(content)
     graph = model.subgraphs[0]
-    wanted = {
+    float_kernels = {
         index
-        for operator, index in _kernel_places(model)
+        for operator, index in _kernel_inputs(model)
         if operator == "CONV_2D" and _type(graph.tensors[index]) == "float32"
     }
-    for index in sorted(wanted):
+    for index in sorted(float_kernels):
         tensor = graph.tensors[index]
         real = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.float32).reshape(tensor.shape)
         scale = np.maximum(np.abs(real).max(axis=(1, 2, 3)), 1e-8) / INT8_LIMIT
@@ -152,7 +152,7 @@ def quantise_float_kernels(content: bytes) -> bytes:
         tensor.quantization.quantizedDimension = 0
     code = _operator_code(model, schema.BuiltinOperator.CONV_2D, HYBRID_PER_CHANNEL_VERSION)
     for op in graph.operators:
-        if _name(model, op) == "CONV_2D" and op.inputs[1] in wanted:
+        if _name(model, op) == "CONV_2D" and op.inputs[1] in float_kernels:
             op.opcodeIndex = code
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
@@ -163,11 +163,11 @@ def widen(content: bytes) -> bytes:
 
 
 def widen_cells(content: bytes) -> bytes:
-    """Compute the cells of an all-int8 ConvLSTM in 16 bits from gates and candidate to the new h; what convolutions
-    read and answer, h among it, stays int8.
+    """Compute the cells of an all-int8 ConvLSTM in 16 bits from gates and candidate to the new h; what
+    convolutions read and write, h among it, stays int8.
 
-    A cell adds small steps to large numbers: c reaches the window's length while a step below 1/256 of its range would
-    be lost. Between convolutions nothing but h is rounded to 8 bits then.
+    A cell adds small steps to large numbers: c reaches the window's length while a step below 1/256 of its
+    range would be lost. Between convolutions nothing but h is rounded to 8 bits then.
     """
     graph = _Editable(read(content))
     for tanh in [op for op in graph.operators if graph.name(op) == "TANH"]:
@@ -178,10 +178,11 @@ def widen_cells(content: bytes) -> bytes:
 
 
 def widen_scores(content: bytes) -> bytes:
-    """Compute the scores of an all-int8 graph in 16 bits: the dense layer before its softmax, and the softmax.
+    """Compute the scores of an all-int8 graph in 16 bits: the dense layer before its softmax, and the
+    softmax.
 
-    Steps of 1/256 make ties of near answers. A graph that ends otherwise, or whose dense layer reads what cannot be cast,
-    is returned as it is.
+    Steps of 1/256 make ties of near scores. A graph that ends otherwise, or whose dense layer reads what
+    cannot be cast, is returned as it is.
     """
     graph = _Editable(read(content))
     softmax = graph.operators[-1]
@@ -190,7 +191,8 @@ def widen_scores(content: bytes) -> bytes:
         return content
     logits, scores = int(dense.outputs[0]), int(softmax.outputs[0])
     graph.input_to_int16(dense, 0)
-    if len(dense.inputs) > 2 and dense.inputs[2] >= 0:  # a bias of zeros is left out
+    # A bias of zeros is omitted.
+    if len(dense.inputs) > 2 and dense.inputs[2] >= 0:
         graph.bias_to_int64(int(dense.inputs[2]))
     graph.make_int16(logits, graph.largest(logits) / INT16_LIMIT)
     graph.make_int16(scores, INT16_SOFTMAX_SCALE)
@@ -279,12 +281,13 @@ class _Editable:
         return int(self._graph.tensors[index].quantization.zeroPoint[0]) in (0, -INT8_LIMIT - 1)
 
     def input_to_int16(self, op: Any, at: int) -> float:
-        """Let `op` read one of its inputs in 16 bits, made just before it; returns their scale, the input's own.
+        """Let `op` read one of its inputs in 16 bits, made just before it; returns their scale, the input's
+        own.
 
-        By a cast, since QUANTIZE goes from 8 to 16 bits in new runtimes alone; numbers whose zero is at the lowest int8
-        become uint8 first, whose zero is at 0 as it must be in 16 bits.
+        By a cast, since QUANTIZE goes from 8 to 16 bits in new runtimes alone; numbers whose zero is at the
+        lowest int8 become uint8 first, whose zero is at 0 as it must be in 16 bits.
         """
-        index, place = int(op.inputs[at]), self._graph.operators.index(op)
+        index, position = int(op.inputs[at]), self._graph.operators.index(op)
         held = self._graph.tensors[index].quantization
         scale, zero_point = float(held.scale[0]), int(held.zeroPoint[0])
         assert self.can_be_cast(index), f"a tensor with its zero at {zero_point} cannot be cast"
@@ -294,9 +297,9 @@ class _Editable:
         options.inDataType, options.outDataType = schema.TensorType.INT8, schema.TensorType.INT16
         if zero_point:
             index, signed = self._like(index, schema.TensorType.UINT8, scale), index
-            self._insert("QUANTIZE", signed, index, place)
-            options.inDataType, place = schema.TensorType.UINT8, place + 1
-        cast = self._insert("CAST", index, made, place)
+            self._insert("QUANTIZE", signed, index, position)
+            options.inDataType, position = schema.TensorType.UINT8, position + 1
+        cast = self._insert("CAST", index, made, position)
         cast.builtinOptions, cast.builtinOptionsType = options, schema.BuiltinOptions.CastOptions
         return scale
 
@@ -309,11 +312,11 @@ class _Editable:
         tensor.buffer, tensor.type = len(self._model.buffers) - 1, schema.TensorType.INT64
 
     def output_from_int16(self, op: Any) -> None:
-        """Let `op` answer in 16 bits, which become its int8 output just after it."""
-        wanted = int(op.outputs[0])
-        made = self._like(wanted, schema.TensorType.INT16, self.largest(wanted) / INT16_LIMIT)
+        """Let `op` write 16 bits, which become its int8 output just after it."""
+        output = int(op.outputs[0])
+        made = self._like(output, schema.TensorType.INT16, self.largest(output) / INT16_LIMIT)
         op.outputs = np.array([made], np.int32)
-        self._insert("QUANTIZE", made, wanted, self._graph.operators.index(op) + 1)
+        self._insert("QUANTIZE", made, output, self._graph.operators.index(op) + 1)
 
     def _like(self, index: int, kind: int, scale: float) -> int:
         """A new tensor of another type and scale, its zero at 0."""
@@ -324,12 +327,12 @@ class _Editable:
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
 
-    def _insert(self, name: str, source: int, target: int, place: int) -> Any:
+    def _insert(self, name: str, source: int, target: int, position: int) -> Any:
         op = schema.OperatorT()
         op.inputs, op.outputs = np.array([source], np.int32), np.array([target], np.int32)
         builtin = getattr(schema.BuiltinOperator, name)
         op.opcodeIndex = _operator_code(self._model, builtin, INT16_VERSIONS[name])
-        self._graph.operators.insert(place, op)
+        self._graph.operators.insert(position, op)
         return op
 
     def set_version(self, op: Any) -> None:
@@ -350,12 +353,12 @@ def _scaled(scale: float) -> Any:
     return held
 
 
-def _kernel_places(model: Any) -> Iterator[tuple[str, int]]:
+def _kernel_inputs(model: Any) -> Iterator[tuple[str, int]]:
     for op in model.subgraphs[0].operators:
         name = _name(model, op)
-        for place in WEIGHT_INPUTS.get(name, ()):
-            if op.inputs[place] >= 0:
-                yield name, int(op.inputs[place])
+        for position in WEIGHT_INPUTS.get(name, ()):
+            if op.inputs[position] >= 0:
+                yield name, int(op.inputs[position])
 
 
 def _operator_code(model: Any, builtin: int, version: int) -> int:

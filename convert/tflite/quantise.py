@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,31 +26,16 @@ Samples = Mapping[str, NDArray[np.float32] | Pixels]  # role -> [samples, *shape
 
 
 class Job(NamedTuple):
-    """One graph to make. mode: of convert.modes. samples: what sets an integer graph's ranges; None where the graph
-    carries them. float_layers: how many layers of an INT8 graph stay float, the worst first.
+    """One graph to make.
+
+    precision: one of convert.precisions.PRECISIONS. samples: what sets an integer graph's ranges; None where
+    the graph carries them. float_layers: how many layers of an INT8 graph stay float, the worst first.
     """
 
     graph: FloatGraph
-    mode: str
+    precision: str
     samples: Samples | None = None
     float_layers: int = 0
-
-
-def convert_graphs(
-    jobs: Mapping[str, Job],
-    *,
-    log: Path,
-    timeout_s: float = TIMEOUT_S,
-    worker: Sequence[str] = WORKER,
-) -> dict[str, bytes]:
-    """The TFLite files of several graphs, by name. Raises ConversionError at the first that fails, as `convert_each`."""
-    made: dict[str, bytes] = {}
-    with closing(convert_each(jobs, log=log, timeout_s=timeout_s, worker=worker)) as results:
-        for name, result in results:
-            if isinstance(result, ConversionError):
-                raise result
-            made[name] = result
-    return made
 
 
 def convert_each(
@@ -60,26 +45,29 @@ def convert_each(
     timeout_s: float = TIMEOUT_S,
     worker: Sequence[str] = WORKER,
 ) -> Generator[tuple[str, bytes | ConversionError], None, None]:
-    """The TFLite file of each graph in turn, or why it cannot be made: in one line naming the graph and the log.
+    """The TFLite file of each graph in turn, or why it cannot be made: in one line naming the graph and the
+    log.
 
-    A child process makes them, with timeout_s for each. What it says goes to `log`, and is taken out again where all
-    went well. Raises ConversionError where files cannot be written.
+    A child process makes them, with timeout_s for each. Its output goes to `log`, and is removed again where
+    all went well. Raises ConversionError where files cannot be written.
     """
-    said_before, failed = _size(log), False
+    size_before, failed = _size(log), False
     start_child(log, worker)  # it loads TensorFlow while the first graph is written
     with _scratch_folder() as folder:
-        saved: dict[int, Path] = {}  # one graph in several modes is written once
+        # One graph in several precisions is written once.
+        saved: dict[int, Path] = {}
         for number, (name, job) in enumerate(jobs.items()):
             result: bytes | ConversionError
             try:
                 result = _made(name, job, folder / str(number), saved, log, timeout_s, worker)
             except ConversionError as error:
                 result, failed = error, True
-                with suppress(OSError), log.open("a") as output:  # a child that hangs may have said nothing
+                # A child that hangs may have written nothing.
+                with suppress(OSError), log.open("a") as output:
                     print(error, file=output)
             yield name, result
     if not failed:
-        _shorten(log, said_before)
+        _shorten(log, size_before)
 
 
 @contextmanager
@@ -95,28 +83,28 @@ def _scratch_folder() -> Iterator[Path]:
 def _made(
     name: str,
     job: Job,
-    place: Path,
+    folder: Path,
     saved: dict[int, Path],
     log: Path,
     timeout_s: float,
     worker: Sequence[str],
 ) -> bytes:
-    """The TFLite file of one graph. saved: where graphs lie, by identity; more come in."""
+    """The TFLite file of one graph. saved: folders of saved graphs, by identity; it grows."""
     try:
-        place.mkdir()
+        folder.mkdir()
         if id(job.graph) not in saved:
-            job.graph.save(place / "saved_model")
-            saved[id(job.graph)] = place / "saved_model"
+            job.graph.save(folder / "saved_model")
+            saved[id(job.graph)] = folder / "saved_model"
         spec: dict[str, Any] = {
             "name": name,
             "saved_model": str(saved[id(job.graph)]),
-            "mode": job.mode,
+            "precision": job.precision,
             "float_layers": job.float_layers,
-            "out": str(place / "graph.tflite"),
+            "out": str(folder / "graph.tflite"),
         }
         if job.samples is not None:
-            np.savez(place / "samples.npz", **dict[str, Any](job.samples))
-            spec["calibration"] = str(place / "samples.npz")
+            np.savez(folder / "samples.npz", **dict[str, Any](job.samples))
+            spec["calibration"] = str(folder / "samples.npz")
     except (OSError, tf.errors.OpError) as error:  # TensorFlow writes SavedModels and has errors of its own
         raise _cannot_write(error) from error
     run_job(spec, log=log, timeout_s=timeout_s, worker=worker)
@@ -143,9 +131,9 @@ def _shorten(log: Path, size: int) -> None:
 def calibration_samples(graphs: FloatGraphs, clips: Pixels, *, seed: int = 0) -> dict[str, Samples]:
     """What sets the integer ranges of the graphs `clip`, `step` and `head`, from clips uint8 [n, N, H, W, 3].
 
-    An all-black and an all-white clip come with them, so that the pixels' range is exactly 0 to 255 and a uint8 frame
-    becomes int8 without arithmetic. The head sees the features of the same frames that the step sees; a step with
-    states sees those of a float rollout, zeros included, at steps drawn by `seed`.
+    An all-black and an all-white clip come with them, so that the pixels' range is exactly 0 to 255 and a
+    uint8 frame becomes int8 without arithmetic. The head sees the features of the same frames that the step
+    sees; a step with states sees those of a float rollout, zeros included, at steps drawn by `seed`.
     """
     extremes = np.empty((2, *clips.shape[1:]), np.uint8)
     extremes[0], extremes[1] = BLACK, WHITE
@@ -169,19 +157,23 @@ def calibration_samples(graphs: FloatGraphs, clips: Pixels, *, seed: int = 0) ->
 def _rollouts(
     graphs: FloatGraphs, steps: Pixels, random: np.random.Generator
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32]]:
-    """Inputs of a step with states along clips [n, N, 1, H, W, 3], each first with zero states; features [n, N, F]."""
+    """Inputs of a step with states along clips [n, N, 1, H, W, 3], each first with zero states.
+
+    Returns them with the features [n, N, F].
+    """
     count, ticks = steps.shape[:2]
     kept = set(random.permutation(count * ticks)[:STEP_SAMPLES].tolist())
     kept |= {clip * ticks for clip in range(count)}
+    assert graphs.step is not None, "a graph without steps has no states to roll out"
     step = tf.function(graphs.step.function)
     seen: dict[str, list[NDArray[Any]]] = {role: [] for role in graphs.step.inputs}
     features = []
-    for place in range(count * ticks):
-        clip, tick = divmod(place, ticks)
+    for index in range(count * ticks):
+        clip, tick = divmod(index, ticks)
         if tick == 0:
             states = {role: tf.zeros(shape) for role, shape in graphs.states.items()}
         inputs = {"frames": tf.constant(steps[clip, tick][np.newaxis], tf.float32), **states}
-        if place in kept:
+        if index in kept:
             for role, tensor in inputs.items():
                 seen[role].append(steps[clip, tick][np.newaxis] if role == "frames" else tensor.numpy())
         states = step(**inputs)

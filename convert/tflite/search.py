@@ -1,4 +1,4 @@
-"""Precision by measurement: what a tick costs in each form of the graphs, and the fastest that passes the gate."""
+"""Precision by measurement: what a tick costs in each, and the fastest that passes the gate."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from convert.precisions import DYNAMIC, FLOAT16, FLOAT32, INT8, INT8_CELLS16
+from convert.precisions import FLOAT16, FLOAT32, INT8, INT8_CELLS16, INT8_WEIGHTS
 from convert.tflite.build import Built, GraphBuilder, GraphPrecision, Part, PrecisionPlan
 from edge_har.errors import ConversionError, ParityError
 from edge_har.model.bundle import Bundle
 from edge_har.model.interpreter import Graph, zeros
 
-MODES = (INT8, DYNAMIC, FLOAT16, FLOAT32)  # int16x8 is not among them: its kernels are some 30 times slower
+# int16x8 is not among them: its kernels are some 30 times slower.
+CANDIDATES = (INT8, INT8_WEIGHTS, FLOAT16, FLOAT32)
 FLOATS = (FLOAT16, FLOAT32)
 FLOAT_LAYERS = (1, 2, 4)  # of an int8 graph that the gate refused, tried in turn
 MEASURED_S = 2.0
 ROUNDS = (10, 300)  # at least and at most
 WARM_UP_ROUNDS = 3
-SAME_SPEED = 1.05  # up to this ratio two routes are equally fast, and the smaller files are taken
+# Up to this ratio two plans are equally fast, and the smaller files are taken.
+SAME_SPEED = 1.05
 CONTROL = PrecisionPlan.uniform(FLOAT32)
 
 Report = Callable[[str], None]
@@ -31,10 +33,11 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What a bundle answered on clips that the choice may look at (not those of the final gate).
+    """What a bundle predicted on clips that the choice may look at (not those of the final gate).
 
-    agreement: share of windows with the float model's top label. max_error: of a probability. drop_points: of window
-    accuracy, float to stream; None without labels. refused: why the gate would not let it pass, else None.
+    agreement: fraction of windows with the float model's top label. max_error: of a probability. drop_points:
+    of window accuracy, float to stream; None without labels. refused: why the gate would not let it pass,
+    else None.
     """
 
     agreement: float
@@ -48,13 +51,14 @@ Validate = Callable[[Bundle], TrialResult]
 
 @dataclass(frozen=True)
 class Trial:
-    """One route that could be taken. tick_ms: of the graphs alone, one thread of this machine, all routes in turns.
+    """One plan that could be taken. tick_ms: of the graphs alone, one thread of this machine, all plans in
+    turns.
 
-    file_bytes: of what the stream runs. outcome: None where it was not compared, since a faster route had passed or `refused`
-    says why not.
+    file_bytes: of what the stream runs. outcome: None where it was not compared, since a faster plan had
+    passed or `refused` says why not.
     """
 
-    route: PrecisionPlan
+    plan: PrecisionPlan
     tick_ms: float | None = None
     file_bytes: int | None = None
     outcome: TrialResult | None = None
@@ -64,7 +68,7 @@ class Trial:
     def to_json(self) -> dict[str, Any]:
         """As a report holds it."""
         return {
-            "route": {part: str(form) for part, form in self.route.forms.items()},
+            "route": {part: str(precision) for part, precision in self.plan.by_part.items()},
             "ms_per_tick": None if self.tick_ms is None else round(self.tick_ms, 4),
             "bytes": self.file_bytes,
             "agreement": None if self.outcome is None else round(self.outcome.agreement, 4),
@@ -75,7 +79,7 @@ class Trial:
         }
 
 
-class NoRouteError(ParityError):
+class NoPassingPlanError(ParityError):
     """No precision passes the gate. trials: what was tried."""
 
     def __init__(self, message: str, trials: Sequence[Trial]) -> None:
@@ -83,29 +87,29 @@ class NoRouteError(ParityError):
         self.trials = tuple(trials)
 
 
-def choose(workshop: GraphBuilder, validate: Validate, report: Report) -> tuple[Built, list[Trial]]:
+def choose(builder: GraphBuilder, validate: Validate, report: Report) -> tuple[Built, list[Trial]]:
     """The fastest conversion that passes the gate, and what was tried, in the order of speed.
 
-    Step and head (the whole clip of a model that has neither) are made and timed in every form; from the fastest on,
-    whole bundles are built and validated until one passes. Where int8 is refused, it is tried with its worst layers in
-    float. Raises ConversionError, and NoRouteError where none passes.
+    Step and head (the whole clip of a model that has neither) are made and timed in every precision; from the
+    fastest on, whole bundles are built and validated until one passes. Where int8 is refused, it is tried
+    with its worst layers in float. Raises ConversionError, and NoRouteError where none passes.
     """
-    return _Search(workshop, validate, report).run()
+    return _Search(builder, validate, report).run()
 
 
 class _Search:
-    """The routes of one model, fastest first, until one passes. A refused one takes with it those that share its fault,
-    and is tried again with layers in float.
+    """The plans of one model, fastest first, until one passes. A refused one takes with it those that share
+    its fault, and is tried again with layers in float.
     """
 
-    def __init__(self, workshop: GraphBuilder, validate: Validate, report: Report) -> None:
-        self._workshop, self._validate, self._say = workshop, validate, report
-        self._stateful = bool(workshop.graphs.states)
-        temporal = workshop.temporal
+    def __init__(self, builder: GraphBuilder, validate: Validate, report: Report) -> None:
+        self._builder, self._validate, self._report = builder, validate, report
+        self._stateful = bool(builder.graphs.states)
+        temporal = builder.temporal
         banks = temporal.frames // temporal.hop_ticks if self._stateful else 1
         self._runs_per_tick = (
             {"clip": 1 / temporal.hop_ticks}
-            if workshop.graphs.step is None
+            if builder.graphs.step is None
             else {"step": float(banks), "head": 1 / temporal.hop_ticks}
         )
         self._files: dict[Part, bytes] = {}
@@ -117,118 +121,126 @@ class _Search:
 
     def run(self) -> tuple[Built, list[Trial]]:
         """The bundle's parts and the table of trials; raises NoRouteError."""
-        self._add(self._first_routes())
+        self._add(self._first_plans())
         while self._waiting:
-            route = self._fastest()
-            self._waiting.remove(route)
-            trial = self._try(route)
+            plan = self._fastest()
+            self._waiting.remove(plan)
+            trial = self._try(plan)
             if trial.refused is None:
-                self._trials[route] = replace(trial, taken=True)
-                self._say(f"precision: {route}")
+                self._trials[plan] = replace(trial, taken=True)
+                self._report(f"precision: {plan}")
                 slower = [self._trial(other) for other in self._waiting if other not in self._trials]
-                return self._built[route], [*self._trials.values(), *slower]
-            if trial.outcome is not None and not self._mend(route):
+                return self._built[plan], [*self._trials.values(), *slower]
+            if trial.outcome is not None and not self._mend(plan):
                 break
-        said = [f"{trial.route}: {trial.refused}" for trial in self._trials.values() if trial.refused]
-        raise NoRouteError(f"no precision passes; {said[-1]}", list(self._trials.values()))
+        refusals = [f"{trial.plan}: {trial.refused}" for trial in self._trials.values() if trial.refused]
+        raise NoPassingPlanError(f"no precision passes; {refusals[-1]}", list(self._trials.values()))
 
-    def _first_routes(self) -> list[PrecisionPlan]:
-        """Every form of what the stream runs: step and head, or the whole clip of a model that cannot be cut."""
-        heads = [GraphPrecision(mode) for mode in MODES]
+    def _first_plans(self) -> list[PrecisionPlan]:
+        """Every precision of what the stream runs.
+
+        That is step and head, or the whole clip of a model that cannot be cut.
+        """
+        heads = [GraphPrecision(precision) for precision in CANDIDATES]
         if "clip" in self._runs_per_tick:
-            return [PrecisionPlan(form, form, form) for form in heads]
+            return [PrecisionPlan(precision, precision, precision) for precision in heads]
         steps = [*heads, GraphPrecision(INT8_CELLS16)] if self._stateful else heads
         return [PrecisionPlan(step, step, head) for step, head in itertools.product(steps, heads)]
 
-    def _parts(self, route: PrecisionPlan) -> list[Part]:
-        """What the stream runs, in its forms."""
-        return [(part, route.forms[part]) for part in self._runs_per_tick]
+    def _parts(self, plan: PrecisionPlan) -> list[Part]:
+        """What the stream runs, in its precisions."""
+        return [(part, plan.by_part[part]) for part in self._runs_per_tick]
 
     def _mend(self, refused: PrecisionPlan) -> bool:
-        """Choose what to try instead of a refused route; False where float is refused too, so that nothing helps."""
+        """Choose what to try instead of a refused plan.
+
+        Returns False where float is refused too, so that nothing helps.
+        """
         if self._try(CONTROL).refused is not None:
             return False
         untried = [other for other in self._waiting if other not in self._trials]
         for other in filter(partial(_shares_fault, refused), untried):
             self._waiting.remove(other)
             self._trials[other] = replace(self._trial(other), refused=f"as {refused}")
-        if (
-            not self._stateful
-        ):  # its int8 graphs carry their ranges whole; int8 weights is what it has between
+        # The int8 graphs of a model with states carry all their ranges: none of their layers can stay float.
+        if not self._stateful:
             self._add(_partly_float(refused))
         return True
 
-    def _add(self, routes: Sequence[PrecisionPlan]) -> None:
-        """Make and time the steps and heads of more routes; those that cannot be made are noted as refused."""
-        parts = [part for route in routes for part in self._parts(route)]
+    def _add(self, plans: Sequence[PrecisionPlan]) -> None:
+        """Make and time the steps and heads of more plans; those that cannot be made are noted as refused."""
+        parts = [part for plan in plans for part in self._parts(plan)]
         missing = [part for part in dict.fromkeys(parts) if part not in self._files | self._broken]
         if missing:
-            self._say(f"making {', '.join(f'{part} {form}' for part, form in missing)}")
-            for part, result in self._workshop.attempt(missing).items():
+            self._report(f"making {', '.join(f'{part} {precision}' for part, precision in missing)}")
+            for part, result in self._builder.attempt(missing).items():
                 if isinstance(result, bytes):
                     self._files[part] = result
                 else:
                     self._broken[part] = str(result)
             graphs = {part: Graph(content) for part, content in self._files.items()}
             self._ms = dict(zip(graphs, interleaved_ms(list(graphs.values())), strict=True))
-        for route in routes:
-            reasons = [self._broken[part] for part in self._parts(route) if part in self._broken]
+        for plan in plans:
+            reasons = [self._broken[part] for part in self._parts(plan) if part in self._broken]
             if reasons:
-                self._trials[route] = Trial(route, refused=reasons[0])
+                self._trials[plan] = Trial(plan, refused=reasons[0])
             else:
-                self._waiting.append(route)
+                self._waiting.append(plan)
 
-    def _trial(self, route: PrecisionPlan) -> Trial:
-        parts = self._parts(route)
+    def _trial(self, plan: PrecisionPlan) -> Trial:
+        parts = self._parts(plan)
         tick_ms = sum(self._ms[part] * self._runs_per_tick[part[0]] for part in parts)
-        return Trial(route, tick_ms, sum(len(self._files[part]) for part in parts))
+        return Trial(plan, tick_ms, sum(len(self._files[part]) for part in parts))
 
     def _fastest(self) -> PrecisionPlan:
-        """Of the routes as fast as the fastest but for noise, the smallest."""
-        trials = [self._trial(route) for route in self._waiting]
+        """Of the plans as fast as the fastest but for noise, the smallest."""
+        trials = [self._trial(plan) for plan in self._waiting]
         limit = SAME_SPEED * min(trial.tick_ms for trial in trials if trial.tick_ms is not None)
         near = [trial for trial in trials if trial.tick_ms is not None and trial.tick_ms <= limit]
-        return min(near, key=lambda trial: trial.file_bytes or 0).route
+        return min(near, key=lambda trial: trial.file_bytes or 0).plan
 
-    def _try(self, route: PrecisionPlan) -> Trial:
+    def _try(self, plan: PrecisionPlan) -> Trial:
         """Build and validate a whole bundle, once."""
-        if route not in self._trials:
-            trial = self._trial(route)
+        if plan not in self._trials:
+            trial = self._trial(plan)
             try:
-                self._built[route] = self._workshop.build(route)
-                outcome = self._validate(self._built[route].bundle())
+                self._built[plan] = self._builder.build(plan)
+                outcome = self._validate(self._built[plan].bundle())
                 trial = replace(trial, outcome=outcome, refused=outcome.refused)
             except ConversionError as error:
                 trial = replace(trial, refused=str(error))
-            self._trials[route] = trial
-            self._say(_line(trial))
-        return self._trials[route]
+            self._trials[plan] = trial
+            self._report(_line(trial))
+        return self._trials[plan]
 
 
 def _shares_fault(refused: PrecisionPlan, other: PrecisionPlan) -> bool:
-    """Whether a route has the graph that a refusal is due to: the one beside a graph that is as good as float."""
-    if refused.head.mode in FLOATS:
+    """Whether a plan has the graph that a refusal is due to.
+
+    That is the one beside a graph that is as good as float.
+    """
+    if refused.head.name in FLOATS:
         return other.step == refused.step
-    return refused.step.mode in FLOATS and other.head == refused.head
+    return refused.step.name in FLOATS and other.head == refused.head
 
 
-def _partly_float(route: PrecisionPlan) -> list[PrecisionPlan]:
-    """The route with the worst layers of its int8 graphs in float."""
-    if GraphPrecision(INT8) not in route.forms.values():
+def _partly_float(plan: PrecisionPlan) -> list[PrecisionPlan]:
+    """The plan with the worst layers of its int8 graphs in float."""
+    if GraphPrecision(INT8) not in plan.by_part.values():
         return []
     made = []
     for layers in FLOAT_LAYERS:
-        forms = {
-            p: GraphPrecision(INT8, layers) if form == GraphPrecision(INT8) else form
-            for p, form in route.forms.items()
+        by_part = {
+            p: GraphPrecision(INT8, layers) if precision == GraphPrecision(INT8) else precision
+            for p, precision in plan.by_part.items()
         }
-        made.append(PrecisionPlan(**forms))
+        made.append(PrecisionPlan(**by_part))
     return made
 
 
 def _line(trial: Trial) -> str:
     """One trial for a person."""
-    line = str(trial.route)
+    line = str(trial.plan)
     if trial.tick_ms is not None and trial.file_bytes is not None:
         line += f": {trial.tick_ms:.3f} ms a tick, {trial.file_bytes / 1000:.0f} kB"
     if trial.outcome is not None:
@@ -239,17 +251,20 @@ def _line(trial: Trial) -> str:
 
 
 def interleaved_ms(graphs: Sequence[Graph]) -> list[float]:
-    """Median milliseconds of one run of each graph, all in turns, so that whatever else the machine does falls on all."""
+    """Median milliseconds of one run of each graph.
+
+    All run in turns, so that other work on the machine slows all alike.
+    """
     inputs = [[zeros(info) for info in graph.inputs] for graph in graphs]
     taken_s: list[list[float]] = [[] for _ in graphs]
     started_s = time.perf_counter()
     for number in range(-WARM_UP_ROUNDS, ROUNDS[1]):
         if number >= ROUNDS[0] and time.perf_counter() - started_s > MEASURED_S:
             break
-        for place in np.roll(np.arange(len(graphs)), number):
-            graphs[place].reset()
+        for index in np.roll(np.arange(len(graphs)), number).tolist():
+            graphs[index].reset()
             before_s = time.perf_counter()
-            graphs[place].run_raw(*inputs[place])
+            graphs[index].run_raw(*inputs[index])
             if number >= 0:
-                taken_s[place].append(time.perf_counter() - before_s)
+                taken_s[index].append(time.perf_counter() - before_s)
     return [float(np.median(seconds)) * 1000 for seconds in taken_s]

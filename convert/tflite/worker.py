@@ -1,8 +1,10 @@
-"""What runs the TFLite converter in the process of `convert.tflite.child`: `python -m convert.tflite.worker REPLIES`.
+"""What runs the TFLite converter in the process of `convert.tflite.child`: `python -m convert.tflite.worker
+REPLIES`.
 
-The converter can end in a segmentation fault or never end; a process of its own turns both into an error. Each line of
-stdin is a job, {"name", "saved_model", "mode", "calibration", "float_layers", "out", "log"}; the descriptor REPLIES gets
-a line for each, {"error": null or why there is no file}. All else that is said goes to the job's log.
+The converter can end in a segmentation fault or never end; a process of its own turns both into an error.
+Each line of stdin is a job, {"name", "saved_model", "precision", "calibration", "float_layers", "out",
+"log"}; the descriptor REPLIES gets a line for each, {"error": null or why there is no file}. All other output
+goes to the job's log.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the converter calibrates on the CPU
 
 import numpy as np
 
-from convert.precisions import CALIBRATED, DYNAMIC, FLOAT16, FLOAT32, INT8, INT8_CELLS16, INT16X8
+from convert.precisions import CALIBRATED, FLOAT16, FLOAT32, INT8, INT8_CELLS16, INT8_WEIGHTS, INT16X8
 from convert.tflite.flatbuffer import input_roles, quantise_float_kernels, widen
 from train.tf import tf
 
@@ -42,36 +44,37 @@ OPS_OF = {
 TYPE_OF = {INT8: tf.int8, INT8_CELLS16: tf.int8, INT16X8: tf.int16}
 
 
-def convert_saved_model(folder: str, mode: str, calibration: str | None, float_layers: int = 0) -> bytes:
-    """The flatbuffer of a SavedModel in one of convert.modes.
+def convert_saved_model(folder: str, precision: str, calibration: str | None, float_layers: int = 0) -> bytes:
+    """The flatbuffer of a SavedModel in one of convert.precisions.PRECISIONS.
 
-    calibration: samples that set the ranges of integers; None where the graph carries them as fake quantisation.
-    float_layers: how many layers of an INT8 graph stay float, those whose rounding costs most.
+    calibration: samples that set the ranges of integers; None where the graph carries them as fake
+    quantisation. float_layers: how many layers of an INT8 graph stay float, those whose rounding costs most.
     """
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
     converter.target_spec.supported_ops = [OPS.TFLITE_BUILTINS]
     # tflite-runtime 2.14 cannot load dense layers with one scale per channel.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    if mode != FLOAT32:
+    if precision != FLOAT32:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if mode == FLOAT16:
+    if precision == FLOAT16:
         converter.target_spec.supported_types = [tf.float16]
-    if mode in CALIBRATED:
-        _set_integers(converter, mode, calibration)
+    if precision in CALIBRATED:
+        _set_integers(converter, precision, calibration)
     if float_layers:
-        assert mode == INT8 and calibration is not None, "layers stay float in a calibrated int8 graph"
+        assert precision == INT8 and calibration is not None, "layers stay float in a calibrated int8 graph"
         return _convert_partly(converter, Path(calibration), float_layers)
     content = bytes(converter.convert())
-    edit = {DYNAMIC: quantise_float_kernels, INT8_CELLS16: widen}.get(mode)
+    edit = {INT8_WEIGHTS: quantise_float_kernels, INT8_CELLS16: widen}.get(precision)
     return edit(content) if edit else content
 
 
-def _set_integers(converter: Any, mode: str, calibration: str | None) -> None:
-    if calibration is not None:  # else the graph carries its ranges
+def _set_integers(converter: Any, precision: str, calibration: str | None) -> None:
+    # Without calibration the graph carries its ranges.
+    if calibration is not None:
         converter.representative_dataset = lambda: _samples(Path(calibration))
-        converter.target_spec.supported_ops = [OPS_OF[mode]]
-    converter.inference_input_type = TYPE_OF[mode]
-    converter.inference_output_type = TYPE_OF[mode]
+        converter.target_spec.supported_ops = [OPS_OF[precision]]
+    converter.inference_input_type = TYPE_OF[precision]
+    converter.inference_output_type = TYPE_OF[precision]
 
 
 def _convert_partly(converter: Any, calibration: Path, float_layers: int) -> bytes:
@@ -116,10 +119,10 @@ def _samples(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _debug_samples(path: Path, roles: Sequence[str]) -> Iterator[list[Any]]:
-    """Some samples, spread evenly, as the debugger wants them: in the order of the graph's inputs."""
+    """Some samples, spread evenly, as the debugger takes them: in the order of the graph's inputs."""
     every = list(_samples(path))
-    for place in np.unique(np.linspace(0, len(every) - 1, DEBUGGED_SAMPLES).astype(int)):
-        yield [every[place][role] for role in roles]
+    for index in np.unique(np.linspace(0, len(every) - 1, DEBUGGED_SAMPLES).astype(int)):
+        yield [every[index][role] for role in roles]
 
 
 def reason_of(error: Exception) -> str:
@@ -131,15 +134,16 @@ def reason_of(error: Exception) -> str:
     return (lines[0] if lines else type(error).__name__)[:REASON_LENGTH]
 
 
-def do(job: Mapping[str, Any]) -> str | None:
+def make_graph(job: Mapping[str, Any]) -> str | None:
     """Make one graph's file; returns why there is none."""
     print(f"start {job['name']}", flush=True)
     try:
         content = convert_saved_model(
-            job["saved_model"], job["mode"], job.get("calibration"), job.get("float_layers", 0)
+            job["saved_model"], job["precision"], job.get("calibration"), job.get("float_layers", 0)
         )
         Path(job["out"]).write_bytes(content)
-    except FAILURES as error:  # anything else ends the process
+    # Anything else ends the process.
+    except FAILURES as error:
         traceback.print_exc()
         return reason_of(error)
     print(f"done {job['name']}", flush=True)
@@ -147,18 +151,18 @@ def do(job: Mapping[str, Any]) -> str | None:
 
 
 def main(replies: int) -> None:
-    """Do one job after another until stdin ends."""
+    """Do one job after another until stdin ends; replies: the descriptor that takes the replies."""
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     for line in sys.stdin:
         job = json.loads(line)
-        _speak_into(Path(job["log"]))
-        error = do(job)
+        _redirect_output(Path(job["log"]))
+        error = make_graph(job)
         os.write(replies, json.dumps({"error": error}).encode() + b"\n")
 
 
-def _speak_into(log: Path) -> None:
-    """Have stdout and stderr, native code's too, added to a file."""
+def _redirect_output(log: Path) -> None:
+    """Append stdout and stderr, native code's too, to a file."""
     with log.open("ab") as output:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

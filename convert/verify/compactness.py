@@ -1,4 +1,7 @@
-"""What pruning and shrinking bought: size, accuracy and latency of the exported files, beside a dense control."""
+"""What pruning and shrinking saved and cost.
+
+Compared are size, accuracy and latency of the exported files, beside a dense control.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from numpy.typing import NDArray
 
 from convert.tflite import flatbuffer
 from convert.tflite.build import Built
-from convert.verify.parity import stream_predict
+from convert.verify.comparison import stream_predict
 from edge_har.errors import MisuseError
 from edge_har.model.recognizer import Recognizer
 from train.data.batches import CachedClip
@@ -47,10 +50,11 @@ def compactness(
     groups_known: bool = True,
     repeats: int = REPEATS,
 ) -> dict[str, Any]:
-    """Compare variants of one model, the original first: a row of figures for each, and what they say in sentences.
+    """Compare variants of one model, the original first: a row of figures for each, and sentences that sum
+    them up.
 
-    clips: labelled and held out; without any the rows have no accuracy. Times are of one thread and only to be
-    compared with one another. Raises MisuseError without two variants.
+    clips: labelled and held out; without any the rows have no accuracy. Times are of one thread and only to
+    be compared with one another. Raises MisuseError without two variants.
     """
     if len(variants) < 2:
         raise MisuseError(f"a comparison needs the original and another model, got {len(variants)} in all")
@@ -62,7 +66,7 @@ def compactness(
         row = {
             "name": variant.name,
             "parameters": int(variant.model.count_params()),
-            "zero_share": _rounded(files_zero_share(variant.files)),
+            "zero_share": _rounded(files_zero_fraction(variant.files)),
             "bytes": sum(map(len, variant.files.values())),
             "zipped_bytes": sum(len(zlib.compress(content, ZIP_LEVEL)) for content in variant.files.values()),
             "tick_ms": _rounded(np.median(own_ms)),
@@ -92,19 +96,19 @@ def stream_times_ms(built: Sequence[Built], repeats: int) -> NDArray[np.float64]
     return times
 
 
-def files_zero_share(files: Mapping[str, bytes]) -> float:
-    """Share of zeros among all weights of all kernels in TFLite files, as stored."""
+def files_zero_fraction(files: Mapping[str, bytes]) -> float:
+    """Fraction of zeros among all weights of all kernels in TFLite files, as stored."""
     values = [kernel.values for content in files.values() for kernel in flatbuffer.kernels(content)]
     return float(sum((v == 0).sum() for v in values) / sum(v.size for v in values))
 
 
-def table(said: Mapping[str, Any]) -> list[str]:
+def table(record: Mapping[str, Any]) -> list[str]:
     """The rows of `compactness` as lines of a Markdown table, its sentences below."""
     lines = [
-        "| Model | Parameters | Zeros | KiB | KiB zipped | Windows right | Clips right | Time per tick |",
+        "| Model | Parameters | Zeros | KiB | KiB zipped | Window accuracy | Clip accuracy | Time per tick |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for row in said["rows"]:
+    for row in record["rows"]:
         accuracy = row.get("accuracy", {})
         cells = [
             row["name"],
@@ -117,7 +121,7 @@ def table(said: Mapping[str, Any]) -> list[str]:
             f"{row['tick_ms']:.3f} ms, × {row['tick_ratio']:.2f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", *said["says"]]
+    return [*lines, "", *record["says"]]
 
 
 def _accuracy(built: Built, clips: Sequence[CachedClip], groups_known: bool) -> dict[str, Any]:
@@ -137,7 +141,7 @@ def _sentence(row: Mapping[str, Any], original: Mapping[str, Any]) -> str:
     size = f"{row['zipped_bytes'] / original['zipped_bytes']:.2f} of the original's size zipped"
     if "accuracy" in row:
         before, after = (of["accuracy"]["windows"]["share"] for of in (original, row))
-        size += f", {100 * (after - before):+.1f} points of windows right"
+        size += f", {100 * (after - before):+.1f} points of window accuracy"
     if row["tick_ratio_quartiles"][1] < FASTER:
         return f"{row['name']}: {size}; a tick takes {row['tick_ratio']:.2f} of the original's time"
     why = (
@@ -146,11 +150,11 @@ def _sentence(row: Mapping[str, Any], original: Mapping[str, Any]) -> str:
     return f"{row['name']}: {size}; no speed-up ({row['tick_ratio']:.2f} of the original's time){why}"
 
 
-def _percent(share: Mapping[str, Any] | None) -> str:
-    if share is None:
+def _percent(accuracy: Mapping[str, Any] | None) -> str:
+    if accuracy is None:
         return "not measured"
-    low, high = share["interval"]
-    return f"{share['share']:.1%} ({low:.0%} to {high:.0%})"
+    low, high = accuracy["interval"]
+    return f"{accuracy['share']:.1%} ({low:.0%} to {high:.0%})"
 
 
 def _rounded(value: float) -> float:

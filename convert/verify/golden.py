@@ -11,36 +11,38 @@ import numpy as np
 
 from edge_har.errors import ConversionError, DataError, SourceError
 from edge_har.model.bundle import Bundle, encode_strip
-from edge_har.model.cadence import TemporalContract, fill_indices
+from edge_har.model.cadence import TemporalContract, window_indices
 from edge_har.model.manifest import Golden, Manifest
 from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
 from edge_har.model.recognizer import Recognizer
 from edge_har.sources import synthetic
 from edge_har.sources.files import VIDEO_SUFFIXES
+from edge_har.sources.synthetic_body import LABELS
 from train.data.videos import decode_ticks, tick_indices
 from train.fitting.synthetic_clips import FIRST_SEED
 
 CLIPS = 4
 MARGIN = 0.2  # between the two best labels: far beyond what two machines differ by
-SEEDS = range(24)  # all below train.synthetic_clips.FIRST_SEED: nothing is trained on them
+# All below train.fitting.synthetic_clips.FIRST_SEED: nothing is trained on them.
+SEEDS = range(24)
 RATE_HZ = 25.0
 MOST_OWN_CLIPS = 8
 DIGITS = 6  # of expected scores
 TOLERANCE = 0.05  # of a probability
 SHAPE_SIZE_WH = (160, 120)
-SYNTHETIC, SHAPES, OWN = "drawn person", "drawn shapes", "the user's own clips"
+SYNTHETIC, SHAPES, OWN = "synthetic person", "synthetic shapes", "the user's own clips"
 
 assert max(SEEDS) < FIRST_SEED
 
 
 def choose_golden(
-    bundle: Bundle, folder: Path | None = None, wanted: int = CLIPS
+    bundle: Bundle, folder: Path | None = None, count: int = CLIPS
 ) -> tuple[list[Golden], dict[str, bytes], str]:
     """Golden clips with their PNG strips by name, and what they show.
 
-    From the videos under `folder` where it is given; else drawn: the person of the built-in source where the labels
-    are its own, else moving shapes. Each has a top-1 margin of MARGIN or more. Raises ConversionError when there is
-    none, or one of the user's own is below the margin.
+    From the videos under `folder` where it is given; else synthetic: the person of the built-in source where
+    the labels are its own, else moving shapes. Each has a top-1 margin of MARGIN or more. Raises
+    ConversionError when there is none, or one of the user's own is below the margin.
     """
     manifest = bundle.manifest
     recognizer = Recognizer(bundle)
@@ -51,12 +53,12 @@ def choose_golden(
         ]
         kind = OWN
     else:
-        drawable = {label.lower() for label in synthetic.LABELS}
+        drawable = {label.lower() for label in LABELS}
         kind = SYNTHETIC if all(label.lower() in drawable for label in manifest.labels) else SHAPES
         drawn = (
             _person_clips(manifest) if kind == SYNTHETIC else _shape_clips(manifest.frame, manifest.temporal)
         )
-        found = _first_of_each_label(drawn, recognizer, manifest, wanted, label_must_fit=kind == SYNTHETIC)
+        found = _first_of_each_label(drawn, recognizer, manifest, count, label_must_fit=kind == SYNTHETIC)
     files = {f"golden/{number:02d}.png": encode_strip(frames) for number, (frames, _, _) in enumerate(found)}
     golden = [Golden(name, label, scores) for name, (_, label, scores) in zip(files, found, strict=True)]
     return golden, files, kind
@@ -77,35 +79,37 @@ def _score(
 def _checked(
     name: str, label: str | None, frames: Pixels, recognizer: Recognizer, manifest: Manifest
 ) -> Found:
-    answer, margin, scores = _score(frames, recognizer, manifest)
+    prediction, margin, scores = _score(frames, recognizer, manifest)
     if margin < MARGIN:
         raise ConversionError(
-            f"golden clip {name}: its two best labels are {margin:.2f} apart, expected {MARGIN} or more; leave it out"
+            f"golden clip {name}: its two best labels are {margin:.2f} apart, expected {MARGIN} or more; "
+            "remove it"
         )
-    return frames, label or answer, scores
+    return frames, label or prediction, scores
 
 
 def _first_of_each_label(
     drawn: Iterator[tuple[str | None, Pixels]],
     recognizer: Recognizer,
     manifest: Manifest,
-    wanted: int,
+    count: int,
     *,
     label_must_fit: bool,
 ) -> list[Found]:
-    """The first clips in order that have the margin, one per answer while there are answers left to show."""
+    """The first clips in order that have the margin, one per predicted label, `count` at most."""
     found: dict[str, Found] = {}
     for label, frames in drawn:
         if label in found:
             continue
-        answer, margin, scores = _score(frames, recognizer, manifest)
-        if margin >= MARGIN and answer not in found and (not label_must_fit or answer == label):
-            found[answer] = (frames, answer, scores)
-            if len(found) == min(wanted, len(manifest.labels)):
+        prediction, margin, scores = _score(frames, recognizer, manifest)
+        if margin >= MARGIN and prediction not in found and (not label_must_fit or prediction == label):
+            found[prediction] = (frames, prediction, scores)
+            if len(found) == min(count, len(manifest.labels)):
                 break
     if not found:
         raise ConversionError(
-            f"no drawn clip is recognised with a margin of {MARGIN}: name a folder of clips with --golden DIR"
+            f"no synthetic clip is recognised with a margin of {MARGIN}: name a folder of clips with "
+            "--golden DIR"
         )
     return list(found.values())
 
@@ -120,12 +124,12 @@ def _person_clips(manifest: Manifest) -> Iterator[tuple[str | None, Pixels]]:
 
 def _window(frames: Pixels, rate_hz: float, spec: FrameSpec, contract: TemporalContract) -> Pixels:
     taken = tick_indices(np.arange(len(frames)) / rate_hz, contract.interval_ms, max_gap_ms=contract.gap_ms)
-    filled = taken[fill_indices(min(len(taken), contract.frames), contract.frames)]
-    return np.stack([prepare_frame(frames[i], spec) for i in filled])
+    first = taken[window_indices(len(taken), contract.frames, contract.hop_ticks)[0]]
+    return np.stack([prepare_frame(frames[i], spec) for i in first])
 
 
 def _shape_clips(spec: FrameSpec, contract: TemporalContract) -> Iterator[tuple[str | None, Pixels]]:
-    """Bright shapes that move over a plain ground: place, size, colour, direction and speed by seed."""
+    """Bright shapes that move over a plain ground: position, size, colour, direction and speed by seed."""
     width, height = SHAPE_SIZE_WH
     for seed in SEEDS:
         random = np.random.default_rng([seed, 6])
@@ -150,7 +154,7 @@ def _own_clips(folder: Path, manifest: Manifest) -> Iterator[tuple[str, str | No
         except SourceError as error:
             raise DataError(f"golden clip {path}: {error}") from error
         label = path.parent.name if path.parent.name in manifest.labels else None
-        yield path.name, label, ticks[fill_indices(min(len(ticks), contract.frames), contract.frames)]
+        yield path.name, label, ticks[window_indices(len(ticks), contract.frames, contract.hop_ticks)[0]]
 
 
 def _videos(folder: Path) -> Sequence[Path]:

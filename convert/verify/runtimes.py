@@ -1,6 +1,7 @@
-"""Which TFLite runtimes compute a bundle's golden clips: asked of them, each in its own process and environment.
+"""Which TFLite runtimes compute a bundle's golden clips: each runs them, in its own process and environment.
 
-`python -m convert.verify.runtimes --make` (`make runtimes`) makes the environments of the older ones under .cache/envs.
+`python -m convert.verify.runtimes --make` (`make runtimes`) makes the environments of the older ones under
+.cache/envs.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ class Environment:
         return self._stamp(root).is_file() and self.python(root).exists()
 
     def make(self, base: Path, root: Path = ENVIRONMENTS_FOLDER) -> None:
-        """Make it anew with the Python 3.11 at `base`; raises RuntimeMissingError, in one line, when it cannot be."""
+        """Make it again with the Python 3.11 at `base`.
+
+        Raises RuntimeMissingError, in one line, when it cannot be.
+        """
         _run(base, "-m", "venv", "--clear", self.folder(root))
         _run(self.python(root), "-m", "pip", "install", "--quiet", *self.packages)
         self._stamp(root).touch()
@@ -77,8 +81,11 @@ TFLITE = Environment(
 ENVIRONMENTS = (LITERT, TFLITE)
 
 
-def interpreters(asked: Sequence[Path], report: Report, root: Path = ENVIRONMENTS_FOLDER) -> tuple[Path, ...]:
-    """Pythons whose runtimes a conversion asks: this one, in a process of its own, the made ones, those `asked` for.
+def interpreters(
+    requested: Sequence[Path], report: Report, root: Path = ENVIRONMENTS_FOLDER
+) -> tuple[Path, ...]:
+    """Pythons whose runtimes a conversion tries: this one, in a process of its own, the made ones, those
+    `requested`.
 
     Environments that are not made are reported, all in one line.
     """
@@ -87,14 +94,15 @@ def interpreters(asked: Sequence[Path], report: Report, root: Path = ENVIRONMENT
     if absent:
         report(f"not checked with {', '.join(absent)}: {MAKE}")
     own = Path(sys.executable)
-    return tuple(dict.fromkeys((own, *(environment.python(root) for environment in made), *asked)))
+    return tuple(dict.fromkeys((own, *(environment.python(root) for environment in made), *requested)))
 
 
 def runtimes_that_agree(content: bytes, interpreters: Sequence[Path], report: Report) -> list[str]:
     """Names and versions of the runtimes, among those of some Python interpreters, that pass `model verify`.
 
-    content: the bundle's bytes. interpreters: each of an environment with a TFLite runtime, numpy, OpenCV and click.
-    One that does not pass is reported and left out. Raises MisuseError for one that cannot be started.
+    content: the bundle's bytes. interpreters: each of an environment with a TFLite runtime, numpy, OpenCV and
+    click. One that does not pass is reported and not listed. Raises MisuseError for one that cannot be
+    started.
     """
     agreed = []
     with TemporaryDirectory(prefix="edge-har-convert-") as folder:
@@ -114,7 +122,7 @@ def runtimes_that_agree(content: bytes, interpreters: Sequence[Path], report: Re
                     check=False,
                 )
             except (OSError, subprocess.TimeoutExpired) as error:
-                raise MisuseError(f"{interpreter}: cannot be asked for its runtime: {error}") from error
+                raise MisuseError(f"{interpreter}: its runtime cannot be tried: {error}") from error
             if child.returncode == 0:
                 agreed.append(str(json.loads(child.stdout)["runtime"]))
             else:
@@ -123,10 +131,11 @@ def runtimes_that_agree(content: bytes, interpreters: Sequence[Path], report: Re
 
 
 def check_promised(manifest: Manifest, agreed: Sequence[str], root: Path = ENVIRONMENTS_FOLDER) -> None:
-    """Raises ConversionError where a runtime that was asked and must run this bundle is not among those that `agreed`.
+    """Raises ConversionError where a runtime that was tried and must run this bundle is not among those that
+    `agreed`.
 
-    ai-edge-litert 1.4 is the oldest that the package installs with; tflite-runtime 2.14 must run every int8 stream
-    without states.
+    ai-edge-litert 1.4 is the oldest that the package installs with; tflite-runtime 2.14 must run every int8
+    stream without states.
     """
     stateful = any(spec.role.startswith("state_") for t in manifest.tensors.values() for spec in t.inputs)
     for environment in ENVIRONMENTS:
@@ -134,19 +143,24 @@ def check_promised(manifest: Manifest, agreed: Sequence[str], root: Path = ENVIR
         runs = any(name.startswith(f"{environment.runtime}.") for name in agreed)
         if promised and environment.is_made(root) and not runs:
             raise ConversionError(
-                f"{environment.runtime} does not compute this bundle's golden clips, and must: see the line above"
+                f"{environment.runtime} does not compute this bundle's golden clips, and must: see the line "
+                "above"
             )
 
 
 def find_python() -> Path:
-    """A Python 3.11: $PYTHON311, python3.11 on the PATH, or pyenv's. Raises RuntimeMissingError where there is none."""
+    """A Python 3.11: $PYTHON311, python3.11 on the PATH, or pyenv's.
+
+    Raises RuntimeMissingError where there is none.
+    """
     named = os.environ.get(PYTHON_VARIABLE)
     for candidate in [Path(named)] if named else _pythons():
         if _version(candidate) == "3.11":
             return candidate
     where = f"${PYTHON_VARIABLE} ({named})" if named else "the PATH and pyenv"
     raise RuntimeMissingError(
-        f"no Python 3.11 in {where}, which tflite-runtime 2.14 needs: install one, or set {PYTHON_VARIABLE} to it"
+        f"no Python 3.11 in {where}, which tflite-runtime 2.14 needs: install one, or set {PYTHON_VARIABLE} "
+        "to it"
     )
 
 
@@ -158,7 +172,7 @@ def _pythons() -> Iterator[Path]:
 
 
 def _version(python: Path) -> str | None:
-    """`3.11` of an interpreter; None for what does not run (a shim of pyenv for a version that is not set)."""
+    """`3.11` of an interpreter; None for one that does not run (pyenv's shim of a version not set)."""
     command = [str(python), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
@@ -168,9 +182,12 @@ def _version(python: Path) -> str | None:
 
 
 def make_environments(report: Report, root: Path = ENVIRONMENTS_FOLDER) -> None:
-    """Make those of ENVIRONMENTS that are not there; raises RuntimeMissingError, in one line, when one cannot be."""
-    wanted = [environment for environment in ENVIRONMENTS if not environment.is_made(root)]
-    for environment in wanted:
+    """Make those of ENVIRONMENTS that are not there.
+
+    Raises RuntimeMissingError, in one line, when one cannot be.
+    """
+    missing = [environment for environment in ENVIRONMENTS if not environment.is_made(root)]
+    for environment in missing:
         report(f"making {environment.folder(root)}: {', '.join(environment.packages)}")
         environment.make(find_python(), root)
 
@@ -191,7 +208,7 @@ def _last_line(done: subprocess.CompletedProcess[str]) -> str:
 @click.command()
 @click.option("--make", is_flag=True, help="Make those that are not there.")
 def main(make: bool) -> None:
-    """List the environments of older TFLite runtimes that `edge-har convert` asks."""
+    """List the environments of older TFLite runtimes that `edge-har convert` tries."""
     if make:
         try:
             make_environments(lambda line: click.echo(line, err=True))

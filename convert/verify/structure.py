@@ -1,4 +1,7 @@
-"""What the made TFLite files must be, whatever their figures: read from the flatbuffers, and from one clip run twice."""
+"""What the made TFLite files must be, whatever their figures.
+
+This is read from the flatbuffers, and from one clip run twice.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ SMALLEST_COVER = (
 )
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 FLOAT_ONLY = ("CONV_3D", "CONV_3D_TRANSPOSE")  # what TFLite has no integer kernels of
-CASTS = ("QUANTIZE", "DEQUANTIZE")  # what stands around those in a graph of integers
+# What surrounds those in a graph of integers.
+CASTS = ("QUANTIZE", "DEQUANTIZE")
 HEIGHT, WIDTH = 1, 2  # axes of an image tensor, and of a kernel as stored: [out, height, width, in]
 SPARSE = "DENSIFY"
 CLIP_SEED = 8
@@ -34,8 +38,8 @@ _TYPES = {v: k.lower() for k, v in vars(schema.TensorType).items() if not k.star
 
 @dataclass(frozen=True)
 class Promise:
-    """What a precision promises of a graph. ends: dtypes that its inputs and outputs may have. all_integer: no
-    operator between them computes in float.
+    """What a precision promises of a graph. ends: dtypes that its inputs and outputs may have. all_integer:
+    no operator between them computes in float.
     """
 
     ends: tuple[str, ...]
@@ -54,9 +58,10 @@ PROMISES = {
 
 @dataclass(frozen=True)
 class FileStructure:
-    """Of one file. float_operators: those with a float number going in (weights aside) or coming out. float_only: those
-    among them that TFLite has in float alone, and the casts beside such. keeps_state: whether it remembers from one
-    call to the next until it is reset, as a fused LSTM does. ends: role -> dtype.
+    """Of one file. float_operators: those with a float number going in (weights aside) or coming out.
+    float_only: those among them that TFLite has in float alone, and the casts beside such. keeps_state:
+    whether it remembers from one call to the next until it is reset, as a fused LSTM does. ends: role ->
+    dtype.
     """
 
     precision: str
@@ -69,8 +74,8 @@ class FileStructure:
 
 @dataclass(frozen=True)
 class Link:
-    """A tensor that goes from one graph (or one tick) to the next. how: `float`, `equal` (the same scale and zero
-    point: bytes pass unchanged) or `requantised` (by the runtime, which knows both scales).
+    """A tensor that goes from one graph (or one tick) to the next. how: `float`, `equal` (the same scale and
+    zero point: bytes pass unchanged) or `requantised` (by the runtime, which knows both scales).
     """
 
     written: str
@@ -86,7 +91,7 @@ class StructureReport:
     links: tuple[Link, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in report.json."""
+        """As report.json holds it."""
         return {
             "files": {name: asdict(file) for name, file in self.files.items()},
             "links": [asdict(link) for link in self.links],
@@ -102,10 +107,11 @@ def check_structure(
 ) -> StructureReport:
     """Check the graphs of a bundle in the making.
 
-    files: the graphs by name, others aside. precision: a key of PROMISES, for all graphs or by file. float_operators:
-    file -> how many its route keeps float on purpose, where the precision is all integer. Raises ConversionError, in
-    one line naming the file, for an operator that devices lack or compute wrongly, for numbers in another form than
-    promised, for graphs that do not fit each other, and where the same clip gives two answers.
+    files: the graphs by name, others aside. precision: a key of PROMISES, for all graphs or by file.
+    float_operators: file -> how many its plan keeps float on purpose, where the precision is all integer.
+    Raises ConversionError, in one line naming the file, for an operator that devices lack or compute wrongly,
+    for numbers of another type than promised, for graphs that do not fit each other, and where the same clip
+    gives two results.
     """
     allowed = float_operators or {}
     found = {}
@@ -127,7 +133,7 @@ def check_structure(
     links = tuple(_link(*pair) for pair in _pairs(manifest))
     bundle = _bundle(manifest, files)
     _check_scores(bundle)
-    _check_same_answer(bundle)
+    _check_repeatable(bundle)
     return StructureReport(found, links)
 
 
@@ -157,7 +163,8 @@ def _check_operators(name: str, model: Any) -> None:
         custom = code.customCode.decode()
         if custom.startswith(FLEX_PREFIX):
             raise ConversionError(
-                f"{name}: needs TensorFlow's own operator {custom.removeprefix(FLEX_PREFIX)}, which a device's runtime "
+                f"{name}: needs TensorFlow's own operator {custom.removeprefix(FLEX_PREFIX)}, which a "
+                "device's runtime "
                 "lacks; replace the layer that uses it"
             )
         raise ConversionError(f"{name}: needs the custom operator {custom}, which a device's runtime lacks")
@@ -171,8 +178,9 @@ def _check_operators(name: str, model: Any) -> None:
 def _check_convolution(name: str, graph: Any, op: Any) -> None:
     """Refuse a padded convolution whose windows end before the picture does.
 
-    XNNPACK of litert 1.4 (and of tflite-runtime 2.14, in float) takes the missing padding for padding and computes
-    something else, in every precision; 1x1 kernels are right, and so are ai-edge-litert 2.3 and unpadded ones.
+    XNNPACK of litert 1.4 (and of tflite-runtime 2.14, in float) takes the missing padding for padding and
+    computes something else, in every precision; 1x1 kernels are right, and so are ai-edge-litert 2.3 and
+    unpadded ones.
     """
     options = op.builtinOptions
     if options.padding != schema.Padding.SAME:
@@ -186,8 +194,10 @@ def _check_convolution(name: str, graph: Any, op: Any) -> None:
         side = (kernel.shape[axis] - 1) * dilations[axis] + 1
         if (made.shape[axis] - 1) * stride + side < image.shape[axis]:
             raise ConversionError(
-                f"{name}: the convolution {_short(made)!r} has a stride ({stride}) larger than its kernel ({side}) and "
-                "'same' padding, which litert 1.4 computes wrongly without a word; use padding='valid' or a kernel as "
+                f"{name}: the convolution {_short(made)!r} has a stride ({stride}) larger than its kernel "
+                f"({side}) and "
+                "'same' padding, which litert 1.4 computes wrongly without a word; use padding='valid' or a "
+                "kernel as "
                 "large as the stride"
             )
 
@@ -199,7 +209,8 @@ def _check_shapes(name: str, model: Any) -> None:
         signature = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
         if min(signature, default=1) < 1:
             raise ConversionError(
-                f"{name}: {_short(tensor)!r} has the open shape {[int(n) for n in signature]}; expected a fixed one, batch 1"
+                f"{name}: {_short(tensor)!r} has the open shape {[int(n) for n in signature]}; expected a "
+                "fixed one, batch 1"
             )
 
 
@@ -245,7 +256,8 @@ def _check_promise(name: str, file: FileStructure, allowed: int, in_float: Seque
     if promise.all_integer and file.float_operators - file.float_only > allowed:
         names = ", ".join(operator for operator in dict.fromkeys(in_float) if operator not in CASTS)
         raise ConversionError(
-            f"{name}: {file.float_operators} of {file.operators} operators compute in float ({names}); {file.precision} "
+            f"{name}: {file.float_operators} of {file.operators} operators compute in float ({names}); "
+            f"{file.precision} "
             f"promises {allowed or 'none'}: use --precision int8-weights or auto"
         )
 
@@ -253,7 +265,8 @@ def _check_promise(name: str, file: FileStructure, allowed: int, in_float: Seque
 def _pairs(manifest: Manifest) -> Iterator[tuple[str, TensorSpec, str, TensorSpec]]:
     """Tensors that are written and read again: file and tensor of both ends."""
     step, head = manifest.graphs.step, manifest.graphs.head
-    if not step:  # a whole-clip graph alone
+    # A whole-clip graph alone has none.
+    if step is None or head is None:
         return
     written = {spec.role: spec for spec in manifest.tensors[step].outputs}
     states = {spec.role: spec for spec in manifest.tensors[step].inputs if spec.role.startswith("state_")}
@@ -282,7 +295,8 @@ def _link(file_out: str, out: TensorSpec, file_in: str, into: TensorSpec) -> Lin
     cover = _cover(_range(out), _range(into))
     if cover < SMALLEST_COVER:
         raise ConversionError(
-            f"{reads} can hold {cover:.0%} of the range of {written}: they were calibrated on different numbers"
+            f"{reads} can hold {cover:.0%} of the range of {written}: they were calibrated on different "
+            "numbers"
         )
     return Link(written, reads, "requantised")
 
@@ -311,13 +325,16 @@ def _check_scores(bundle: Bundle) -> None:
                 raise ConversionError(f"{name}: gives {spec.shape[-1]} scores for {labels} labels")
 
 
-def _check_same_answer(bundle: Bundle) -> None:
+def _check_repeatable(bundle: Bundle) -> None:
     """One clip, another, the first again: what the graphs hold by themselves must not reach the next clip."""
     (width, height), frames = bundle.manifest.frame.size_wh, bundle.manifest.temporal.frames
     noise = np.random.default_rng(CLIP_SEED)
     first, other = noise.integers(0, 256, (2, frames, height, width, 3), np.uint8)
     try:
-        ways = {"stream": Recognizer(bundle), "whole clip": WholeClip(bundle)}
+        ways: dict[str, Recognizer | WholeClip] = {
+            "stream": Recognizer(bundle),
+            "whole clip": WholeClip(bundle),
+        }
     except BundleError as error:
         raise ConversionError(f"the graphs do not load: {error}") from error
     for name, way in ways.items():
@@ -326,5 +343,5 @@ def _check_same_answer(bundle: Bundle) -> None:
         apart = float(np.abs(way.clip(first) - before).max())
         if apart > 0:
             raise ConversionError(
-                f"the {name} gives the same clip two answers, {apart:.3f} apart: a state outlives its clip"
+                f"the {name} gives the same clip two results, {apart:.3f} apart: a state outlives its clip"
             )

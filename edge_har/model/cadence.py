@@ -160,3 +160,13 @@ def window_starts(ticks: int, frames: int, hop_ticks: int) -> list[int]:
     last = max(0, ticks - frames)
     starts = list(range(0, last + 1, hop_ticks))
     return starts if starts[-1] == last else [*starts, last]
+
+
+def window_indices(ticks: int, frames: int, hop_ticks: int) -> list[list[int]]:
+    """Which ticks each window of a file with `ticks` ticks holds, `frames` of them each.
+
+    A file shorter than a window has one, filled as `fill_indices` does. Raises MisuseError when there is no tick.
+    """
+    if ticks < frames:
+        return [fill_indices(ticks, frames)]
+    return [list(range(start, start + frames)) for start in window_starts(ticks, frames, hop_ticks)]

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_har.errors import DataError, MisuseError, SourceError
-from edge_har.model.cadence import TIME_TOLERANCE_S, TemporalContract, fill_indices, window_starts
+from edge_har.model.cadence import TIME_TOLERANCE_S, TemporalContract, fill_indices, window_indices
 from edge_har.model.preprocess import FrameSpec, Pixels
 from edge_har.system.files import replaced_file
 from train.data.augment import Amounts, Mirror, augment
@@ -172,10 +172,8 @@ def clip_windows(
     hop_ticks: ticks between windows; default the contract's. A short clip is filled forward and back.
     """
     taken = tick_indices(clip.times_s(), contract.interval_ms, max_gap_ms=contract.gap_ms)
-    if len(taken) < contract.frames:
-        return [taken[fill_indices(len(taken), contract.frames)]]
-    starts = window_starts(len(taken), contract.frames, hop_ticks or contract.hop_ticks)
-    return [taken[start : start + contract.frames] for start in starts]
+    hop_ticks = hop_ticks or contract.hop_ticks
+    return [taken[window] for window in window_indices(len(taken), contract.frames, hop_ticks)]
 
 
 def evaluation_batches(

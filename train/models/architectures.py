@@ -118,7 +118,6 @@ BUILDERS: dict[str, Callable[[int, int, int, tuple[float, float]], Any]] = {
     "convlstm": build_convlstm,
     "motion": build_motion,
 }
-FRAMES_PER_STEP = {"lrcn": 1, "convlstm": 1, "motion": 2}
 
 
 def build(kind: str, frames: int, size: int, classes: int, pixels: tuple[float, float] = UNIT) -> Any:

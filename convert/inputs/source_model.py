@@ -1,4 +1,7 @@
-"""What is converted, wherever it came from: the model, what it promises, and the clips that it may be judged by."""
+"""What is converted, wherever it came from.
+
+That is the model, its settings, and the clips that calibrate and judge it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 
 from convert.graphs.float_graphs import check_input
 from convert.inputs.canonical import COLORS, CONVLSTM, INPUT_CHANNELS, INPUT_RANGES, PixelsAs, canonical
-from convert.inputs.clips import ClipParts, Report, material_of_clips, material_of_run
+from convert.inputs.clips import ClipParts, Report, clip_parts_of_run, held_out_clips
 from convert.inputs.keras_file import first_line, read_model
 from edge_har.errors import ConversionError, MisuseError
 from edge_har.model.cadence import TemporalContract
@@ -23,12 +26,12 @@ from train.tf import keras
 class SourceModel:
     """A model and all that its conversion needs to know.
 
-    model: Keras, uint8-valued RGB [batch, N, H, W, 3] (any numeric dtype) -> probabilities [batch, labels]. labels: in
-    the order of the outputs. labelled: the material's clips carry true labels, so that accuracy can be measured.
-    groups_known: their groups are persons or source videos, not each clip its own. provenance: facts for the manifest,
-    the same on every machine. command: how a user would ask for this, without the options that are recorded apart.
-    training: how to fine-tune on the material (pruning, shrinking, quantisation-aware training); None where it cannot be.
-    run: the training itself, where it is known.
+    model: Keras, uint8-valued RGB [batch, N, H, W, 3] (any numeric dtype) -> probabilities [batch, labels].
+    labels: in the order of the outputs. labelled: the clips carry true labels, so that accuracy can be
+    measured. groups_known: their groups are persons or source videos, not each clip its own. provenance:
+    facts for the manifest, the same on every machine. command: how a user would request this, without the
+    options that are recorded apart. training: how to fine-tune on the clips (pruning, shrinking,
+    quantisation-aware training); None where it cannot be. run: the training itself, where it is known.
     """
 
     model: Any
@@ -36,7 +39,7 @@ class SourceModel:
     labels: tuple[str, ...]
     frame: FrameSpec
     temporal: TemporalContract
-    material: ClipParts
+    clip_parts: ClipParts
     labelled: bool
     groups_known: bool
     provenance: Mapping[str, Any]
@@ -45,18 +48,18 @@ class SourceModel:
     run: Run | None = None
 
     @property
-    def synthetic_share(self) -> float:
-        """The share of drawn clips that the model was trained on."""
+    def synthetic_fraction(self) -> float:
+        """The fraction of synthetic clips that the model was trained on."""
         return self.training.synthetic_share if self.training else 0.0
 
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a model file does not say of its model; None: not told. Raises MisuseError for values that cannot be.
+    """What a model file does not hold; None: not given. Raises MisuseError for values outside their limits.
 
     labels: in the order of the outputs. input_range, color: what the model was trained on, see
-    `convert.inputs.canonical.PixelsAs`. calibration: a folder of clips, in a folder per label or not. fit, interpolation: how
-    its frames were brought to the model's size.
+    `convert.inputs.canonical.PixelsAs`. calibration: a folder of clips, in a folder per label or not. fit,
+    interpolation: how its frames were brought to the model's size.
     """
 
     labels: tuple[str, ...] | None = None
@@ -65,7 +68,8 @@ class FileFacts:
     interval_ms: float | None = None
     calibration: Path | None = None
     fit: str = "stretch"
-    interpolation: str = "linear"  # what cv2.resize does unless told otherwise
+    # The default of cv2.resize.
+    interpolation: str = "linear"
 
     def __post_init__(self) -> None:
         if self.labels is not None and (len(set(self.labels)) < len(self.labels) or not all(self.labels)):
@@ -85,7 +89,7 @@ class FileFacts:
         return [option for option, value in needed.items() if value is None]
 
 
-def subject_of_file(path: Path, facts: FileFacts, cache: Path | None, report: Report) -> SourceModel:
+def source_model_of_file(path: Path, facts: FileFacts, cache: Path | None, report: Report) -> SourceModel:
     """The model of a Keras 2 file with the clips of `facts.calibration`. Nothing in the file is executed.
 
     Raises MisuseError naming the facts that are missing or do not fit, else ConversionError or DataError.
@@ -97,7 +101,7 @@ def subject_of_file(path: Path, facts: FileFacts, cache: Path | None, report: Re
         raise ConversionError(f"{path}: {error}") from error
     missing = facts.missing(channels)
     if missing:
-        raise MisuseError(f"{path}: a model file does not hold everything: say {', '.join(missing)}")
+        raise MisuseError(f"{path}: a model file does not hold everything: give {', '.join(missing)}")
     assert facts.labels and facts.input_range and facts.interval_ms and facts.calibration
     outputs = int(model.output_shape[-1])
     if outputs != len(facts.labels):
@@ -107,13 +111,14 @@ def subject_of_file(path: Path, facts: FileFacts, cache: Path | None, report: Re
         ours = canonical(model, pixels)
     except ConversionError as error:
         raise ConversionError(f"{path}: {error}") from error
-    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:  # what Keras says
+    # What Keras raises for a layer that cannot be made so.
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
         raise ConversionError(f"{path}: the model cannot be rewritten: {first_line(error)}") from error
     frame = FrameSpec((width, height), facts.fit, facts.interpolation)  # type: ignore[arg-type]
     tuned = default_config(
         ours.kind if ours.kind in MODELS else CONVLSTM, frames=frames, interval_ms=facts.interval_ms
     )
-    judges = material_of_clips(facts.calibration, facts.labels, frame, cache, report)
+    held_out = held_out_clips(facts.calibration, facts.labels, frame, cache, report)
     color = f" --color {pixels.color}" if channels != 1 else ""
     return SourceModel(
         model=ours.model,
@@ -121,12 +126,12 @@ def subject_of_file(path: Path, facts: FileFacts, cache: Path | None, report: Re
         labels=facts.labels,
         frame=frame,
         temporal=tuned.contract,
-        material=judges.material,
-        labelled=judges.labelled,
-        groups_known=judges.groups_known,
+        clip_parts=held_out.clip_parts,
+        labelled=held_out.labelled,
+        groups_known=held_out.groups_known,
         provenance={
             "model_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "index_sha256": judges.index_sha256,
+            "index_sha256": held_out.index_sha256,
             "input_range": pixels.input_range,
             "color": pixels.color,
         },
@@ -134,11 +139,11 @@ def subject_of_file(path: Path, facts: FileFacts, cache: Path | None, report: Re
             f"edge-har convert MODEL{path.suffix} --out NAME.ehar --labels {','.join(facts.labels)} "
             f"--input-range {pixels.input_range}{color} --interval-ms {facts.interval_ms:g} --calibration DIR"
         ),
-        training=tuned if judges.labelled and ours.kind in MODELS else None,
+        training=tuned if held_out.labelled and ours.kind in MODELS else None,
     )
 
 
-def subject_of_run(run_dir: Path, data: Path | None, cache: Path | None, report: Report) -> SourceModel:
+def source_model_of_run(run_dir: Path, data: Path | None, cache: Path | None, report: Report) -> SourceModel:
     """The model of a finished RUN with its clips. Raises ConversionError or DataError, in one line."""
     run = load_run(run_dir)
     model = load_model(run)
@@ -148,7 +153,7 @@ def subject_of_run(run_dir: Path, data: Path | None, cache: Path | None, report:
         labels=run.labels,
         frame=run.config.frame_spec,
         temporal=run.config.contract,
-        material=material_of_run(run, data, cache, report),
+        clip_parts=clip_parts_of_run(run, data, cache, report),
         labelled=True,
         groups_known=run.groups_known,
         provenance={
@@ -171,7 +176,7 @@ def load_model(run: Run) -> Any:
 
 
 def check_keras_file(path: Path) -> None:
-    """Raises ConversionError, in one line, where a `.keras` file cannot be read or its input cannot be fed."""
+    """Raises ConversionError, in one line, for a `.keras` file that cannot be read or fed."""
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
