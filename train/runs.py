@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -29,7 +30,8 @@ HISTORY = "history.csv"
 MODEL = "model.keras"
 METRICS = "metrics.json"
 CONFUSION = "confusion.png"
-CHECKPOINT = "checkpoint.npz"  # there while the training is unfinished
+CHECKPOINT = "checkpoint"  # a folder, there while the training is unfinished
+OLD_CHECKPOINT = "checkpoint.npz"  # of trainings that versions before 2026-12 left unfinished
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,11 @@ def start_run(folder: Path, identity: Mapping[str, Any], split: Mapping[str, Any
         difference = first_difference(before, dict(identity, split=split))
         if difference:
             raise MisuseError(f"{folder}: holds another training ({difference}); choose another --out")
+        if (folder / OLD_CHECKPOINT).is_file():
+            raise MisuseError(
+                f"{folder}: left unfinished by an older version, whose {OLD_CHECKPOINT} cannot be resumed; remove "
+                f"that file to train from the start, or choose another --out"
+            )
         return (folder / METRICS).is_file()
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {SPLIT}):
         raise MisuseError(f"{folder}: exists and is not a RUN; choose another --out")
@@ -272,7 +279,7 @@ def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def finish_run(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Write metrics.json, with the hash of the model it belongs to: from now on the RUN is finished."""
     write_json(folder / METRICS, dict(metrics, model_sha256=_sha256(folder / MODEL)))
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
 
 
 def settings_json(config: TrainConfig) -> dict[str, Any]:
