@@ -23,7 +23,8 @@ from edge_har.model.preprocess import Pixels
 from edge_har.model.recognizer import Recognizer, WholeClip
 from train.data.batches import CachedClip
 from train.data.videos import tick_indices
-from train.fitting.evaluate import Predict, confusion_matrix, group_interval, keras_predict, share_interval
+from train.fitting.evaluate import Predict, confusion_matrix, keras_predict
+from train.intervals import fraction_interval, group_interval
 
 MIN_AGREEMENT = 0.97  # of windows with the float model's top label
 STATELESS_INT8_AGREEMENT = 0.98  # int8 without states measured 1.0: less is a fault, not a price
@@ -608,7 +609,7 @@ def _many_groups(comparison: Comparison) -> bool:
 
 def _share(right: NDArray[np.bool_], comparison: Comparison, *, of_clips: bool = False) -> dict[str, Any]:
     groups = comparison.groups if of_clips else _window_groups(comparison)
-    said = share_interval(right, groups, comparison.groups_known)
+    said = fraction_interval(right, groups, comparison.groups_known)
     low, high = said["interval"]
     return {**said, "share": _rounded(said["share"]), "interval": [_rounded(low), _rounded(high)]}
 

@@ -188,7 +188,8 @@ def class_weights(labels: Sequence[int], classes: int) -> NDArray[np.float32]:
 
 
 def pixel_statistics(clips: Sequence[CachedClip]) -> tuple[float, float]:
-    """Mean and standard deviation of the pixels of clips, 0 to 255, each clip counting alike; a deviation of 1 or more."""
+    """Mean and standard deviation of the pixels of clips, 0 to 255, each clip counting alike;
+    a deviation of 1 or more."""
     frames = (clip.frames() for clip in clips)
     moments = np.mean(
         [[f.mean(dtype=np.float64), np.square(f, dtype=np.float64).mean()] for f in frames], axis=0
@@ -206,9 +207,9 @@ class ActiveAccuracy(keras.metrics.Mean):  # type: ignore[misc]
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Add a batch: targets and predictions, both float32 [batch, classes]."""
-        right = tf.argmax(y_pred, axis=1) == tf.argmax(y_true, axis=1)
+        correct = tf.argmax(y_pred, axis=1) == tf.argmax(y_true, axis=1)
         active = tf.reduce_max(y_true, axis=1) == 1.0
-        return super().update_state(tf.cast(right, tf.float32), tf.cast(active, tf.float32))
+        return super().update_state(tf.cast(correct, tf.float32), tf.cast(active, tf.float32))
 
 
 class _Training:
