@@ -12,6 +12,7 @@ from edge_har.errors import MisuseError
 from train.runs import MODELS, MONITORS
 
 if TYPE_CHECKING:
+    from train.data.splits import Split
     from train.runs import Run
 
 
@@ -107,7 +108,7 @@ if TYPE_CHECKING:
     "--tensorboard",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Also write the figures of each epoch to DIR, for TensorBoard.",
+    help="Also write the figures of each epoch to DIR for TensorBoard (needs the package tensorboard).",
 )
 @click.option(
     "--describe",
@@ -144,7 +145,7 @@ def train(
         folds = load_splits(split, dataset)
         if fold >= len(folds):
             raise MisuseError(f"--fold {fold}: {split} holds folds 0 to {len(folds) - 1}")
-        parts = folds[fold]
+        parts: Split | None = folds[fold]
     elif split is not None:
         parts = load_split(split, dataset)
     else:

@@ -112,7 +112,7 @@ def cache_clips(
     missing = [pair for pair in zip(clips, cached, strict=True) if not is_cached(pair[1])]
     pool = ThreadPoolExecutor(os.cpu_count())  # decoding runs outside Python's lock
     try:
-        for done, _ in enumerate(pool.map(lambda pair: _decode(*pair, spec), missing), start=1):
+        for done, _ in enumerate(pool.map(lambda pair: _decode(pair[0], pair[1], spec), missing), start=1):
             if on_progress is not None:
                 on_progress(done, len(missing))
     finally:
@@ -253,7 +253,8 @@ class WindowPlan:
         creep = random.choice([0.0, random.uniform(0, CREEP_FRAMES)])
         at = random.uniform(0, max(0.0, len(frames) - 1 - creep)) + np.linspace(0, creep, ticks)
         window = np.asarray(frames[np.minimum(at.astype(np.int64), len(frames) - 1)])
-        return random.choice([_as_it_is, _shaken, _relit])(window, random)
+        changes: list[Callable[[Pixels, np.random.Generator], Pixels]] = [_as_it_is, _shaken, _relit]
+        return changes[random.choice(len(changes))](window, random)
 
 
 def _as_it_is(window: Pixels, random: np.random.Generator) -> Pixels:
@@ -280,7 +281,7 @@ def _relit(window: Pixels, random: np.random.Generator) -> Pixels:
     course = random.choice(np.array([ramp, (ticks >= begin), (ticks >= begin) & (ticks < end)], np.float64))
     gain = np.exp(random.uniform(-LIGHT_LOG, LIGHT_LOG) * course)
     lit = window * gain[:, None, None, None]
-    return np.clip(np.rint(lit), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(lit), 0, 255), np.uint8)
 
 
 @lru_cache(maxsize=8)

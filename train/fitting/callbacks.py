@@ -159,7 +159,8 @@ class ResumableState(keras.callbacks.Callback):  # type: ignore[misc]
     """Keeps what Keras' callbacks forget (EarlyStopping's counts, ModelCheckpoint's best, the history, the averaged
     weights) in what BackupAndRestore saves.
 
-    In the list it stands behind EarlyStopping and ModelCheckpoint and before BackupAndRestore.
+    In the list of callbacks it is behind EarlyStopping and ModelCheckpoint and before BackupAndRestore. The random
+    numbers of dropout start again on a resume: TensorFlow keeps their state where no checkpoint reaches it.
     """
 
     def __init__(
@@ -200,12 +201,12 @@ class ResumableState(keras.callbacks.Callback):  # type: ignore[misc]
             raise DataError(f"training diverged in epoch {epoch + 1}; choose a lower --learning-rate")
         self.history.append({"epoch": epoch + 1, **figures})
         early = self._early_stopping
-        state = {} if early is None else {name: float(getattr(early, name)) for name in EARLY_STOPPING_STATE}
-        self._stored.assign(json.dumps(asdict(Progress(self.history, state))))
+        state = {} if early is None else {name: getattr(early, name) for name in EARLY_STOPPING_STATE}
+        self._stored.assign(json.dumps(asdict(Progress(self.history, state)), default=float))
 
 
 class EpochReport(keras.callbacks.Callback):  # type: ignore[misc]
-    """After every epoch: history.csv anew, and one line for a person. It stands behind BackupAndRestore.
+    """After every epoch: history.csv written again, and one line for a person. In the list it is behind BackupAndRestore.
 
     history.csv is not CSVLogger's: that counts epochs from 0, adds a `val_` column to each, and repeats a row where a
     training was killed between its writing and the backup.

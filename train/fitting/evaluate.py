@@ -45,7 +45,7 @@ def keras_predict(model: Any) -> Predict:
         lambda clips: model(clips, training=False),
         input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)],
     )
-    return lambda clips: traced(tf.constant(clips)).numpy()  # type: ignore[no-any-return]
+    return lambda clips: traced(tf.constant(clips)).numpy()
 
 
 def predict_clips(

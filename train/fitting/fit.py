@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_har.errors import DataError
+from edge_har.errors import DataError, MisuseError
 from edge_har.system.files import replaced_file
 from train import runs
 from train.data.augment import Amounts, Mirror, decide_mirror
@@ -76,6 +77,10 @@ def train_run(
     Raises DataError or MisuseError, each one line.
     """
     folder, report = Path(out), report or _to_stderr
+    if tensorboard is not None and find_spec("tensorboard") is None:
+        raise MisuseError(
+            "--tensorboard needs the package tensorboard; install it with 'pip install tensorboard'"
+        )
     mirror = decide_mirror(config.mirror, dataset.labels)
     finished = runs.start_run(folder, identity(config, dataset), _split_json(config, dataset, split))
     if finished:
@@ -292,7 +297,7 @@ class _Training:
         plan = WindowPlan(self._clips.train, config.sampling, self._clips.synthetic)
         amounts = Amounts().scaled(config.augmentation)
         weighted = weighted_targets(self._weights)
-        return training_batches(plan, first, last, self._mirror, amounts).map(weighted, deterministic=True)
+        return training_batches(plan, first, last, self._mirror, amounts).map(weighted)
 
     def _validate(self) -> Predictions:
         contract = self.config.contract

@@ -20,6 +20,7 @@ import numpy as np
 from edge_har.errors import MisuseError
 from edge_har.model.preprocess import prepare_frame
 from edge_har.sources import synthetic
+from edge_har.sources.synthetic_body import LABELS
 from train.data.batches import CachedClip, OnProgress, cache_key, is_cached, store
 from train.data.sampling import BACKGROUND
 from train.runs import TrainConfig
@@ -35,11 +36,11 @@ def synthetic_identity(config: TrainConfig, labels: Sequence[str]) -> dict[str, 
     """What config.json holds of the synthetic clips; None without any. Raises MisuseError for labels not drawn."""
     if config.synthetic_share == 0:
         return None
-    absent = [label for label in labels if label not in synthetic.LABELS]
+    absent = [label for label in labels if label not in LABELS]
     if absent:
         raise MisuseError(
             f"the synthetic person cannot do {absent[0]!r}; synthetic clips need labels of "
-            f"{', '.join(synthetic.LABELS)}"
+            f"{', '.join(LABELS)}"
         )
     return {
         "share": config.synthetic_share,
@@ -104,7 +105,7 @@ def _drawing() -> str:
     """Hash of a sample of the drawing, every action and standing: another drawing is another data set."""
     digest = hashlib.sha256()
     for seed in range(FIRST_SEED, FIRST_SEED + SAMPLED_SEEDS):
-        for action in synthetic.LABELS:
+        for action in LABELS:
             digest.update(synthetic.render_clip(action, seed, SAMPLED_FRAMES, RATE_HZ).tobytes())
         standing = STANDING[seed % len(STANDING)]
         digest.update(synthetic.render_clip(standing, seed, SAMPLED_FRAMES, RATE_HZ, stands=True).tobytes())
