@@ -41,7 +41,7 @@ def test_index_then_split(clips: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in [clips, *clips.rglob("*")]}
     made = edge_har("data", "index", "clips", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
-    assert "v_Run_g01_c09.avi" in made.stderr and "left out 1 of 21 clips" in made.stderr
+    assert "v_Run_g01_c09.avi" in made.stderr and "skipped 1 of 21 clips" in made.stderr
     assert "20 clips, 2 labels, groups: 5" in made.stderr
     assert {path: path.stat().st_mtime_ns for path in [clips, *clips.rglob("*")]} == before
     split = edge_har("data", "split", "index.csv", "--seed", 2, cwd=tmp_path)

@@ -112,7 +112,7 @@ def test_a_group_on_both_sides_of_a_hand_made_split_is_one_line(clips, tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert "g03" in line and "two sides" in line
+    assert "g03" in line and "two parts" in line
 
 
 @pytest.mark.parametrize(

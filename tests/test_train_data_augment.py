@@ -13,7 +13,7 @@ need_module("tensorflow", "pip install -e '.[workstation]'")
 from train.data import sampling
 from train.data.augment import NEVER, Amounts, augment, decide_mirror, resampling
 
-NOTHING = Amounts().scaled(0)
+UNCHANGED = Amounts().scaled(0)
 
 
 @pytest.mark.parametrize(
@@ -40,18 +40,18 @@ def test_auto_mirrors_by_what_labels_say(labels: list[str], target: tuple[int, .
 
 
 def test_a_file_or_off_decides_instead(tmp_path) -> None:
-    said = tmp_path / "mirror.json"
-    said.write_text(json.dumps({"Gauche": "Droite", "Droite": "Gauche", "Lire": None}))
-    assert decide_mirror(str(said), ["Droite", "Gauche", "Lire", "Marche"]).target == (1, 0, NEVER, 3)
+    path = tmp_path / "mirror.json"
+    path.write_text(json.dumps({"Gauche": "Droite", "Droite": "Gauche", "Lire": None}))
+    assert decide_mirror(str(path), ["Droite", "Gauche", "Lire", "Marche"]).target == (1, 0, NEVER, 3)
     assert not decide_mirror("off", ["Walk", "Run"]).active
 
 
 @pytest.mark.parametrize("content", ["not json", '["Walk"]', '{"Fly": "Walk"}', '{"Walk": "Fly"}'])
 def test_a_file_that_cannot_be_used_is_one_line(tmp_path, content: str) -> None:
-    said = tmp_path / "mirror.json"
-    said.write_text(content)
+    path = tmp_path / "mirror.json"
+    path.write_text(content)
     with pytest.raises(DataError) as caught:
-        decide_mirror(str(said), ["Walk", "Run"])
+        decide_mirror(str(path), ["Walk", "Run"])
     assert "mirror" in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(DataError, match="auto, off or a JSON file"):
         decide_mirror(str(tmp_path / "absent.json"), ["Walk", "Run"])
@@ -64,7 +64,7 @@ def batch(clips: int = 16, frames: int = 3, size: int = 16) -> tuple[np.ndarray,
 
 def test_without_amounts_only_mirroring_is_left_and_labels_swap_with_it() -> None:
     pixels, labels = batch()
-    out, became = augment(pixels, labels, [0, 5], decide_mirror("auto", ["GoLeft", "GoRight"]), NOTHING)
+    out, became = augment(pixels, labels, [0, 5], decide_mirror("auto", ["GoLeft", "GoRight"]), UNCHANGED)
     mirrored = became.numpy() != labels
     assert 0 < mirrored.sum() < len(labels)
     np.testing.assert_array_equal(out.numpy()[~mirrored], pixels[~mirrored])
@@ -80,7 +80,7 @@ def test_windows_in_which_nothing_is_done_keep_their_label() -> None:
 
 def test_off_leaves_pixels_and_labels() -> None:
     pixels, labels = batch()
-    out, became = augment(pixels, labels, [0, 5], decide_mirror("off", ["A", "B"]), NOTHING)
+    out, became = augment(pixels, labels, [0, 5], decide_mirror("off", ["A", "B"]), UNCHANGED)
     np.testing.assert_array_equal(out.numpy(), pixels)
     np.testing.assert_array_equal(became.numpy(), labels)
 
@@ -99,7 +99,7 @@ def test_the_same_seed_gives_the_same_pixels_and_another_does_not() -> None:
 def test_noise_differs_by_frame_and_spares_half_of_the_clips() -> None:
     grey = np.full((64, 4, 16, 16, 3), 128, np.uint8)
     out = augment(
-        grey, np.zeros(64, np.int32), [3, 4], decide_mirror("off", ["A", "B"]), replace(NOTHING, noise=4.0)
+        grey, np.zeros(64, np.int32), [3, 4], decide_mirror("off", ["A", "B"]), replace(UNCHANGED, noise=4.0)
     )
     spread = out[0].numpy().std(axis=(2, 3, 4))
     assert 15 < (spread[:, 0] < 0.1).sum() < 49 and 3 < spread.max() < 5

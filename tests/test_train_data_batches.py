@@ -86,14 +86,14 @@ def test_a_clip_that_changed_or_went_is_named(dataset, tmp_path) -> None:
 def test_evaluation_windows_are_what_the_device_sees(dataset, tmp_path, hop: int) -> None:
     contract = replace(CONTRACT, hop_ticks=hop)
     cached = batches.cache_clips(dataset.clips, dataset.labels, SPEC, tmp_path)
-    pixels, places = zip(*batches.evaluation_batches(cached, contract), strict=True)
-    pixels, places = np.concatenate(pixels), np.concatenate(places)
-    for place, clip in enumerate(dataset.clips):
+    pixels, positions = zip(*batches.evaluation_batches(cached, contract), strict=True)
+    pixels, positions = np.concatenate(pixels), np.concatenate(positions)
+    for position, clip in enumerate(dataset.clips):
         ticks = decode_ticks(clip.path, SPEC, contract.interval_ms)
         starts = list(range(0, len(ticks) - 4, hop))
         if starts[-1] != len(ticks) - 5:
             starts.append(len(ticks) - 5)
-        np.testing.assert_array_equal(pixels[places == place], [ticks[s : s + 5] for s in starts])
+        np.testing.assert_array_equal(pixels[positions == position], [ticks[s : s + 5] for s in starts])
 
 
 def test_a_short_clip_is_filled_forward_and_back(tmp_path) -> None:
@@ -202,8 +202,8 @@ def test_light_changes_alike_everywhere_and_within_its_bounds() -> None:
 
 
 def test_nothing_asks_for_every_label_alike() -> None:
-    wanted = batches.targets(np.int32([1, BACKGROUND]), 4).numpy()
-    np.testing.assert_array_equal(wanted, [[0, 1, 0, 0], [0.25] * 4])
+    expected = batches.targets(np.int32([1, BACKGROUND]), 4).numpy()
+    np.testing.assert_array_equal(expected, [[0, 1, 0, 0], [0.25] * 4])
     with pytest.raises(MisuseError, match="under half"):
         Sampling(CONTRACT, synthetic_share=0.3, still_share=0.2)
     with pytest.raises(MisuseError, match="under half"):

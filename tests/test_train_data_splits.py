@@ -1,4 +1,4 @@
-"""No group stands on two sides of a split, every clip on exactly one, as near to the shares as groups allow."""
+"""No group is in two parts of a split, every clip in exactly one, as near to the percents as groups allow."""
 
 from __future__ import annotations
 
@@ -194,11 +194,11 @@ def test_a_hand_made_split_needs_no_hash(tmp_path: Path, five: Dataset) -> None:
     [
         (
             {"parts": GOOD | {"test": ["g5", "g2"]}},
-            "group g2 stands on two sides of the split: train and test",
+            "group g2 is in two parts of the split: train and test",
         ),
         ({"parts": GOOD | {"test": []}}, "the split's part 'test' is empty"),
         ({"parts": GOOD | {"test": ["g7"]}}, "group g7 is not in the data set"),
-        ({"parts": GOOD | {"train": ["g1", "g2"]}}, "group g3 stands in no part"),
+        ({"parts": GOOD | {"train": ["g1", "g2"]}}, "group g3 is in no part"),
         ({"parts": {"train": ["g1"]}}, "a split must hold train, validation, test"),
         ({"parts": GOOD | {"test": "g5"}}, "part 'test' must be a list of groups"),
         ({"parts": None}, "a split must hold"),

@@ -63,8 +63,8 @@ def test_variable_rate_with_b_frames_goes_by_the_containers_times(tmp_path: Path
     kept = [n for n in range(90) if not 5 <= n % 30 <= 14]
     np.testing.assert_allclose(times_s, np.array(kept) / 30, atol=1e-3)  # Matroska keeps milliseconds
     indices = tick_indices(times_s, 80)
-    wanted = np.searchsorted(times_s, np.arange(len(indices)) * 0.08 - 1e-6)
-    assert indices.tolist() == wanted.tolist()
+    expected = np.searchsorted(times_s, np.arange(len(indices)) * 0.08 - 1e-6)
+    assert indices.tolist() == expected.tolist()
     assert np.array_equal(decode_ticks(video, SPEC, 80), prepared[indices])
 
 

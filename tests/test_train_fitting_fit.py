@@ -2,12 +2,11 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -21,8 +20,9 @@ from tests.helpers.videos import make_dataset
 need_module("tensorflow", "pip install -e '.[workstation]'")
 from train import runs
 from train.data.index import Dataset, load_clips
+from train.data.sampling import BACKGROUND
 from train.data.splits import Split
-from train.fitting import fit
+from train.fitting import callbacks, fit
 from train.models.architectures import build, build_convlstm
 from train.models.fused_convlstm import training_twin
 from train.runs import TrainConfig, default_config, load_run
@@ -106,7 +106,7 @@ def test_the_best_weights_are_the_ones_kept(trained, enough, cache) -> None:
     assert fit.measures(predictions, run.labels)["window_loss"] == pytest.approx(best_loss, rel=1e-3)
 
 
-def test_progress_tells_the_time_left(trained) -> None:
+def test_progress_lines_give_the_time_left(trained) -> None:
     _, lines = trained
     assert any("training on" in line for line in lines)
     assert any(line.startswith("epoch 1/16 ") and line.endswith(" left") for line in lines)
@@ -169,13 +169,13 @@ def test_synthetic_clips_join_training_and_their_seeds_are_recorded(cache, tmp_p
     data = load_clips(make_dataset(tmp_path / "clips", ("Run", "Walk"), groups=3, frames=20))
     config = replace(SMALL, epochs=1, synthetic_share=0.25)
     run = fit.train_run(config, data, tmp_path / "RUN", cache=cache, report=lambda _: None)
-    said = json.loads((run.folder / "config.json").read_text())["synthetic"]
-    assert said["first_seed"] == 1000 and said["last_seed"] == 1003 and said["share"] == 0.25
+    record = json.loads((run.folder / "config.json").read_text())["synthetic"]
+    assert record["first_seed"] == 1000 and record["last_seed"] == 1003 and record["share"] == 0.25
     still = replace(config, still_share=0.125)
     cast = synthetic_clips.cache_synthetic(still, data.labels, cache)
-    assert sorted(clip.label for clip in cast) == [fit.BACKGROUND] * 2 + [0, 0, 1, 1]
-    standing = [clip.frames().astype(int) for clip in cast if clip.label == fit.BACKGROUND]
-    acting = [clip.frames().astype(int) for clip in cast if clip.label != fit.BACKGROUND]
+    assert sorted(clip.label for clip in cast) == [BACKGROUND] * 2 + [0, 0, 1, 1]
+    standing = [clip.frames().astype(int) for clip in cast if clip.label == BACKGROUND]
+    acting = [clip.frames().astype(int) for clip in cast if clip.label != BACKGROUND]
     moves = [[np.abs(np.diff(frames, axis=0)).mean() for frames in clips] for clips in (standing, acting)]
     assert max(moves[0]) < min(moves[1])
     with pytest.raises(MisuseError, match="cannot do 'Juggle'"):
@@ -194,34 +194,50 @@ def test_the_training_twin_computes_the_same() -> None:
     clips = np.random.default_rng(0).integers(0, 256, (2, 5, 32, 32, 3), np.uint8)
     np.testing.assert_allclose(twin(clips).numpy(), model(clips).numpy(), atol=1e-6)
     assert [v.shape for v in twin.variables] == [v.shape for v in model.variables]
-    wanted = tf.one_hot([0, 2], 3)
+    expected = tf.one_hot([0, 2], 3)
 
     def gradients(one: object) -> list[np.ndarray]:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(keras.losses.categorical_crossentropy(wanted, one(clips)))
+            loss = tf.reduce_sum(keras.losses.categorical_crossentropy(expected, one(clips)))
         return [g.numpy() for g in tape.gradient(loss, one.trainable_variables)]
 
     for ours, theirs in zip(gradients(twin), gradients(model), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+def batches_of(clips: np.ndarray, labels: list[int], weights: list[float], steps: int = 1) -> object:
+    """The same batch at every step, in the form that `fit` takes."""
+    data = tf.data.Dataset.from_tensors((clips, np.int32(labels))).repeat(steps)
+    return data.map(fit.weighted_targets(np.float32(weights)))
+
+
 def test_kept_weights_and_statistics_are_a_running_mean_that_forgets_the_first_ones() -> None:
     model, averaged = (build("motion", 4, 16, 2) for _ in range(2))
     averaged.set_weights(model.get_weights())
     expected = [weight.copy() for weight in model.get_weights()]
-    optimizer = keras.optimizers.Adam(1e-2)
-    optimizer.build(model.trainable_variables)
-    step = fit._train_step(replace(SMALL, average=0.7), model, averaged, optimizer, np.ones(2, np.float32))
-    clips = np.random.default_rng(0).integers(0, 256, (4, 4, 16, 16, 3)).astype(np.float32)
-    moving = [i for i, v in enumerate(model.variables) if "moving_mean" in v.name]
-    assert moving
-    for done in range(1, 30):
-        step(clips, np.int32([0, 1, 0, 1]))
-        momentum = min(0.7, done / (done + fit.AVERAGE_START_STEPS))
-        expected = [
+    fit.compiled(model, replace(SMALL, learning_rate=1e-2))
+    steps: list[int] = []
+
+    def follow(batch: int, logs: object) -> None:
+        steps.append(batch)
+        done = len(steps)
+        momentum = min(0.7, done / (done + callbacks.AVERAGE_START_STEPS))
+        expected[:] = [
             momentum * mean + (1 - momentum) * weight
             for mean, weight in zip(expected, model.get_weights(), strict=True)
         ]
+
+    clips = np.random.default_rng(0).integers(0, 256, (4, 4, 16, 16, 3)).astype(np.float32)
+    assert any("moving_mean" in v.name for v in model.variables)
+    average = callbacks.WeightAverage(averaged, 0.7)
+    followed = keras.callbacks.LambdaCallback(on_batch_end=follow)
+    model.fit(
+        batches_of(clips, [0, 1, 0, 1], [1, 1], steps=29),
+        steps_per_epoch=29,
+        callbacks=[average, followed],
+        verbose=0,
+    )
+    assert len(steps) == 29
     for ours, theirs in zip(averaged.get_weights(), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
@@ -248,7 +264,7 @@ def test_standardised_pixels_are_part_of_the_model(enough, cache, tmp_path) -> N
     assert not any("contrast" in line for line in lines)
 
 
-def test_clips_of_little_contrast_are_told(enough, cache, tmp_path, monkeypatch) -> None:
+def test_clips_of_little_contrast_are_reported(enough, cache, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(fit, "LOW_CONTRAST", 128.0)
     lines: list[str] = []
     config = replace(SMALL, size=16, epochs=1)
@@ -268,8 +284,8 @@ def test_statistics_of_pixels_weigh_every_clip_alike() -> None:
 
 def test_a_training_from_before_a_setting_was_added_stays_the_same() -> None:
     assert "standardise" not in runs.settings_json(SMALL)
-    said = runs.settings_json(replace(SMALL, standardise=True))
-    assert said["standardise"] is True and runs.config_from_json(said).standardise
+    settings = runs.settings_json(replace(SMALL, standardise=True))
+    assert settings["standardise"] is True and runs.config_from_json(settings).standardise
 
 
 def test_without_a_monitor_the_last_epoch_is_kept(enough, cache, tmp_path) -> None:
@@ -279,148 +295,214 @@ def test_without_a_monitor_the_last_epoch_is_kept(enough, cache, tmp_path) -> No
     assert run.metrics["trained_on"]["groups"] == list(SPLIT.train)
 
 
-def test_a_window_in_which_nothing_is_done_counts_in_the_loss_and_not_in_the_accuracy(dataset, cache) -> None:
-    model, averaged = (
-        keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")])
-        for _ in range(2)
-    )
-    for made in (model, averaged):
-        made.build((None, 4, 16, 16, 3))
-    optimizer = keras.optimizers.Adam(0.0)
-    optimizer.build(model.trainable_variables)
-    config = replace(SMALL, label_smoothing=0.0)
-    step = fit._train_step(config, model, averaged, optimizer, np.array([0.5, 1.5], np.float32))
+def test_a_window_in_which_nothing_is_done_counts_in_the_loss_and_not_in_the_accuracy() -> None:
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")])
+    model.build((None, 4, 16, 16, 3))
+    fit.compiled(model, replace(SMALL, label_smoothing=0.0))
     clips = np.random.default_rng(0).random((2, 4, 16, 16, 3), np.float32)
-    scores = model(clips, training=True).numpy()
-    loss, right = step(clips, np.int32([1, fit.BACKGROUND]))
+    scores = model(clips).numpy()
+    figures = model.evaluate(batches_of(clips, [1, BACKGROUND], [0.5, 1.5]), return_dict=True, verbose=0)
     expected = (-1.5 * np.log(scores[0, 1]) - np.log(scores[1]).mean()) / 2
-    assert float(loss) == pytest.approx(expected, rel=1e-4)
-    assert float(right) == float(scores[0].argmax() == 1)
+    assert figures["loss"] == pytest.approx(expected, rel=1e-4)
+    assert figures["accuracy"] == float(scores[0].argmax() == 1)
 
 
 KILLED = """
-import sys
-from pathlib import Path
-from tests.test_train_fitting_fit import SMALL, SPLIT
-from train.fitting.fit import train_run
-from train.data.index import load_clips
+import os, signal, sys
 from dataclasses import replace
-config = replace(SMALL, epochs=400, patience=400)
-train_run(config, load_clips(sys.argv[1]), sys.argv[2], split=SPLIT, cache=Path(sys.argv[3]))
+from pathlib import Path
+from tests.test_train_fitting_fit import LONGER, SPLIT, build_without_dropout
+from train.data.batches import WindowPlan
+from train.data.index import load_clips
+from train.fitting import fit
+fit.build = build_without_dropout
+whole, killer = WindowPlan.batch, int(sys.argv[4])
+def batch(plan, step):
+    if step == killer:
+        os.kill(os.getpid(), int(sys.argv[5]))
+    return whole(plan, step)
+WindowPlan.batch = batch
+fit.train_run(LONGER, load_clips(sys.argv[1]), sys.argv[2], split=SPLIT, cache=Path(sys.argv[3]))
 """
+LONGER = replace(
+    SMALL, windows_per_epoch=64, epochs=5, patience=5
+)  # 8 steps in an epoch, of which 4 are loaded ahead
 
 
-def test_a_killed_training_is_not_finished_and_goes_on_where_it_was(tmp_path, cache) -> None:
+def build_without_dropout(*arguments: object) -> keras.Model:
+    """Dropout draws from a state that no checkpoint holds: without it a resumed training is the same to the bit."""
+    model = build(*arguments)
+    for layer in model.layers:
+        inner = getattr(layer, "layer", layer)
+        if isinstance(inner, keras.layers.Dropout):
+            inner.rate = 0.0
+    return model
+
+
+def killed_run(dataset_folder: Path, out: Path, cache: Path, step: int, number: int) -> int:
+    """Train LONGER in a process that gets a signal when it loads the batch of `step`; its exit code."""
+    arguments = [dataset_folder, out, cache, step, int(number)]
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED, *map(str, arguments)],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        timeout=240,
+        check=False,
+    )
+    return child.returncode
+
+
+def history_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "history.csv").open() as lines:
+        return list(csv.DictReader(lines))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_training_cut_off_in_an_epoch_goes_on_to_what_an_uninterrupted_one_gives(
+    number: signal.Signals, tmp_path, cache, monkeypatch
+) -> None:
+    monkeypatch.setattr(fit, "build", build_without_dropout)
     clips = make_dataset(tmp_path / "clips", LABELS, groups=4, frames=20)
     out = tmp_path / "RUN"
-    child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(clips), str(out), str(cache)],
-        cwd=Path(__file__).parents[1],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 240
-        while not (out / "history.csv").is_file() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        os.kill(child.pid, signal.SIGKILL)
-    finally:
-        child.kill()
-        child.wait()
+    code = killed_run(clips, out, cache, 28, number)  # in the fourth epoch, or its batches loaded ahead
+    assert code != 0
     with pytest.raises(DataError, match="not finished; the same 'edge-har train' goes on"):
         load_run(out)
-    with np.load(out / runs.CHECKPOINT) as stored:
-        before = json.loads(str(stored["progress"]))["history"]
-    assert 1 <= len(before) < 400
-
-    config = json.loads((out / "config.json").read_text())
-    config["settings"]["epochs"] = len(before) + 2  # so that the rest is short; all else is what was begun
-    (out / "config.json").write_text(json.dumps(config))
+    before = callbacks.Progress.load(out / runs.CHECKPOINT).history
+    assert 1 <= len(before) < 5
     lines: list[str] = []
-    shorter = runs.config_from_json(config["settings"])
-    run = fit.train_run(shorter, load_clips(clips), out, split=SPLIT, cache=cache, report=lines.append)
+    dataset = load_clips(clips)
+    run = fit.train_run(LONGER, dataset, out, split=SPLIT, cache=cache, report=lines.append)
+    whole = fit.train_run(
+        LONGER, dataset, tmp_path / "whole", split=SPLIT, cache=cache, report=lambda _: None
+    )
     assert f"going on after epoch {len(before)}" in lines
-    with (out / "history.csv").open() as rows:
-        after = list(csv.DictReader(rows))
-    assert [float(row["loss"]) for row in after[: len(before)]] == [row["loss"] for row in before]
-    assert run.metrics["epochs_run"] == len(before) + 2 and not (out / runs.CHECKPOINT).exists()
-
-
-def test_a_resumed_training_has_the_state_of_one_that_never_stopped(dataset, cache, tmp_path) -> None:
-    clips = fit._cached_parts(SMALL, dataset, SPLIT, cache, lambda _: None)
-    mirror = fit.decide_mirror("off", LABELS)
-    (tmp_path / "a").mkdir()
-    first = fit._Training(SMALL, clips, LABELS, mirror, tmp_path / "a")
-    first._one_epoch(first._batches())
-    first._save()
-    second = fit._Training(SMALL, clips, LABELS, mirror, tmp_path / "a")
-    second.resume(lambda _: None)
-    assert second.history == first.history and second.best_mark == first.best_mark
-    for ours, theirs in zip(second._variables(), first._variables(), strict=True):
-        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
-    for ours, theirs in zip(second.best, first.best, strict=True):
+    assert [float(row["loss"]) for row in history_of(out)[: len(before)]] == [row["loss"] for row in before]
+    assert not (out / runs.CHECKPOINT).exists()
+    assert history_of(out) == history_of(whole.folder)
+    assert run.metrics["best_epoch"] == whole.metrics["best_epoch"]
+    for ours, theirs in zip(run.model().get_weights(), whole.model().get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_run_whose_start_was_cut_off_can_be_begun_again(tmp_path) -> None:
+class Interrupted(Exception):
+    """Ends a training from its own report, as a kill after a backup would."""
+
+
+def interrupted_training(config: TrainConfig, dataset: Dataset, out: Path, cache: Path, epoch: int) -> None:
+    def stop(line: str) -> None:
+        if line.startswith(f"epoch {epoch}/"):
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        fit.train_run(config, dataset, out, split=SPLIT, cache=cache, report=stop)
+
+
+def test_a_resumed_training_has_the_state_of_one_that_never_stopped(dataset, cache, tmp_path) -> None:
+    config = replace(SMALL, epochs=3, patience=3)
+    clips = fit._cached_parts(config, dataset, SPLIT, cache, lambda _: None)
+    mirror = fit.decide_mirror("off", LABELS)
+
+    def state(training: fit._Training) -> list[np.ndarray]:
+        trained = [
+            *training.model.variables,
+            *training.averaged.variables,
+            *training.model.optimizer.variables,
+        ]
+        return [variable.numpy() for variable in trained]
+
+    (tmp_path / "a").mkdir()
+    first = fit._Training(config, clips, LABELS, mirror, tmp_path / "a")
+    kept: list[np.ndarray] = []
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 2/"):
+            kept.extend(state(first))
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        first.run(stop)
+    second = fit._Training(replace(config, epochs=2), clips, LABELS, mirror, tmp_path / "a")
+    second._best.load_best = lambda epoch: None  # the averaged weights as they are, not the best ones
+    second.run(lambda _: None)
+    assert second.history == first.history and len(second.history) == 2
+    for ours, theirs in zip(state(second), kept, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_early_stopping_goes_on_counting_where_it_was(dataset, cache, tmp_path, monkeypatch) -> None:
+    """At this learning rate nothing gets better after the first epoch: patience ends it, however often it is cut off."""
+    monkeypatch.setattr(fit, "build", build_without_dropout)
+    config = replace(SMALL, epochs=30, patience=4, learning_rate=1e-9, average=0.0)
+    whole = fit.train_run(
+        config, dataset, tmp_path / "whole", split=SPLIT, cache=cache, report=lambda _: None
+    )
+    out = tmp_path / "RUN"
+    ended = whole.metrics["epochs_run"]
+    assert ended == whole.metrics["best_epoch"] + 4
+    for epoch in (ended - 2, ended - 1, ended):
+        interrupted_training(config, dataset, out, cache, epoch)
+        early = callbacks.Progress.load(out / runs.CHECKPOINT).early_stopping
+        assert early["wait"] == 4 - (ended - epoch) and early["best_epoch"] == whole.metrics["best_epoch"] - 1
+    lines: list[str] = []
+    run = fit.train_run(config, dataset, out, split=SPLIT, cache=cache, report=lines.append)
+    assert not any(line.startswith("epoch ") for line in lines), "it was over already"
+    assert history_of(out) == history_of(whole.folder)
+    for key in ("epochs_run", "best_epoch", "test"):
+        assert run.metrics[key] == whole.metrics[key]
+
+
+def test_weights_of_a_best_epoch_outlive_a_kill_before_the_next_backup(dataset, cache, tmp_path) -> None:
+    out = tmp_path / "RUN"
+    config = replace(SMALL, epochs=4, patience=4)
+    interrupted_training(config, dataset, out, cache, 2)
+    best = int(callbacks.Progress.load(out / runs.CHECKPOINT).early_stopping["best_epoch"])
+    assert (out / runs.CHECKPOINT / callbacks.BEST_WEIGHTS.format(epoch=best + 1)).is_file()
+
+
+def test_a_run_that_an_older_version_left_unfinished_is_refused_in_one_line(dataset, cache, tmp_path) -> None:
     run = tmp_path / "RUN"
-    run.mkdir()
-    (run / runs.SPLIT).write_text("{}")
-    assert not runs.start_run(run, {"settings": {}}, {"parts": {}})
-    assert json.loads((run / runs.SPLIT).read_text()) == {"parts": {}}
+    interrupted_training(SMALL, dataset, run, cache, 1)
+    (run / "checkpoint.npz").write_bytes(b"PK")
+    with pytest.raises(MisuseError, match=r"left unfinished by an older version.*checkpoint\.npz") as caught:
+        fit.train_run(SMALL, dataset, run, split=SPLIT, cache=cache, report=lambda _: None)
+    assert "\n" not in str(caught.value)
 
 
-def test_a_cache_that_vanishes_during_training_is_one_line(dataset, tmp_path) -> None:
-    config = replace(SMALL, epochs=50)
-    lost = tmp_path / "cache"
+def test_figures_go_to_tensorboard_too(dataset, cache, tmp_path, monkeypatch) -> None:
+    """Keras' callback needs a package that is not always there: here another callback stands in for it."""
+    seen: list[dict[str, float]] = []
 
-    def lose(line: str) -> None:
-        if line.startswith("epoch 1/"):
-            for path in lost.iterdir():
-                path.unlink()
+    class Recorder(keras.callbacks.Callback):
+        def __init__(self, folder: str) -> None:
+            super().__init__()
+            assert folder == str(tmp_path / "logs")
 
-    with pytest.raises(DataError, match="training stopped after epoch") as caught:
-        fit.train_run(config, dataset, tmp_path / "RUN", cache=lost, report=lose)
-    assert "\n" not in str(caught.value) and "No such file" in str(caught.value)
-    with pytest.raises(DataError, match="not finished"):
-        load_run(tmp_path / "RUN")
+        def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+            seen.append(dict(logs))
 
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"model": "resnet"}, "one of lrcn, convlstm, motion"),
-        ({"epochs": 0}, "epochs must be 1 or more"),
-        ({"learning_rate": 0}, "learning_rate must be above 0"),
-        ({"hop_ticks": 3}, "hop_ticks must divide"),
-        ({"average": 1.0}, "average must be 0 or more and below 1"),
-        ({"monitor": "luck"}, "monitor must be one of loss, accuracy"),
-        ({"still_share": 0.5}, "under half"),
-        ({"size": 0}, "1 to 4096 pixels"),
-    ],
-)
-def test_settings_check_themselves(change: dict, message: str) -> None:
-    with pytest.raises(MisuseError, match=message):
-        replace(SMALL, **change)
+    monkeypatch.setattr(keras.callbacks, "TensorBoard", Recorder)
+    monkeypatch.setattr(fit, "find_spec", lambda name: name)
+    train = partial(fit.train_run, SMALL, dataset, split=SPLIT, cache=cache, report=lambda _: None)
+    run = train(tmp_path / "RUN", tensorboard=tmp_path / "logs")
+    assert [row["loss"] for row in seen] == [float(row["loss"]) for row in history_of(run.folder)]
+    assert "validation_clip_accuracy" in seen[0]
+    monkeypatch.setattr(fit, "find_spec", lambda name: None)
+    with pytest.raises(MisuseError, match="--tensorboard needs the package tensorboard"):
+        train(tmp_path / "other", tensorboard=tmp_path / "logs")
+    assert not (tmp_path / "other").exists()
 
 
-def test_folders_that_are_no_run_say_so(tmp_path, dataset) -> None:
-    with pytest.raises(DataError, match="no such RUN folder"):
-        load_run(tmp_path / "absent")
-    with pytest.raises(DataError, match="not a RUN"):
-        load_run(tmp_path)
-    (tmp_path / "photo.jpg").write_bytes(b"x")
-    with pytest.raises(MisuseError, match="exists and is not a RUN"):
-        fit.train_run(SMALL, dataset, tmp_path)
-
-
-def test_a_damaged_checkpoint_is_one_line(dataset, cache, tmp_path) -> None:
+@pytest.mark.parametrize("damaged", ["*.index", "*.data-*", "checkpoint"])
+def test_a_damaged_checkpoint_is_one_line(damaged: str, dataset, cache, tmp_path) -> None:
     run = tmp_path / "RUN"
-    fit.train_run(SMALL, dataset, run, cache=cache, report=lambda _: None)
-    (run / runs.METRICS).unlink()
-    (run / runs.CHECKPOINT).write_bytes(b"PK\x03\x04 nothing")
-    with pytest.raises(DataError, match=r"checkpoint\.npz: damaged"):
-        fit.train_run(SMALL, dataset, run, cache=cache, report=lambda _: None)
+    interrupted_training(SMALL, dataset, run, cache, 1)
+    (path,) = (run / runs.CHECKPOINT).rglob(damaged)
+    content = path.read_bytes()
+    path.write_bytes(b"\xff" * (len(content) // 2) + content[len(content) // 2 :])
+    with pytest.raises(DataError, match=r"checkpoint: damaged .*remove it to train from the start") as caught:
+        fit.train_run(SMALL, dataset, run, split=SPLIT, cache=cache, report=lambda _: None)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_names_without_tensorflow_are_the_builders() -> None:

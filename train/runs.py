@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,7 +20,8 @@ from train.data.files import write_text
 from train.data.sampling import Sampling
 
 SCHEMA = 1
-ADDED = {"standardise": False}  # settings that earlier RUNs do not hold, and what they stood at
+# Settings that earlier RUNs do not hold, and the value that they trained with.
+ADDED = {"standardise": False}
 MONITORS = ("loss", "accuracy", "none")
 MODELS = ("lrcn", "convlstm", "motion")  # the names train.models builds; here without TensorFlow
 CONFIG = "config.json"
@@ -29,7 +31,8 @@ HISTORY = "history.csv"
 MODEL = "model.keras"
 METRICS = "metrics.json"
 CONFUSION = "confusion.png"
-CHECKPOINT = "checkpoint.npz"  # there while the training is unfinished
+CHECKPOINT = "checkpoint"  # a folder, there while the training is unfinished
+OLD_CHECKPOINT = "checkpoint.npz"  # of trainings that versions before 2026-12 left unfinished
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def default_config(model: str, **changes: Any) -> TrainConfig:
-    """The settings that suit `model`, with changes by name; a ConvLSTM answers four times a window, others each tick.
+    """The settings that suit `model`, with changes by name; a ConvLSTM gives four results a window, others one each tick.
 
     Raises MisuseError for what cannot be.
     """
@@ -196,32 +199,32 @@ class Run:
 
 def load_run(folder: str | os.PathLike[str]) -> Run:
     """Open a finished RUN; raises DataError for anything else, an interrupted training included."""
-    place = Path(folder)
-    if not place.is_dir():
+    path = Path(folder)
+    if not path.is_dir():
         raise DataError(f"{folder}: no such RUN folder; make it with 'edge-har train --out {folder}'")
-    if not (place / CONFIG).is_file():
+    if not (path / CONFIG).is_file():
         raise DataError(f"{folder}: not a RUN: it has no {CONFIG}")
-    if not (place / METRICS).is_file():
+    if not (path / METRICS).is_file():
         raise DataError(f"{folder}: this training is not finished; the same 'edge-har train' goes on with it")
-    said = read_json(place / CONFIG)
+    config = read_json(path / CONFIG)
     try:
         return Run(
-            place,
-            config_from_json(said["settings"]),
-            tuple(said["labels"]),
-            said["groups"] == "known",
-            said["index_sha256"],
-            read_json(place / SPLIT),
-            read_json(place / METRICS),
+            path,
+            config_from_json(config["settings"]),
+            tuple(config["labels"]),
+            config["groups"] == "known",
+            config["index_sha256"],
+            read_json(path / SPLIT),
+            read_json(path / METRICS),
         )
     except (KeyError, TypeError) as error:
-        raise DataError(f"{place / CONFIG}: not a RUN's configuration: {error}") from error
+        raise DataError(f"{path / CONFIG}: not a RUN's configuration: {error}") from error
 
 
-def config_from_json(said: Mapping[str, Any]) -> TrainConfig:
+def config_from_json(settings: Mapping[str, Any]) -> TrainConfig:
     """A stored configuration; settings that a newer version added take their defaults."""
     known = {field.name for field in fields(TrainConfig)}
-    return TrainConfig(**{key: value for key, value in said.items() if key in known})
+    return TrainConfig(**{key: value for key, value in settings.items() if key in known})
 
 
 def start_run(folder: Path, identity: Mapping[str, Any], split: Mapping[str, Any]) -> bool:
@@ -235,6 +238,11 @@ def start_run(folder: Path, identity: Mapping[str, Any], split: Mapping[str, Any
         difference = first_difference(before, dict(identity, split=split))
         if difference:
             raise MisuseError(f"{folder}: holds another training ({difference}); choose another --out")
+        if (folder / OLD_CHECKPOINT).is_file():
+            raise MisuseError(
+                f"{folder}: left unfinished by an older version, whose {OLD_CHECKPOINT} cannot be resumed; remove "
+                f"that file to train from the start, or choose another --out"
+            )
         return (folder / METRICS).is_file()
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {SPLIT}):
         raise MisuseError(f"{folder}: exists and is not a RUN; choose another --out")
@@ -272,28 +280,29 @@ def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def finish_run(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Write metrics.json, with the hash of the model it belongs to: from now on the RUN is finished."""
     write_json(folder / METRICS, dict(metrics, model_sha256=_sha256(folder / MODEL)))
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
 
 
 def settings_json(config: TrainConfig) -> dict[str, Any]:
-    """A configuration as it is stored; what came later and is off is left out, so that older trainings stay the same."""
+    """A configuration as it is stored; settings that came later are written only where they are used, so
+    that older trainings keep their identity."""
     return {key: value for key, value in asdict(config).items() if (key, value) not in ADDED.items()}
 
 
-def write_json(path: Path, said: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON for people and programs, whole or not at all."""
-    write_text(path, json.dumps(said, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read one of a RUN's files; raises DataError naming it."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(said, dict):
+    if not isinstance(content, dict):
         raise DataError(f"{path}: expected a JSON object")
-    return said
+    return content
 
 
 def _sha256(path: Path) -> str:

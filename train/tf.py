@@ -12,7 +12,7 @@ STDERR_FD = 2
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hide what TensorFlow's native code says of CPU features and absent GPUs, which no option turns off."""
+    """Hide what TensorFlow's native code writes about CPU features and absent GPUs, which no option turns off."""
     sys.stderr.flush()
     kept = os.dup(STDERR_FD)
     nothing = os.open(os.devnull, os.O_WRONLY)
@@ -39,7 +39,8 @@ with quiet():
 
     GPUS = tf.config.list_physical_devices("GPU")
     for gpu in GPUS:  # before anything is computed; else TensorFlow takes all of a GPU's memory at once
-        with suppress(RuntimeError):  # somebody computes already: it is as they wanted it
+        # A program that computes already has made its own choice.
+        with suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
 
 __all__ = ["GPUS", "keras", "quiet", "tf"]

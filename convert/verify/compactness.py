@@ -20,7 +20,8 @@ from convert.verify.comparison import stream_predict
 from edge_har.errors import MisuseError
 from edge_har.model.recognizer import Recognizer
 from train.data.batches import CachedClip
-from train.fitting.evaluate import Predictions, predict_clips, share_interval
+from train.fitting.evaluate import Predictions, predict_clips
+from train.intervals import fraction_interval
 
 REPEATS = 30  # windows timed for each model
 FASTER = 0.95  # of the original's time per tick; above, noise could be taken for a speed-up
@@ -127,13 +128,15 @@ def table(record: Mapping[str, Any]) -> list[str]:
 def _accuracy(built: Built, clips: Sequence[CachedClip], groups_known: bool) -> dict[str, Any]:
     bundle = built.bundle()
     predictions: Predictions = predict_clips(stream_predict(bundle), clips, bundle.manifest.temporal)
-    truth, place = predictions.truth, predictions.place
+    truth, place = predictions.truth, predictions.clip_index
     by_window = tuple(predictions.groups[clip] for clip in place)
     return {
-        "windows": share_interval(
+        "windows": fraction_interval(
             predictions.windows.argmax(axis=1) == truth[place], by_window, groups_known
         ),
-        "clips": share_interval(predictions.clips.argmax(axis=1) == truth, predictions.groups, groups_known),
+        "clips": fraction_interval(
+            predictions.clips.argmax(axis=1) == truth, predictions.groups, groups_known
+        ),
     }
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.verify.comparison import DIGITS, KERAS, STREAM, Comparison, Scores
-from train.fitting.evaluate import confusion_matrix, group_interval, share_interval
+from train.fitting.evaluate import confusion_matrix
+from train.intervals import fraction_interval, group_interval
 
 WORST_CLIPS = 10
 SCATTER_POINTS = 2000
@@ -136,7 +137,7 @@ def _fraction(
     correct: NDArray[np.bool_], comparison: Comparison, *, of_clips: bool = False
 ) -> dict[str, Any]:
     groups = comparison.groups if of_clips else _window_groups(comparison)
-    record = share_interval(correct, groups, comparison.groups_known)
+    record = fraction_interval(correct, groups, comparison.groups_known)
     low, high = record["interval"]
     return {**record, "share": _rounded(record["share"]), "interval": [_rounded(low), _rounded(high)]}
 

@@ -39,7 +39,7 @@ def data() -> None:
 def index(source: Path, out: Path) -> None:
     """Decode and hash every clip of DIR and write an index.
 
-    DIR holds a folder per label (UCF50's names tell the group), or a clips.csv with the columns path,label,group;
+    DIR holds a folder per label (names in UCF50's form give the group), or a clips.csv with the columns path,label,group;
     such a csv may also be given itself.
     """
     from train.data.index import summary, write_index
@@ -69,15 +69,16 @@ def index(source: Path, out: Path) -> None:
 )
 @click.option("--folds", type=click.Choice(FOLD_KINDS), help="One split for each group instead.")
 def split(source: Path, out: Path, seed: int, parts: str | None, folds: str | None) -> None:
-    """Split INDEX (or a folder of clips) so that no group stands on two sides."""
+    """Split INDEX (or a folder of clips) so that no group is in two parts."""
     if parts is not None and folds is not None:
         raise click.UsageError("--parts and --folds exclude each other")
-    from train.data.splits import PARTS, check_shares, leave_one_group_out, make_split, write_splits
+    from train.data.splits import PARTS, check_percents, leave_one_group_out, make_split, write_splits
 
-    shares = _shares(parts or DEFAULT_PARTS)
-    check_shares(shares)  # before the clips are decoded
+    percents = _percents(parts or DEFAULT_PARTS)
+    # Before the clips are decoded.
+    check_percents(percents)
     dataset = load_and_report(source)
-    splits = (make_split(dataset, seed, shares),) if folds is None else leave_one_group_out(dataset)
+    splits = (make_split(dataset, seed, percents),) if folds is None else leave_one_group_out(dataset)
     write_splits(out, dataset, splits, seed=seed)
     for one in splits:
         click.echo(", ".join(f"{part}: {len(one.clips(dataset, part))} clips" for part in PARTS), err=True)
@@ -85,16 +86,16 @@ def split(source: Path, out: Path, seed: int, parts: str | None, folds: str | No
 
 
 def load_and_report(source: Path) -> Dataset:
-    """Load a folder, clips.csv or index; progress and clips left out go to stderr. Raises DataError."""
+    """Load a folder, clips.csv or index; progress and skipped clips go to stderr. Raises DataError."""
     from train.data.index import load_clips, shared_content
 
     with _progress("checking clips") as on_progress:
         dataset = load_clips(source, on_progress)
     for path, reason in dataset.unreadable:
-        click.echo(f"left out: {reason if str(path) in reason else f'{path}: {reason}'}", err=True)
+        click.echo(f"skipped: {reason if str(path) in reason else f'{path}: {reason}'}", err=True)
     if dataset.unreadable:
-        left_out, clips = len(dataset.unreadable), len(dataset.unreadable) + len(dataset.clips)
-        click.echo(f"left out {left_out} of {clips} clips, which cannot be decoded", err=True)
+        skipped, clips = len(dataset.unreadable), len(dataset.unreadable) + len(dataset.clips)
+        click.echo(f"skipped {skipped} of {clips} clips, which cannot be decoded", err=True)
     twins = shared_content(dataset)
     if twins:
         one, other = twins[0]
@@ -122,11 +123,11 @@ def _progress(label: str) -> Iterator[OnProgress]:
         yield advance
 
 
-def _shares(text: str) -> tuple[float, ...]:
+def _percents(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(share) for share in text.split(","))
+        return tuple(float(percent) for percent in text.split(","))
     except ValueError as error:
-        raise MisuseError(f"--parts wants three numbers such as {DEFAULT_PARTS}, got {text!r}") from error
+        raise MisuseError(f"--parts takes three numbers such as {DEFAULT_PARTS}, got {text!r}") from error
 
 
 def _refuse_inside(source: Path, out: Path) -> None:

@@ -12,6 +12,7 @@ from edge_har.errors import MisuseError
 from train.runs import MODELS, MONITORS
 
 if TYPE_CHECKING:
+    from train.data.splits import Split
     from train.runs import Run
 
 
@@ -23,59 +24,97 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="A folder of clips, a clips.csv, or an index by 'edge-har data index'.",
 )
-@click.option("--model", required=True, type=click.Choice(MODELS), help="Which architecture.")
+@click.option("--model", required=True, type=click.Choice(MODELS), help="The architecture.")
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="The RUN folder to make or go on with."
+    "--out", required=True, type=click.Path(path_type=Path), help="The RUN folder to make, or to continue."
 )
 @click.option(
-    "--split", type=click.Path(path_type=Path), help="A file by 'edge-har data split'; else one is made."
+    "--split",
+    type=click.Path(path_type=Path),
+    help="A file made by 'edge-har data split'; without it the clips are split 60/20/20.",
 )
-@click.option("--fold", type=click.IntRange(min=0), help="Which fold of a --split file of folds, from 0.")
+@click.option(
+    "--fold", type=click.IntRange(min=0), help="The fold to train, counted from 0, where --split holds folds."
+)
 @click.option(
     "--validation/--no-validation",
     default=True,
-    help="Without: train on the validation groups too (on all groups without --split), for exactly --epochs.",
+    help="--no-validation trains on the validation groups too (without --split: on all groups) and for all --epochs.",
 )
-@click.option("--frames", type=click.IntRange(min=2), help="Ticks in a window.")
-@click.option("--interval-ms", type=float, help="Milliseconds between ticks.")
+@click.option("--frames", type=click.IntRange(min=2), help="Frames in a window.")
+@click.option("--interval-ms", type=float, help="Milliseconds between two frames of a window.")
 @click.option(
-    "--hop", "hop_ticks", type=click.IntRange(min=1), help="Ticks between results; divides --frames."
+    "--hop", "hop_ticks", type=click.IntRange(min=1), help="Frames between two results; must divide --frames."
 )
-@click.option("--size", type=click.IntRange(min=1), help="Side of the model's frames, pixels.")
-@click.option("--fit", type=click.Choice(["stretch", "letterbox", "crop"]), help="How frames become square.")
+@click.option("--size", type=click.IntRange(min=1), help="Width and height of the model's frames, in pixels.")
+@click.option(
+    "--fit", type=click.Choice(["stretch", "letterbox", "crop"]), help="How a frame is made square."
+)
 @click.option("--interpolation", type=click.Choice(["area", "linear"]), help="How frames are resized.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Epochs at most.")
 @click.option(
-    "--patience", type=click.IntRange(min=1), help="Epochs without a better validation that end it."
+    "--epochs", type=click.IntRange(min=1), help="Number of epochs; --patience may end training earlier."
 )
 @click.option(
-    "--windows", "windows_per_epoch", type=click.IntRange(min=1), help="Training windows in an epoch."
+    "--patience",
+    type=click.IntRange(min=1),
+    help="Stop after this many epochs without a better validation result.",
 )
-@click.option("--batch", type=click.IntRange(min=1), help="Windows in a batch.")
-@click.option("--learning-rate", type=float, help="Of the first step; it falls along a cosine.")
-@click.option("--mirror", metavar="auto|off|FILE", help="Mirrored clips as extra data.")
-@click.option("--augmentation", type=float, help="Factor of shift, scale, light and noise; 0 for none.")
-@click.option("--synthetic", "synthetic_share", metavar="SHARE", type=float, help="Of each batch; below 0.5.")
+@click.option(
+    "--windows", "windows_per_epoch", type=click.IntRange(min=1), help="Training windows per epoch."
+)
+@click.option("--batch", type=click.IntRange(min=1), help="Windows per batch.")
+@click.option(
+    "--learning-rate", type=float, help="Learning rate at the start; it falls to nearly 0 by the end."
+)
+@click.option(
+    "--mirror",
+    metavar="auto|off|FILE",
+    help="Whether clips are also mirrored: auto (not where a label names a direction), off, or a JSON file.",
+)
+@click.option(
+    "--augmentation",
+    type=float,
+    help="Strength of random shift, scale, light and noise: 1 is normal, 0 is none.",
+)
+@click.option(
+    "--synthetic",
+    "synthetic_share",
+    metavar="SHARE",
+    type=float,
+    help="Fraction of each batch taken from the synthetic person; below 0.5.",
+)
 @click.option(
     "--still",
     "still_share",
     metavar="SHARE",
     type=float,
-    help="Of each batch: scenes in which nothing is done.",
+    help="Fraction of each batch that shows scenes without any activity.",
 )
 @click.option(
-    "--monitor", type=click.Choice(MONITORS), help="What chooses the best epoch on validation windows."
+    "--monitor",
+    type=click.Choice(MONITORS),
+    help="The validation figure that chooses the best epoch; none keeps the last epoch.",
 )
 @click.option(
     "--standardise/--no-standardise",
     default=None,
-    help="Scale pixels by the training clips' own mean and deviation: for low contrast.",
+    help="Scale pixels by the mean and deviation of the training clips; helps where contrast is low.",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), help="Of weights, windows, augmentation and a made split."
+    "--seed", type=click.IntRange(min=0), help="Random seed of weights, windows, augmentation and the split."
 )
-@click.option("--cache", type=click.Path(path_type=Path), help="Where decoded clips are kept.")
-@click.option("--describe", is_flag=True, help="Print what the training would be made of, as JSON, and stop.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Folder in which decoded clips are kept.")
+@click.option(
+    "--tensorboard",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write the figures of each epoch to DIR for TensorBoard (needs the package tensorboard).",
+)
+@click.option(
+    "--describe",
+    is_flag=True,
+    help="Print the settings and data that define this training as JSON, and exit.",
+)
 def train(
     data: Path,
     model: str,
@@ -84,13 +123,14 @@ def train(
     fold: int | None,
     validation: bool,
     cache: Path | None,
+    tensorboard: Path | None,
     describe: bool,
     **settings: Any,
 ) -> None:
     """Train a model on clips.
 
-    An interrupted training goes on from its last whole epoch when the same command is given again. What an option's
-    default is depends on the model; RUN/config.json says what was used.
+    Give the same command again to continue an interrupted training after its last whole epoch. Defaults depend on the
+    model; RUN/config.json holds the values that were used.
     """
     if fold is not None and split is None:
         raise MisuseError("--fold chooses from the folds of --split FILE")
@@ -105,26 +145,25 @@ def train(
         folds = load_splits(split, dataset)
         if fold >= len(folds):
             raise MisuseError(f"--fold {fold}: {split} holds folds 0 to {len(folds) - 1}")
-        parts = folds[fold]
+        parts: Split | None = folds[fold]
     elif split is not None:
         parts = load_split(split, dataset)
     else:
         parts = make_split(dataset, config.seed) if validation else None
-    from train.fitting.fit import (  # TensorFlow takes seconds to load: wrong input is told before
-        identity,
-        train_run,
-    )
+
+    # TensorFlow takes seconds to load: wrong input is reported before.
+    from train.fitting.fit import identity, train_run
 
     if describe:
         click.echo(json.dumps(identity(config, dataset), indent=1, ensure_ascii=False))
         return
-    run = train_run(config, dataset, out, split=parts, cache=cache)
+    run = train_run(config, dataset, out, split=parts, cache=cache, tensorboard=tensorboard)
     for line in summary(run):
         click.echo(line)
 
 
 def summary(run: Run) -> list[str]:
-    """What a person wants to know of a finished RUN."""
+    """The lines for a person about a finished RUN."""
     lines = []
     for part in ("validation", "test"):
         figures = run.metrics.get(part)

@@ -26,13 +26,11 @@ SWAPPED = {
     "counterclockwise": "clockwise",
 }
 OPPOSITE_OF_CLOCKWISE = re.compile(r"(counter|anti|contra)[ -]?clockwise")
-DIRECTION = re.compile(
-    r"counterclockwise|clockwise|(?<!c)left|(?<!up)(?<!b)(?<!f)(?<!w)right"
-)  # not "upright"
+# "upright" and "bright" are no directions.
+DIRECTION = re.compile(r"counterclockwise|clockwise|(?<!c)left|(?<!up)(?<!b)(?<!f)(?<!w)right")
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_]+")
-NOISE_FRAMES = (
-    64  # frames of noise drawn for a batch; each frame of it takes one, as drawing all is much slower
-)
+# Frames of noise drawn for a batch; each frame of it takes one, as drawing all is much slower.
+NOISE_FRAMES = 64
 NEVER = -1  # in Mirror.target: clips of this label stay as they are
 
 
@@ -53,7 +51,7 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Amounts:
-    """How far clips are changed. Shift as a share of the frame's side, scale and light as natural-log half ranges."""
+    """How far clips are changed. Shift as a fraction of the frame's side, scale and light as natural-log half ranges."""
 
     shift: float = 0.1
     scale: float = 0.22
@@ -75,7 +73,7 @@ class Amounts:
 def decide_mirror(option: str, labels: Sequence[str]) -> Mirror:
     """Which labels may be mirrored: `auto`, `off`, or a JSON file {label: label it becomes, or null for never}.
 
-    Auto mirrors unless a label says left, right or clockwise; where every such label has the partner that differs
+    Auto mirrors unless a label names left, right or clockwise; where every such label has the partner that differs
     only by these, mirrored clips take the partner's label. Labels a file does not name stay themselves.
     Raises DataError for a file that cannot be used.
     """
@@ -83,11 +81,9 @@ def decide_mirror(option: str, labels: Sequence[str]) -> Mirror:
         return Mirror((NEVER,) * len(labels), "mirroring is off")
     if option != AUTO:
         return _mirror_from_file(Path(option), labels)
-    said = {label: _said(label) for label in labels}
-    places = {text: place for place, text in enumerate(said.values())}
-    partners = [
-        places.get(DIRECTION.sub(lambda m: SWAPPED[m.group()], text), NEVER) for text in said.values()
-    ]
+    words = [_words(label) for label in labels]
+    index = {text: i for i, text in enumerate(words)}
+    partners = [index.get(DIRECTION.sub(lambda m: SWAPPED[m.group()], text), NEVER) for text in words]
     alone = [label for label, partner in zip(labels, partners, strict=True) if partner == NEVER]
     if alone:
         return Mirror((NEVER,) * len(labels), f"mirroring is off: label {alone[0]!r} says a direction")
@@ -96,7 +92,7 @@ def decide_mirror(option: str, labels: Sequence[str]) -> Mirror:
     return Mirror(tuple(partners), note)
 
 
-def _said(label: str) -> str:
+def _words(label: str) -> str:
     """The label as lower-case words, with one spelling for the other way round."""
     words = " ".join(WORD.findall(label)).lower()
     return OPPOSITE_OF_CLOCKWISE.sub("counterclockwise", words)
@@ -104,15 +100,15 @@ def _said(label: str) -> str:
 
 def _mirror_from_file(path: Path, labels: Sequence[str]) -> Mirror:
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        targets = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"--mirror takes auto, off or a JSON file; {path} cannot be read: {error}") from error
-    if not isinstance(said, dict):
-        raise DataError(f"mirror file {path} must hold an object of labels, got {type(said).__name__}")
-    unknown = [name for name in (*said, *said.values()) if name is not None and name not in labels]
+    if not isinstance(targets, dict):
+        raise DataError(f"mirror file {path} must hold an object of labels, got {type(targets).__name__}")
+    unknown = [name for name in (*targets, *targets.values()) if name is not None and name not in labels]
     if unknown:
         raise DataError(f"mirror file {path} names {unknown[0]!r}; the labels are {', '.join(labels)}")
-    became = [said.get(label, label) for label in labels]
+    became = [targets.get(label, label) for label in labels]
     target = tuple(NEVER if name is None else list(labels).index(name) for name in became)
     return Mirror(target, f"mirroring as {path.name} says")
 
@@ -145,13 +141,13 @@ def augment(clips: Any, labels: Any, seed: Any, mirror: Mirror, amounts: Amounts
 def resampling(side: int, scale: Any, shift: Any, mirrored: Any) -> Any:
     """Linear interpolation along one side as matrices, float32 [batch, side, side]: output = matrix @ input.
 
-    scale, shift (share of the side), mirrored: [batch]. What lies outside repeats the border.
+    scale, shift (fraction of the side), mirrored: [batch]. What lies outside repeats the border.
     """
     centre = (side - 1) / 2
     sign = tf.where(mirrored, -1.0, 1.0)[:, None]
-    place = (tf.range(side, dtype=tf.float32) - centre)[None] * sign / scale[:, None]
-    place = tf.clip_by_value(place + centre + shift[:, None] * side, 0.0, side - 1.0)
-    distance = tf.abs(place[:, :, None] - tf.range(side, dtype=tf.float32))
+    position = (tf.range(side, dtype=tf.float32) - centre)[None] * sign / scale[:, None]
+    position = tf.clip_by_value(position + centre + shift[:, None] * side, 0.0, side - 1.0)
+    distance = tf.abs(position[:, :, None] - tf.range(side, dtype=tf.float32))
     return tf.maximum(0.0, 1.0 - distance)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_har.errors import DataError, MisuseError, SourceError
-from edge_har.model.cadence import TIME_TOLERANCE_S, TemporalContract, fill_indices, window_indices
+from edge_har.model.cadence import TIME_TOLERANCE_S, TemporalContract, fill_indices, window_starts
 from edge_har.model.preprocess import FrameSpec, Pixels
 from edge_har.system.files import replaced_file
 from train.data.augment import Amounts, Mirror, augment
@@ -38,11 +38,11 @@ HASH_CHUNK_BYTES = 1 << 20
 NPY_MAGIC = b"\x93NUMPY\x01\x00"  # version 1.0, as numpy writes plain arrays
 NPY_START = len(NPY_MAGIC) + 2  # bytes before the header: the magic and the header's length
 NPY_SHAPE = re.compile(rb"'shape': \(([0-9, ]+)\)")
-SHORTEST_SHARE = 0.6  # of a window's ticks that a deliberately short sample keeps
+SHORTEST_FRACTION = 0.6  # of a window's ticks that a deliberately short sample keeps
 PREFETCH_BATCHES = 2
 # Of a still window: how many frames of the clip it creeps through, and how far shaking and changing light go.
 CREEP_FRAMES = 2.0
-SHAKE_SHARE = 0.05  # of the frame's side
+SHAKE_FRACTION = 0.05  # of the frame's side
 LIGHT_LOG = 0.5  # natural logarithm of the change
 EVALUATION_WINDOWS = 32  # windows predicted at once
 
@@ -112,7 +112,7 @@ def cache_clips(
     missing = [pair for pair in zip(clips, cached, strict=True) if not is_cached(pair[1])]
     pool = ThreadPoolExecutor(os.cpu_count())  # decoding runs outside Python's lock
     try:
-        for done, _ in enumerate(pool.map(lambda pair: _decode(*pair, spec), missing), start=1):
+        for done, _ in enumerate(pool.map(lambda pair: _decode(pair[0], pair[1], spec), missing), start=1):
             if on_progress is not None:
                 on_progress(done, len(missing))
     finally:
@@ -121,9 +121,9 @@ def cache_clips(
 
 
 def cache_key(content: str, spec: FrameSpec) -> str:
-    """Names the cached frames of one content (a clip's sha256, or whatever else says all) under one frame spec."""
-    said = json.dumps([CACHE_VERSION, content, spec.to_json()], sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()[:40]
+    """Names the cached frames of one content (a clip's sha256, or whatever else identifies it) under one frame spec."""
+    key = json.dumps([CACHE_VERSION, content, spec.to_json()], sort_keys=True)
+    return hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
 def store(cached: CachedClip, times_s: Times, frames: Pixels) -> None:
@@ -172,32 +172,34 @@ def clip_windows(
     hop_ticks: ticks between windows; default the contract's. A short clip is filled forward and back.
     """
     taken = tick_indices(clip.times_s(), contract.interval_ms, max_gap_ms=contract.gap_ms)
-    hop_ticks = hop_ticks or contract.hop_ticks
-    return [taken[window] for window in window_indices(len(taken), contract.frames, hop_ticks)]
+    if len(taken) < contract.frames:
+        return [taken[fill_indices(len(taken), contract.frames)]]
+    starts = window_starts(len(taken), contract.frames, hop_ticks or contract.hop_ticks)
+    return [taken[start : start + contract.frames] for start in starts]
 
 
 def evaluation_batches(
     clips: Sequence[CachedClip], contract: TemporalContract, hop_ticks: int | None = None
 ) -> Iterator[tuple[Pixels, NDArray[np.int64]]]:
-    """Every window of every clip, in order: uint8 [n, frames, height, width, 3], and int64 [n] places in `clips`."""
+    """Every window of every clip, in order: uint8 [n, frames, height, width, 3], and int64 [n] positions in `clips`."""
     pixels: list[Pixels] = []
-    places: list[int] = []
-    for place, clip in enumerate(clips):
+    positions: list[int] = []
+    for position, clip in enumerate(clips):
         frames = clip.frames()
         for window in clip_windows(clip, contract, hop_ticks):
             pixels.append(frames[window])
-            places.append(place)
+            positions.append(position)
             if len(pixels) == EVALUATION_WINDOWS:
-                yield np.stack(pixels), np.array(places)
-                pixels, places = [], []
+                yield np.stack(pixels), np.array(positions)
+                pixels, positions = [], []
     if pixels:
-        yield np.stack(pixels), np.array(places)
+        yield np.stack(pixels), np.array(positions)
 
 
 class WindowPlan:
     """Which windows training sees: every clip equally often, each time at a random start and cadence.
 
-    Still windows show a moment of a clip in which nothing is done: it stands, or creeps; some are shaken as by the
+    Still windows show a moment of a clip in which nothing is done: it is frozen, or creeps; some are shaken as by the
     camera, some change their light. Their label is BACKGROUND.
     """
 
@@ -220,11 +222,15 @@ class WindowPlan:
         return np.stack(pixels), np.array([clip.label for clip in chosen] + [BACKGROUND] * still, np.int32)
 
     def _turn(self, clips: Sequence[CachedClip], count: int, step: int, stream: int) -> list[CachedClip]:
-        """The next `count` clips of a shuffled order that is dealt anew each time it is used up."""
-        places = range(step * count, (step + 1) * count)
+        """The next `count` clips of a shuffled order; a new order follows each time one is used up."""
+        positions = range(step * count, (step + 1) * count)
         return [
-            clips[_shuffled(len(clips), self.sampling.seed, stream, place // len(clips))[place % len(clips)]]
-            for place in places
+            clips[
+                _shuffled(len(clips), self.sampling.seed, stream, position // len(clips))[
+                    position % len(clips)
+                ]
+            ]
+            for position in positions
         ]
 
     def _window(self, times_s: Times, random: np.random.Generator) -> NDArray[np.int64]:
@@ -235,7 +241,7 @@ class WindowPlan:
         )
         ticks = contract.frames
         if random.random() < self.sampling.short_share:
-            ticks = int(random.integers(max(1, int(SHORTEST_SHARE * ticks)), ticks + 1))
+            ticks = int(random.integers(max(1, int(SHORTEST_FRACTION * ticks)), ticks + 1))
         spare_s = times_s[last] - times_s[first] - (ticks - 1) * interval_s
         at_s = times_s[first] + random.uniform(0, max(0.0, spare_s)) + np.arange(ticks) * interval_s
         taken = first + np.searchsorted(times_s[first : last + 1], at_s - TIME_TOLERANCE_S)
@@ -247,7 +253,8 @@ class WindowPlan:
         creep = random.choice([0.0, random.uniform(0, CREEP_FRAMES)])
         at = random.uniform(0, max(0.0, len(frames) - 1 - creep)) + np.linspace(0, creep, ticks)
         window = np.asarray(frames[np.minimum(at.astype(np.int64), len(frames) - 1)])
-        return random.choice([_as_it_is, _shaken, _relit])(window, random)
+        changes: list[Callable[[Pixels, np.random.Generator], Pixels]] = [_as_it_is, _shaken, _relit]
+        return changes[random.choice(len(changes))](window, random)
 
 
 def _as_it_is(window: Pixels, random: np.random.Generator) -> Pixels:
@@ -255,9 +262,9 @@ def _as_it_is(window: Pixels, random: np.random.Generator) -> Pixels:
 
 
 def _shaken(window: Pixels, random: np.random.Generator) -> Pixels:
-    """Every frame moved by a little, as when somebody knocks against the camera; what comes in repeats the border."""
+    """Every frame moved by a little, as by a bump against the camera; what comes in repeats the border."""
     height, width = window.shape[1:3]
-    reach = max(1, round(SHAKE_SHARE * min(height, width)))
+    reach = max(1, round(SHAKE_FRACTION * min(height, width)))
     moves = random.integers(-reach, reach + 1, (len(window), 2))
     calm = random.integers(0, len(window), 2)  # it begins and ends at some time
     moves[: calm.min()] = moves[calm.max() :] = 0
@@ -274,7 +281,7 @@ def _relit(window: Pixels, random: np.random.Generator) -> Pixels:
     course = random.choice(np.array([ramp, (ticks >= begin), (ticks >= begin) & (ticks < end)], np.float64))
     gain = np.exp(random.uniform(-LIGHT_LOG, LIGHT_LOG) * course)
     lit = window * gain[:, None, None, None]
-    return np.clip(np.rint(lit), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(lit), 0, 255), np.uint8)
 
 
 @lru_cache(maxsize=8)
@@ -283,7 +290,7 @@ def _shuffled(count: int, seed: int, stream: int, turn: int) -> NDArray[np.int64
 
 
 def _longest_piece(times_s: Times, max_gap_s: float) -> tuple[int, int]:
-    """First and last frame of the longest piece without a gap; the device starts anew at gaps and backward times."""
+    """First and last frame of the longest piece without a gap; the device starts again at gaps and backward times."""
     steps = np.diff(times_s)
     broken = np.flatnonzero((steps < -TIME_TOLERANCE_S) | (steps > max_gap_s + TIME_TOLERANCE_S)) + 1
     edges = [0, *broken.tolist(), len(times_s)]
@@ -292,7 +299,7 @@ def _longest_piece(times_s: Times, max_gap_s: float) -> tuple[int, int]:
 
 
 def targets(labels: Any, classes: int) -> Any:
-    """What a model should answer: float32 [batch, classes], one label, or every label alike for BACKGROUND."""
+    """What a model should predict: float32 [batch, classes], one label, or every label alike for BACKGROUND."""
     return tf.where((labels != BACKGROUND)[:, None], tf.one_hot(labels, classes), 1 / classes)
 
 

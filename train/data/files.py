@@ -10,7 +10,7 @@ from edge_har.system.files import write_atomically
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Put `text` at `path` as UTF-8: a reader sees the old file or the new one, never a part.
+    """Write `text` to `path` as UTF-8: a reader sees the old file or the new one, never a part.
 
     Raises DataError when it cannot be written (no such folder, no permission, a full disk); nothing is left then.
     """

@@ -28,7 +28,7 @@ from train.data.videos import (
 
 COLUMNS = ("path", "label", "group", "frames", "rate_hz", "width", "height", "duration_s", "sha256")
 FACT_COLUMNS = COLUMNS[3:]
-MAX_UNREADABLE_SHARE = 0.05
+MAX_UNREADABLE_FRACTION = 0.05
 MAX_NAMED = 5  # unreadable clips named in the error's one line
 HASH_CHUNK_BYTES = 1 << 20
 
@@ -51,7 +51,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Clips sorted by name, with at least two labels. unreadable: (path, reason) of the clips left out.
+    """Clips sorted by name, with at least two labels. unreadable: (path, reason) of the skipped clips.
 
     groups_known: every clip has a group of its own making; else figures say `groups: unknown`.
     Raises DataError when there are not enough labels.
@@ -120,7 +120,7 @@ def build_index(
                 on_progress(done, len(found))
     finally:
         pool.shutdown(cancel_futures=True)
-    if len(unreadable) > MAX_UNREADABLE_SHARE * len(found):
+    if len(unreadable) > MAX_UNREADABLE_FRACTION * len(found):
         raise DataError(_too_many_unreadable(source, unreadable, len(found)))
     lost = {clip.label for clip in found} - {clip.label for clip, _, _ in readable}
     if lost:
@@ -157,14 +157,14 @@ def write_index(dataset: Dataset, out: str | os.PathLike[str]) -> None:
 
 
 def shared_content(dataset: Dataset) -> list[tuple[Clip, Clip]]:
-    """Pairs of clips with the same bytes in different groups: they would stand on two sides of a split."""
+    """Pairs of clips with the same bytes in different groups: they could be in two parts of a split."""
     first: dict[str, Clip] = {}
     pairs = [(first.setdefault(clip.sha256, clip), clip) for clip in dataset.clips]
     return [(one, other) for one, other in pairs if one.group != other.group]
 
 
 def summary(dataset: Dataset) -> list[str]:
-    """Lines for a person: clips by label, groups, seconds, and what was left out."""
+    """Lines for a person: clips by label, groups, seconds, and what was skipped."""
     clips = dataset.clips
     by_label = Counter(clip.label for clip in clips)
     seconds = sum(clip.facts.duration_s for clip in clips)
@@ -193,7 +193,7 @@ def _too_many_unreadable(
     named = ", ".join(path.name for path, _ in unreadable[:MAX_NAMED])
     more = ", ..." if len(unreadable) > MAX_NAMED else ""
     return (
-        f"{source}: {len(unreadable)} of {clips} clips cannot be decoded, more than {MAX_UNREADABLE_SHARE:.0%}; "
+        f"{source}: {len(unreadable)} of {clips} clips cannot be decoded, more than {MAX_UNREADABLE_FRACTION:.0%}; "
         f"mend or remove them: {named}{more}"
     )
 

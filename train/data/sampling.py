@@ -14,9 +14,9 @@ BACKGROUND = -1  # the label of a window in which nobody does anything: every la
 class Sampling:
     """How training windows are drawn. batch: windows in a batch. jitter: half range of the interval's factor.
 
-    short_share: how many windows hold fewer ticks than a window and are filled, so that length tells no label.
+    short_share: how many windows hold fewer ticks than a window and are filled, so that length gives no label away.
     synthetic_share: how much of each batch is drawn from the synthetic clips; below half. still_share: how much of
-    each batch are real scenes standing still, of the label BACKGROUND; below half, as both together are.
+    each batch are real scenes without motion, of the label BACKGROUND; below half, as both together are.
     """
 
     contract: TemporalContract
@@ -33,7 +33,7 @@ class Sampling:
         if not 0 <= self.jitter < 1:
             raise MisuseError(f"cadence jitter must be 0 or more and below 1, got {self.jitter}")
         if not 0 <= self.short_share <= 1:
-            raise MisuseError(f"the share of short windows must be 0 to 1, got {self.short_share}")
+            raise MisuseError(f"the fraction of short windows must be 0 to 1, got {self.short_share}")
         if not 0 <= self.synthetic_share < 0.5:
             raise MisuseError(
                 f"synthetic windows must stay under half of a batch, got {self.synthetic_share}"

@@ -1,4 +1,4 @@
-"""Splits that keep every group on one side: train, validation and test by shares, or one group left out at a time."""
+"""Splits that keep every group on one side: train, validation and test by percent, or one group held out at a time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from train.data.index import Clip, Dataset
 
 SCHEMA = 1
 PARTS = ("train", "validation", "test")
-DEFAULT_SHARES = (60.0, 20.0, 20.0)  # percent of the clips in PARTS
-SHARES_TOLERANCE = 1e-6
+DEFAULT_PERCENTS = (60.0, 20.0, 20.0)  # percent of the clips in PARTS
+PERCENT_TOLERANCE = 1e-6
 EXHAUSTIVE_GROUPS = 9  # up to here all 3^n assignments are tried; above, climbs from a few starts
 CLIMBS = 8
 CLIMB_TRIALS = 256  # changes looked at in one step of the climb
 CLIMB_PATIENCE = 12  # steps without a better one that end it
-SIZE_DECIMALS = 4  # sizes of parts (as shares) nearer than this are equal
-LABEL_DECIMALS = 2  # and shares of labels; among equals the seed chooses
+SIZE_DECIMALS = 4  # sizes of parts (as fractions) nearer than this are equal
+LABEL_DECIMALS = 2  # and fractions of labels; among equals the seed chooses
 
 Counts = NDArray[np.int64]
 Key = tuple[float, float, float]
@@ -34,7 +34,7 @@ Key = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Split:
-    """Which groups train, validate and test. Raises DataError when a group stands on two sides or a part is empty."""
+    """Which groups train, validate and test. Raises DataError when a group is in two parts or a part is empty."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -44,7 +44,7 @@ class Split:
         for one, other in combinations(PARTS, 2):
             both = sorted(set(self.groups(one)) & set(self.groups(other)))
             if both:
-                raise DataError(f"group {both[0]} stands on two sides of the split: {one} and {other}")
+                raise DataError(f"group {both[0]} is in two parts of the split: {one} and {other}")
         for part in PARTS:
             if not self.groups(part):
                 raise DataError(f"the split's part '{part}' is empty")
@@ -66,13 +66,13 @@ class Split:
         return {part: list(self.groups(part)) for part in PARTS}
 
 
-def make_split(dataset: Dataset, seed: int = 0, shares: Sequence[float] = DEFAULT_SHARES) -> Split:
-    """Deal whole groups to train, validation and test, as near to `shares` (percent of clips) as groups allow.
+def make_split(dataset: Dataset, seed: int = 0, percents: Sequence[float] = DEFAULT_PERCENTS) -> Split:
+    """Deal whole groups to train, validation and test, as near to `percents` (of the clips) as groups allow.
 
     Every part holds every label. The same data and seed give the same split. Raises DataError naming a label that
-    cannot stand in every part, MisuseError for shares that are not three numbers above 0 with the sum 100.
+    cannot be in every part, MisuseError for percents that are not three numbers above 0 with the sum 100.
     """
-    check_shares(shares)
+    check_percents(percents)
     table = _clips_by_group_and_label(dataset)
     for label, groups in zip(dataset.labels, (table > 0).sum(0).tolist(), strict=True):
         if groups < len(PARTS):
@@ -81,8 +81,8 @@ def make_split(dataset: Dataset, seed: int = 0, shares: Sequence[float] = DEFAUL
                 f"needs one of its own"
             )
     random = np.random.default_rng(seed)
-    goal = np.asarray(shares) / 100
-    order = random.permutation(len(table))  # equals are told apart by the seed
+    goal = np.asarray(percents) / 100
+    order = random.permutation(len(table))  # the seed chooses among equals
     dealt = table[order]
     chosen = np.empty(len(table), np.int64)
     chosen[order] = (
@@ -92,11 +92,15 @@ def make_split(dataset: Dataset, seed: int = 0, shares: Sequence[float] = DEFAUL
     return Split(*(tuple(np.array(dataset.groups)[chosen == part].tolist()) for part in range(len(PARTS))))
 
 
-def check_shares(shares: Sequence[float]) -> None:
-    """Raises MisuseError unless `shares` are three numbers above 0 with the sum 100."""
-    if len(shares) != len(PARTS) or not min(shares) > 0 or not abs(sum(shares) - 100) < SHARES_TOLERANCE:
-        shown = ",".join(f"{share:g}" for share in shares)
-        raise MisuseError(f"parts must be {len(PARTS)} shares above 0 with the sum 100, got {shown}")
+def check_percents(percents: Sequence[float]) -> None:
+    """Raises MisuseError unless `percents` are three numbers above 0 with the sum 100."""
+    if (
+        len(percents) != len(PARTS)
+        or not min(percents) > 0
+        or not abs(sum(percents) - 100) < PERCENT_TOLERANCE
+    ):
+        shown = ",".join(f"{percent:g}" for percent in percents)
+        raise MisuseError(f"parts must be {len(PARTS)} percents above 0 with the sum 100, got {shown}")
 
 
 def leave_one_group_out(dataset: Dataset) -> tuple[Split, ...]:
@@ -108,8 +112,8 @@ def leave_one_group_out(dataset: Dataset) -> tuple[Split, ...]:
     if len(groups) < len(PARTS):
         raise DataError(f"leaving one group out needs {len(PARTS)} groups or more, got {len(groups)}")
     splits = []
-    for place, group in enumerate(groups):
-        following = groups[(place + 1) % len(groups)]
+    for position, group in enumerate(groups):
+        following = groups[(position + 1) % len(groups)]
         split = Split(
             tuple(name for name in groups if name not in (group, following)), (following,), (group,)
         )
@@ -194,11 +198,11 @@ def _split_from_json(path: str | os.PathLike[str], fold: object, dataset: Datase
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     listed = {group for groups in lists.values() for group in groups}
-    unknown, left_out = sorted(listed - set(dataset.groups)), sorted(set(dataset.groups) - listed)
+    unknown, missing = sorted(listed - set(dataset.groups)), sorted(set(dataset.groups) - listed)
     if unknown:
         raise DataError(f"{path}: group {unknown[0]} is not in the data set")
-    if left_out:
-        raise DataError(f"{path}: group {left_out[0]} stands in no part")
+    if missing:
+        raise DataError(f"{path}: group {missing[0]} is in no part")
     return split
 
 
@@ -223,7 +227,7 @@ def _check_labels(dataset: Dataset, table: Counts, chosen: Counts) -> None:
         for label, clips in zip(dataset.labels, table[chosen == part].sum(0).tolist(), strict=True):
             if clips == 0:
                 raise DataError(
-                    f"label {label} cannot stand in each of {', '.join(PARTS)} with whole groups (none is left for "
+                    f"label {label} cannot be in each of {', '.join(PARTS)} with whole groups (none is left for "
                     f"{name}); add clips of it from more groups"
                 )
 

@@ -52,15 +52,15 @@ def find_clips(source: str | os.PathLike[str]) -> tuple[FoundClip, ...]:
     Groups come from the csv, else from names in UCF50's form. Opens no clip. Raises DataError for a folder or csv
     that cannot be read, has no clips or one label only, or contradicts itself.
     """
-    place = Path(os.path.realpath(source))
-    if place.is_dir():
-        listed = place / CLIPS_CSV
+    path = Path(os.path.realpath(source))
+    if path.is_dir():
+        listed = path / CLIPS_CSV
         found = (
-            clips_of_rows(listed, read_rows(listed)) if listed.is_file() else _clips_of_folders(place, source)
+            clips_of_rows(listed, read_rows(listed)) if listed.is_file() else _clips_of_folders(path, source)
         )
-    elif place.is_file() and place.suffix.lower() == ".csv":
-        found = clips_of_rows(place, read_rows(place))
-    elif place.exists():
+    elif path.is_file() and path.suffix.lower() == ".csv":
+        found = clips_of_rows(path, read_rows(path))
+    elif path.exists():
         raise DataError(f"{source}: not a data set; {LAYOUT_HINT}")
     else:
         raise DataError(f"{source}: no such folder or csv; {LAYOUT_HINT}")
@@ -94,7 +94,7 @@ def clips_of_rows(csv_path: Path, rows: list[dict[str, str]]) -> list[FoundClip]
             raise DataError(f"{csv_path} line {line}: path and label must not be empty")
         path = Path(os.path.normpath(os.path.join(folder, row["path"])))
         if path in found:
-            raise DataError(f"{csv_path} line {line}: {row['path']} stands there twice")
+            raise DataError(f"{csv_path} line {line}: {row['path']} is listed twice")
         found[path] = FoundClip(path, row["label"], row.get("group") or _named_group(path))
     return list(found.values())
 

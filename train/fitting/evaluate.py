@@ -1,8 +1,7 @@
-"""What a model gets right: clips and windows, with intervals, a confusion matrix and a picture of it."""
+"""Accuracy of a model on clips and windows, with intervals, a confusion matrix and a picture of it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,28 +14,25 @@ from edge_har.errors import DataError, MisuseError
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import Pixels
 from train.data.batches import CachedClip, evaluation_batches
+from train.intervals import group_interval, wilson_interval
 from train.tf import tf
 
-Z_95 = 1.959964  # standard deviations of a two-sided 95 % interval
-RESAMPLES = 2000
-PERCENT_95 = (2.5, 97.5)
 SMALLEST_PROBABILITY = 1e-7
 
-Predict = Callable[
-    [Pixels], NDArray[np.float32]
-]  # [n, frames, height, width, 3] -> probabilities [n, labels]
+# [n, frames, height, width, 3] -> probabilities [n, labels]
+Predict = Callable[[Pixels], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Predictions:
     """Probabilities of every window and clip, and what they should have been.
 
-    windows: float32 [windows, labels]; place: int64 [windows], the clip of each; clips: float32 [clips, labels], the
+    windows: float32 [windows, labels]; clip_index: int64 [windows], the clip of each; clips: float32 [clips, labels], the
     mean over a clip's windows; truth: int64 [clips]; groups, names: one per clip.
     """
 
     windows: NDArray[np.float32]
-    place: NDArray[np.int64]
+    clip_index: NDArray[np.int64]
     clips: NDArray[np.float32]
     truth: NDArray[np.int64]
     groups: tuple[str, ...]
@@ -49,7 +45,7 @@ def keras_predict(model: Any) -> Predict:
         lambda clips: model(clips, training=False),
         input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)],
     )
-    return lambda clips: traced(tf.constant(clips)).numpy()  # type: ignore[no-any-return]
+    return lambda clips: traced(tf.constant(clips)).numpy()
 
 
 def predict_clips(
@@ -58,15 +54,15 @@ def predict_clips(
     """Run `predict` over every window of every clip. Raises MisuseError when there is no clip."""
     if not clips:
         raise MisuseError("there is no clip to evaluate")
-    scores, places = [], []
-    for pixels, place in evaluation_batches(clips, contract, hop_ticks):
+    scores, indices = [], []
+    for pixels, index in evaluation_batches(clips, contract, hop_ticks):
         scores.append(predict(pixels))
-        places.append(place)
-    windows, place = np.concatenate(scores), np.concatenate(places)
+        indices.append(index)
+    windows, clip_index = np.concatenate(scores), np.concatenate(indices)
     return Predictions(
         windows,
-        place,
-        np.stack([windows[place == clip].mean(axis=0) for clip in range(len(clips))]),
+        clip_index,
+        np.stack([windows[clip_index == clip].mean(axis=0) for clip in range(len(clips))]),
         np.array([clip.label for clip in clips]),
         tuple(clip.group for clip in clips),
         tuple(clip.name for clip in clips),
@@ -77,20 +73,20 @@ def measures(predictions: Predictions, labels: Sequence[str], groups_known: bool
     """Figures for metrics.json: clip and window accuracy with 95 % intervals, loss, recall and confusion by clip.
 
     `interval_wilson` takes clips as independent, `interval_groups` resamples whole groups (null with one group, or
-    where groups are unknown). Rows of the confusion matrix are the truth, columns the answers, both in `labels`.
+    where groups are unknown). Rows of the confusion matrix are the truth, columns the predictions, both in `labels`.
     """
-    answers = predictions.clips.argmax(axis=1)
-    right = answers == predictions.truth
-    window_truth = predictions.truth[predictions.place]
-    confusion = confusion_matrix(predictions.truth, answers, len(labels))
+    predicted = predictions.clips.argmax(axis=1)
+    correct = predicted == predictions.truth
+    window_truth = predictions.truth[predictions.clip_index]
+    confusion = confusion_matrix(predictions.truth, predicted, len(labels))
     given = predictions.windows[np.arange(len(window_truth)), window_truth]
     known = sorted(set(predictions.groups)) if groups_known else []
     counts = confusion.sum(axis=1)
     return {
-        "clips": len(right),
-        "clip_accuracy": float(right.mean()),
-        "interval_wilson": list(wilson_interval(int(right.sum()), len(right))),
-        "interval_groups": group_interval(right, predictions.groups) if len(known) > 1 else None,
+        "clips": len(correct),
+        "clip_accuracy": float(correct.mean()),
+        "interval_wilson": list(wilson_interval(int(correct.sum()), len(correct))),
+        "interval_groups": list(group_interval(correct, predictions.groups)) if len(known) > 1 else None,
         "groups": known if groups_known else "unknown",
         "windows": len(window_truth),
         "window_accuracy": float((predictions.windows.argmax(axis=1) == window_truth).mean()),
@@ -99,72 +95,35 @@ def measures(predictions: Predictions, labels: Sequence[str], groups_known: bool
         "labels": list(labels),
         "confusion": confusion.tolist(),
         "wrong": [
-            {"clip": name, "label": labels[truth], "answer": labels[answer]}
-            for name, truth, answer in zip(predictions.names, predictions.truth, answers, strict=True)
-            if truth != answer
+            {"clip": name, "label": labels[truth], "answer": labels[label]}
+            for name, truth, label in zip(predictions.names, predictions.truth, predicted, strict=True)
+            if truth != label
         ],
     }
 
 
-def confusion_matrix(truth: NDArray[np.int64], answers: NDArray[np.int64], labels: int) -> NDArray[np.int64]:
-    """How often each truth (row) got each answer (column): int64 [labels, labels]."""
+def confusion_matrix(
+    truth: NDArray[np.int64], predicted: NDArray[np.int64], labels: int
+) -> NDArray[np.int64]:
+    """How often each truth (row) got each prediction (column): int64 [labels, labels]."""
     matrix = np.zeros((labels, labels), np.int64)
-    np.add.at(matrix, (truth, answers), 1)
+    np.add.at(matrix, (truth, predicted), 1)
     return matrix
 
 
-def wilson_interval(right: int, count: int, z: float = Z_95) -> tuple[float, float]:
-    """Wilson's score interval of a share, 95 % by default; raises MisuseError without a count."""
-    if count < 1 or not 0 <= right <= count:
-        raise MisuseError(f"a share needs 0 <= right <= count and a count, got {right} of {count}")
-    share = right / count
-    scale = 1 + z * z / count
-    middle = (share + z * z / (2 * count)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def group_interval(
-    right: NDArray[np.bool_] | NDArray[np.float64], groups: Sequence[str], seed: int = 0
-) -> list[float]:
-    """95 % bootstrap interval of the share of right clips, or of the mean of any figure a clip; whole groups
-    resampled: clips of a person go together.
-    """
-    names = sorted(set(groups))
-    which = np.array([names.index(group) for group in groups])
-    hits = np.bincount(which, weights=right, minlength=len(names))
-    sizes = np.bincount(which, minlength=len(names))
-    drawn = np.random.default_rng(seed).integers(0, len(names), (RESAMPLES, len(names)))
-    shares = hits[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    return [float(share) for share in np.percentile(shares, PERCENT_95)]
-
-
-def share_interval(
-    right: NDArray[np.bool_], groups: Sequence[str], groups_known: bool = True
-) -> dict[str, Any]:
-    """A share with its 95 % interval: whole groups resampled, or Wilson's where there is one or they are unknown."""
-    by_group = groups_known and len(set(groups)) > 1
-    interval = group_interval(right, groups) if by_group else wilson_interval(int(right.sum()), len(right))
-    return {
-        "share": float(right.mean()),
-        "interval": [float(end) for end in interval],
-        "interval_by": "groups" if by_group else "wilson",
-    }
-
-
 def draw_confusion(path: Path, confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> None:
-    """Draw a confusion matrix as PNG; colour is the share of its row. Raises DataError when it cannot be written."""
+    """Draw a confusion matrix as PNG; the colour of a cell is its fraction of the row. Raises DataError when it cannot be written."""
     from matplotlib.figure import Figure
 
     matrix = np.asarray(confusion)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = 2.5 + 0.45 * len(labels)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(labels)), labels, rotation=60, ha="right")
     axes.set_yticks(range(len(labels)), labels)
-    axes.set_xlabel("answer")
+    axes.set_xlabel("prediction")
     axes.set_ylabel("truth")
     for (row, column), count in np.ndenumerate(matrix):
         if count:
@@ -174,7 +133,7 @@ def draw_confusion(path: Path, confusion: Sequence[Sequence[int]], labels: Seque
                 str(count),
                 ha="center",
                 va="center",
-                color="white" if shares[row, column] > 0.5 else "black",
+                color="white" if fractions[row, column] > 0.5 else "black",
             )
     try:
         figure.savefig(path, dpi=100)

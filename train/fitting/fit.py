@@ -6,19 +6,18 @@ import hashlib
 import json
 import os
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_har.errors import DataError
+from edge_har.errors import DataError, MisuseError
 from edge_har.system.files import replaced_file
 from train import runs
 from train.data.augment import Amounts, Mirror, decide_mirror
@@ -26,7 +25,26 @@ from train.data.batches import CachedClip, WindowPlan, cache_clips, cache_folder
 from train.data.index import Dataset, write_index
 from train.data.sampling import BACKGROUND
 from train.data.splits import PARTS, Split, splits_to_json
-from train.fitting.evaluate import draw_confusion, keras_predict, measures, predict_clips
+from train.fitting.callbacks import (
+    BACKUP,
+    MONITORED,
+    AveragedCheckpoint,
+    EpochReport,
+    HeldOutClips,
+    Progress,
+    Report,
+    ResumableState,
+    Row,
+    WeightAverage,
+)
+from train.fitting.evaluate import (
+    Predict,
+    Predictions,
+    draw_confusion,
+    keras_predict,
+    measures,
+    predict_clips,
+)
 from train.fitting.synthetic_clips import cache_synthetic, synthetic_identity
 from train.models.architectures import UNIT, build
 from train.models.fused_convlstm import training_twin
@@ -34,12 +52,9 @@ from train.runs import TrainConfig
 from train.tf import GPUS, keras, tf
 
 RECIPE = 2  # counts up where training changes in a way that neither settings nor architecture say
-LAST_RATE_SHARE = 0.02  # the learning rate falls along a cosine to this share of the first
+LAST_RATE_FRACTION = 0.02  # of the first learning rate: what it falls to along a cosine
 LOW_CONTRAST = 20.0  # standard deviation of pixels, 0 to 255: common clips have 35 to 65
-AVERAGE_START_STEPS = 9.0  # early means look back over a share of the steps done: first weights do not linger
 VALIDATIONS_PER_WINDOW = 4  # while epochs are compared, windows overlap less than in use: it is much cheaper
-
-Report = Callable[[str], None]
 
 
 def train_run(
@@ -50,38 +65,44 @@ def train_run(
     split: Split | None = None,
     cache: Path | None = None,
     report: Report | None = None,
+    tensorboard: Path | None = None,
 ) -> runs.Run:
     """Train `config` on a data set and leave a finished RUN at `out`; a finished one is returned as it is.
 
     split: trains on its `train`, stops early on `validation` (unless config.validate is False: then it trains on
     both for all epochs), and reads `test` once at the end. None: trains on all groups for all epochs. An interrupted
     training goes on from its last whole epoch when called again. cache: where decoded clips are kept. report: takes
-    lines for people; default stderr.
+    lines for people; default stderr. tensorboard: a folder for TensorBoard's logs.
 
     Raises DataError or MisuseError, each one line.
     """
-    folder, say = Path(out), report or _to_stderr
+    folder, report = Path(out), report or _to_stderr
+    if tensorboard is not None and find_spec("tensorboard") is None:
+        raise MisuseError(
+            "--tensorboard needs the package tensorboard; install it with 'pip install tensorboard'"
+        )
     mirror = decide_mirror(config.mirror, dataset.labels)
     finished = runs.start_run(folder, identity(config, dataset), _split_json(config, dataset, split))
     if finished:
-        say(f"{folder} is finished already")
+        report(f"{folder} is finished already")
         return runs.load_run(folder)
     write_index(dataset, folder / runs.INDEX)
-    say(mirror.note)
-    say(f"training on {len(GPUS)} GPU{'s' * (len(GPUS) > 1)}" if GPUS else "training on the CPU")
-    clips = _cached_parts(config, dataset, split, cache or cache_folder(), say)
+    report(mirror.note)
+    report(f"training on {len(GPUS)} GPU{'s' * (len(GPUS) > 1)}" if GPUS else "training on the CPU")
+    clips = _cached_parts(config, dataset, split, cache or cache_folder(), report)
     training = _Training(config, clips, dataset.labels, mirror, folder)
     if training.low_contrast:
-        say("the clips show little contrast: if nothing is learnt, --standardise helps")
-    training.resume(say)
+        report("the clips show little contrast: if nothing is learnt, --standardise helps")
     try:
-        training.run(say)
+        training.run(report, tensorboard)
     except KeyboardInterrupt:
-        say(f"interrupted after epoch {training.epoch}; the same command goes on from there")
+        report(f"interrupted after epoch {training.epoch}; the same command goes on from there")
         raise
-    except tf.errors.OpError as error:  # a GPU's memory is full, a cached clip is gone
-        first_line = error.message.strip().partition("\n")[0]
-        raise DataError(f"training stopped after epoch {training.epoch}: {first_line}") from error
+    except tf.errors.OpError as error:  # a GPU's memory is full, a cached clip is gone, a disk is full
+        raise DataError(f"training stopped after epoch {training.epoch}: {_reason(error)}") from error
+    except OSError as error:
+        reason = error.strerror or str(error).partition("\n")[0]
+        raise DataError(f"training stopped after epoch {training.epoch}: {reason}") from error
     _finish(training, clips, dataset, folder)
     return runs.load_run(folder)
 
@@ -125,10 +146,10 @@ def identity(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
 def _architecture(config: TrainConfig, classes: int) -> str:
     """Hash of the layers and their settings, without the names that Keras numbers by itself."""
 
-    def nameless(said: Any) -> Any:
-        if isinstance(said, dict):
-            return {key: nameless(value) for key, value in said.items() if key != "name"}
-        return [nameless(value) for value in said] if isinstance(said, (list, tuple)) else said
+    def nameless(config: Any) -> Any:
+        if isinstance(config, dict):
+            return {key: nameless(value) for key, value in config.items() if key != "name"}
+        return [nameless(value) for value in config] if isinstance(config, (list, tuple)) else config
 
     layers = build(config.model, config.frames, config.size, classes).get_config()
     return hashlib.sha256(json.dumps(nameless(layers), sort_keys=True, default=str).encode()).hexdigest()
@@ -144,11 +165,11 @@ def _split_json(config: TrainConfig, dataset: Dataset, split: Split | None) -> d
 
 
 def _cached_parts(
-    config: TrainConfig, dataset: Dataset, split: Split | None, cache: Path, say: Report
+    config: TrainConfig, dataset: Dataset, split: Split | None, cache: Path, report: Report
 ) -> _Clips:
     def decoded(done: int, total: int) -> None:
         if done == total or done % 100 == 0:
-            say(f"decoded {done} of {total} clips")
+            report(f"decoded {done} of {total} clips")
 
     cached = cache_clips(dataset.clips, dataset.labels, config.frame_spec, cache, decoded)
     synthetic = cache_synthetic(config, dataset.labels, cache, decoded)
@@ -172,7 +193,8 @@ def class_weights(labels: Sequence[int], classes: int) -> NDArray[np.float32]:
 
 
 def pixel_statistics(clips: Sequence[CachedClip]) -> tuple[float, float]:
-    """Mean and standard deviation of the pixels of clips, 0 to 255, each clip counting alike; a deviation of 1 or more."""
+    """Mean and standard deviation of the pixels of clips, 0 to 255, each clip counting alike;
+    a deviation of 1 or more."""
     frames = (clip.frames() for clip in clips)
     moments = np.mean(
         [[f.mean(dtype=np.float64), np.square(f, dtype=np.float64).mean()] for f in frames], axis=0
@@ -185,30 +207,43 @@ def _pixels_json(pixels: tuple[float, float]) -> dict[str, float]:
     return dict(zip(("mean", "deviation"), pixels, strict=True))
 
 
+class ActiveAccuracy(keras.metrics.Mean):  # type: ignore[misc]
+    """Window accuracy over the windows in which something is done: those whose target is one label."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Add a batch: targets and predictions, both float32 [batch, classes]."""
+        correct = tf.argmax(y_pred, axis=1) == tf.argmax(y_true, axis=1)
+        active = tf.reduce_max(y_true, axis=1) == 1.0
+        return super().update_state(tf.cast(correct, tf.float32), tf.cast(active, tf.float32))
+
+
 class _Training:
-    """The state of a training: models, optimizer, history, the best weights so far."""
+    """One training: its models, and where it is. Raises DataError when the folder's checkpoint is damaged."""
 
     def __init__(
         self, config: TrainConfig, clips: _Clips, labels: Sequence[str], mirror: Mirror, folder: Path
     ) -> None:
         keras.utils.set_random_seed(config.seed)
-        self.config, self.clips, self.folder, self.mirror = config, clips, folder, mirror
+        self.config, self._clips, self._folder, self._mirror = config, clips, folder, mirror
         measured = pixel_statistics(clips.train)
         self.low_contrast = measured[1] < LOW_CONTRAST and not config.standardise
         self.pixels = measured if config.standardise else UNIT
+        self._weights = class_weights([clip.label for clip in clips.train], len(labels))
         self.averaged = build(config.model, config.frames, config.size, len(labels), self.pixels)
-        self._model = training_twin(self.averaged)
-        steps = config.steps_per_epoch * config.epochs
-        rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps, alpha=LAST_RATE_SHARE)
-        self._optimizer = keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm or None)
-        self._optimizer.build(self._model.trainable_variables)
-        self._predict = keras_predict(self.averaged)
-        weights = class_weights([clip.label for clip in clips.train], len(labels))
-        self._step = tf.function(_train_step(config, self._model, self.averaged, self._optimizer, weights))
-        self.history: list[dict[str, float]] = []
-        self.best: list[NDArray[Any]] | None = None
-        self.best_epoch = 0
-        self.best_mark: list[float] = []  # what `monitor` minimises, at the best epoch
+        self.model = compiled(training_twin(self.averaged), config)
+        self._checkpoints = folder / runs.CHECKPOINT
+        self._early_stopping: Any | None = None
+        self._best: AveragedCheckpoint | None = None
+        if clips.validation and config.monitor != "none":
+            self._early_stopping = keras.callbacks.EarlyStopping(MONITORED, 0, config.patience, mode="min")
+            self._best = AveragedCheckpoint(self.averaged, self._checkpoints)
+        self._saved = Progress.load(self._checkpoints)
+        self._state = ResumableState(self._saved, self.averaged, self._early_stopping, self._best)
+
+    @property
+    def history(self) -> list[Row]:
+        """A row of figures for each whole epoch done."""
+        return self._state.history
 
     @property
     def epoch(self) -> int:
@@ -216,150 +251,94 @@ class _Training:
         return len(self.history)
 
     @property
-    def stopped(self) -> bool:
-        """Whether training is over: all epochs done, or no better validation for `patience` epochs."""
-        tired = self.best is not None and self.epoch - self.best_epoch >= self.config.patience
-        return self.epoch >= self.config.epochs or tired
+    def best_epoch(self) -> int:
+        """The epoch whose weights are kept, counted from 1: the last one, unless validation chooses."""
+        return self.epoch if self._early_stopping is None else int(self._early_stopping.best_epoch) + 1
 
-    def run(self, say: Report) -> None:
+    def run(self, report: Report, tensorboard: Path | None = None) -> None:
         """Train to the end; the averaged model holds the best weights then."""
-        started, first = time.monotonic(), self.epoch
-        batches = self._batches()
-        while not self.stopped:
-            row = self._one_epoch(batches)
-            self._save()
-            runs.write_history(self.folder, self.history)
-            per_epoch_s = (time.monotonic() - started) / (self.epoch - first)
-            left_s = per_epoch_s * (self.config.epochs - self.epoch)
-            say(progress_line(row, self.config.epochs, per_epoch_s, left_s))
-        if self.best is not None:
-            self.averaged.set_weights(self.best)
-            if self.config.monitor != "none":
-                say(f"best validation {self.config.monitor} after epoch {self.best_epoch}")
+        config, first = self.config, self.epoch
+        if first:
+            report(f"going on after epoch {first}")
+        stopped = self._saved.early_stopping.get("wait", 0) >= config.patience
+        self.model.fit(
+            self._batches(first),
+            # Where the interrupted training was already over `fit` only restores it.
+            epochs=first if stopped else config.epochs,
+            initial_epoch=first,
+            steps_per_epoch=config.steps_per_epoch,
+            callbacks=self._callbacks(report, tensorboard),
+            verbose=0,
+        )
+        if self._best is not None:
+            self._best.load_best(self.best_epoch - 1)
+            report(f"best validation {config.monitor} after epoch {self.best_epoch}")
 
-    def _batches(self) -> Iterator[tuple[Any, Any]]:
-        """All batches from here to the last epoch: one pipeline, which goes on loading between epochs."""
+    def _callbacks(self, report: Report, tensorboard: Path | None) -> list[Any]:
+        """In the order in which they run: each sees what those before it did to weights, logs and files."""
+        made: list[Any] = [WeightAverage(self.averaged, self.config.average)]
+        if self._clips.validation:
+            made.append(HeldOutClips(self._validate, self.config.monitor))
+        made += [callback for callback in (self._early_stopping, self._best) if callback is not None]
+        if tensorboard is not None:
+            made.append(keras.callbacks.TensorBoard(str(tensorboard)))
+        backup = keras.callbacks.BackupAndRestore(str(self._checkpoints / BACKUP), delete_checkpoint=False)
+        return [
+            *made,
+            self._state,
+            backup,
+            EpochReport(self.history, self.config.epochs, self._folder, report),
+        ]
+
+    def _batches(self, epoch: int) -> Any:
+        """All batches from an epoch to the last: one pipeline, which goes on loading between epochs."""
         config = self.config
-        first, last = (epoch * config.steps_per_epoch for epoch in (self.epoch, config.epochs))
-        if first == last:
-            return iter(())
-        plan = WindowPlan(self.clips.train, config.sampling, self.clips.synthetic)
+        first, last = (number * config.steps_per_epoch for number in (epoch, config.epochs))
+        plan = WindowPlan(self._clips.train, config.sampling, self._clips.synthetic)
         amounts = Amounts().scaled(config.augmentation)
-        return iter(training_batches(plan, first, last, self.mirror, amounts))
+        weighted = weighted_targets(self._weights)
+        return training_batches(plan, first, last, self._mirror, amounts).map(weighted)
 
-    def _one_epoch(self, batches: Iterator[tuple[Any, Any]]) -> dict[str, float]:
-        losses, right = [], []
-        for pixels, labels in islice(batches, self.config.steps_per_epoch):
-            loss, share = self._step(pixels, labels)
-            losses.append(float(loss))
-            right.append(float(share))
-        row = {"epoch": self.epoch + 1, "loss": float(np.mean(losses)), "accuracy": float(np.mean(right))}
-        if not np.isfinite(row["loss"]):
-            raise DataError(f"training diverged in epoch {row['epoch']}; choose a lower --learning-rate")
-        if self.clips.validation:
-            row |= self._validate(row["epoch"])
-        self.history.append(row)
-        return row
-
-    def _validate(self, epoch: float) -> dict[str, float]:
+    def _validate(self) -> Predictions:
         contract = self.config.contract
         hop = max(contract.hop_ticks, contract.frames // VALIDATIONS_PER_WINDOW)
-        predictions = predict_clips(self._predict, self.clips.validation, contract, hop)
-        figures = measures(predictions, [str(i) for i in range(predictions.clips.shape[1])])
-        marks = {
-            "loss": [0.0, figures["window_loss"]],
-            "accuracy": [1 - figures["window_accuracy"], figures["window_loss"]],
-            "none": [-epoch],
-        }
-        mark = marks[self.config.monitor]
-        if self.best is None or mark < self.best_mark:
-            self.best, self.best_epoch, self.best_mark = self.averaged.get_weights(), int(epoch), mark
-        return {
-            "validation_loss": figures["window_loss"],
-            "validation_window_accuracy": figures["window_accuracy"],
-            "validation_clip_accuracy": figures["clip_accuracy"],
-        }
+        return predict_clips(self._predict, self._clips.validation, contract, hop)
 
-    def _variables(self) -> list[Any]:
-        return [*self._model.variables, *self.averaged.variables, *self._optimizer.variables]
-
-    def _save(self) -> None:
-        """Everything needed to go on after this epoch, in one file that is replaced whole."""
-        arrays = {f"variable_{i}": variable.numpy() for i, variable in enumerate(self._variables())}
-        arrays |= {f"best_{i}": array for i, array in enumerate(self.best or [])}
-        said = {"history": self.history, "best_epoch": self.best_epoch, "best_mark": self.best_mark}
-        path = self.folder / runs.CHECKPOINT
-        try:
-            with replaced_file(path) as partial, partial.open("wb") as file:
-                np.savez(file, progress=np.array(json.dumps(said)), **arrays)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-    def resume(self, say: Report) -> None:
-        """Go on from the folder's checkpoint, where there is one. Raises DataError when it is damaged."""
-        path = self.folder / runs.CHECKPOINT
-        if not path.is_file():
-            return
-        try:
-            with np.load(path) as stored:
-                said = json.loads(str(stored["progress"]))
-                for i, variable in enumerate(self._variables()):
-                    variable.assign(stored[f"variable_{i}"])
-                count = len(self.averaged.get_weights()) if said["best_epoch"] else 0
-                best = [stored[f"best_{i}"] for i in range(count)]
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise DataError(f"{path}: damaged ({error}); remove it to start this training anew") from error
-        self.history, self.best = said["history"], best or None
-        self.best_epoch, self.best_mark = said["best_epoch"], said["best_mark"]
-        say(f"going on after epoch {self.epoch}")
+    @cached_property
+    def _predict(self) -> Predict:
+        return keras_predict(self.averaged)
 
 
-def _train_step(
-    config: TrainConfig, model: Any, averaged: Any, optimizer: Any, weights: NDArray[np.float32]
-) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """One step on one batch: returns the loss and the share of right answers, of the windows in which something is done.
+def compiled(model: Any, config: TrainConfig) -> Any:
+    """`model`, ready for `fit` as a training does it: Adam along a cosine, cross-entropy, window accuracy."""
+    steps = config.steps_per_epoch * config.epochs
+    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps, alpha=LAST_RATE_FRACTION)
+    model.compile(
+        keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm or None),
+        keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing),
+        metrics=[ActiveAccuracy(name="accuracy")],
+    )
+    return model
 
-    `averaged` follows `model`.
+
+def weighted_targets(weights: NDArray[np.float32]) -> Callable[[Any, Any], tuple[Any, Any, Any]]:
+    """A map from (clips, labels int32 [batch]) to what `fit` takes: clips, targets float32 [batch, classes], and the
+    weight of each window float32 [batch]. weights: float32 [classes]; a window in which nothing is done weighs 1.
     """
     classes = len(weights)
-    follows = list(
-        zip(averaged.variables, model.variables, strict=True)
-    )  # running statistics too: they jump most
 
-    def step(pixels: Any, labels: Any) -> tuple[Any, Any]:
-        acts = labels != BACKGROUND
-        wanted = targets(labels, classes)
-        weight = tf.where(acts, tf.gather(tf.constant(weights), tf.maximum(labels, 0)), 1.0)
-        with tf.GradientTape() as tape:
-            scores = model(pixels, training=True)
-            losses = keras.losses.categorical_crossentropy(
-                wanted, scores, label_smoothing=config.label_smoothing
-            )
-            loss = tf.reduce_mean(weight * losses)
-        variables = model.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        done = tf.cast(optimizer.iterations, tf.float32)
-        momentum = tf.minimum(config.average, done / (done + AVERAGE_START_STEPS))
-        for mean, variable in follows:
-            mean.assign(momentum * mean + (1 - momentum) * variable)
-        right = tf.argmax(scores, axis=1, output_type=tf.int32) == labels
-        return loss, tf.reduce_sum(tf.cast(right & acts, tf.float32)) / tf.reduce_sum(
-            tf.cast(acts, tf.float32)
-        )
+    def weighted(clips: Any, labels: Any) -> tuple[Any, Any, Any]:
+        by_label = tf.gather(tf.constant(weights), tf.maximum(labels, 0))
+        return clips, targets(labels, classes), tf.where(labels != BACKGROUND, by_label, 1.0)
 
-    return step
+    return weighted
 
 
-def progress_line(row: dict[str, float], epochs: int, per_epoch_s: float, left_s: float) -> str:
-    """One epoch for a person: figures, pace and time left."""
-    figures = f"loss {row['loss']:.3f} accuracy {row['accuracy']:.3f}"
-    if "validation_loss" in row:
-        figures += (
-            f" | validation loss {row['validation_loss']:.3f} windows {row['validation_window_accuracy']:.3f}"
-            f" clips {row['validation_clip_accuracy']:.3f}"
-        )
-    minutes, seconds = divmod(round(left_s), 60)
-    return f"epoch {row['epoch']:.0f}/{epochs} {figures} | {per_epoch_s:.1f} s an epoch, {minutes}:{seconds:02d} left"
+def _reason(error: Any) -> str:
+    """The line of a TensorFlow error that names what happened, out of the graph's own traceback."""
+    lines = [line.strip() for line in str(error.message).splitlines() if line.strip()]
+    named = [line for line in lines if "Error: " in line]
+    return (named or lines or [type(error).__name__])[-1 if named else 0]
 
 
 def _finish(training: _Training, clips: _Clips, dataset: Dataset, folder: Path) -> None:
@@ -385,7 +364,7 @@ def _finish(training: _Training, clips: _Clips, dataset: Dataset, folder: Path) 
             "schema": runs.SCHEMA,
             "parameters": training.averaged.count_params(),
             "epochs_run": training.epoch,
-            "best_epoch": training.best_epoch or training.epoch,
+            "best_epoch": training.best_epoch,
             **({"pixels": _pixels_json(training.pixels)} if training.config.standardise else {}),
             "trained_on": {
                 "groups": sorted({clip.group for clip in clips.train}),

@@ -1,6 +1,7 @@
-"""Clips of the drawn person as extra training data, kept in the cache of decoded clips.
+"""Clips of the synthetic person as extra training data, kept in the cache of decoded clips.
 
-Where still windows are trained on too, some of the clips show the person standing, and their label is BACKGROUND. Seeds below FIRST_SEED belong to the demo, golden clips and tests: nothing is ever trained on them.
+Where still windows are trained on too, some of the clips show the person standing, and their label is BACKGROUND.
+Seeds below FIRST_SEED belong to the demo, golden clips and tests: nothing is ever trained on them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from edge_har.errors import MisuseError
 from edge_har.model.preprocess import prepare_frame
 from edge_har.sources import synthetic
+from edge_har.sources.synthetic_body import LABELS
 from train.data.batches import CachedClip, OnProgress, cache_key, is_cached, store
 from train.data.sampling import BACKGROUND
 from train.runs import TrainConfig
@@ -27,18 +29,18 @@ FIRST_SEED = 1000
 CLIPS_PER_LABEL = 60
 RATE_HZ = 25.0
 SAMPLED_SEEDS, SAMPLED_FRAMES = 3, 2  # by which a change of the drawing is noticed
-STANDING = ("Bend", "JumpingJack", "WaveOneHand", "WaveTwoHands")  # whoever does these stays in place
+STANDING = ("Bend", "JumpingJack", "WaveOneHand", "WaveTwoHands")  # whoever does these does not walk
 
 
 def synthetic_identity(config: TrainConfig, labels: Sequence[str]) -> dict[str, Any] | None:
-    """What config.json says of the synthetic clips; None without any. Raises MisuseError for labels not drawn."""
+    """What config.json holds of the synthetic clips; None without any. Raises MisuseError for labels not drawn."""
     if config.synthetic_share == 0:
         return None
-    absent = [label for label in labels if label not in synthetic.LABELS]
+    absent = [label for label in labels if label not in LABELS]
     if absent:
         raise MisuseError(
             f"the synthetic person cannot do {absent[0]!r}; synthetic clips need labels of "
-            f"{', '.join(synthetic.LABELS)}"
+            f"{', '.join(LABELS)}"
         )
     return {
         "share": config.synthetic_share,
@@ -64,9 +66,9 @@ def cache_synthetic(
     cast = _cast(config, labels)
     clips = {}
     for seed, (action, label) in cast.items():
-        stands = ", standing" if label == BACKGROUND else ""
-        content = f"{drawing} {action}{stands} {seed} {frames} {RATE_HZ}"
-        name = f"synthetic:{action}?seed={seed}{stands}"
+        suffix = ", standing" if label == BACKGROUND else ""
+        content = f"{drawing} {action}{suffix} {seed} {frames} {RATE_HZ}"
+        name = f"synthetic:{action}?seed={seed}{suffix}"
         clips[seed] = CachedClip(name, label, "synthetic", folder / cache_key(content, config.frame_spec))
 
     def draw(seed: int) -> None:
@@ -92,9 +94,9 @@ def _cast(config: TrainConfig, labels: Sequence[str]) -> dict[int, tuple[str, in
     seeds = range(FIRST_SEED, FIRST_SEED + CLIPS_PER_LABEL * (len(parts) + (config.still_share > 0)))
     cast = {}
     for seed in seeds:
-        turn, place = divmod(seed - FIRST_SEED, len(seeds) // CLIPS_PER_LABEL)
+        turn, part = divmod(seed - FIRST_SEED, len(seeds) // CLIPS_PER_LABEL)
         standing = (STANDING[turn % len(STANDING)], BACKGROUND)
-        cast[seed] = parts[place] if place < len(parts) else standing
+        cast[seed] = parts[part] if part < len(parts) else standing
     return cast
 
 
@@ -103,7 +105,7 @@ def _drawing() -> str:
     """Hash of a sample of the drawing, every action and standing: another drawing is another data set."""
     digest = hashlib.sha256()
     for seed in range(FIRST_SEED, FIRST_SEED + SAMPLED_SEEDS):
-        for action in synthetic.LABELS:
+        for action in LABELS:
             digest.update(synthetic.render_clip(action, seed, SAMPLED_FRAMES, RATE_HZ).tobytes())
         standing = STANDING[seed % len(STANDING)]
         digest.update(synthetic.render_clip(standing, seed, SAMPLED_FRAMES, RATE_HZ, stands=True).tobytes())

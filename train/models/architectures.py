@@ -36,7 +36,7 @@ def build_lrcn(frames: int = 20, size: int = 64, classes: int = 4, pixels: tuple
 
     Raises MisuseError for sizes the architecture cannot take.
     """
-    _check("lrcn", frames, size, classes)
+    _check_sizes("lrcn", frames, size, classes)
     inputs = L.Input((frames, size, size, 3), name="clip")
     x = _scaling(pixels)(inputs)
     for number, (filters, pool) in enumerate(((16, 4), (32, 4), (64, 2), (64, 2)), 1):
@@ -58,7 +58,7 @@ def build_convlstm(
     `hard_sigmoid` is what the publication's Keras took for the gates; it is written out because Keras 3 differs.
     Raises MisuseError for sizes the architecture cannot take.
     """
-    _check("convlstm", frames, size, classes)
+    _check_sizes("convlstm", frames, size, classes)
     inputs = L.Input((frames, size, size, 3), name="clip")
     x = _scaling(pixels)(inputs)
     for number, filters in enumerate((4, 8, 14, 16), 1):
@@ -87,7 +87,7 @@ def build_motion(
 
     Raises MisuseError for sizes the architecture cannot take.
     """
-    _check("motion", frames, size, classes)
+    _check_sizes("motion", frames, size, classes)
     inputs = L.Input((frames, size, size, 3), name="clip")
     x = _scaling(pixels)(inputs)
     later = L.Cropping3D(((1, 0), (0, 0), (0, 0)), name="later")(x)
@@ -161,7 +161,7 @@ def split_stream(model: Any) -> StreamParts:
 
 def fold_batch_norm(model: Any) -> Any:
     """A copy of `model` that computes the same at inference, each batch normalisation folded into the convolution
-    before it (`NAME_bn` after `NAME`) and left out.
+    before it (`NAME_bn` after `NAME`) and dropped.
     """
     tensors = {model.layers[0].name: L.Input(model.input_shape[1:], name=model.layers[0].name)}
     inputs = tensors[model.layers[0].name]
@@ -190,7 +190,7 @@ def _folded(conv: Any, norm: Any) -> list[Any]:
 
 
 def _replay(layers: Sequence[Any], start: Any, tensor: Any) -> Any:
-    """Apply `layers` (in graph order, their weights shared) to `tensor`, which stands for the output of `start`.
+    """Apply `layers` (in graph order, their weights shared) to `tensor`, in place of the output of `start`.
 
     Layers per frame are unwrapped: the single time step is reshaped away before the first of them.
     """
@@ -217,7 +217,7 @@ def _per_frame(layer: Any, name: str) -> Any:
     return L.TimeDistributed(layer, name=name)
 
 
-def _check(kind: str, frames: int, size: int, classes: int) -> None:
+def _check_sizes(kind: str, frames: int, size: int, classes: int) -> None:
     if size < SMALLEST[kind]:
         raise MisuseError(f"{kind} needs frames of {SMALLEST[kind]} pixels a side or more, got {size}")
     if frames < 2:

@@ -27,7 +27,7 @@ class MergedConvLSTM2D(keras.layers.ConvLSTM2D):  # type: ignore[misc]
         kept = tf.ones_like(state)
         if training and self.recurrent_dropout:
             kept = tf.nn.dropout(kept, self.recurrent_dropout)
-        states = []
+        states: list[Any] = []
         for gates in seen:
             if states:  # the first state is zero
                 gates = gates + tf.nn.conv2d(state * kept, cell.recurrent_kernel, 1, "SAME")
