@@ -298,7 +298,7 @@ def report_lines(report: BenchReport) -> list[str]:
     for part, name in names.items():
         t = report.parts[part]
         lines.append(f"{name:<42}{t.p50_ms:>9.3f}{t.p95_ms:>9.3f}{t.p99_ms:>9.3f}{t.mean_ms:>9.3f}")
-    share = report.parts["pipeline"].p50_ms / report.interval_ms
+    fraction = report.parts["pipeline"].p50_ms / report.interval_ms
     memory = [
         "unknown" if peak is None else f"{peak:.0f} MB"
         for peak in (report.peak_stream_mb, report.peak_all_mb)
@@ -307,7 +307,7 @@ def report_lines(report: BenchReport) -> list[str]:
         *lines,
         "",
         f"whole clip / tick: {report.clip_to_tick:.1f}, whole clip / stream per result: {report.clip_to_result:.1f} (p50)",
-        f"a tick comes every {report.interval_ms:g} ms; the pipeline fills {share:.2%} of that",
+        f"a tick comes every {report.interval_ms:g} ms; the pipeline fills {fraction:.2%} of that",
         f"load: bundle {report.open_ms:.1f} ms, graphs {report.graphs_ms:.1f} ms",
         f"peak memory: {memory[0]} with the stream, {memory[1]} with pictures and whole-clip graph too",
     ]

@@ -1,4 +1,4 @@
-"""Recorded files -> what happens in them: one answer a file, and segments in time. Memory does not grow with the file."""
+"""Recorded files -> what happens in them: one prediction a file, and segments in time. Memory does not grow with the file."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ class Classifier:
                     if part is not None:
                         yield part.finished()
                     part = _Part(self._recognizer, self.manifest.temporal, ticks.times_s[0])
-                part.take(ticks)
+                part.classify(ticks)
             if part is not None:
                 part.frame_at(last_s)
         if part is not None:
@@ -185,7 +185,7 @@ class _Part:
         self.end_s = time_s + max(0.0, time_s - self._frame_s)
         self._frame_s = time_s
 
-    def take(self, ticks: Ticks) -> None:
+    def classify(self, ticks: Ticks) -> None:
         """Recognise the next ticks."""
         for _ in ticks.times_s:
             self._ticks += 1

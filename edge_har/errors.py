@@ -1,7 +1,7 @@
 """Every error edge_har raises on purpose; imports nothing of ours.
 
 EdgeHarError                 exit code 1
-├── MisuseError              also ValueError; the caller asked for something that cannot be; exit code 2
+├── MisuseError              also ValueError; what the caller requested is impossible; exit code 2
 ├── DataError                also ValueError; clips, indexes and splits
 ├── SourceError              also OSError; cameras, streams and files
 ├── BundleError              also ValueError; a bundle that is damaged, unknown or does not fit
@@ -53,7 +53,7 @@ class ParityError(ConversionError):
 
 
 class DeployError(EdgeHarError, OSError):
-    """A bundle could not be put on a device, or taken back."""
+    """A bundle could not be installed on a device, or rolled back."""
 
 
 def printable(text: str, *, keep: str = "") -> str:

@@ -57,7 +57,7 @@ def test_memory_and_machine_are_read(report: bench_module.BenchReport) -> None:
 
 def test_the_table_names_model_machine_and_parts(report: bench_module.BenchReport) -> None:
     text = "\n".join(report_lines(report))
-    for wanted in (
+    for expected in (
         some_bundle().model_id,
         machine().cpu,
         "edge_har",
@@ -66,7 +66,7 @@ def test_the_table_names_model_machine_and_parts(report: bench_module.BenchRepor
         "p99",
         "peak memory",
     ):
-        assert wanted in text
+        assert expected in text
 
 
 def test_the_command_prints_one_json_object_and_nothing_else(tmp_path: Path) -> None:
@@ -81,11 +81,11 @@ def test_the_command_prints_one_json_object_and_nothing_else(tmp_path: Path) -> 
         capture_output=True,
         text=True,
     )
-    said = json.loads(done.stdout)
-    assert said["model"] == bundle.model_id and said["ticks"] == ticks
-    assert set(said["parts"]) == {"step", "head", "prepare", "tick", "pipeline", "result", "clip"}
-    assert said["open_ms"] > 0 and said["graphs_ms"] > 0
-    assert said["versions"]["numpy"] == np.__version__
+    report = json.loads(done.stdout)
+    assert report["model"] == bundle.model_id and report["ticks"] == ticks
+    assert set(report["parts"]) == {"step", "head", "prepare", "tick", "pipeline", "result", "clip"}
+    assert report["open_ms"] > 0 and report["graphs_ms"] > 0
+    assert report["versions"]["numpy"] == np.__version__
 
 
 def test_misuse_is_one_clear_line(tmp_path: Path) -> None:

@@ -16,15 +16,15 @@ from tests.helpers.videos import write_text_as_video, write_video
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle, a clip of each colour, one of two, and a text that calls itself a video."""
-    place = tmp_path_factory.mktemp("clips")
-    (place / "colours.ehar").write_bytes(colour_bytes())
+    folder = tmp_path_factory.mktemp("clips")
+    (folder / "colours.ehar").write_bytes(colour_bytes())
     for colour in COLOURS:
-        write_video(place / "one" / f"{colour}.avi", painted(colour, 50, (32, 24)))
+        write_video(folder / "one" / f"{colour}.avi", painted(colour, 50, (32, 24)))
     write_video(
-        place / "two ünd.avi", np.concatenate([painted("Red", 50, (32, 24)), painted("Blue", 50, (32, 24))])
+        folder / "two ünd.avi", np.concatenate([painted("Red", 50, (32, 24)), painted("Blue", 50, (32, 24))])
     )
-    write_text_as_video(place / "text.avi")
-    return place
+    write_text_as_video(folder / "text.avi")
+    return folder
 
 
 def test_json_lines_come_in_order_with_the_paths_as_found(folder: Path) -> None:

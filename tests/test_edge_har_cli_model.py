@@ -29,8 +29,8 @@ def run(*arguments: str) -> str:
 
 def test_inspect_shows_what_a_person_asks(bundle_path: Path) -> None:
     bundle = open_bundle(bundle_path)
-    said = run("inspect", str(bundle_path))
-    assert said.startswith(f"{bundle.manifest.name} {bundle.manifest.version}, release")
+    output = run("inspect", str(bundle_path))
+    assert output.startswith(f"{bundle.manifest.name} {bundle.manifest.version}, release")
     for expected in (
         bundle.digest,
         ", ".join(bundle.manifest.labels),
@@ -43,8 +43,8 @@ def test_inspect_shows_what_a_person_asks(bundle_path: Path) -> None:
         "provenance:",
         "licence:",
     ):
-        assert expected in said
-    assert all(name in said for name in bundle.contents)
+        assert expected in output
+    assert all(name in output for name in bundle.contents)
 
 
 def test_inspect_shows_what_the_gate_let_pass(tmp_path: Path) -> None:
@@ -54,23 +54,25 @@ def test_inspect_shows_what_the_gate_let_pass(tmp_path: Path) -> None:
     assert "gate        passed\n" in run("inspect", str(path))
     allowed = gate | {"allowed_by_user": ["accuracy falls from 90% to 80% of windows"]}
     path.write_bytes(variant(some_bundle(), metrics={"gate": allowed}))
-    said = run("inspect", str(path))
-    assert "gate        passed only with --allow-drop:\n  accuracy falls from 90% to 80% of windows\n" in said
+    output = run("inspect", str(path))
+    assert (
+        "gate        passed only with --allow-drop:\n  accuracy falls from 90% to 80% of windows\n" in output
+    )
     path.write_bytes(variant(some_bundle(), metrics={}))
     assert "gate  " not in run("inspect", str(path)), "older bundles say nothing of it"
 
 
 def test_inspect_json_is_the_manifest(bundle_path: Path) -> None:
     bundle = open_bundle(bundle_path)
-    said = json.loads(run("inspect", "--json", str(bundle_path)))
-    own = {key: said.pop(key) for key in ("model", "digest", "bytes", "signed")}
+    output = json.loads(run("inspect", "--json", str(bundle_path)))
+    own = {key: output.pop(key) for key in ("model", "digest", "bytes", "signed")}
     assert own == {
         "model": bundle.model_id,
         "digest": bundle.digest,
         "bytes": bundle_path.stat().st_size,
         "signed": False,
     }
-    assert said == json.loads(bundle.manifest_bytes)
+    assert output == json.loads(bundle.manifest_bytes)
 
 
 def test_an_unpacked_bundle_is_inspected_alike(bundle_path: Path, tmp_path: Path) -> None:
@@ -87,15 +89,15 @@ def test_an_unpacked_bundle_is_inspected_alike(bundle_path: Path, tmp_path: Path
 def test_verify_runs_the_golden_clips(bundle_path: Path) -> None:
     count = len(open_bundle(bundle_path).manifest.golden)
     assert f"{count} golden clips within" in run("verify", str(bundle_path))
-    said = json.loads(run("verify", "--json", str(bundle_path)))
-    assert said["golden_clips"] == count and said["max_difference"] <= said["tolerance"]
+    output = json.loads(run("verify", "--json", str(bundle_path)))
+    assert output["golden_clips"] == count and output["max_difference"] <= output["tolerance"]
 
 
 def test_export_writes_plain_files(bundle_path: Path, tmp_path: Path) -> None:
     bundle, folder = open_bundle(bundle_path), tmp_path / "exported"
-    said = run("export", str(bundle_path), "--to", str(folder)).split()
+    output = run("export", str(bundle_path), "--to", str(folder)).split()
     names = {*bundle.manifest.tensors, "labels.txt", "export.json", "README.md"}
-    assert {Path(line) for line in said} == {folder / name for name in names} == set(folder.iterdir())
+    assert {Path(line) for line in output} == {folder / name for name in names} == set(folder.iterdir())
     for name in bundle.manifest.tensors:
         assert (folder / name).read_bytes() == bundle.read(name)
     assert (folder / "labels.txt").read_text().splitlines() == list(bundle.manifest.labels)

@@ -1,4 +1,4 @@
-"""Standard error that nobody reads, or that is on a full disk: a run goes on, and ends when it is asked to."""
+"""Standard error that nobody reads, or that is on a full disk: a run goes on, and ends when that is requested."""
 
 import fcntl
 import json
@@ -102,11 +102,11 @@ def test_lines_come_in_order_and_the_newest_go_where_too_many_wait() -> None:
         stream.finish()
         os.close(writer)
         thread.join(WAIT_S)
-    said = [int(line.split()[1]) for line in got if "could not be written" in line]
+    dropped = [int(line.split()[1]) for line in got if "could not be written" in line]
     numbers = [int(line) for line in got if line.strip().isdigit()]
     # The thread may have found room for one in between.
     assert numbers[:LINES] == list(range(LINES)) and numbers == sorted(set(numbers))
-    assert LINES <= len(numbers) < count and sum(said) == count - len(numbers)
+    assert LINES <= len(numbers) < count and sum(dropped) == count - len(numbers)
 
 
 def test_where_it_waits_every_line_comes() -> None:

@@ -141,7 +141,7 @@ def test_a_running_stream_takes_the_flashed_model_and_keeps_its_source(
             assert flash(failing_golden(3))[0] is Outcome.SELFTEST_FAILED
             (back,) = send.roll_back([HOST], ssh)
             back_s = time.monotonic()
-            assert back.answer.model == model_1
+            assert back.reply.model == model_1
             assert log.wait_for(f"the model is now {model_1}") - back_s < TAKEN_WITHIN_S
             events.wait_for(model_1, since_s=back_s)
             assert process.poll() is None

@@ -33,7 +33,7 @@ from edge_har.system.files import HOME_VARIABLE
 from tests.helpers.bundles import failing_golden, release, some_bundle, variant
 from tests.helpers.folders import quick_folder
 
-PATIENCE = ReceiveLimits()
+LIMITS = ReceiveLimits()
 ALLOWED = "allow_unsigned = true\n"
 TMPFS_BYTES = 32 * 1024 * 1024
 # What changes files; an audit hook sees these whichever way Python gets there.
@@ -63,11 +63,11 @@ def pipe_with(content: bytes, *, close: bool = True) -> Iterator[int]:
             os.close(writer)
 
 
-def send(content: bytes, patience: ReceiveLimits = PATIENCE, **offer: object) -> DeviceReply:
+def send(content: bytes, limits: ReceiveLimits = LIMITS, **offer: object) -> DeviceReply:
     """Give `content` to this machine's own store."""
     given = {"length": len(content), "sha256": hashlib.sha256(content).hexdigest()} | offer
     with pipe_with(content) as source:
-        return device.receive(Offer(**given), source, patience)  # type: ignore[arg-type]
+        return device.receive(Offer(**given), source, limits)  # type: ignore[arg-type]
 
 
 def digest(content: bytes) -> str:
@@ -164,16 +164,16 @@ def test_unsigned_bundles_only_where_the_owner_allows_them(
     (store.root / CONFIG).unlink()
     if config is not None:
         (store.root / CONFIG).write_text(config)
-    answer = send(release(3))
-    assert answer.outcome is Outcome.REFUSED
-    assert says in answer.detail and str(store.root / CONFIG) in answer.detail and "\n" not in answer.detail
+    reply = send(release(3))
+    assert reply.outcome is Outcome.REFUSED
+    assert says in reply.detail and str(store.root / CONFIG) in reply.detail and "\n" not in reply.detail
     assert_settled(store, release(2), release(1))
 
 
 def test_an_older_release_needs_leave(store: BundleStore) -> None:
-    answer = send(release(1))
-    assert answer.outcome is Outcome.REFUSED
-    assert "release 1 of" in answer.detail and "older than release 2" in answer.detail
+    reply = send(release(1))
+    assert reply.outcome is Outcome.REFUSED
+    assert "release 1 of" in reply.detail and "older than release 2" in reply.detail
     assert_settled(store, release(2), release(1))
     assert send(release(1), allow_downgrade=True).outcome is Outcome.OK
     assert_settled(store, release(1), release(2))
@@ -202,9 +202,9 @@ def test_damage_in_any_region_is_refused(store: BundleStore) -> None:
 @pytest.mark.parametrize("cut", [0, 1, 1000, -1])
 def test_a_transfer_that_ends_early(store: BundleStore, cut: int) -> None:
     content = release(3)
-    answer = send(content[:cut], length=len(content), sha256=hashlib.sha256(content).hexdigest())
-    assert answer.outcome is Outcome.REFUSED
-    assert f"cut off after {len(content[:cut])} of {len(content)} bytes" in answer.detail
+    reply = send(content[:cut], length=len(content), sha256=hashlib.sha256(content).hexdigest())
+    assert reply.outcome is Outcome.REFUSED
+    assert f"cut off after {len(content[:cut])} of {len(content)} bytes" in reply.detail
     assert_settled(store, release(2), release(1))
 
 
@@ -221,8 +221,8 @@ def test_silence_and_trickling_both_end(store: BundleStore) -> None:
     content = release(3)
     offer = Offer(len(content), hashlib.sha256(content).hexdigest())
     with pipe_with(content[:1000], close=False) as source:
-        answer = device.receive(offer, source, ReceiveLimits(idle_s=0.2))
-    assert answer.outcome is Outcome.REFUSED and "silent for 0.2 s after 1000 of" in answer.detail
+        reply = device.receive(offer, source, ReceiveLimits(idle_s=0.2))
+    assert reply.outcome is Outcome.REFUSED and "silent for 0.2 s after 1000 of" in reply.detail
     reader, writer = os.pipe()
     stop = threading.Event()
 
@@ -232,12 +232,12 @@ def test_silence_and_trickling_both_end(store: BundleStore) -> None:
 
     thread = threading.Thread(target=trickle)
     thread.start()
-    answer = device.receive(offer, reader, ReceiveLimits(idle_s=0.3, transfer_s=0.6))
+    reply = device.receive(offer, reader, ReceiveLimits(idle_s=0.3, transfer_s=0.6))
     stop.set()
     thread.join()
     os.close(reader)
     os.close(writer)
-    assert answer.outcome is Outcome.REFUSED and "took longer than 0.6 s" in answer.detail
+    assert reply.outcome is Outcome.REFUSED and "took longer than 0.6 s" in reply.detail
     assert_settled(store, release(2), release(1))
 
 
@@ -248,9 +248,9 @@ def test_an_offer_checks_itself(offer: tuple[int, str]) -> None:
 
 
 def test_golden_clips_that_fail_leave_what_was(store: BundleStore) -> None:
-    answer = send(failing_golden(3))
-    assert answer.outcome is Outcome.SELFTEST_FAILED
-    assert "golden clip golden/" in answer.detail and "expected" in answer.detail
+    reply = send(failing_golden(3))
+    assert reply.outcome is Outcome.SELFTEST_FAILED
+    assert "golden clip golden/" in reply.detail and "expected" in reply.detail
     assert_settled(store, release(2), release(1))
 
 
@@ -261,9 +261,9 @@ def test_a_graph_that_does_not_load_takes_down_nothing_else(store: BundleStore) 
     for content in (b"no graph at all", bundle.read(step)[:64] + garbage[64:]):
         files = {**bundle.contents, step: content}
         broken = variant(type(bundle)(bundle.manifest, bundle.manifest_bytes, files), release=3)
-        answer = send(broken)
-        assert answer.outcome is Outcome.SELFTEST_FAILED, answer
-        assert "\n" not in answer.detail
+        reply = send(broken)
+        assert reply.outcome is Outcome.SELFTEST_FAILED, reply
+        assert "\n" not in reply.detail
     assert_settled(store, release(2), release(1))
 
 
@@ -279,14 +279,14 @@ def test_the_selftest_ends_in_time_and_has_a_limit_of_memory(store: BundleStore)
 
 
 def test_a_bundle_without_golden_clips_proves_nothing(store: BundleStore) -> None:
-    answer = send(variant(some_bundle(), release=3, golden=()))
-    assert answer.outcome is Outcome.SELFTEST_FAILED and "no golden clips" in answer.detail
+    reply = send(variant(some_bundle(), release=3, golden=()))
+    assert reply.outcome is Outcome.SELFTEST_FAILED and "no golden clips" in reply.detail
     assert_settled(store, release(2), release(1))
 
 
 def test_rolling_back_twice_returns(store: BundleStore) -> None:
-    answer = device.roll_back()
-    assert (answer.outcome, answer.release) == (Outcome.OK, 1)
+    reply = device.roll_back()
+    assert (reply.outcome, reply.release) == (Outcome.OK, 1)
     assert_settled(store, release(1), release(2))
     assert device.roll_back().release == 2
     assert_settled(store, release(2), release(1))
@@ -295,8 +295,8 @@ def test_rolling_back_twice_returns(store: BundleStore) -> None:
 def test_nothing_to_roll_back_to(empty: BundleStore) -> None:
     assert "no previous bundle" in device.roll_back().detail
     send(release(1))
-    answer = device.roll_back()
-    assert answer.outcome is Outcome.REFUSED and "no previous bundle" in answer.detail
+    reply = device.roll_back()
+    assert reply.outcome is Outcome.REFUSED and "no previous bundle" in reply.detail
     assert_settled(empty, release(1), None)
 
 
@@ -307,8 +307,8 @@ def damage(store: BundleStore, link: str) -> None:
 
 def test_a_damaged_previous_is_not_gone_back_to(store: BundleStore) -> None:
     damage(store, PREVIOUS)
-    answer = device.roll_back()
-    assert answer.outcome is Outcome.REFUSED and "flash one instead" in answer.detail
+    reply = device.roll_back()
+    assert reply.outcome is Outcome.REFUSED and "flash one instead" in reply.detail
     assert state(store)[0] == digest(release(2))
 
 
@@ -329,17 +329,17 @@ def interrupt_at_swap(name: str) -> None:
 def test_status_says_what_is_there(
     store: BundleStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = device.status()
-    assert (answer.outcome, answer.release, answer.digest) == (Outcome.OK, 2, digest(release(2)))
-    assert answer.store is not None
-    assert answer.store["previous"]["release"] == 1 and answer.store["pending"] is None
-    assert DeviceReply.from_line(answer.to_line()) == answer
+    reply = device.status()
+    assert (reply.outcome, reply.release, reply.digest) == (Outcome.OK, 2, digest(release(2)))
+    assert reply.store is not None
+    assert reply.store["previous"]["release"] == 1 and reply.store["pending"] is None
+    assert DeviceReply.from_line(reply.to_line()) == reply
     with pytest.raises(KeyboardInterrupt):
         send(release(3), ReceiveLimits(on_step=interrupt_at_swap))
     assert "is under way, or was cut off" in device.status().detail
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "nowhere"))
-    answer = device.status()
-    assert (answer.outcome, answer.digest) == (Outcome.OK, None)
+    reply = device.status()
+    assert (reply.outcome, reply.digest) == (Outcome.OK, None)
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -350,8 +350,8 @@ def test_a_version_that_does_not_read_back_is_taken_back(store: BundleStore) -> 
         if name == "read-back":
             damage(store, CURRENT)
 
-    answer = send(release(3), ReceiveLimits(on_step=on_step))
-    assert answer.outcome is Outcome.ROLLED_BACK and "not what the manifest lists" in answer.detail
+    reply = send(release(3), ReceiveLimits(on_step=on_step))
+    assert reply.outcome is Outcome.ROLLED_BACK and "not what the manifest lists" in reply.detail
     assert_settled(store, release(2), release(1))
 
 
@@ -362,8 +362,8 @@ def test_a_way_back_that_fails_too_is_said(store: BundleStore) -> None:
             (store.root / PREVIOUS).unlink()
             (store.root / PREVIOUS).mkdir()  # a link cannot be renamed onto a folder
 
-    answer = send(release(3), ReceiveLimits(on_step=on_step))
-    assert answer.outcome is Outcome.BROKEN and "so did the way back" in answer.detail
+    reply = send(release(3), ReceiveLimits(on_step=on_step))
+    assert reply.outcome is Outcome.BROKEN and "so did the way back" in reply.detail
     assert open_bundle(store.root / CURRENT).digest == digest(release(2))
 
 
@@ -394,11 +394,11 @@ def test_a_full_disk(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyP
                         file.write(bytes(4096))  # a page at a time, to the last one
 
         fill()
-        answer = send(release(3))
-        assert answer.outcome is Outcome.REFUSED and " MiB must be free at " in answer.detail
+        reply = send(release(3))
+        assert reply.outcome is Outcome.REFUSED and " MiB must be free at " in reply.detail
         filler.unlink()
-        answer = send(release(3), ReceiveLimits(on_step=fill))
-        assert answer.outcome is Outcome.REFUSED and "No space left on device" in answer.detail
+        reply = send(release(3), ReceiveLimits(on_step=fill))
+        assert reply.outcome is Outcome.REFUSED and "No space left on device" in reply.detail
         assert_settled(store, release(2), release(1))
         filler.unlink()
         assert send(release(3)).outcome is Outcome.OK
@@ -407,8 +407,8 @@ def test_a_full_disk(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_second_of_two_is_refused(store: BundleStore) -> None:
     with BundleStore().locked(0):
-        answer = send(release(3), ReceiveLimits(lock_s=0.1))
-        assert answer.outcome is Outcome.REFUSED and "another flash or rollback is under way" in answer.detail
+        reply = send(release(3), ReceiveLimits(lock_s=0.1))
+        assert reply.outcome is Outcome.REFUSED and "another flash or rollback is under way" in reply.detail
         assert device.roll_back(ReceiveLimits(lock_s=0.1)).outcome is Outcome.REFUSED
         assert device.status().outcome is Outcome.OK
     assert send(release(3)).outcome is Outcome.OK
@@ -559,14 +559,14 @@ def test_the_commands_of_a_device(store: BundleStore) -> None:
 
 
 def test_what_is_missing_in_a_command(store: BundleStore) -> None:
-    asked = CliRunner().invoke(receive_command, [])
-    assert asked.exit_code == 2 and "--length and --sha256 are needed" in asked.output
+    done = CliRunner().invoke(receive_command, [])
+    assert done.exit_code == 2 and "--length and --sha256 are needed" in done.output
     for command in (rollback_command, status_command):
         for words in ([], ["--local", "device"]):
-            asked = CliRunner().invoke(command, words)
-            assert asked.exit_code == 2 and "name hosts, or --local" in asked.output
-    asked = CliRunner().invoke(status_command, ["--local"])
-    assert asked.exit_code == 0 and "previous: " in asked.output
+            done = CliRunner().invoke(command, words)
+            assert done.exit_code == 2 and "name hosts, or --local" in done.output
+    done = CliRunner().invoke(status_command, ["--local"])
+    assert done.exit_code == 0 and "previous: " in done.output
 
 
 @pytest.mark.parametrize(
@@ -582,10 +582,10 @@ def test_what_is_missing_in_a_command(store: BundleStore) -> None:
     ],
 )
 def test_a_forced_command_does_three_things_and_no_more(store: BundleStore, original: str) -> None:
-    asked = CliRunner().invoke(receive_command, [], env={"SSH_ORIGINAL_COMMAND": original})
-    answer = DeviceReply.from_line(asked.output)
-    assert asked.exit_code == 1
-    assert answer is not None and answer.outcome is Outcome.REFUSED and "nothing else" in answer.detail
+    done = CliRunner().invoke(receive_command, [], env={"SSH_ORIGINAL_COMMAND": original})
+    reply = DeviceReply.from_line(done.output)
+    assert done.exit_code == 1
+    assert reply is not None and reply.outcome is Outcome.REFUSED and "nothing else" in reply.detail
     assert_settled(store, release(2), release(1))
 
 
@@ -593,8 +593,8 @@ def test_status_of_a_store_that_cannot_be_read(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "file"))
     assert device.status().outcome is Outcome.REFUSED
-    answer = send(release(1))
-    assert answer.outcome is Outcome.REFUSED and "the device cannot store it" in answer.detail
+    reply = send(release(1))
+    assert reply.outcome is Outcome.REFUSED and "the device cannot store it" in reply.detail
 
 
 def test_a_version_folder_with_another_manifest_is_not_that_version(store: BundleStore) -> None:

@@ -14,9 +14,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from edge_har.cli import cli
 from edge_har.deploy import send
 from edge_har.deploy.receive import STEPS, Offer, receive
 from edge_har.deploy.replies import DeviceReply, Outcome
@@ -61,7 +64,7 @@ class Device:
         return result
 
     def begin(self, content: bytes, **changes: object) -> subprocess.Popen[bytes]:
-        """The sender's ssh alone, to give it less, more or something else than it was told."""
+        """The sender's ssh alone, to give it less, more or something else than it was given."""
         offer = {"length": len(content), "sha256": hashlib.sha256(content).hexdigest()} | changes
         words = ["receive", "--length", str(offer["length"]), "--sha256", str(offer["sha256"])]
         return subprocess.Popen(
@@ -70,12 +73,12 @@ class Device:
 
     def assert_settled(self, current: int, previous: int | None) -> None:
         """These releases, whole, and nothing else."""
-        wanted = read_bundle(release(current)).digest
+        expected = read_bundle(release(current)).digest
         before = None if previous is None else read_bundle(release(previous)).digest
-        assert (self.store.digest_of(CURRENT), self.store.digest_of(PREVIOUS)) == (wanted, before)
-        assert open_bundle(self.store.root / CURRENT).digest == wanted
+        assert (self.store.digest_of(CURRENT), self.store.digest_of(PREVIOUS)) == (expected, before)
+        assert open_bundle(self.store.root / CURRENT).digest == expected
         assert {p.name for p in self.store.versions.iterdir()} == {
-            d for d in (wanted, before) if d is not None
+            d for d in (expected, before) if d is not None
         }
         assert not any(self.store.staging.iterdir()) and not (self.store.root / PENDING).exists()
 
@@ -91,7 +94,7 @@ def prepare(device: Device) -> Path:
     device.store.root.mkdir()
     (device.store.root / CONFIG).write_text("allow_unsigned = true\n")
     first = device.flash(release(1))
-    assert (first.outcome, first.answer.release) == (Outcome.OK, 1), first
+    assert (first.outcome, first.reply.release) == (Outcome.OK, 1), first
     device.assert_settled(1, None)
     assert device.flash(release(2)).outcome is Outcome.OK
     device.assert_settled(2, 1)
@@ -105,18 +108,18 @@ def device(sshd: Sshd, prepared: Path) -> Iterator[Device]:
         yield Device(sshd, folder)
 
 
-def answer_of(process: subprocess.Popen[bytes], content: bytes = b"") -> DeviceReply | None:
+def reply_of(process: subprocess.Popen[bytes], content: bytes = b"") -> DeviceReply | None:
     output, _ = process.communicate(content, timeout=30)
     return DeviceReply.from_line(output.decode())
 
 
 def test_good_then_unchanged_then_older(device: Device) -> None:
     result = device.flash(release(3))
-    assert (result.outcome, result.answer.release) == (Outcome.OK, 3)
+    assert (result.outcome, result.reply.release) == (Outcome.OK, 3)
     assert device.flash(release(3)).outcome is Outcome.UNCHANGED
     device.assert_settled(3, 2)
     older = device.flash(release(2))
-    assert older.outcome is Outcome.REFUSED and "older than release 3" in older.answer.detail
+    assert older.outcome is Outcome.REFUSED and "older than release 3" in older.reply.detail
     assert device.flash(release(2), allow_downgrade=True).outcome is Outcome.OK
     device.assert_settled(2, 3)
 
@@ -125,7 +128,7 @@ def test_a_device_whose_owner_has_not_allowed_it(device: Device) -> None:
     (device.store.root / CONFIG).unlink()
     result = device.flash(release(3))
     assert result.outcome is Outcome.REFUSED
-    assert f"`allow_unsigned = true` into {device.store.root / CONFIG}" in result.answer.detail
+    assert f"`allow_unsigned = true` into {device.store.root / CONFIG}" in result.reply.detail
 
 
 def test_corrupt_here_is_not_sent(device: Device) -> None:
@@ -141,23 +144,23 @@ def test_corrupt_here_is_not_sent(device: Device) -> None:
 def test_corrupt_on_the_way_and_before(device: Device) -> None:
     content = release(3)
     damaged = content[:-1] + bytes([content[-1] ^ 1])
-    answer = answer_of(device.begin(content), damaged)
-    assert answer is not None and answer.outcome is Outcome.REFUSED and "sha256 differs" in answer.detail
+    reply = reply_of(device.begin(content), damaged)
+    assert reply is not None and reply.outcome is Outcome.REFUSED and "sha256 differs" in reply.detail
     damaged = content[:1000] + bytes([content[1000] ^ 1]) + content[1001:]
-    answer = answer_of(device.begin(damaged), damaged)
-    assert answer is not None and answer.outcome is Outcome.REFUSED
+    reply = reply_of(device.begin(damaged), damaged)
+    assert reply is not None and reply.outcome is Outcome.REFUSED
     device.assert_settled(2, 1)
 
 
 def test_truncated_and_the_connection_lost(device: Device) -> None:
     content = release(3)
-    answer = answer_of(device.begin(content), content[:-100])
-    assert answer is not None and answer.outcome is Outcome.REFUSED and "cut off after" in answer.detail
+    reply = reply_of(device.begin(content), content[:-100])
+    assert reply is not None and reply.outcome is Outcome.REFUSED and "cut off after" in reply.detail
     process = device.begin(content)
     assert process.stdin is not None
     process.stdin.write(content[: len(content) // 2])
     process.stdin.flush()
-    process.kill()  # the sender is gone, nothing is said
+    process.kill()  # the sender is gone and sends nothing more
     process.communicate()
     assert device.flash(release(3)).outcome is Outcome.OK
     device.assert_settled(3, 2)
@@ -169,8 +172,8 @@ def test_a_silent_sender_does_not_hold_the_device(device: Device) -> None:
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(release(3)[:500])
         process.stdin.flush()
-        answer = DeviceReply.from_line(process.stdout.readline().decode())  # while the sender still holds on
-        assert answer is not None and "silent for 0.3 s after 500 of" in answer.detail
+        reply = DeviceReply.from_line(process.stdout.readline().decode())  # while the sender still holds on
+        assert reply is not None and "silent for 0.3 s after 500 of" in reply.detail
         assert device.flash(release(3)).outcome is Outcome.OK
 
 
@@ -183,9 +186,9 @@ def test_the_second_of_two_at_once_is_refused(device: Device) -> None:
         while not any(device.store.root.glob("lock")) or not is_locked(device.store):
             assert process.poll() is None
         second = device.flash(release(4))
-        assert second.outcome is Outcome.REFUSED and "under way on this device" in second.answer.detail
-        answer = answer_of(process, content[500:])
-    assert answer is not None and answer.outcome is Outcome.OK
+        assert second.outcome is Outcome.REFUSED and "under way on this device" in second.reply.detail
+        reply = reply_of(process, content[500:])
+    assert reply is not None and reply.outcome is Outcome.OK
     device.assert_settled(3, 2)
 
 
@@ -199,7 +202,7 @@ def is_locked(store: BundleStore) -> bool:
 
 def test_golden_clips_that_fail(device: Device) -> None:
     result = device.flash(failing_golden(3))
-    assert result.outcome is Outcome.SELFTEST_FAILED and "golden clip" in result.answer.detail
+    assert result.outcome is Outcome.SELFTEST_FAILED and "golden clip" in result.reply.detail
     device.assert_settled(2, 1)
 
 
@@ -213,7 +216,7 @@ def test_killed_at_each_step_and_the_next_flash_heals(
     assert open_bundle(device.store.root / CURRENT).manifest.release in (2, 3)
     if step in HEALED_OVER_SSH:
         device.allow()
-        healed = device.flash(release(3)).answer
+        healed = device.flash(release(3)).reply
     else:  # the same receiver with no ssh before it: a second less for each step
         monkeypatch.setenv(HOME_VARIABLE, str(device.store.root))
         content = release(3)
@@ -229,23 +232,23 @@ def after(step: str, other: str) -> bool:
 
 def test_rollback_twice_and_status(device: Device) -> None:
     (there,) = send.status([HOST], device.ssh)
-    assert (there.outcome, there.answer.release) == (Outcome.OK, 2)
-    assert there.answer.store is not None and there.answer.store["previous"]["release"] == 1
+    assert (there.outcome, there.reply.release) == (Outcome.OK, 2)
+    assert there.reply.store is not None and there.reply.store["previous"]["release"] == 1
     (back,) = send.roll_back([HOST], device.ssh)
-    assert (back.outcome, back.answer.release) == (Outcome.OK, 1)
+    assert (back.outcome, back.reply.release) == (Outcome.OK, 1)
     device.assert_settled(1, 2)
     (forth,) = send.roll_back([HOST], device.ssh)
-    assert forth.answer.release == 2
+    assert forth.reply.release == 2
     device.assert_settled(2, 1)
 
 
 def test_a_wrong_or_unknown_host_key(device: Device) -> None:
     wrong = Ssh(config=device.sshd.write_client("wrong", known=False))
     (result,) = send.status([HOST], wrong)
-    assert result.outcome is Outcome.UNREACHABLE and "host key is not the known one" in result.answer.detail
+    assert result.outcome is Outcome.UNREACHABLE and "host key is not the known one" in result.reply.detail
     (device.sshd.folder / "wrong.known_hosts").write_text("")
     (result,) = send.status([HOST], wrong)
-    assert result.outcome is Outcome.UNREACHABLE and "host key is not known here" in result.answer.detail
+    assert result.outcome is Outcome.UNREACHABLE and "host key is not known here" in result.reply.detail
 
 
 def test_one_dead_host_does_not_stop_the_others(device: Device) -> None:
@@ -257,23 +260,23 @@ def test_one_dead_host_does_not_stop_the_others(device: Device) -> None:
     outcomes = {result.host: result for result in results}
     assert outcomes[HOST].outcome is Outcome.OK
     assert outcomes["dead"].outcome is Outcome.UNREACHABLE
-    assert "Connection refused" in outcomes["dead"].answer.detail
+    assert "Connection refused" in outcomes["dead"].reply.detail
 
 
 def test_no_edge_har_there_and_a_remote_that_talks_nonsense(sshd: Sshd) -> None:
     sshd.allow()
 
-    def ask(command: str, timeout_s: float = 20) -> DeviceReply:
+    def reply_to(command: str, timeout_s: float = 20) -> DeviceReply:
         (result,) = send.status([HOST], Ssh(config=sshd.config, remote_command=command, timeout_s=timeout_s))
-        return result.answer
+        return result.reply
 
-    absent = ask("no-such-edge-har")
+    absent = reply_to("no-such-edge-har")
     assert absent.outcome is Outcome.REFUSED and "--remote-command" in absent.detail
-    nonsense = ask('echo \'{"v": 1, "outcome": 3}\'; echo hello; exit 3; true')
+    nonsense = reply_to('echo \'{"v": 1, "outcome": 3}\'; echo hello; exit 3; true')
     assert nonsense.outcome is Outcome.REFUSED and "exit code 3" in nonsense.detail
-    assert ask("sleep 20; true", 1).detail == "no answer within 1 s"
+    assert reply_to("sleep 20; true", 1).detail == "no reply within 1 s"
     rude = json.dumps({"v": 1, "outcome": "REFUSED", "detail": "\x1b[31mred\nline" + "x" * 999})
-    evil = ask(f"echo greeting; echo '{rude}'; true")
+    evil = reply_to(f"echo greeting; echo '{rude}'; true")
     assert evil.outcome is Outcome.REFUSED
     assert evil.detail.isprintable() and len(evil.detail) <= 400
 
@@ -282,25 +285,59 @@ def test_another_digest_than_the_one_sent_is_not_success(sshd: Sshd, tmp_path: P
     sshd.allow()
     (tmp_path / "sent.ehar").write_bytes(release(3))
     line = DeviceReply(Outcome.OK, digest="0" * 64).to_line()
-    ssh = Ssh(config=sshd.config, remote_command=f"echo '{line}'; true")
-    first, second = send.flash(tmp_path / "sent.ehar", [HOST, "another"], ssh, parallel=1)
-    assert first.outcome is Outcome.BROKEN and "digest of another bundle" in first.answer.detail
+    ssh = Ssh(config=sshd.config, remote_command=f"echo '{line}'; true", parallel=1)
+    first, second = send.flash(tmp_path / "sent.ehar", [HOST, "another"], ssh)
+    assert first.outcome is Outcome.BROKEN and "digest of another bundle" in first.reply.detail
     assert second.outcome is Outcome.NOT_TRIED
 
 
-def test_after_a_broken_host_no_further_one_is_begun(sshd: Sshd) -> None:
+def test_after_a_broken_host_no_other_one_is_started(sshd: Sshd) -> None:
     sshd.allow()
     ssh = Ssh(
-        config=sshd.config, remote_command=f"echo '{DeviceReply(Outcome.BROKEN, 'bad').to_line()}'; true"
+        config=sshd.config,
+        remote_command=f"echo '{DeviceReply(Outcome.BROKEN, 'bad').to_line()}'; true",
+        parallel=1,
     )
-    outcomes = [result.outcome for result in send.roll_back(["a", "b", "c"], ssh, parallel=1)]
+    outcomes = [result.outcome for result in send.roll_back(["a", "b", "c"], ssh)]
     assert outcomes == [Outcome.BROKEN, Outcome.NOT_TRIED, Outcome.NOT_TRIED]
 
 
 @pytest.mark.parametrize("host", ["-oProxyCommand=evil", "", "a b"])
 def test_what_is_no_host(host: str) -> None:
-    with pytest.raises(MisuseError, match="not a host"):
+    with pytest.raises(MisuseError, match="expected USER@HOST"):
         next(send.status([host], Ssh()))
+
+
+@pytest.mark.parametrize("parallel", [0, 9])
+def test_how_many_hosts_at_a_time(parallel: int) -> None:
+    with pytest.raises(MisuseError, match=f"1 to 8 hosts at a time, got {parallel}"):
+        Ssh(parallel=parallel)
+
+
+@pytest.mark.parametrize("name", ["flash", "status", "rollback"])
+def test_every_command_makes_the_same_value_of_its_ssh_options(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    def record(*args: Any, **options: Any) -> Iterator[HostResult]:
+        calls.append(args)
+        return iter(())
+
+    monkeypatch.setattr(send, "roll_back" if name == "rollback" else name, record)
+    config, key = tmp_path / "config", tmp_path / "key"
+    for path in (config, key):
+        path.touch()
+    words = ["--ssh-config", str(config), "--port", "22", "--identity", str(key), "--remote-command", "x y"]
+    words += ["--timeout", "5", "--parallel", "3"]
+    bundle = ["sent.ehar"] if name == "flash" else []
+    for given in (words, []):
+        done = CliRunner().invoke(cli, [name, *given, *bundle, "one", "two"], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    assert [args[-2:] for args in calls] == [
+        (("one", "two"), Ssh(config, 22, key, "x y", 5, 3)),
+        (("one", "two"), Ssh()),
+    ]
 
 
 def edge_har(*words: str) -> subprocess.CompletedProcess[str]:
@@ -370,7 +407,7 @@ def test_more_than_any_buffer_over_a_slow_start(device: Device) -> None:
     content, digest = pack_bundle(replace(bundle.manifest, release=3), files)
     device.allow(**{SLEEP_AT: "receive"})
     result = device.flash(content)
-    assert (result.outcome, result.answer.digest) == (Outcome.OK, digest)
+    assert (result.outcome, result.reply.digest) == (Outcome.OK, digest)
 
 
 def test_without_ssh_the_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

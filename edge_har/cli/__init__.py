@@ -44,7 +44,7 @@ RUNTIME_HELP = {
 
 
 def workstation_part(group: str, name: str) -> Any:
-    """What an installed entry point stands for; raises RuntimeMissingError where the workstation's parts are absent."""
+    """What an installed entry point names; raises RuntimeMissingError where the workstation's parts are absent."""
     found = {entry.name: entry for entry in entry_points(group=group)}.get(name)
     if found is None or not _is_present(found):
         raise RuntimeMissingError(f"'{name}' is of the workstation: {WORKSTATION_INSTALL}")
@@ -77,7 +77,7 @@ class LazyGroup(click.Group):
         return [*RUNTIME_HELP, *(name for name in WORKSTATION_HELP)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one command; a workstation command that is not installed says what to install."""
+        """Load one command; for a workstation command that is not installed, the error names what to install."""
         if cmd_name in RUNTIME_HELP:
             command = importlib.import_module(f"edge_har.cli.{cmd_name}").command
             assert isinstance(command, click.Command)
@@ -108,15 +108,15 @@ def _is_present(entry: EntryPoint) -> bool:
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=lambda c, _, asked: _show_version(c, asked),
+    callback=lambda context, _, requested: _show_version(context, requested),
     help="Show the versions of this, of what it runs on and of the shipped model.",
 )
 def cli() -> None:
     """Recognise human activity on the edge."""
 
 
-def _show_version(context: click.Context, asked: bool) -> None:
-    if asked:
+def _show_version(context: click.Context, requested: bool) -> None:
+    if requested:
         from edge_har.cli._version import version_lines
 
         click.echo("\n".join(version_lines()))
@@ -150,7 +150,10 @@ def main() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Put the void where standard input, output or error is closed; else a file or socket of ours would take its place."""
+    """Open /dev/null where standard input, output or error is closed.
+
+    Otherwise a file or socket of ours would get its descriptor.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)

@@ -6,11 +6,11 @@ import functools
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from edge_har.deploy import MAX_PARALLEL
+from edge_har.deploy import HOST_TIMEOUT_S, MAX_PARALLEL, PARALLEL, REMOTE_COMMAND
 
 if TYPE_CHECKING:
     from edge_har.deploy.replies import DeviceReply
@@ -22,14 +22,31 @@ COLUMNS = ("HOST", "OUTCOME", "MODEL", "RELEASE", "SECONDS", "DETAIL")
 
 
 def ssh_options(function: F) -> F:
-    """Options that say how to reach hosts; the command gets them as `ssh_config`, `port`, ..."""
+    """Options that say how to reach hosts. The command gets them as one `ssh`, and --json as `as_json`."""
+
+    @functools.wraps(function)
+    def wrapped(
+        *args: Any,
+        ssh_config: Path | None,
+        port: int | None,
+        identity: Path | None,
+        remote_command: str,
+        timeout: float,
+        parallel: int,
+        **others: Any,
+    ) -> Any:
+        from edge_har.deploy.send import Ssh
+
+        ssh = Ssh(ssh_config, port, identity, remote_command, timeout, parallel)
+        return function(*args, ssh=ssh, **others)
+
     options = (
         click.option("--ssh-config", type=FILE, help="Configuration file for ssh, instead of your own."),
         click.option("--port", type=click.IntRange(1, 65535), help="Port of the hosts' ssh."),
         click.option("--identity", type=FILE, help="Private key to log in with."),
         click.option(
             "--remote-command",
-            default="edge-har",
+            default=REMOTE_COMMAND,
             show_default=True,
             metavar="CMD",
             help="How edge-har is called on the hosts, where it is not on their PATH.",
@@ -37,7 +54,7 @@ def ssh_options(function: F) -> F:
         click.option(
             "--timeout",
             type=click.FloatRange(min=1),
-            default=900,
+            default=HOST_TIMEOUT_S,
             show_default=True,
             metavar="S",
             help="Seconds for one host as a whole.",
@@ -45,13 +62,24 @@ def ssh_options(function: F) -> F:
         click.option(
             "--parallel",
             type=click.IntRange(1, MAX_PARALLEL),
-            default=4,
+            default=PARALLEL,
             show_default=True,
             help="Hosts at a time.",
         ),
         click.option("--json", "as_json", is_flag=True, help="One JSON object a host on stdout."),
     )
-    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), function)
+    return cast(F, functools.reduce(lambda command, option: option(command), reversed(options), wrapped))
+
+
+def local_option(function: F) -> F:
+    """The option --local of a command that works on hosts or, without ssh, on this device."""
+    return click.option("--local", is_flag=True, help="This device, instead of hosts.")(function)
+
+
+def check_hosts_or_local(hosts: tuple[str, ...], local: bool) -> None:
+    """Raise UsageError unless there is either --local or a host."""
+    if local == bool(hosts):
+        raise click.UsageError("name hosts, or --local for this device")
 
 
 def report(results: Iterable[HostResult], count: int, as_json: bool) -> bool:
@@ -67,27 +95,27 @@ def report(results: Iterable[HostResult], count: int, as_json: bool) -> bool:
     return all(result.outcome.good for result in done)
 
 
-def report_local(answer: DeviceReply, as_json: bool) -> bool:
-    """Print this device's own answer; whether it is a good one."""
+def report_local(reply: DeviceReply, as_json: bool) -> bool:
+    """Print this device's own reply; whether it is a good one."""
     if as_json:
-        click.echo(answer.to_line())
+        click.echo(reply.to_line())
     else:
-        _print_table([COLUMNS[1:4] + COLUMNS[5:], _cells(answer)])
-    return answer.outcome.good
+        _print_table([COLUMNS[1:4] + COLUMNS[5:], _cells(reply)])
+    return reply.outcome.good
 
 
 def _row(result: HostResult) -> tuple[str, ...]:
-    outcome, model, release, detail = _cells(result.answer)
+    outcome, model, release, detail = _cells(result.reply)
     return (result.host, outcome, model, release, f"{result.seconds:.1f}", detail)
 
 
-def _cells(answer: DeviceReply) -> tuple[str, ...]:
-    release = "-" if answer.release is None else str(answer.release)
-    return (answer.outcome.value, answer.model or "-", release, answer.detail or _previous(answer))
+def _cells(reply: DeviceReply) -> tuple[str, ...]:
+    release = "-" if reply.release is None else str(reply.release)
+    return (reply.outcome.value, reply.model or "-", release, reply.detail or _previous(reply))
 
 
-def _previous(answer: DeviceReply) -> str:
-    previous = (answer.store or {}).get("previous")
+def _previous(reply: DeviceReply) -> str:
+    previous = (reply.store or {}).get("previous")
     if not isinstance(previous, dict):
         return ""
     return f"previous: {previous.get('name', '?')}@{str(previous.get('digest'))[:12]}"

@@ -9,7 +9,7 @@ from edge_har.errors import EdgeHarError
 
 
 def version_lines() -> list[str]:
-    """A line each; what is not installed, or cannot be read, is said in its place."""
+    """A line each; what is not installed, or cannot be read, is reported on its line."""
     return [f"edge-har {__version__}", f"runtime  {_or_error(_runtime)}", f"model    {_or_error(_model)}"]
 
 

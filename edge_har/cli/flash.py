@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_har.cli._hosts import report, ssh_options
+
+if TYPE_CHECKING:
+    from edge_har.deploy.send import Ssh
 
 
 @click.command(name="flash")
@@ -19,12 +23,7 @@ def command(
     ctx: click.Context,
     bundle: Path,
     hosts: tuple[str, ...],
-    ssh_config: Path | None,
-    port: int | None,
-    identity: Path | None,
-    remote_command: str,
-    timeout: float,
-    parallel: int,
+    ssh: Ssh,
     as_json: bool,
     allow_downgrade: bool,
 ) -> None:
@@ -35,6 +34,5 @@ def command(
     """
     from edge_har.deploy import send
 
-    ssh = send.Ssh(ssh_config, port, identity, remote_command, timeout)
-    results = send.flash(bundle, hosts, ssh, parallel=parallel, allow_downgrade=allow_downgrade)
+    results = send.flash(bundle, hosts, ssh, allow_downgrade=allow_downgrade)
     ctx.exit(0 if report(results, len(set(hosts)), as_json) else 1)

@@ -50,7 +50,7 @@ def verify(bundle: str | None, as_json: bool) -> None:
     worst = check_golden(opened)
     manifest = opened.manifest
     if as_json:
-        said = {
+        report = {
             "model": opened.model_id,
             "digest": opened.digest,
             "golden_clips": len(manifest.golden),
@@ -58,7 +58,7 @@ def verify(bundle: str | None, as_json: bool) -> None:
             "tolerance": manifest.golden_tolerance,
             "runtime": runtime_name(),
         }
-        click.echo(json.dumps(said))
+        click.echo(json.dumps(report))
         return
     click.echo(
         f"{opened.model_id}: whole and unaltered; {len(manifest.golden)} golden clips within {worst:.4f} "
@@ -107,7 +107,7 @@ def _size(path: Path) -> int:
 
 
 def inspect_json(bundle: Bundle, size: int) -> dict[str, Any]:
-    """The manifest as it stands in the bundle, with `model`, `digest`, `bytes` and `signed` beside its keys."""
+    """The manifest as it is in the bundle, with `model`, `digest`, `bytes` and `signed` beside its keys."""
     manifest: dict[str, Any] = json.loads(bundle.manifest_bytes)
     own = {"model": bundle.model_id, "digest": bundle.digest, "bytes": size}
     return {**own, "signed": bundle.signature is not None, **manifest}
@@ -128,7 +128,7 @@ def inspect_lines(bundle: Bundle, size: int) -> list[str]:
         f"frames      {frame.size_wh[0]}x{frame.size_wh[1]} {frame.color}, {frame.fit}, {frame.interpolation}",
         (
             f"time        {temporal.frames} frames, {temporal.interval_ms:g} ms apart: a window of {temporal.window_s:.2f} s, "
-            f"an answer every {_ticks(temporal.hop_ticks)}; a gap above {temporal.gap_ms:g} ms starts anew ({temporal.sampling})"
+            f"a prediction every {_ticks(temporal.hop_ticks)}; a gap above {temporal.gap_ms:g} ms starts over ({temporal.sampling})"
         ),
         (
             f"events      mean of {smoothing.smooth_s:g} s, enter {smoothing.enter:g}, leave {smoothing.leave:g}, "
@@ -140,14 +140,14 @@ def inspect_lines(bundle: Bundle, size: int) -> list[str]:
         f"protocol    {manifest.protocol}",
         *_gate_lines(manifest.metrics),
     ]
-    for title, said in (
+    for title, table in (
         ("graphs", vars(manifest.graphs)),
         ("metrics", manifest.metrics),
         ("calibration", manifest.calibration),
         ("provenance", manifest.provenance),
         ("licence", manifest.licence),
     ):
-        lines += [f"{title}:", *_tree(said)]
+        lines += [f"{title}:", *_tree(table)]
     lines.append("tensors:")
     for name, tensors in sorted(manifest.tensors.items()):
         lines += [f"{INDENT}{name}", *_tensor_lines(tensors)]
@@ -157,7 +157,7 @@ def inspect_lines(bundle: Bundle, size: int) -> list[str]:
 
 
 def _gate_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """What the parity gate said when the bundle was made, and what its maker let pass; nothing in older bundles."""
+    """What the parity gate found when the bundle was made, and what its maker let pass; absent from older bundles."""
     from edge_har.model.bundle import GATE
 
     verdict = metrics.get(GATE)
@@ -172,8 +172,8 @@ def _ticks(count: int) -> str:
     return "tick" if count == 1 else f"{count} ticks"
 
 
-def _tree(said: Mapping[str, Any], depth: int = 1) -> Iterator[str]:
-    for key, value in said.items():
+def _tree(table: Mapping[str, Any], depth: int = 1) -> Iterator[str]:
+    for key, value in table.items():
         if isinstance(value, Mapping) and {"share", "interval"} <= value.keys():
             low, high = value["interval"]
             yield f"{INDENT * depth}{key}: {value['share']:.3f} (95 % {low:.3f} to {high:.3f})"

@@ -28,12 +28,12 @@ def command(
     """Take a bundle from standard input, check it and make it current on this device.
 
     `edge-har flash` calls this over ssh. Prints one line of JSON. As the forced command of a key
-    (command="edge-har receive" in authorized_keys) it lets that key flash, roll back and ask for the status, and
+    (command="edge-har receive" in authorized_keys) it lets that key flash, roll back and request the status, and
     nothing else.
     """
     original = os.environ.pop(ORIGINAL_VARIABLE, None)
     if length is None and sha256 is None and original is not None:
-        ctx.exit(_forced(ctx, original))
+        ctx.exit(_run_forced(ctx, original))
     if length is None or sha256 is None:
         raise click.UsageError(
             "--length and --sha256 are needed; `edge-har flash` on another machine gives them"
@@ -44,8 +44,8 @@ def command(
     ctx.exit(_print(receive(offer, STDIN, ctx.find_object(ReceiveLimits) or ReceiveLimits())))
 
 
-def _forced(ctx: click.Context, original: str) -> int:
-    """Do what the sender asked for where it is one of three things; its options are the sender's own."""
+def _run_forced(ctx: click.Context, original: str) -> int:
+    """Do what the sender requested where it is one of three things; its options are the sender's own."""
     from edge_har.deploy import receive
     from edge_har.deploy.replies import DeviceReply, Outcome
 
@@ -53,7 +53,7 @@ def _forced(ctx: click.Context, original: str) -> int:
         words = shlex.split(original)
     except ValueError:
         words = []
-    # What stands before is how the sender thinks edge-har is called here: not followed.
+    # What comes before is the sender's own name for edge-har, which is ignored.
     at = next((i for i, word in enumerate(words) if word in ("receive", "rollback", "status")), len(words))
     name, options = words[at : at + 1], words[at + 1 :]
     if name == ["receive"] and options:
@@ -64,10 +64,10 @@ def _forced(ctx: click.Context, original: str) -> int:
     if name == ["status"] and options == LOCAL:
         return _print(receive.status())
     return _print(
-        DeviceReply(Outcome.REFUSED, "this key may flash, roll back and ask for the status, nothing else")
+        DeviceReply(Outcome.REFUSED, "this key may flash, roll back and request the status, nothing else")
     )
 
 
-def _print(answer: DeviceReply) -> int:
-    click.echo(answer.to_line())
-    return 0 if answer.outcome.good else 1
+def _print(reply: DeviceReply) -> int:
+    click.echo(reply.to_line())
+    return 0 if reply.outcome.good else 1

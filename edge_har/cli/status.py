@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from edge_har.cli._hosts import report, report_local, ssh_options
+from edge_har.cli._hosts import check_hosts_or_local, local_option, report, report_local, ssh_options
+
+if TYPE_CHECKING:
+    from edge_har.deploy.send import Ssh
 
 
 @click.command(name="status")
 @click.argument("hosts", metavar="[USER@HOST...]", nargs=-1)
 @ssh_options
-@click.option("--local", is_flag=True, help="This device, instead of hosts.")
+@local_option
 @click.pass_context
 def command(
     ctx: click.Context,
     hosts: tuple[str, ...],
-    ssh_config: Path | None,
-    port: int | None,
-    identity: Path | None,
-    remote_command: str,
-    timeout: float,
-    parallel: int,
+    ssh: Ssh,
     as_json: bool,
     local: bool,
 ) -> None:
-    """Say which bundle is current on devices, and which one a rollback would take."""
-    if local == bool(hosts):
-        raise click.UsageError("name hosts, or --local for this device")
+    """Report which bundle is current on devices, and which one a rollback would make current."""
+    check_hosts_or_local(hosts, local)
     if local:
         from edge_har.deploy import receive
 
         ctx.exit(0 if report_local(receive.status(), as_json) else 1)
     from edge_har.deploy import send
 
-    ssh = send.Ssh(ssh_config, port, identity, remote_command, timeout)
-    ctx.exit(0 if report(send.status(hosts, ssh, parallel=parallel), len(set(hosts)), as_json) else 1)
+    ctx.exit(0 if report(send.status(hosts, ssh), len(set(hosts)), as_json) else 1)

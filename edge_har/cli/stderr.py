@@ -1,4 +1,4 @@
-"""Standard error that nobody waits for: a reader who stops, or a full disk, must not stop a run."""
+"""Standard error that never blocks: a reader who stops, or a full disk, must not stop a run."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ STANDARD_ERROR = 2
 
 
 class NonBlockingStderr(io.TextIOBase):
-    """Text that a thread of its own brings to `descriptor`; writing never waits, unless `waits` and somebody reads.
+    """Text that a thread of its own brings to `descriptor`; writing never waits, unless `waits` and the text is read.
 
-    Where more than LINES wait the newest go, and how many is said when there is room again. BrokenPipeError passes
+    Where more than LINES wait the newest are dropped, and how many is reported when there is room again. BrokenPipeError passes
     through once the reader has gone.
     """
 
@@ -43,8 +43,9 @@ class NonBlockingStderr(io.TextIOBase):
         return "utf-8"
 
     def write(self, text: str) -> int:
-        """Take some text; it is there when it is there."""
-        if not isinstance(text, str):  # click asks so whether a stream is one of bytes
+        """Queue some text."""
+        # click finds out so whether a stream is one of bytes.
+        if not isinstance(text, str):
             raise TypeError(f"text is a str, got {type(text).__name__}")
         with self._changed:
             while len(self._waiting) >= LINES and self._worth_waiting and not (self._broken or self._closing):
@@ -93,7 +94,8 @@ class NonBlockingStderr(io.TextIOBase):
                     _write_all(self._descriptor, f"warning: {lost} lines could not be written here\n")
             except BrokenPipeError:
                 self._broken = True
-            except OSError:  # a full disk: there is nobody left to tell
+            except OSError:
+                # A full disk: nothing can be reported.
                 with self._changed:
                     self._failing = True
                     self._changed.wait_for(lambda: self._closing, RETRY_S)

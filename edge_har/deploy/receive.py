@@ -1,4 +1,4 @@
-"""The device's side: take a bundle from a connection, go back to the one before, say what is there."""
+"""The device's side: receive a bundle, go back to the one before, report what is there."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ STEPS = (
 
 @dataclass(frozen=True)
 class Offer:
-    """What a sender says is coming.
+    """What a sender announces.
 
-    length: of the bundle, in bytes. sha256: of these bytes. digest: of the manifest, where the sender wants
-    nothing transferred that is there already. Raises MisuseError.
+    length: of the bundle, in bytes. sha256: of these bytes. digest: of the manifest, given so
+    that a bundle which is current already is not transferred. Raises MisuseError.
     """
 
     length: int
@@ -70,7 +70,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class ReceiveLimits:
-    """How long the device waits, in seconds. on_step: told the name of each step just before it is taken."""
+    """How long the device waits, in seconds. on_step: called with the name of each step before it begins."""
 
     lock_s: float = 2.0
     idle_s: float = 30.0
@@ -79,11 +79,11 @@ class ReceiveLimits:
     on_step: Callable[[str], None] | None = None
 
 
-def receive(offer: Offer, source: int, patience: ReceiveLimits = ReceiveLimits()) -> DeviceReply:
-    """Take the offered bundle from the file descriptor `source` and make it current on this device."""
-    store = BundleStore(on_step=patience.on_step)
+def receive(offer: Offer, source: int, limits: ReceiveLimits = ReceiveLimits()) -> DeviceReply:
+    """Read the offered bundle from the file descriptor `source` and make it current on this device."""
+    store = BundleStore(on_step=limits.on_step)
 
-    def take() -> DeviceReply:
+    def install_offered() -> DeviceReply:
         _check_permission(store)
         store.step("unchanged")
         unchanged = _unchanged(store, offer.digest)
@@ -92,7 +92,7 @@ def receive(offer: Offer, source: int, patience: ReceiveLimits = ReceiveLimits()
         store.step("space")
         _check_space(store, offer.length)
         store.step("receive")
-        content = read_exactly(source, offer.length, idle_s=patience.idle_s, deadline_s=patience.transfer_s)
+        content = read_exactly(source, offer.length, idle_s=limits.idle_s, deadline_s=limits.transfer_s)
         if hashlib.sha256(content).hexdigest() != offer.sha256:
             raise refused("what arrived is not what was sent (sha256 differs): send it again")
         store.step("verify")
@@ -104,16 +104,16 @@ def receive(offer: Offer, source: int, patience: ReceiveLimits = ReceiveLimits()
         if not offer.allow_downgrade:
             _check_release(store, bundle)
         store.install(bundle)
-        return _activate(store, bundle, patience)
+        return _activate(store, bundle, limits)
 
-    return _changing(store, patience, take)
+    return _run_change(store, limits, install_offered)
 
 
-def roll_back(patience: ReceiveLimits = ReceiveLimits()) -> DeviceReply:
+def roll_back(limits: ReceiveLimits = ReceiveLimits()) -> DeviceReply:
     """Make the previous bundle of this device current, and the current one previous."""
-    store = BundleStore(on_step=patience.on_step)
+    store = BundleStore(on_step=limits.on_step)
 
-    def take() -> DeviceReply:
+    def activate_previous() -> DeviceReply:
         digest = store.digest_of(PREVIOUS)
         if digest is None:
             raise refused("there is no previous bundle on this device to go back to")
@@ -121,9 +121,9 @@ def roll_back(patience: ReceiveLimits = ReceiveLimits()) -> DeviceReply:
             bundle = store.open_version(digest)
         except BundleError as error:
             raise refused(f"the previous bundle cannot be used, flash one instead: {error}") from error
-        return _activate(store, bundle, patience)
+        return _activate(store, bundle, limits)
 
-    return _changing(store, patience, take)
+    return _run_change(store, limits, activate_previous)
 
 
 def status() -> DeviceReply:
@@ -178,20 +178,20 @@ def read_exactly(source: int, length: int, *, idle_s: float, deadline_s: float) 
     return b"".join(chunks)
 
 
-def _changing(store: BundleStore, patience: ReceiveLimits, take: Callable[[], DeviceReply]) -> DeviceReply:
-    """Run `take` as the only one who changes the store, from a settled state; every end is an answer."""
+def _run_change(store: BundleStore, limits: ReceiveLimits, change: Callable[[], DeviceReply]) -> DeviceReply:
+    """Run `change` under the store's lock, from a settled state; every end is a reply."""
     try:
-        with store.locked(patience.lock_s):
+        with store.locked(limits.lock_s):
             try:
                 store.reconcile()
                 store.clear_staging()
-                answer = take()
+                reply = change()
             finally:
                 # Only room is lost where this fails, and the next flash tries again.
                 with contextlib.suppress(OSError):
                     store.collect()
         store.step("done")
-        return answer
+        return reply
     except DeploymentFailed as failure:
         return DeviceReply(failure.outcome, str(failure))
     except BundleError as error:
@@ -201,14 +201,14 @@ def _changing(store: BundleStore, patience: ReceiveLimits, take: Callable[[], De
         return DeviceReply(Outcome.REFUSED, f"the device cannot store it: {error.strerror or error}{where}")
 
 
-def _activate(store: BundleStore, bundle: Bundle, patience: ReceiveLimits) -> DeviceReply:
+def _activate(store: BundleStore, bundle: Bundle, limits: ReceiveLimits) -> DeviceReply:
     store.step("selftest")
-    run_selftest(store.versions / bundle.digest, cwd=store.root, timeout_s=patience.selftest_s)
+    run_selftest(store.versions / bundle.digest, cwd=store.root, timeout_s=limits.selftest_s)
     store.activate(bundle.digest)
-    return _answer(Outcome.OK, bundle)
+    return _reply_about(Outcome.OK, bundle)
 
 
-def _answer(outcome: Outcome, bundle: Bundle) -> DeviceReply:
+def _reply_about(outcome: Outcome, bundle: Bundle) -> DeviceReply:
     manifest = bundle.manifest
     return DeviceReply(outcome, "", bundle.model_id, manifest.version, manifest.release, bundle.digest)
 
@@ -227,9 +227,9 @@ def _unchanged(store: BundleStore, digest: str | None) -> DeviceReply | None:
     if digest is None or store.digest_of(CURRENT) != digest:
         return None
     try:
-        return _answer(Outcome.UNCHANGED, store.open_version(digest))
+        return _reply_about(Outcome.UNCHANGED, store.open_version(digest))
     except BundleError:
-        return None  # damaged on the device: flashing it again mends it
+        return None  # damaged on the device: flashing it again repairs it
 
 
 def _check_space(store: BundleStore, length: int) -> None:
@@ -251,7 +251,7 @@ def _check_release(store: BundleStore, bundle: Bundle) -> None:
     if current.name == bundle.manifest.name and bundle.manifest.release < current.release:
         raise refused(
             f"release {bundle.manifest.release} of {current.name} is older than release {current.release} on the "
-            "device (--allow-downgrade takes it all the same)"
+            "device (--allow-downgrade installs it all the same)"
         )
 
 

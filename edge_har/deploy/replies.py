@@ -1,4 +1,4 @@
-"""What a device answers, on one line of JSON; the same words on both ends of the connection."""
+"""What a device replies, as one line of JSON; both ends of the connection use this module."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from edge_har.errors import DeployError
 
-ANSWER_VERSION = 1
+REPLY_VERSION = 1
 MAX_TEXT = 400  # characters of a text that came from a device
 
 
@@ -28,7 +28,7 @@ class Outcome(Enum):
 
     @property
     def good(self) -> bool:
-        """Whether the device runs what it was asked to."""
+        """Whether the device runs what was requested."""
         return self in (Outcome.OK, Outcome.UNCHANGED)
 
 
@@ -47,7 +47,7 @@ def refused(text: str) -> DeploymentFailed:
 
 @dataclass(frozen=True)
 class DeviceReply:
-    """One host's result. model: `name@first 12 of the digest`; store: what `status` asks for."""
+    """One host's result. model: `name@first 12 of the digest`; store: what `status` reports."""
 
     outcome: Outcome
     detail: str = ""
@@ -60,7 +60,7 @@ class DeviceReply:
     def to_json(self) -> dict[str, Any]:
         """As a JSON object; what is not known is left out."""
         fields = {**vars(self), "outcome": self.outcome.value}
-        return {"v": ANSWER_VERSION} | {name: value for name, value in fields.items() if value is not None}
+        return {"v": REPLY_VERSION} | {name: value for name, value in fields.items() if value is not None}
 
     def to_line(self) -> str:
         """As the one line a device prints: ASCII, whatever its locale."""
@@ -68,12 +68,12 @@ class DeviceReply:
 
     @classmethod
     def from_line(cls, line: str) -> DeviceReply | None:
-        """Read a device's line; None where it is none of ours (a greeting, a newer version)."""
+        """Read a device's line; None where it is not a reply of this version (a greeting, a newer version)."""
         try:
             data = json.loads(line)
         except (ValueError, RecursionError):
             return None
-        if not isinstance(data, dict) or data.get("v") != ANSWER_VERSION:
+        if not isinstance(data, dict) or data.get("v") != REPLY_VERSION:
             return None
         try:
             outcome = Outcome(data.get("outcome"))

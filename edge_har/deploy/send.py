@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge_har.deploy import MAX_PARALLEL
+from edge_har.deploy import HOST_TIMEOUT_S, MAX_PARALLEL, PARALLEL, REMOTE_COMMAND
 from edge_har.deploy.replies import DeviceReply, Outcome, plain
 from edge_har.errors import BundleError, DeployError, MisuseError
 from edge_har.model.bundle import read_bundle
@@ -27,21 +27,24 @@ NOT_FOUND_EXIT = 127  # the remote shell's
 class Ssh:
     """How to reach hosts. remote_command: what runs `edge-har` there, as the remote shell takes it.
 
-    timeout_s: for one host as a whole. Raises MisuseError.
+    timeout_s: for one host as a whole. parallel: how many hosts at a time. Raises MisuseError.
     """
 
     config: Path | None = None
     port: int | None = None
     identity: Path | None = None
-    remote_command: str = "edge-har"
-    timeout_s: float = 900.0
+    remote_command: str = REMOTE_COMMAND
+    timeout_s: float = HOST_TIMEOUT_S
+    parallel: int = PARALLEL
 
     def __post_init__(self) -> None:
         if not self.remote_command.strip() or "\n" in self.remote_command:
             raise MisuseError("the remote command must be one line that is not empty")
+        if not 1 <= self.parallel <= MAX_PARALLEL:
+            raise MisuseError(f"expected 1 to {MAX_PARALLEL} hosts at a time, got {self.parallel}")
 
     def argv(self, host: str, words: Sequence[str]) -> list[str]:
-        """The whole command; never asks anything, and takes no host key that is not known."""
+        """The whole command; ssh prompts for nothing and accepts no unknown host key."""
         options = {
             "BatchMode": "yes",
             "StrictHostKeyChecking": "yes",
@@ -63,24 +66,24 @@ class Ssh:
 
 @dataclass(frozen=True)
 class HostResult:
-    """What came of one host. seconds: how long it took."""
+    """The result of one host. reply: its own, or one made here. seconds: how long it took."""
 
     host: str
-    answer: DeviceReply
+    reply: DeviceReply
     seconds: float = 0.0
 
     @property
     def outcome(self) -> Outcome:
         """How it ended."""
-        return self.answer.outcome
+        return self.reply.outcome
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        return {"host": self.host, **self.answer.to_json(), "seconds": round(self.seconds, 2)}
+        return {"host": self.host, **self.reply.to_json(), "seconds": round(self.seconds, 2)}
 
 
 def flash(
-    path: Path, hosts: Sequence[str], ssh: Ssh, *, parallel: int = 4, allow_downgrade: bool = False
+    path: Path, hosts: Sequence[str], ssh: Ssh, *, allow_downgrade: bool = False
 ) -> Iterator[HostResult]:
     """Put the bundle `path` on every host; yields results as they come.
 
@@ -97,56 +100,54 @@ def flash(
     words += ["--digest", bundle.digest]
     if allow_downgrade:
         words.append("--allow-downgrade")
-    yield from ask_all(hosts, ssh, words, content, parallel=parallel, digest=bundle.digest)
+    yield from run_on_all(hosts, ssh, words, content, digest=bundle.digest)
 
 
-def roll_back(hosts: Sequence[str], ssh: Ssh, *, parallel: int = 4) -> Iterator[HostResult]:
+def roll_back(hosts: Sequence[str], ssh: Ssh) -> Iterator[HostResult]:
     """Take every host back to its previous bundle; yields results as they come."""
-    return ask_all(hosts, ssh, ["rollback", "--local", "--json"], b"", parallel=parallel)
+    return run_on_all(hosts, ssh, ["rollback", "--local", "--json"], b"")
 
 
-def status(hosts: Sequence[str], ssh: Ssh, *, parallel: int = 4) -> Iterator[HostResult]:
-    """Ask every host what it has; yields results as they come."""
-    return ask_all(hosts, ssh, ["status", "--local", "--json"], b"", parallel=parallel)
+def status(hosts: Sequence[str], ssh: Ssh) -> Iterator[HostResult]:
+    """Report what every host has; yields results as they come."""
+    return run_on_all(hosts, ssh, ["status", "--local", "--json"], b"")
 
 
-def ask_all(
+def run_on_all(
     hosts: Sequence[str],
     ssh: Ssh,
     words: Sequence[str],
     content: bytes,
     *,
-    parallel: int,
     digest: str | None = None,
 ) -> Iterator[HostResult]:
-    """Run one command on every host, a few at a time; once one is BROKEN no further host is begun.
+    """Run one command on every host, `ssh.parallel` at a time; once one is BROKEN no other host is started.
 
-    digest: of the bundle that a good answer must name.
+    digest: of the bundle that a good reply must name.
     """
-    if not 1 <= parallel <= MAX_PARALLEL:
-        raise MisuseError(f"1 to {MAX_PARALLEL} hosts can be asked at a time, got {parallel}")
     for host in hosts:
         if not host or host.startswith("-") or any(c.isspace() for c in host):
-            raise MisuseError(f"not a host that ssh takes: {host!r}")
+            raise MisuseError(f"expected USER@HOST or a host of the ssh configuration, got {host!r}")
     stop, connections = threading.Event(), _Connections()
 
     def one(host: str) -> HostResult:
         if stop.is_set():
             return HostResult(host, DeviceReply(Outcome.NOT_TRIED, "another host came out BROKEN first"))
-        result = ask(host, ssh, words, content, connections)
-        if digest is not None and result.outcome.good and result.answer.digest != digest:
-            other = "the device answered with the digest of another bundle"
-            result = replace(result, answer=replace(result.answer, outcome=Outcome.BROKEN, detail=other))
+        result = run_on(host, ssh, words, content, connections)
+        if digest is not None and result.outcome.good and result.reply.digest != digest:
+            other = "the device replied with the digest of another bundle"
+            result = replace(result, reply=replace(result.reply, outcome=Outcome.BROKEN, detail=other))
         if result.outcome is Outcome.BROKEN:
             stop.set()
         return result
 
-    with ThreadPoolExecutor(parallel) as pool:
+    with ThreadPoolExecutor(ssh.parallel) as pool:
         futures = [pool.submit(one, host) for host in dict.fromkeys(hosts)]
         try:
             for future in as_completed(futures):
                 yield future.result()
-        except BaseException:  # Ctrl-C above all: let go of every host, wherever it is
+        except BaseException:
+            # Above all at Ctrl-C: no ssh process may stay behind.
             stop.set()
             connections.close()
             raise
@@ -161,26 +162,26 @@ class _Connections:
         self._open: set[subprocess.Popen[bytes]] = set()
 
     def add(self, process: subprocess.Popen[bytes]) -> None:
-        """Take one on; it ends at once where `close` was called before."""
+        """Register a process; it is killed at once where `close` was called before."""
         with self._lock:
             self._open.add(process)
             if self._closed:
                 process.kill()
 
     def remove(self, process: subprocess.Popen[bytes]) -> None:
-        """It has ended by itself."""
+        """Forget a process that has ended by itself."""
         with self._lock:
             self._open.discard(process)
 
     def close(self) -> None:
-        """End them all."""
+        """Kill them all."""
         with self._lock:
             self._closed = True
             for process in self._open:
                 process.kill()
 
 
-def ask(
+def run_on(
     host: str, ssh: Ssh, words: Sequence[str], content: bytes, connections: _Connections | None = None
 ) -> HostResult:
     """Run one command on one host with `content` on its standard input; raises DeployError without an ssh."""
@@ -196,31 +197,31 @@ def ask(
         connections.add(process)
         try:
             output, errors = process.communicate(content, timeout=ssh.timeout_s)
-            answer = _read_answer(output, errors, process.returncode)
+            reply = _read_reply(output, errors, process.returncode)
         except subprocess.TimeoutExpired:
             process.kill()
-            answer = DeviceReply(Outcome.UNREACHABLE, f"no answer within {ssh.timeout_s:g} s")
+            reply = DeviceReply(Outcome.UNREACHABLE, f"no reply within {ssh.timeout_s:g} s")
         finally:
             connections.remove(process)
-    return HostResult(host, answer, time.monotonic() - started_s)
+    return HostResult(host, reply, time.monotonic() - started_s)
 
 
-def _read_answer(output: bytes, errors: bytes, code: int) -> DeviceReply:
-    """Only the device's own line counts; without one, ssh's 255 is transport and all else a refusal."""
+def _read_reply(output: bytes, errors: bytes, code: int) -> DeviceReply:
+    """The device's own line; without one, exit code 255 (ssh's own) is a transport failure, all else a refusal."""
     for line in reversed(output.decode(errors="replace").splitlines()):
-        answer = DeviceReply.from_line(line)
-        if answer is not None:
-            return answer
+        reply = DeviceReply.from_line(line)
+        if reply is not None:
+            return reply
     text = errors.decode(errors="replace")
-    said = next((plain(line) for line in reversed(text.splitlines()) if line.strip()), "")
+    reason = next((plain(line) for line in reversed(text.splitlines()) if line.strip()), "")
     if code == TRANSPORT_EXIT:
-        return DeviceReply(Outcome.UNREACHABLE, _host_key_hint(text) or said or "the connection was lost")
+        return DeviceReply(Outcome.UNREACHABLE, _host_key_hint(text) or reason or "the connection was lost")
     if code == NOT_FOUND_EXIT:
         return DeviceReply(
-            Outcome.REFUSED, f"edge-har was not found there ({said}): say where with --remote-command"
+            Outcome.REFUSED, f"edge-har was not found there ({reason}): give its path with --remote-command"
         )
     return DeviceReply(
-        Outcome.REFUSED, f"the device gave no result (exit code {code}): {said or 'no reason given'}"
+        Outcome.REFUSED, f"the device gave no result (exit code {code}): {reason or 'no reason given'}"
     )
 
 

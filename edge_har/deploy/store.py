@@ -52,7 +52,7 @@ class Pending:
 class BundleStore:
     """The store under `root`. Everything that changes it needs `locked()`; reading does not.
 
-    on_step: called with the name of each step just before it is taken.
+    on_step: called with the name of each step before it begins.
     """
 
     def __init__(self, root: Path | None = None, on_step: Callable[[str], None] | None = None) -> None:
@@ -62,7 +62,7 @@ class BundleStore:
         self._on_step = on_step
 
     def step(self, name: str) -> None:
-        """Say which step comes next."""
+        """Report which step comes next."""
         if self._on_step is not None:
             self._on_step(name)
 
@@ -165,7 +165,7 @@ class BundleStore:
         sync_directory(self.versions)
 
     def activate(self, digest: str) -> None:
-        """Make a version current and what was current the previous; raises Failure where that did not hold.
+        """Make a version current and what was current the previous; raises DeploymentFailed where that did not hold.
 
         What to come back to is written before either link changes: a kill between the two loses neither.
         """
@@ -174,7 +174,7 @@ class BundleStore:
             self.step("pending")
             self._write_pending(before)
             self.step("previous")
-            if before.current != digest:  # else it only mends a damaged version
+            if before.current != digest:  # else it only repairs a damaged version
                 self._point(PREVIOUS, before.current)
             self.step("swap")
             self._point(CURRENT, digest)
@@ -183,7 +183,7 @@ class BundleStore:
             self.step("confirm")
             self._remove_pending()
         except (OSError, BundleError) as error:
-            raise self._take_back(before, getattr(error, "strerror", None) or str(error)) from error
+            raise self._undo_after(before, getattr(error, "strerror", None) or str(error)) from error
 
     def collect(self) -> None:
         """Remove the versions that nothing points to, and whatever is unfinished."""
@@ -211,7 +211,7 @@ class BundleStore:
         if found != digest:
             raise BundleError(f"read back {found[:12]} through {CURRENT}, expected {digest[:12]}")
 
-    def _take_back(self, before: Pending, reason: str) -> DeploymentFailed:
+    def _undo_after(self, before: Pending, reason: str) -> DeploymentFailed:
         was_active = self.digest_of(CURRENT) == before.digest
         try:
             self._undo(before)

@@ -55,3 +55,17 @@ def need_gstreamer() -> str:
     ):
         _absent("GStreamer's RTSP server is absent: apt install python3-gst-1.0 gir1.2-gst-rtsp-server-1.0")
     return python
+
+
+def need_history(commit: str, path: str) -> bytes:
+    """The file `path` as it was in `commit`; skips where the checkout does not have that commit."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        shown = subprocess.run(
+            ["git", "show", f"{commit}:{path}"], cwd=root, capture_output=True, check=False
+        )
+    except FileNotFoundError:
+        _absent("the program 'git' is absent: apt install git")
+    if shown.returncode:
+        _absent(f"commit {commit} is absent from this checkout: git fetch --unshallow, or clone the project")
+    return shown.stdout

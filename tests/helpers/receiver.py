@@ -1,4 +1,4 @@
-"""`edge-har receive` with less patience, which ends as by a power cut before the step that a test names."""
+"""`edge-har receive` with shorter limits, which ends as by a power cut before the step that a test names."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def _on_step(name: str) -> None:
 
 if __name__ == "__main__":
     idle_s = float(os.environ.get(IDLE_S, "20"))
-    patience = ReceiveLimits(lock_s=0.3, idle_s=idle_s, on_step=_on_step)
-    code = command.main(standalone_mode=False, obj=patience)
+    limits = ReceiveLimits(lock_s=0.3, idle_s=idle_s, on_step=_on_step)
+    code = command.main(standalone_mode=False, obj=limits)
     sys.exit(code if isinstance(code, int) else 0)
