@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge_har.errors import MisuseError
 from edge_har.model.manifest import Smoothing
 from edge_har.pipeline.events import Event, EventMachine, Tuning, event_ids, utc_now
 from edge_har.pipeline.rules import Hours, LabelRule, Rules
+from tests.helpers.reference_events import TIME, ReferenceMachine
 
 LABELS = ("A", "B", "C")
 INTERVAL_S = 0.1
@@ -46,15 +48,15 @@ def scores(label: str | None, probability: float = 0.9) -> np.ndarray:
 def played(
     script: str, smoothing: Smoothing = PLAIN, tuning: Tuning | None = None, *, close: bool = True
 ) -> list[Event]:
-    """A tick per letter: A and B are sure, a and b stand between leave and enter, a dot is nobody."""
+    """A tick per letter: A and B are sure, a and b are between leave and enter, a dot is nobody."""
     events, made = [], machine(smoothing, tuning)
     for tick, letter in enumerate(script):
-        said = None if letter == "." else letter.upper()
-        events += made.predict(tick * INTERVAL_S, scores(said, 0.9 if letter.isupper() else 0.5))
+        label = None if letter == "." else letter.upper()
+        events += made.predict(tick * INTERVAL_S, scores(label, 0.9 if letter.isupper() else 0.5))
     return events + (made.close("stop") if close else [])
 
 
-def told(events: list[Event]) -> list[tuple[object, ...]]:
+def ended(events: list[Event]) -> list[tuple[object, ...]]:
     """Label, first and last tick, and reason of every event that ended."""
     return [
         (e.label, round(e.start_s / INTERVAL_S), round(e.end_s / INTERVAL_S), e.reason)
@@ -101,14 +103,30 @@ SCRIPTS = {
     ),
     "smooth, it fades": ("." * 5 + "A" * 8 + "aa" + "." * 9, SMOOTH, [("A", 5, 14, "left")]),
     "smooth, until the stream stops": ("." * 5 + "A" * 8, SMOOTH, [("A", 5, 12, "stop")]),
-    "too short to tell": (".AA.AAAA.", Smoothing(0.0, 0.6, 0.4, min_s=0.25), [("A", 4, 7, "left")]),
+    # both labels are above `leave` while the average changes over
+    "smooth, the next begins where the one before it ended": (
+        "aaabbb",
+        Smoothing(0.3, 0.45, 0.2),
+        [("A", 0, 5, "left"), ("B", 5, 5, "stop")],
+    ),
+    "smooth, an end in the middle of a run": (
+        "aaabbaaa",
+        Smoothing(0.15, 0.45, 0.45),
+        [("A", 0, 2, "left"), ("B", 3, 4, "left"), ("A", 5, 7, "stop")],
+    ),
+    "long enough with the prediction that ends it": (
+        "aab",
+        Smoothing(0.0, 0.45, 0.2, min_s=0.15),
+        [("A", 0, 2, "left")],
+    ),
+    "too short to report": (".AA.AAAA.", Smoothing(0.0, 0.6, 0.4, min_s=0.25), [("A", 4, 7, "left")]),
 }
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_scripted_predictions(name: str) -> None:
     script, smoothing, expected = SCRIPTS[name]
-    assert told(played(script, smoothing)) == expected
+    assert ended(played(script, smoothing)) == expected
 
 
 def test_lines_of_an_event_share_an_id_and_come_in_order() -> None:
@@ -174,11 +192,13 @@ def test_times_are_exact_at_any_rate_and_smoothing(
     smooth_s=st.sampled_from([0.0, 0.3, 0.5]),
     min_s=st.sampled_from([0.0, 0.4]),
     enter=st.sampled_from([0.45, 0.6, 0.8]),
+    leave=st.sampled_from([0.2, 0.4]),
 )
+@example(script="aaabbb", smooth_s=0.3, min_s=0.0, enter=0.45, leave=0.2)
 def test_whatever_comes_events_are_whole_and_never_two_at_once(
-    script: str, smooth_s: float, min_s: float, enter: float
+    script: str, smooth_s: float, min_s: float, enter: float, leave: float
 ) -> None:
-    events = played(script, Smoothing(smooth_s, enter, 0.4, min_s))
+    events = played(script, Smoothing(smooth_s, enter, leave, min_s))
     open_id, last_end_s = None, -1.0
     for event in events:
         assert event.label in LABELS and 0 <= event.score <= 1
@@ -206,7 +226,7 @@ def test_closing_ends_what_is_open_and_forgets(reason: str) -> None:
     assert made.predict(9.0, scores("B"))[0].start_s == 9.0
 
 
-def test_an_outage_ends_what_is_open_and_is_told_once() -> None:
+def test_an_outage_ends_what_is_open_and_is_reported_once() -> None:
     made = machine()
     made.predict(1.0, scores("A"))
     end, lost = made.lost(1.5)
@@ -225,8 +245,8 @@ def test_an_outage_ends_what_is_open_and_is_told_once() -> None:
 
 
 def test_below_the_reject_threshold_nothing_begins() -> None:
-    assert told(played(".AAAA.", tuning=Tuning(0.95))) == []
-    assert told(played(".AAAA.", tuning=Tuning(0.85))) == [("A", 1, 4, "left")]
+    assert ended(played(".AAAA.", tuning=Tuning(0.95))) == []
+    assert ended(played(".AAAA.", tuning=Tuning(0.85))) == [("A", 1, 4, "left")]
 
 
 # Rules ------------------------------------------------------------------------------------------------------------
@@ -257,10 +277,12 @@ BARS_A = Rules({"A": LabelRule(enabled=False)})
         (".BBBAAA.", Tuning(gate=BARS_A.gate("cam")), [("B", 1, 3, "left")]),
         (".aaa.AA.", Tuning(rules={"A": LabelRule(enter=0.45)}), [("A", 1, 3, "left"), ("A", 5, 6, "left")]),
         (".aaa.BB.", Tuning(rules={"B": LabelRule(enter=0.95)}), []),
+        # A rule may enter below the `leave` of all labels, and leaves there as well.
+        ("..A...", Tuning(rules={"A": LabelRule(enter=0.3)}), [("A", 0, 5, "stop")]),
     ],
 )
 def test_rules_in_scripts(script: str, tuning: Tuning, expected: list[tuple[object, ...]]) -> None:
-    assert told(played(script, tuning=tuning)) == expected
+    assert ended(played(script, tuning=tuning)) == expected
 
 
 def test_a_cool_down_outlasts_a_gap_and_a_lost_source() -> None:
@@ -300,7 +322,7 @@ def test_whatever_comes_events_of_a_label_keep_their_distance(
 ) -> None:
     events = played(script, Smoothing(smooth_s, 0.6, 0.4), Tuning(cooldown_s=cooldown * INTERVAL_S))
     ends: dict[str, int] = {}
-    for label, first, last, _ in told(events):
+    for label, first, last, _ in ended(events):
         assert label not in ends or first - ends[label] >= cooldown
         ends[label] = last
 
@@ -314,7 +336,7 @@ def unknown(reject: float = 0.55, **more: object) -> Tuning:
     [
         ("...AAA..", unknown(), [("unknown", 0, 2, "left"), ("A", 3, 5, "left"), ("unknown", 6, 7, "stop")]),
         ("AAA", unknown(), [("A", 0, 2, "stop")]),
-        ("...", Tuning(0.55), []),  # not asked for
+        ("...", Tuning(0.55), []),  # not requested
         ("...", Tuning(None, unknown=True), []),  # no threshold below which anything is unknown
         ("AaaA..", unknown(), [("A", 0, 3, "left"), ("unknown", 4, 5, "stop")]),  # what fades has not left
         (
@@ -326,12 +348,12 @@ def unknown(reject: float = 0.55, **more: object) -> Tuning:
             [],
         ),
         ("..A..", unknown(cooldown_s=0.5), [("unknown", 0, 1, "left"), ("A", 2, 2, "left")]),
-        ("AAAA", unknown(gate=BARS_A.gate("cam")), []),  # it is known, though not told
+        ("AAAA", unknown(gate=BARS_A.gate("cam")), []),  # it is known, though not reported
         ("..AA", unknown(gate=BARS_A.gate("cam")), [("unknown", 0, 1, "left")]),
     ],
 )
 def test_unknown_in_scripts(script: str, tuning: Tuning, expected: list[tuple[object, ...]]) -> None:
-    assert told(played(script, tuning=tuning)) == expected
+    assert ended(played(script, tuning=tuning)) == expected
 
 
 def test_unknown_scores_what_the_labels_leave() -> None:
@@ -360,9 +382,9 @@ def test_jumps_of_the_wall_clock_move_no_event() -> None:
     steady, jumping = machine(SMOOTH), machine(SMOOTH)
     jumping._now = lambda: f"{next(days)}T00:00:00.000Z"
     for tick, letter in enumerate("." * 5 + "A" * 25 + "." * 8 + "B" * 9 + "." * 8):
-        said = scores(None if letter == "." else letter)
-        wanted, got = (m.predict(tick * INTERVAL_S, said) for m in (steady, jumping))
-        assert [replace(e, time="") for e in got] == [replace(e, time="") for e in wanted]
+        made = scores(None if letter == "." else letter)
+        expected, got = (m.predict(tick * INTERVAL_S, made) for m in (steady, jumping))
+        assert [replace(e, time="") for e in got] == [replace(e, time="") for e in expected]
 
 
 def test_a_model_with_the_same_labels_takes_over_what_is_open() -> None:
@@ -411,3 +433,143 @@ def test_times_of_day_are_rfc_3339() -> None:
     from datetime import datetime
 
     assert datetime.fromisoformat(utc_now().replace("Z", "+00:00")).utcoffset().total_seconds() == 0
+
+
+# Against the reference ------------------------------------------------------------------------------------------------
+
+STEP_S = 0.125  # all times and probabilities are exact in binary, so both machines compute the same numbers
+SIXTEENTHS = [n / 16 for n in range(17)]
+# An hour and more apart, so that each has its own minute of the day and its own second.
+HOURS = (0, 90, 700)
+LABEL_SETS = (LABELS, ("A", "B"), ("B", "A", "C"), ("A", "B", "unknown"))
+
+smoothings = st.builds(
+    lambda smooth_s, enter, leave, min_s: Smoothing(smooth_s, enter, min(enter, leave), min_s),
+    st.sampled_from([0.0, 0.25, 0.5]),
+    st.sampled_from([0.25, 0.375, 0.5, 0.625]),
+    st.sampled_from([0.125, 0.25, 0.375, 0.5]),
+    st.sampled_from([0.0, 0.0, 0.25, 0.75]),
+)
+label_rules = st.builds(
+    LabelRule,
+    enabled=st.sampled_from([True, True, True, False]),
+    enter=st.sampled_from([None, 0.125, 0.25, 0.75]),
+    cooldown_s=st.sampled_from([None, 0.0, 0.5, 2.0]),
+    hours=st.sampled_from([(), (), (Hours(60, 600),), (Hours(600, 30), Hours(80, 100))]),
+    sources=st.sampled_from([(), (), ("cam",), ("attic",)]),
+)
+
+
+@st.composite
+def models(draw: st.DrawFn) -> tuple[tuple[str, ...], Smoothing, Tuning, Rules]:
+    """Labels, smoothing, tuning and the rules in it."""
+    labels = draw(st.sampled_from(LABEL_SETS))
+    rules = draw(st.dictionaries(st.sampled_from(["A", "B", "unknown"]), label_rules, max_size=2))
+    tuning = Tuning(
+        reject_threshold=draw(st.sampled_from([None, None, 0.375, 0.5625])),
+        unknown=draw(st.booleans()) and "unknown" not in labels,
+        cooldown_s=draw(st.sampled_from([0.0, 0.0, 0.5, 1.0])),
+        rules=rules,
+    )
+    return labels, draw(smoothings), tuning, Rules(rules, "UTC")
+
+
+predictions = st.tuples(
+    st.just("predict"),
+    st.lists(st.sampled_from(SIXTEENTHS), min_size=2, max_size=2),
+    st.integers(1, 8),  # how often in a row
+    st.integers(1, 2),  # how many steps apart
+)
+happenings = st.one_of(
+    st.tuples(st.sampled_from(["gap", "stop", "lost", "back", "rewind"])),
+    st.tuples(st.just("hour"), st.sampled_from(HOURS)),
+    st.tuples(st.just("swap"), models(), st.booleans()),
+    # The same labels with another tuning: what is open goes on.
+    st.tuples(st.just("tune"), smoothings, st.sampled_from([0.0, 1.0])),
+)
+plays = st.lists(st.one_of(predictions, predictions, predictions, happenings), max_size=30)
+
+
+def probabilities(cuts: list[float], labels: int) -> list[float]:
+    """Probabilities that sum to 1, from where the way from 0 to 1 is cut."""
+    low, high = sorted(cuts)
+    return [low, high - low, 1 - high] if labels == 3 else [low, 1 - low]
+
+
+class Both:
+    """The machine and its reference, to which the same happens; every answer is compared."""
+
+    def __init__(self, model: tuple[tuple[str, ...], Smoothing, Tuning, Rules]) -> None:
+        self.time_s, self.minute, self.swaps = 0.0, 0, 0
+        self.labels, self.smoothing, self.tuning, self.rules = model
+        self.machine = EventMachine(
+            self.labels,
+            self.smoothing,
+            self.gated(),
+            source="cam",
+            model="m@0",
+            ids=(f"e{n}" for n in count(1)),
+            now=lambda: TIME,
+        )
+        self.reference = ReferenceMachine(
+            self.labels, self.smoothing, self.tuning, "cam", "m@0", self.is_barred
+        )
+
+    def gated(self) -> Tuning:
+        return replace(self.tuning, gate=self.rules.gate("cam", clock=lambda: self.minute * 60.0))
+
+    def is_barred(self, name: str) -> bool:
+        rule = self.rules.labels.get(name)
+        if rule is None:
+            return False
+        spans = [(hours.since, hours.until) for hours in rule.hours]
+        inside = [a <= self.minute < b if a < b else not b <= self.minute < a for a, b in spans]
+        elsewhere = bool(rule.sources) and "cam" not in rule.sources
+        return not rule.enabled or elsewhere or (bool(spans) and not any(inside))
+
+    def predict(self, cuts: list[float], apart: int) -> None:
+        self.time_s += apart * STEP_S
+        row = probabilities(cuts, len(self.labels))
+        got = self.machine.predict(self.time_s, np.array(row, np.float32))
+        assert got == self.reference.predict(self.time_s, row)
+
+    def swap(self, model: tuple[tuple[str, ...], Smoothing, Tuning, Rules], reset: bool) -> None:
+        self.labels, self.smoothing, self.tuning, self.rules = model
+        self.swaps += 1
+        name = f"m@{self.swaps}"
+        got = self.machine.swap(self.labels, self.smoothing, self.gated(), model=name, reset=reset)
+        assert got == self.reference.swap(
+            self.labels, self.smoothing, self.tuning, self.is_barred, model=name, reset=reset
+        )
+
+    def happen(self, kind: str, *more: Any) -> None:
+        if kind == "predict":
+            cuts, times, apart = more
+            for _ in range(times):
+                self.predict(cuts, apart)
+        elif kind == "hour":
+            self.minute = more[0]
+        elif kind == "swap":
+            self.swap(*more)
+        elif kind == "tune":
+            smoothing, cooldown_s = more
+            self.swap(
+                (self.labels, smoothing, replace(self.tuning, cooldown_s=cooldown_s), self.rules), False
+            )
+        elif kind in ("lost", "back"):
+            got = getattr(self.machine, kind)(self.time_s)
+            assert got == getattr(self.reference, kind)(self.time_s)
+        else:
+            reason = "gap" if kind == "rewind" else kind
+            assert self.machine.close(reason) == self.reference.close(reason)
+            self.time_s = 0.0 if kind == "rewind" else self.time_s
+
+
+@settings(max_examples=400, deadline=None)
+@given(model=models(), play=plays)
+def test_whatever_happens_the_events_are_those_of_the_reference(
+    model: tuple[tuple[str, ...], Smoothing, Tuning, Rules], play: list[tuple[Any, ...]]
+) -> None:
+    both = Both(model)
+    for kind, *more in [*play, ("stop",)]:
+        both.happen(kind, *more)

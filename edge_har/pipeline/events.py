@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import count
 from typing import Any, Literal
@@ -31,8 +31,9 @@ Scores = NDArray[np.float32]
 class Event:
     """One line about an activity, or about a source that went away.
 
-    id: joins the lines of one event. score: mean probability so far. start_s, end_s: seconds of the source's clock;
-    end_s in `end` and `source_back` only. reason: of an `end`. time: RFC 3339, UTC. model: name@digest.
+    id: joins the lines of one event. score: mean probability since start_s; of an `end`, up to end_s. start_s, end_s:
+    seconds of the source's clock; end_s in `end` and `source_back` only. reason: of an `end`. time: RFC 3339, UTC.
+    model: name@digest.
     """
 
     id: str
@@ -47,7 +48,7 @@ class Event:
     reason: Reason | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The event as it is written; `reason` stands in `end` alone."""
+        """The event as it is written; only `end` has a `reason`."""
         line = {
             "v": EVENT_VERSION,
             "id": self.id,
@@ -75,9 +76,10 @@ def utc_now() -> str:
 
 
 @dataclass
-class _Mean:
-    """The mean of a label's probabilities since some tick."""
+class _Run:
+    """A run of a label's predictions: when it began (seconds) and the mean of its probabilities. No ticks: no run."""
 
+    start_s: float = 0.0
     total: float = 0.0
     ticks: int = 0
 
@@ -86,35 +88,35 @@ class _Mean:
         self.ticks += 1
 
     @property
-    def value(self) -> float:
+    def mean(self) -> float:
         return self.total / self.ticks
 
 
 @dataclass
 class _Open:
-    """An event that has begun. `announced` once its start was reported; `mean_at_last` is the mean up to `last_s`;
-    `after_s` is the first prediction after that one.
+    """An event that has begun. run: from its start to now. end_s, end_score: its end and score if it ended now.
+
+    fading: the predictions (time, probabilities) since `end_s`, all below `leave`. reported_s: when it was last
+    reported; None: not yet.
     """
 
-    id: str
     label: int
-    start_s: float
-    last_s: float
-    mean: _Mean
-    mean_at_last: _Mean
-    after_s: float | None = None
-    told_s: float = 0.0
-    announced: bool = False
+    run: _Run
+    end_s: float
+    end_score: float
+    fading: list[tuple[float, NDArray[np.float64]]] = field(default_factory=list)
+    id: str = ""
+    reported_s: float | None = None
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """When predictions become events, beyond what the smoothing says.
+    """When predictions become events, beyond the smoothing.
 
-    reject_threshold: no label enters below it. unknown: while no label reaches it, tell that as an activity called
+    reject_threshold: no label enters below it. unknown: while no label reaches it, report that as an activity called
     `unknown`; its probability is 1 minus the highest one. cooldown_s: seconds after an event's end in which no other
-    of its label starts. rules: by label, in place of these. gate: what bars a label now. Raises MisuseError for a
-    cool-down that cannot be.
+    of its label starts. rules: by label, in place of these. gate: what bars a label now. Raises MisuseError where the
+    cool-down is negative or not finite.
     """
 
     reject_threshold: float | None = None
@@ -134,10 +136,11 @@ class Tuning:
 class EventMachine:
     """Turns the predictions of one source into events; at most one activity is open at a time.
 
-    The probabilities are averaged over `smooth_s`. An event of a label starts when its average reaches `enter`, and is
-    dated back to the first tick of the latest run of predictions at or above `enter`; it ends when the average falls
-    below `leave`, or another label enters, and is dated to its last prediction at or above `leave`; none begins before
-    the one before it ended. Events shorter than `min_s` are not told. A prediction's time is the tick at which its window ends.
+    The probabilities are averaged over `smooth_s`. An event of a label starts when its average is the highest and
+    reaches `enter`, and is dated back to the first tick of the latest run of predictions at or above `enter`; it ends
+    when its average falls below `leave`, or another label enters, and is dated to its last prediction at or above
+    `leave`. None begins before the one before it ended. Events shorter than `min_s` are not reported. A prediction's
+    time is the tick at which its window ends.
 
     A label that is barred, by a rule or because it cools down, starts nothing, and its run begins when it is free;
     what is open goes on. ids: where new events get their names. now: the wall clock.
@@ -172,26 +175,29 @@ class EventMachine:
         model: str,
         reset: bool,
     ) -> list[Event]:
-        """Go on with another model or tuning. Where the labels are the same and not `reset`, what is open stays open."""
+        """Go on with another model or tuning; the events that end by it.
+
+        What is open stays open where the labels are the same and `reset` is false.
+        """
         tuning = tuning or Tuning()
-        events = self.close("swap") if reset or _names(labels, tuning) != self._names else []
+        same = (labels, _names(labels, tuning)) == (self.labels, self._names)
+        events = [] if same and not reset else self.close("swap")
         self._tune(labels, smoothing, tuning, model)
         return events
 
     def _tune(self, labels: tuple[str, ...], smoothing: Smoothing, tuning: Tuning, model: str) -> None:
         names = _names(labels, tuning)
-        self.labels = labels
-        if names != self._names:
-            self._names = names
+        if (labels, names) != (self.labels, self._names):
+            self.labels, self._names = labels, names
             self._forget()
         self.smoothing = smoothing
         self.tuning = tuning
         self.model = model
         floor = tuning.reject_threshold or 0.0
-        asked = [tuning.of(name).enter for name in labels]
-        enter = [max(smoothing.enter if e is None else e, floor) for e in asked]
+        of_rules = [tuning.of(name).enter for name in labels]
+        enter = [max(smoothing.enter if e is None else e, floor) for e in of_rules]
         leave = [min(smoothing.leave, e) for e in enter]
-        if self._tells_unknown:
+        if self._reports_unknown:
             # Just above: where the highest probability reaches the threshold, a label is known.
             enter.append(float(np.nextafter(1 - floor, 2)))
             leave.append(max(0.0, 1 - floor - (smoothing.enter - smoothing.leave)))
@@ -201,7 +207,7 @@ class EventMachine:
         self._cools = any(self._cooldown_s)
 
     @property
-    def _tells_unknown(self) -> bool:
+    def _reports_unknown(self) -> bool:
         return len(self._names) > len(self.labels)
 
     def _forget(self) -> None:
@@ -209,25 +215,20 @@ class EventMachine:
         self._recent: deque[tuple[float, Scores]] = deque()
         self._average: NDArray[np.float64] = np.zeros(len(self.labels))
         self._open: _Open | None = None
-        self._free_s = float("-inf")  # before this another event was open
-        self._above = np.zeros(count, bool)
-        self._run_start_s = [0.0] * count
-        self._run = [_Mean() for _ in range(count)]
-        self._last_above_s = [0.0] * count
-        self._run_at_last = [_Mean() for _ in range(count)]
+        self._above = [False] * count
+        self._runs = [_Run() for _ in range(count)]
 
     def predict(self, time_s: float, scores: Scores) -> list[Event]:
-        """Take the probabilities (float32 [labels]) of the window that ends at `time_s`; what there is to tell."""
+        """Events that follow from the probabilities (float32 [labels]) of the window that ends at `time_s`."""
         self._recent.append((time_s, scores))
-        while (
-            self._recent[0][0] < time_s - self.smoothing.smooth_s + TIME_TOLERANCE_S and len(self._recent) > 1
-        ):
+        oldest_s = time_s - self.smoothing.smooth_s + TIME_TOLERANCE_S
+        while self._recent[0][0] < oldest_s and len(self._recent) > 1:
             self._recent.popleft()
         average = np.add.reduce([s for _, s in self._recent], 0, dtype=np.float64) / len(self._recent)
         self._average = average
         top = int(average.argmax())
         seen: NDArray[np.float64] = scores.astype(np.float64)
-        if self._tells_unknown:
+        if self._reports_unknown:
             seen, average = _with_unknown(seen), _with_unknown(average)
             # It begins where nothing is open: what fades is not unknown before it left.
             if average[-1] >= self._enter[-1] and self._open is None:
@@ -238,14 +239,15 @@ class EventMachine:
         events: list[Event] = []
         if self._open is not None:
             label = self._open.label
-            self._continue(self._open, time_s, float(seen[label]))
-            changed = enters and top != label and self._run[top].ticks
+            self._continue(self._open, time_s, seen)
+            changed = enters and top != label and self._runs[top].ticks
             if changed or average[label] < self._leave[label]:
-                events += self._finish("left")
-        if self._open is None and enters and self._run[top].ticks:
-            self._begin(top)
+                events += self._finish("left", (time_s, seen))
+        if self._open is None and enters and self._runs[top].ticks:
+            run = self._runs[top]
+            self._open = _Open(top, replace(run), end_s=time_s, end_score=run.mean)
         if self._open is not None:
-            events += self._tell(self._open, time_s)
+            events += self._report(self._open, time_s)
         return events
 
     def _barred(self, time_s: float) -> NDArray[np.bool_] | None:
@@ -267,12 +269,12 @@ class EventMachine:
 
     def close(self, reason: Reason) -> list[Event]:
         """End what is open and forget all predictions: a gap, the end, a lost source, another model."""
-        events = self._finish(reason)
+        events = self._finish(reason, None)
         self._forget()
         return events
 
     def lost(self, time_s: float) -> list[Event]:
-        """The source went away at `time_s`: end what is open, then say so."""
+        """The source went away at `time_s`: the `end` of what is open, then `source_lost`, once per outage."""
         events = self.close("lost")
         if self._outage is None:
             self._outage = (next(self._ids), time_s)
@@ -280,7 +282,7 @@ class EventMachine:
         return events
 
     def back(self, time_s: float) -> list[Event]:
-        """The source gives frames again, from `time_s` on."""
+        """The source gives frames again, from `time_s` on: `source_back` where it was lost."""
         if self._outage is None:
             return []
         events = [self._about_source("source_back", time_s)]
@@ -293,74 +295,73 @@ class EventMachine:
         if barred is not None:
             above &= ~barred
             for at in np.flatnonzero(barred):
-                self._run[at] = _Mean()
+                self._runs[at] = _Run()
         # Plain lists: to look into an array costs more than all that is done here.
-        now, before, stays = above.tolist(), self._above.tolist(), (seen >= self._leave).tolist()
+        now, before = above.tolist(), self._above
         for label, probability in enumerate(seen.tolist()):
             if now[label] and not before[label]:
-                self._run_start_s[label] = time_s
-                self._run[label] = _Mean()
-            if now[label] or self._run[label].ticks:
-                self._run[label].add(probability)
-            if stays[label]:
-                self._last_above_s[label] = time_s
-                self._run_at_last[label] = _Mean(self._run[label].total, self._run[label].ticks)
-        self._above = above
+                self._runs[label] = _Run(time_s)
+            if now[label] or self._runs[label].ticks:
+                self._runs[label].add(probability)
+        self._above = now
 
-    def _begin(self, label: int) -> None:
-        run, at_last = self._run[label], self._run_at_last[label]
-        self._open = _Open(
-            id="",
-            label=label,
-            start_s=max(self._run_start_s[label], self._free_s),
-            last_s=self._last_above_s[label],
-            mean=_Mean(run.total, run.ticks),
-            mean_at_last=_Mean(at_last.total, at_last.ticks),
-        )
-
-    def _continue(self, event: _Open, time_s: float, probability: float) -> None:
-        event.mean.add(probability)
+    def _continue(self, event: _Open, time_s: float, seen: NDArray[np.float64]) -> None:
+        probability = float(seen[event.label])
+        event.run.add(probability)
         if probability < self._leave[event.label]:
-            event.after_s = time_s if event.after_s is None else event.after_s
+            event.fading.append((time_s, seen))
         else:
-            event.last_s, event.after_s = time_s, None
-            event.mean_at_last = _Mean(event.mean.total, event.mean.ticks)
+            event.end_s, event.end_score = time_s, event.run.mean
+            event.fading.clear()
 
-    def _tell(self, event: _Open, time_s: float) -> list[Event]:
-        if not event.announced:
-            if event.last_s - event.start_s < self.smoothing.min_s - TIME_TOLERANCE_S:
-                return []
-            event.id, event.announced, event.told_s = next(self._ids), True, time_s
-            return [self._line("start", event)]
-        if time_s - event.told_s < UPDATE_S - TIME_TOLERANCE_S:
+    def _report(self, event: _Open, time_s: float) -> list[Event]:
+        if event.reported_s is None:
+            return self._announce(event, time_s)
+        if time_s - event.reported_s < UPDATE_S - TIME_TOLERANCE_S:
             return []
-        event.told_s = time_s
+        event.reported_s = time_s
         return [self._line("update", event)]
 
-    def _finish(self, reason: Reason) -> list[Event]:
+    def _announce(self, event: _Open, time_s: float) -> list[Event]:
+        """The start of an event that is not announced yet, once it is long enough."""
+        if event.end_s - event.run.start_s < self.smoothing.min_s - TIME_TOLERANCE_S:
+            return []
+        event.id, event.reported_s = next(self._ids), time_s
+        return [self._line("start", event)]
+
+    def _finish(self, reason: Reason, latest: tuple[float, NDArray[np.float64]] | None) -> list[Event]:
+        """End what is open. latest: the prediction (time, probabilities) that ends it, where one does."""
         event, self._open = self._open, None
         if event is None:
             return []
         # What comes is another event, even where the label's run of predictions goes on.
         self._above[event.label] = False
-        self._run[event.label] = _Mean()
-        if not event.announced:
+        self._runs[event.label] = _Run()
+        # The prediction that ends it may be the one that makes it long enough.
+        events = self._announce(event, event.end_s) if event.reported_s is None else []
+        if event.reported_s is None:
             return []
-        self._free_s = self._recent[-1][0] if event.after_s is None else event.after_s
-        if self._cools:
-            self._ended_s[self._names[event.label]] = event.last_s
-        return [self._line("end", event, reason)]
+        if latest is not None:
+            self._cut_runs(event.fading or [latest])
+        self._ended_s[self._names[event.label]] = event.end_s
+        return [*events, self._line("end", event, reason)]
+
+    def _cut_runs(self, rest: list[tuple[float, NDArray[np.float64]]]) -> None:
+        """Let the runs that go on begin with `rest`, the predictions since an event's end: no two events overlap."""
+        free_s = rest[0][0]
+        for label, run in enumerate(self._runs):
+            if run.ticks and run.start_s < free_s:
+                self._runs[label] = _Run(free_s, sum(float(seen[label]) for _, seen in rest), len(rest))
 
     def _line(self, kind: Type, event: _Open, reason: Reason | None = None) -> Event:
-        mean = event.mean_at_last if kind == "end" else event.mean
         return Event(
             id=event.id,
             type=kind,
             source=self.source,
             label=self._names[event.label],
-            score=mean.value,
-            start_s=event.start_s,
-            end_s=event.last_s if kind == "end" else None,
+            score=event.end_score if kind == "end" else event.run.mean,
+            start_s=event.run.start_s,
+            end_s=event.end_s if kind == "end" else None,
             time=self._now(),
             model=self.model,
             reason=reason,
@@ -373,11 +374,11 @@ class EventMachine:
 
 
 def _names(labels: tuple[str, ...], tuning: Tuning) -> tuple[str, ...]:
-    """All that can be told: the labels, and `unknown` where it is asked for and there is a threshold below which it is."""
+    """All that can be reported: the labels, and `unknown` where it is requested and the bundle has a threshold for it."""
     if not tuning.unknown or tuning.reject_threshold is None:
         return labels
     if UNKNOWN in labels:
-        raise MisuseError(f"the model has a label of its own that is called {UNKNOWN!r}")
+        raise MisuseError(f"the model has a label of its own called {UNKNOWN!r}: run it without --unknown")
     return (*labels, UNKNOWN)
 
 
