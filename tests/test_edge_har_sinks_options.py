@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from edge_har.errors import EdgeHarError, MisuseError
-from edge_har.sinks import KINDS, open_outputs, options_class, options_of_table, options_of_text
+from edge_har.config.file import config_of
+from edge_har.errors import MisuseError
+from edge_har.options.fields import options_of
+from edge_har.sinks import KINDS, open_outputs, options_class, options_of_text
 from edge_har.sinks.clips import ClipsOptions
 from edge_har.sinks.jsonl import JsonLinesOptions
 from edge_har.sinks.mqtt import MqttOptions
@@ -50,19 +53,34 @@ SAID = [
 ]
 
 
+def options_of_table(kind: object, **table: object) -> SinkOptions:
+    """The options of a [[sink]] of a configuration file."""
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in {"kind": kind, **table}.items()]
+    return config_of(f"[[sink]]\n{''.join(lines)}".encode(), Path("/c.toml")).sinks[0]
+
+
 @pytest.mark.parametrize(("text", "options"), SAID)
 def test_a_line_says_a_sink(text: str, options: SinkOptions) -> None:
     assert options_of_text(text) == options
 
 
 @pytest.mark.parametrize(("text", "options"), SAID)
-def test_a_table_says_the_same(text: str, options: SinkOptions) -> None:
+def test_a_table_says_the_same(text: str, options: SinkOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     table: dict[str, object] = {
         f.name: list(value) if isinstance(value := getattr(options, f.name), tuple) else value
         for f in fields(options)
         if getattr(options, f.name) != f.default
     }
-    assert options_of_table({"kind": options.kind, **table}) == options
+    expected = options
+    for name, declared in options_of(type(options)).items():
+        value = getattr(options, name)
+        if declared.secret and value:
+            del table[name]
+            table[f"{name}_env"] = f"SINK_{name}"
+            monkeypatch.setenv(f"SINK_{name}", value)
+        elif declared.kind.is_path and value and value not in declared.words:
+            expected = replace(expected, **{name: str(Path("/") / value)})
+    assert options_of_table(options.kind, **table) == expected
 
 
 @pytest.mark.parametrize(
@@ -80,10 +98,10 @@ def test_a_table_says_the_same(text: str, options: SinkOptions) -> None:
         ("https://h/#secret=hunter2", "list of processes"),
         ("https://h/#url_env=PATH", "given twice"),
         ("jsonl:e.jsonl?path=x", "given twice"),
-        ("jsonl:e.jsonl?keep=many", "keep is a whole number"),
-        ("jsonl:e.jsonl?keep=", "keep is a whole number"),
-        ("jsonl:e.jsonl?updates=perhaps", "updates is true or false"),
-        ("jsonl:e.jsonl?speed=9", "no option 'speed'"),
+        ("jsonl:e.jsonl?keep=many", r"jsonl\.keep: expected a whole number"),
+        ("jsonl:e.jsonl?keep=", r"jsonl\.keep: expected a whole number"),
+        ("jsonl:e.jsonl?updates=perhaps", r"jsonl\.updates: expected true or false"),
+        ("jsonl:e.jsonl?speed=9", r"jsonl\.speed: no such key"),
         ("jsonl:e.jsonl?name=a/b", "a sink's name"),
     ],
 )
@@ -96,21 +114,21 @@ def test_what_cannot_be_is_said_without_secrets(text: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("table", "reason"),
     [
-        ({}, "no kind of sink"),
-        ({"kind": "pigeon"}, "no kind of sink"),
-        ({"kind": 7}, "no kind of sink"),
-        ({"kind": "mqtt", "host": 7}, "host is a text"),
-        ({"kind": "mqtt", "host": "h", "port": True}, "port is a whole number"),
-        ({"kind": "mqtt", "host": "h", "port": 1.5}, "port is a whole number"),
-        ({"kind": "clips", "path": "x", "labels": [1]}, "labels is a list of texts"),
-        ({"kind": "clips", "path": "x", "labels": {"a": 1}}, "labels is a list of texts"),
-        ({"kind": "webhook", "url": "http://h/", "timeout_s": "soon"}, "timeout_s is a time"),
-        ({"kind": "jsonl", "path_env": "X"}, "no option 'path_env'"),
+        ({"kind": "pigeon"}, "kind: expected one of"),
+        ({"kind": 7}, "kind: expected one of"),
+        ({"kind": "mqtt", "host": 7}, "host: expected a text"),
+        ({"kind": "mqtt", "host": "h", "port": True}, "port: expected a whole number, 1 to 65535"),
+        ({"kind": "mqtt", "host": "h", "port": 1.5}, "port: expected a whole number"),
+        ({"kind": "clips", "path": "x", "labels": [1]}, "labels: expected a list of texts"),
+        ({"kind": "clips", "path": "x", "pre_s": 61}, "pre_s: expected a time.*0 to 60, found 61"),
+        ({"kind": "video", "path": "x", "codec": "h264"}, 'codec: expected "mp4v" or "MJPG", found "h264"'),
+        ({"kind": "webhook", "url": "http://h/", "timeout_s": "soon"}, "timeout_s: expected a time"),
+        ({"kind": "jsonl", "path_env": "X"}, "path_env: no such key"),
     ],
 )
 def test_tables_are_checked_by_key(table: dict[str, object], reason: str) -> None:
     with pytest.raises(MisuseError, match=reason):
-        options_of_table(table)
+        options_of_table(**table)
 
 
 def test_secrets_come_from_the_environment_and_from_files_that_nobody_else_reads(
@@ -124,7 +142,7 @@ def test_secrets_come_from_the_environment_and_from_files_that_nobody_else_reads
         options = options_of_text(text)
         assert options == MqttOptions(host="h", user="me", password="hunter2")
         assert "hunter2" not in repr(options)
-    hook = options_of_table({"kind": "webhook", "url": "http://h/", "secret_file": str(path)})
+    hook = options_of_table("webhook", url="http://h/", secret_file=str(path))
     assert hook == WebhookOptions(url="http://h/", secret="hunter2")
 
     path.chmod(0o640)
@@ -156,13 +174,14 @@ def test_a_file_is_no_folder_to_record_to(kind: str, quick_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_option_has_a_reader_and_is_described(kind: str) -> None:
+def test_every_field_is_declared_as_an_option_with_help(kind: str) -> None:
     found = options_class(kind)
-    described = "".join(cls.__doc__ or "" for cls in found.__mro__)
-    for field in fields(found):
-        assert field.name in described, field.name
-        with pytest.raises(EdgeHarError):
-            found.from_table({field.name: object()})
+    declared = options_of(found)
+    assert set(declared) == {field.name for field in fields(found)}
+    assert all(option.help and len(option.help) < 120 for option in declared.values())
+    for option in declared.values():
+        with pytest.raises((TypeError, ValueError)):
+            option.read_loosely(object())
 
 
 def test_names_make_topics_and_file_names_and_never_meet() -> None:

@@ -39,32 +39,34 @@ def check(path: Path, as_json: bool) -> None:
         click.echo(json.dumps({"ok": False, "problems": list(error.problems)}, ensure_ascii=False))
         click.get_current_context().exit(error.exit_code)
     if as_json:
-        said = {"ok": True, "problems": [], "bundle": bundle.model_id, "settings": config.to_json()}
-        click.echo(json.dumps(said, ensure_ascii=False))
+        report = {"ok": True, "problems": [], "bundle": bundle.model_id, "settings": config.to_json()}
+        click.echo(json.dumps(report, ensure_ascii=False))
     else:
         click.echo("\n".join(summary_lines(config, bundle)))
 
 
 def checked(path: Path) -> tuple[Config, Bundle]:
     """The settings of a file and the bundle that it names, which go together. Raises ConfigError."""
-    from edge_har.config.file import ConfigError, read_config
+    from edge_har.config.file import ConfigError
+    from edge_har.config.plan import CommandLine, plan
     from edge_har.errors import BundleError
     from edge_har.model.bundle import default_bundle_path, open_bundle
 
-    config = read_config(path)
+    planned = plan(CommandLine(path))
+    config = planned.config
     problems: list[str] = []
-    checks: list[Callable[[], None]] = [config.check_installed]
+    checks: list[Callable[[], None]] = [planned.check_installed]
     bundle = None
     try:
         bundle = open_bundle(config.model or default_bundle_path())
-        checks.insert(0, partial(config.check, bundle.manifest))
+        checks.insert(0, partial(planned.check_fit, bundle.manifest))
     except BundleError as error:
         problems.append(f"model: {error}")
     if not config.sources:
         problems.append("source: there is none; add a [[source]] with its uri")
-    for look in checks:
+    for run_check in checks:
         try:
-            look()
+            run_check()
         except ConfigError as error:
             problems += [line.removeprefix(f"{path}: ") for line in error.problems]
     if problems or bundle is None:
@@ -79,8 +81,8 @@ def summary_lines(config: Config, bundle: Bundle) -> list[str]:
     manifest = bundle.manifest
     lines = [f"model   {bundle.model_id}, {len(manifest.labels)} labels: {', '.join(manifest.labels)}"]
     for source in config.sources:
-        asked = [name for name in source.address.options.named if name != "password"]
-        more = f" ({', '.join(asked)})" if asked else ""
+        named = [name for name in source.address.options.named if name != "password"]
+        more = f" ({', '.join(named)})" if named else ""
         lines.append(f"source  {source.name}: {source.address.name}{more}")
     options = config.options
     smoothing = options.smoothing(manifest.smoothing)
@@ -90,12 +92,12 @@ def summary_lines(config: Config, bundle: Bundle) -> list[str]:
         + (", unknown" if options.unknown else "")
     )
     for label, rule in options.rules.labels.items():
-        said = [] if rule.enabled else ["off"]
-        said += [] if rule.enter is None else [f"enter {rule.enter:g}"]
-        said += [] if rule.cooldown_s is None else [f"cool-down {rule.cooldown_s:g} s"]
-        said += [f"at {', '.join(map(str, rule.hours))}"] if rule.hours else []
-        said += [f"only {', '.join(rule.sources)}"] if rule.sources else []
-        lines.append(f"label   {label}: {'; '.join(said) or 'as all'}")
+        parts = [] if rule.enabled else ["off"]
+        parts += [] if rule.enter is None else [f"enter {rule.enter:g}"]
+        parts += [] if rule.cooldown_s is None else [f"cool-down {rule.cooldown_s:g} s"]
+        parts += [f"at {', '.join(map(str, rule.hours))}"] if rule.hours else []
+        parts += [f"only {', '.join(rule.sources)}"] if rule.sources else []
+        lines.append(f"label   {label}: {'; '.join(parts) or 'as all'}")
     lines += [f"sink    {sink.called} ({sink.kind})" for sink in with_standard_output(config.sinks)]
     lines += ["sink    window"] if config.display else []
     if config.web is not None:

@@ -1,4 +1,4 @@
-"""What commands say on stderr while they run: -q less, -v more; as plain lines, or as systemd's journal reads them."""
+"""What commands write on stderr while they run: -q less, -v more; as plain lines, or as systemd's journal reads them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,13 @@ from typing import Any, TextIO
 
 import click
 
+from edge_har.config.declared import AUTO, JOURNALD, LEVELS
 from edge_har.errors import MisuseError
 
-LEVELS = {
-    "error": logging.ERROR,
-    "warning": logging.WARNING,
-    "info": logging.INFO,
-    "debug": logging.DEBUG,
-}
 VERBOSITIES = {-1: "error", 0: "info", 1: "debug"}
 PREFIXES = {logging.WARNING: "warning: ", logging.ERROR: "error: "}
 PRIORITIES = {logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}  # sd-daemon(3)
 JOURNAL_VARIABLE = "JOURNAL_STREAM"
-AUTO, PLAIN, JOURNALD = "auto", "plain", "journald"
 
 _log = logging.getLogger("edge_har")
 

@@ -1,13 +1,11 @@
-"""Secrets: fields that are never shown, and where their values are looked up: the environment, or a private file."""
+"""Secrets: where the values of options that are never shown are looked up: the environment, or a private file."""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Collection
-from dataclasses import field, fields
 from pathlib import Path
-from typing import Any
 
 from edge_har.errors import MisuseError
 
@@ -15,16 +13,6 @@ FROM_ENVIRONMENT, FROM_FILE = "_env", "_file"
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"  # where systemd puts what LoadCredential= names
 MAX_SECRET_BYTES = 65_536
 GROUP_AND_OTHERS, OTHERS = 0o077, 0o007
-
-
-def secret_field(**more: Any) -> Any:
-    """A dataclass field that is never shown; a table may name where its value stands: NAME_env, NAME_file."""
-    return field(repr=False, metadata={"secret": True}, **more)
-
-
-def secret_names(cls: type[Any]) -> tuple[str, ...]:
-    """Names of the fields of a dataclass that are never shown."""
-    return tuple(f.name for f in fields(cls) if f.metadata.get("secret"))
 
 
 def base_of(key: str, names: Collection[str]) -> str | None:
@@ -36,17 +24,21 @@ def base_of(key: str, names: Collection[str]) -> str | None:
     return None
 
 
-def look_up(key: str, place: object, folder: Path | None = None) -> str:
-    """The secret that `place` names: for a key that ends in `_env` a variable of the environment, else a file, whose
+def look_up(key: str, location: object, folder: Path | None = None) -> str:
+    """The secret that `location` names: for a key that ends in `_env` a variable of the environment, else a file, whose
     first line it is. folder: where relative paths begin; None: the current one.
 
     Raises MisuseError, which never shows the secret.
     """
-    if not isinstance(place, str) or not place:
+    if not isinstance(location, str) or not location:
         raise MisuseError(
             f"{key}: expected the name of a {'variable' if key.endswith(FROM_ENVIRONMENT) else 'file'}"
         )
-    return _from_environment(key, place) if key.endswith(FROM_ENVIRONMENT) else _from_file(key, place, folder)
+    return (
+        _from_environment(key, location)
+        if key.endswith(FROM_ENVIRONMENT)
+        else _from_file(key, location, folder)
+    )
 
 
 def _from_environment(key: str, variable: str) -> str:
@@ -56,22 +48,22 @@ def _from_environment(key: str, variable: str) -> str:
     return value
 
 
-def _from_file(key: str, place: str, folder: Path | None) -> str:
-    path = (folder or Path()) / Path(os.path.expandvars(place)).expanduser()
+def _from_file(key: str, file_name: str, folder: Path | None) -> str:
+    path = (folder or Path()) / Path(os.path.expandvars(file_name)).expanduser()
     try:
         with open(path, encoding="utf-8") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if mode & (OTHERS if _is_credential(path) else GROUP_AND_OTHERS):
-                raise MisuseError(f"{key}: others may read {place}; chmod 600 it")
+                raise MisuseError(f"{key}: others may read {file_name}; chmod 600 it")
             value = file.readline(MAX_SECRET_BYTES).rstrip("\r\n")
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, MisuseError):
             raise
         raise MisuseError(
-            f"{key}: {place} cannot be read: {getattr(error, 'strerror', None) or 'no text'}"
+            f"{key}: {file_name} cannot be read: {getattr(error, 'strerror', None) or 'no text'}"
         ) from error
     if not value:
-        raise MisuseError(f"{key}: {place} is empty")
+        raise MisuseError(f"{key}: {file_name} is empty")
     return value
 
 

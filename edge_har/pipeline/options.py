@@ -3,51 +3,101 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from edge_har.errors import MisuseError
-from edge_har.model.manifest import Manifest, Smoothing
-from edge_har.pipeline.events import Tuning
-from edge_har.pipeline.rules import UNKNOWN, RuleClock, Rules, check_cooldown
+from edge_har.options.fields import check_values, option
+from edge_har.options.kinds import DURATION, LIMIT, PROBABILITY, TRUTH, WHOLE
+from edge_har.pipeline.rules import UNKNOWN, RuleClock, Rules
+
+# The help of `run` is made from the declarations here, without numpy and OpenCV.
+if TYPE_CHECKING:
+    from edge_har.model.manifest import Manifest, Smoothing
+    from edge_har.pipeline.events import Tuning
 
 MAX_THREADS = 256  # of a graph
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run. duration_s: of the source's time, for live sources also of the wall clock; None: no limit.
+    """How to run. rules: by label. Raises MisuseError for values that cannot be."""
 
-    realtime: play a file by the clock. wait_for_source: a source that is not there at first is waited for. give_up_s:
-    a source that stays away so long is not tried again; None: for ever. enter, leave, smooth_s, min_s: in place of the
-    bundle's smoothing. cooldown_s: after an event's end no other of its label starts for so long. unknown: tell it as
-    an activity where no label reaches the bundle's reject threshold. rules: by label. threads: CPU threads of a graph.
-
-    Raises MisuseError for values that cannot be.
-    """
-
-    threads: int = 1
-    duration_s: float | None = None
-    realtime: bool = False
-    wait_for_source: bool = False
-    give_up_s: float | None = None
-    smooth_s: float | None = None
-    enter: float | None = None
-    leave: float | None = None
-    min_s: float | None = None
-    cooldown_s: float = 0.0
-    unknown: bool = False
+    threads: int = option(
+        WHOLE,
+        "CPU threads of a graph",
+        default=1,
+        low=1,
+        high=MAX_THREADS,
+        fixed=True,
+        command_line="--threads",
+    )
+    duration_s: float | None = option(
+        LIMIT, "end after this time; 0: never", default=None, fixed=True, command_line="--duration"
+    )
+    realtime: bool = option(
+        TRUTH,
+        "play files by the clock, as a camera would",
+        default=False,
+        fixed=True,
+        command_line="--realtime",
+    )
+    wait_for_source: bool = option(
+        TRUTH,
+        "wait for a source that is not there at first",
+        default=False,
+        fixed=True,
+        command_line="--wait-for-source",
+    )
+    give_up_s: float | None = option(
+        LIMIT,
+        "end a source that stays away so long; 0: never",
+        default=None,
+        fixed=True,
+        command_line="--give-up",
+    )
+    smooth_s: float | None = option(
+        DURATION,
+        "probabilities are averaged over this time",
+        default=None,
+        table="events",
+        command_line="--smooth",
+    )
+    enter: float | None = option(
+        PROBABILITY, "an event starts at this average", default=None, table="events", command_line="--enter"
+    )
+    leave: float | None = option(
+        PROBABILITY, "and ends below this one", default=None, table="events", command_line="--leave"
+    )
+    min_s: float | None = option(
+        DURATION,
+        "shorter events are not reported",
+        default=None,
+        table="events",
+        command_line="--min-duration",
+    )
+    cooldown_s: float = option(
+        DURATION,
+        "after an event no other of its label starts for so long",
+        default=0.0,
+        table="events",
+        command_line="--cooldown",
+    )
+    unknown: bool = option(
+        TRUTH,
+        "report `unknown` while no label is sure enough",
+        default=False,
+        table="events",
+        command_line="--unknown",
+    )
     rules: Rules = field(default_factory=Rules)
 
     def __post_init__(self) -> None:
-        for name in ("duration_s", "give_up_s"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise MisuseError(f"{name} must be more than 0 seconds, got {value}")
-        check_cooldown(self.cooldown_s)
-        if not 1 <= self.threads <= MAX_THREADS:
-            raise MisuseError(f"threads must be 1 to {MAX_THREADS}, got {self.threads}")
+        check_values(self)
 
     def tuning(self, manifest: Manifest, gate: RuleClock | None) -> Tuning:
         """When the predictions of a bundle become events at one source."""
+        from edge_har.pipeline.events import Tuning
+
         return Tuning(manifest.reject_threshold, self.unknown, self.cooldown_s, self.rules.labels, gate)
 
     def check(self, manifest: Manifest, sources: tuple[str, ...]) -> None:
@@ -60,8 +110,8 @@ class RunOptions:
 
     def smoothing(self, of_bundle: Smoothing) -> Smoothing:
         """The bundle's smoothing with what is set here; raises MisuseError where that cannot be."""
-        asked = {name: getattr(self, name) for name in ("smooth_s", "enter", "leave", "min_s")}
-        given = {name: value for name, value in asked.items() if value is not None}
+        settings = {name: getattr(self, name) for name in ("smooth_s", "enter", "leave", "min_s")}
+        given = {name: value for name, value in settings.items() if value is not None}
         if "enter" in given and "leave" not in given:
             given["leave"] = min(of_bundle.leave, given["enter"])
         if "leave" in given and "enter" not in given:

@@ -1,4 +1,4 @@
-"""Which activities are told: on or off, how sure, at which hours of the day, from which sources."""
+"""Which activities are reported: on or off, how sure, at which hours of the day, from which sources."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge_har.errors import MisuseError
+from edge_har.options.fields import check_values, option
+from edge_har.options.kinds import DURATION, PROBABILITY, TEXT, TEXTS, TRUTH, Kind, texts_of
 
-UNKNOWN = "unknown"  # what is told, where asked for, while no label is sure enough
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+UNKNOWN = "unknown"  # what is reported, where requested, while no label is sure enough
 HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
 MINUTES_A_DAY = 24 * 60
 
@@ -50,26 +54,36 @@ class Hours:
         return minute >= self.since or minute < self.until
 
 
+def _read_hours(value: object) -> tuple[Hours, ...]:
+    return tuple(Hours.parse(text) for text in texts_of([value] if isinstance(value, str) else value))
+
+
+_HOURS_SCHEMA = {"type": "string", "pattern": f"^{HOURS.pattern}$"}
+HOURS_OF_DAY = Kind(
+    _read_hours,
+    lambda text: _read_hours(text.split(",")),
+    'a list of texts such as "22:00-06:00"',
+    {"anyOf": [_HOURS_SCHEMA, {"type": "array", "items": _HOURS_SCHEMA}]},
+)
+
+
 @dataclass(frozen=True)
 class LabelRule:
     """What holds for one label in place of what holds for all.
 
-    enabled: whether it is told at all. enter: an event starts at this smoothed probability. cooldown_s: seconds after
-    an event's end in which no other of this label starts. hours: only then, local time; empty: always. sources: only
-    there, by name; empty: everywhere. Raises MisuseError for values that cannot be.
+    Raises MisuseError for values that cannot be.
     """
 
-    enabled: bool = True
-    enter: float | None = None
-    cooldown_s: float | None = None
-    hours: tuple[Hours, ...] = ()
-    sources: tuple[str, ...] = ()
+    enabled: bool = option(TRUTH, "whether its events are reported at all", default=True)
+    enter: float | None = option(PROBABILITY, "an event starts at this average", default=None)
+    cooldown_s: float | None = option(DURATION, "in place of that of `[events]`", default=None)
+    hours: tuple[Hours, ...] = option(
+        HOURS_OF_DAY, 'only then: `["22:00-06:00"]`; several are joined; always', default=()
+    )
+    sources: tuple[str, ...] = option(TEXTS, "only there, by name; everywhere", default=())
 
     def __post_init__(self) -> None:
-        if self.enter is not None and not 0 <= self.enter <= 1:
-            raise MisuseError(f"enter must be 0 to 1, got {self.enter}")
-        if self.cooldown_s is not None:
-            check_cooldown(self.cooldown_s)
+        check_values(self)
 
     def holds_at(self, source: str, minute: int) -> bool:
         """Whether an event may start at `source` when the clock shows `minute`."""
@@ -92,7 +106,13 @@ class Rules:
     """
 
     labels: Mapping[str, LabelRule] = field(default_factory=dict)
-    zone: str | None = None
+    zone: str | None = option(
+        TEXT,
+        'whose clock `hours` mean, such as `"Europe/Paris"`; this machine\'s',
+        default=None,
+        table="events",
+        command_line="--zone",
+    )
 
     def __post_init__(self) -> None:
         _zone(self.zone)
@@ -131,6 +151,9 @@ class RuleClock:
         """For each of `names`, whether it may not start an event now: bool [names]."""
         second = int(self._clock())
         if self._barred is None or second != self._second or names is not self._names:
+            # Whoever makes events has it loaded; the help of `run` needs no more than the declarations.
+            import numpy as np
+
             now = datetime.fromtimestamp(second, self._zone)
             minute = now.hour * 60 + now.minute
             rules = (self._rules.labels.get(name) for name in names)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from edge_har.errors import MisuseError
 from edge_har.options.addresses import USER_INFO
+from edge_har.options.fields import options_of
+from edge_har.options.reading import OptionReader
 
 if TYPE_CHECKING:
     from edge_har.pipeline.outputs import EventSink, FrameSink
@@ -36,13 +38,8 @@ def options_class(kind: object) -> type[SinkOptions]:
     return found
 
 
-def options_of_table(table: Mapping[str, object]) -> SinkOptions:
-    """The options of a table, whose `kind` says which; raises MisuseError naming the key."""
-    return options_class(table.get("kind")).from_table({k: v for k, v in table.items() if k != "kind"})
-
-
 def options_of_text(text: str) -> SinkOptions:
-    """The options that one line says, as on a command line: an address, and `?option=value&option=value`.
+    """The options that one line names, as on a command line: an address, and `?option=value&option=value`.
 
     What a web server's address has there belongs to the server: options of a webhook stand behind `#`. Raises
     MisuseError; also for a password, which would stand in the list of processes.
@@ -54,12 +51,12 @@ def options_of_text(text: str) -> SinkOptions:
             raise MisuseError(
                 "a password in the address shows in the list of processes: use url_env or url_file, or a token"
             )
-        return _said("webhook", {"url": url}, options)
+        return _options_of("webhook", {"url": url}, options)
     address, _, options = rest.partition("?")
     if scheme in ("mqtt", "mqtts") and address.startswith("//"):
-        return _said("mqtt", _broker(scheme, address), options)
+        return _options_of("mqtt", _broker(scheme, address), options)
     if scheme == "window" or (colon and scheme in ("jsonl", "video", "clips")):
-        return _said(scheme, {"path": address} if address else {}, options)
+        return _options_of(scheme, {"path": address} if address else {}, options)
     raise MisuseError(f"a sink is {GRAMMAR}")
 
 
@@ -83,25 +80,20 @@ def _broker(scheme: str, address: str) -> dict[str, object]:
         raise MisuseError(
             "a password in the address shows in the list of processes: use password_env or password_file"
         )
-    said = {
+    found = {
         "host": host or "",
         "port": port,
         "user": unquote(parts.username or ""),
         "topic": parts.path.strip("/"),
         "tls": scheme == "mqtts",
     }
-    return {name: value for name, value in said.items() if value not in (None, "", False)}
+    return {name: value for name, value in found.items() if value not in (None, "", False)}
 
 
-def _said(kind: str, table: dict[str, object], query: str) -> SinkOptions:
+def _options_of(kind: str, given: dict[str, object], query: str) -> SinkOptions:
+    """The options of a kind from its address and from a query; no message quotes a value, which may be a secret."""
     found = options_class(kind)
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name in found.secret_names():
-            raise MisuseError(f"{name} would show in the list of processes: use {name}_env or {name}_file")
-        if name in table:
-            raise MisuseError(f"{kind}: {name} is given twice")
-        table[name] = value
-    return found.from_table(table)
+    return found(**OptionReader(show_values=False).query(query, kind, options_of(found), given))
 
 
 @dataclass

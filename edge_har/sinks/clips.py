@@ -15,14 +15,16 @@ import numpy as np
 
 from edge_har.errors import MisuseError
 from edge_har.model.preprocess import Pixels
+from edge_har.options.fields import option
+from edge_har.options.kinds import BYTES, DURATION, LABELS, NUMBER, PATH, WHOLE, choice
 from edge_har.pipeline.events import Event
 from edge_har.pipeline.outputs import Picture
 from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import reason_of
 from edge_har.sinks.options import SinkContext, SinkOptions, slug
 from edge_har.sinks.pictures import Worker, in_bgr, small_copy
-from edge_har.sinks.recorder import FreeSpace, Recorder, keep_newest, new_path
-from edge_har.sinks.video import check_folder, check_recording
+from edge_har.sinks.recorder import ENDINGS, FreeSpace, Recorder, keep_newest, new_path
+from edge_har.sinks.video import check_folder
 
 WAITING = 8  # pictures; each up to some MB
 LATE_S = 10.0  # an event is told at most so long after it began
@@ -34,33 +36,26 @@ log = logging.getLogger("edge_har")
 
 @dataclass(frozen=True)
 class ClipsOptions(SinkOptions):
-    """Event clips. path: the folder for `SOURCE-20261121-154200-LABEL-ID.mp4`; the time in UTC, the id that of the event.
-    pre_s, post_s: how much before and after it; max_s: how long a clip is at most. labels: of the events to record; none:
-    all. width: of a picture at most, in px; rate_hz: pictures a second. codec: mp4v or MJPG. keep: how many clips of each
-    source stay. min_free_bytes: of the disk, that are left to others.
-    """
+    """Event clips, in files such as `SOURCE-20261121-154200-LABEL-ID.mp4`, the time in UTC, the id the event's."""
 
     kind: ClassVar[str] = "clips"
-    path: str = ""
-    pre_s: float = 5.0
-    post_s: float = 5.0
-    max_s: float = 120.0
-    labels: tuple[str, ...] = ()
-    width: int = 320
-    rate_hz: float = 5.0
-    codec: str = "mp4v"
-    keep: int = 200
-    min_free_bytes: int = 500_000_000
+    path: str = option(PATH, "the folder", needed=True)
+    # All of it is kept in memory.
+    pre_s: float = option(DURATION, "before the event", default=5.0, low=0, high=60)
+    post_s: float = option(DURATION, "after it", default=5.0)
+    max_s: float = option(DURATION, "how long a clip is at most", default=120.0, low=1)
+    labels: tuple[str, ...] = option(LABELS, "of the events to record; all", default=())
+    width: int = option(WHOLE, "of a picture at most, in px", default=320, low=64)
+    rate_hz: float = option(NUMBER, "pictures a second", default=5.0, low=0.5, high=60)
+    codec: str = option(
+        choice(*ENDINGS), "`mp4v`, or `MJPG`: larger, whole when the power fails", default="mp4v"
+    )
+    keep: int = option(WHOLE, "clips of each source that stay", default=200, low=1)
+    min_free_bytes: int = option(BYTES, "of the disk, that are left to others", default=500_000_000, low=0)
 
     def _check(self) -> None:
         if not self.path:
             raise MisuseError("clips: path is the folder to record to")
-        check_recording(self.kind, self.codec, self.rate_hz)
-        self._at_least(0, "pre_s", "post_s", "min_free_bytes")
-        self._at_least(1, "max_s", "keep")
-        self._at_least(64, "width")
-        if self.pre_s > 60:
-            raise MisuseError(f"clips: pre_s is at most 60, all of it is kept in memory; got {self.pre_s:g}")
 
     def open(self, setting: SinkContext) -> Clips:
         """A sink and a viewer in one, that records in a thread of its own; raises MisuseError for no folder."""

@@ -11,16 +11,18 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import ClassVar, TextIO
 
 from edge_har.errors import EdgeHarError, MisuseError
+from edge_har.options.fields import option
+from edge_har.options.kinds import BYTES, PATH, WHOLE
 from edge_har.pipeline.events import Event
 from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import RetryLater, line_of
-from edge_har.sinks.options import NO_SPOOL, DeliveryOptions, SinkContext
+from edge_har.sinks.options import NO_SPOOL, DeliveryOptions, SinkContext, spool_option
 from edge_har.sinks.queued import QueuedSink, RetryPolicy
 from edge_har.system.files import sync_directory
 
@@ -38,20 +40,20 @@ log = logging.getLogger("edge_har")
 
 @dataclass(frozen=True)
 class JsonLinesOptions(DeliveryOptions):
-    """Events as JSON lines. path: of a file; `-`: standard output. max_bytes: before a file grows beyond them it is
-    rotated: it becomes PATH.1, that one PATH.2; keep: how many of these stay.
-    """
+    """Events as JSON lines. A file that is rotated becomes PATH.1, that one PATH.2."""
 
     kind: ClassVar[str] = "jsonl"
-    path: str = STANDARD_OUTPUT
-    max_bytes: int = 10_000_000
-    keep: int = 5
-    spool: str | None = field(default=NO_SPOOL, kw_only=True)
+    path: str = option(
+        PATH, "the file; `-`: standard output", default=STANDARD_OUTPUT, words=(STANDARD_OUTPUT,)
+    )
+    max_bytes: int = option(
+        BYTES, "before the file grows beyond them it is rotated", default=10_000_000, low=MIN_FILE_BYTES
+    )
+    keep: int = option(WHOLE, "rotated files that stay", default=5, low=0)
+    spool: str | None = spool_option(NO_SPOOL)
 
     def _check(self) -> None:
         super()._check()
-        self._at_least(MIN_FILE_BYTES, "max_bytes")
-        self._at_least(0, "keep")
         if self.path == STANDARD_OUTPUT and self.spool != NO_SPOOL:
             raise MisuseError("jsonl: events for standard output cannot wait in a spool")
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edge_har import __version__
 from edge_har.errors import MisuseError, RuntimeMissingError
-from edge_har.options.secrets import secret_field
+from edge_har.options.fields import option
+from edge_har.options.kinds import PATH, TEXT, TRUTH, WHOLE
 from edge_har.pipeline.events import Event
 from edge_har.pipeline.status import RunStatus, SinkState
 from edge_har.sinks.base import RetryLater, line_of, reason_of, tls_context
@@ -43,33 +44,30 @@ WILDCARDS = re.compile(r"[+#\x00\s]")
 
 @dataclass(frozen=True)
 class MqttOptions(DeliveryOptions):
-    """A broker. host, port: of it; None: 1883, with TLS 8883. user, password: where it asks for them. tls: encrypt, and
-    trust what the system trusts, or the certificates in `ca_file`; cert_file, key_file: who we are, where it asks.
-    topic: what all topics begin with. node: this device among others; None: the host's name. discovery: the topic at
-    which Home Assistant looks for devices; `off`: it is told nothing. keepalive_s: a connection silent for so long is
-    probed.
-    """
+    """A broker."""
 
     kind: ClassVar[str] = "mqtt"
-    host: str = ""
-    port: int | None = None
-    user: str | None = None
-    password: str | None = secret_field(default=None)
-    tls: bool = False
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    topic: str = "edge-har"
-    node: str | None = None
-    discovery: str = "homeassistant"
-    keepalive_s: int = 30
+    host: str = option(TEXT, "the broker", needed=True)
+    port: int | None = option(WHOLE, "1883; with TLS 8883", default=None, low=1, high=65535)
+    user: str | None = option(TEXT, "where it asks for one", default=None)
+    password: str | None = option(TEXT, "likewise", default=None, secret=True)
+    tls: bool = option(TRUTH, "encrypt", default=False)
+    ca_file: str | None = option(PATH, "certificates to trust in place of the system's", default=None)
+    cert_file: str | None = option(PATH, "who we are, where it asks", default=None)
+    key_file: str | None = option(PATH, "the key to that", default=None)
+    topic: str = option(TEXT, "what all topics begin with", default="edge-har")
+    node: str | None = option(TEXT, "this device; the host's name", default=None)
+    discovery: str = option(
+        TEXT, "the topic where Home Assistant looks for devices; `off`: none", default="homeassistant"
+    )
+    keepalive_s: int = option(
+        WHOLE, "a connection silent for so long is probed", default=30, low=5, high=65535
+    )
 
     def _check(self) -> None:
         super()._check()
         if not self.host or re.search(r"[\s/@]", self.host):
             raise MisuseError("mqtt: host is the broker's name or address")
-        if self.port is not None and not 0 < self.port < 65536:
-            raise MisuseError(f"mqtt: port is 1 to 65535, got {self.port}")
         if self.password is not None and self.user is None:
             raise MisuseError("mqtt: a password needs a user")
         if not self.tls and (self.ca_file or self.cert_file or self.key_file):
@@ -79,8 +77,6 @@ class MqttOptions(DeliveryOptions):
         for name in ("topic", "discovery"):
             if WILDCARDS.search(getattr(self, name)) or getattr(self, name).startswith("$"):
                 raise MisuseError(f"mqtt: {name} is a topic without +, # and spaces")
-        if not 5 <= self.keepalive_s < 65536:
-            raise MisuseError(f"mqtt: keepalive_s is 5 to 65535, got {self.keepalive_s}")
 
     def open(self, setting: SinkContext) -> MqttSink:
         """A sink that keeps a connection in a thread of its own."""

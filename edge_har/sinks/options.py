@@ -1,33 +1,26 @@
-"""Where events go, as a user says it: options of each kind of sink, from a table or one line of text."""
+"""Where events go, as a user names it: the options that kinds of sinks share."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from edge_har.errors import MisuseError
-from edge_har.options import durations
-from edge_har.options.secrets import base_of, look_up, secret_names
+from edge_har.options.fields import check_values, option
+from edge_har.options.kinds import BYTES, PATH, TEXT, TRUTH
 from edge_har.pipeline.outputs import EventSink, FrameSink
 from edge_har.pipeline.status import RunStatus
 from edge_har.sinks.spool import MAX_BYTES, Spool
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 NO_SPOOL = "off"
 MIN_SPOOL_BYTES = 100_000
-YES, NO = ("1", "yes", "true", "on", ""), ("0", "no", "false", "off")
-Reader = tuple[Callable[[object], Any], str]  # reads a value; what is expected
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
 @dataclass(frozen=True)
@@ -43,17 +36,20 @@ class SinkContext:
 
 @dataclass(frozen=True, kw_only=True)
 class SinkOptions(ABC):
-    """What all sinks have. name: in messages and metrics, and of the folder where its events wait; None: its kind.
+    """What all sinks have.
 
     Raises MisuseError for a value that cannot be, as all options do.
     """
 
     kind: ClassVar[str]
-    name: str | None = None
+    name: str | None = option(
+        TEXT, "in messages and metrics, and of the folder where its events wait; its kind", default=None
+    )
 
     def __post_init__(self) -> None:
         if self.name is not None and not NAME.fullmatch(self.name):
             raise MisuseError(f"a sink's name is letters, digits, _, . and -, got {self.name!r}")
+        check_values(self, f"{self.kind}: ")
         self._check()
 
     @abstractmethod
@@ -69,64 +65,32 @@ class SinkOptions(ABC):
     def _check(self) -> None:  # noqa: B027  most kinds have something to check
         """Raise MisuseError for values of this kind that cannot be."""
 
-    def _at_least(self, least: float, *names: str) -> None:
-        for name in names:
-            if not getattr(self, name) >= least:
-                raise MisuseError(f"{self.kind}: {name} is {least:g} or more, got {getattr(self, name):g}")
-
     @property
     def called(self) -> str:
         """What messages call it."""
         return self.name or self.kind
 
-    @classmethod
-    def secret_names(cls) -> tuple[str, ...]:
-        """Names of the options that are never shown."""
-        return secret_names(cls)
 
-    @classmethod
-    def readers(cls) -> dict[str, Reader]:
-        """By option: what reads a value for it (raising TypeError or ValueError), and what is expected."""
-        return {f.name: _reader(f.name, str(f.type)) for f in fields(cls)}
-
-    @classmethod
-    def from_table(cls, table: Mapping[str, object]) -> Self:
-        """The options of a table with the names of the fields; texts are read as what the field holds.
-
-        Raises MisuseError naming the key.
-        """
-        known = {f.name: f for f in fields(cls)}
-        values: dict[str, Any] = {}
-        for key, value in table.items():
-            name, read = key, value
-            if key not in known and (base := base_of(key, cls.secret_names())) is not None:
-                name, read = base, look_up(key, value)
-            if name not in known:
-                raise MisuseError(f"{cls.kind} has no option {key!r}; it has {', '.join(known)}")
-            if name in values:
-                raise MisuseError(f"{cls.kind}: {name} is given twice")
-            read_value, expected = cls.readers()[name]
-            try:
-                values[name] = read_value(read)
-            except (TypeError, ValueError):
-                # The value is not shown: it may be a secret that slipped into the wrong place.
-                raise MisuseError(f"{cls.kind}: {name} is {expected}") from None
-        return cls(**values)
+def spool_option(default: str | None = None) -> Any:
+    """The declaration of `spool`, which is off for some kinds where nothing is said."""
+    return option(
+        PATH,
+        "the folder where events wait on the disk; without it `spool/NAME` in the home of edge_har; `off`: in memory",
+        default=default,
+        kw_only=True,
+        words=(NO_SPOOL,),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryOptions(SinkOptions):
-    """What sinks have that bring events somewhere. updates: bring `update` events too. spool: the folder in which
-    events wait on the disk while they cannot be delivered; None: `spool/NAME` in edge_har's home; `off`: they wait in
-    memory, for this run only. spool_bytes: how many bytes of them; where more come the oldest go.
-    """
+    """What sinks have that bring events somewhere."""
 
-    updates: bool = True
-    spool: str | None = None
-    spool_bytes: int = MAX_BYTES
-
-    def _check(self) -> None:
-        self._at_least(MIN_SPOOL_BYTES, "spool_bytes")
+    updates: bool = option(TRUTH, "bring `update` events too", default=True)
+    spool: str | None = spool_option()
+    spool_bytes: int = option(
+        BYTES, "how many bytes of them; the oldest go", default=MAX_BYTES, low=MIN_SPOOL_BYTES
+    )
 
     def open_spool(self) -> Spool | None:
         """The spool that is asked for. Raises EdgeHarError where its folder cannot be used."""
@@ -154,58 +118,3 @@ def check_names(all_options: Iterable[SinkOptions]) -> None:
         if options.called in names:
             raise MisuseError(f"two sinks are called {options.called}; give each a name")
         names.add(options.called)
-
-
-def _yes_or_no(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = str(value).lower()
-    if text not in (*YES, *NO):
-        raise ValueError
-    return text in YES
-
-
-def _whole_number(value: object) -> int:
-    if isinstance(value, str) and value:
-        unit = value[-1].lower() if value[-1].lower() in UNITS else ""
-        return int(value.removesuffix(value[-1]) if unit else value) * UNITS[unit]
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError
-    return value
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise TypeError
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError
-    return number
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError
-    return value
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, (list, tuple)):
-        raise TypeError
-    return tuple(map(_text, parts))
-
-
-READERS: dict[str, Reader] = {
-    "str": (_text, "a text"),
-    "int": (_whole_number, "a whole number"),
-    "float": (_number, "a number"),
-    "bool": (_yes_or_no, "true or false"),
-    "tuple[str, ...]": (_texts, "a list of texts"),
-}
-SECONDS: Reader = (durations.parse_duration, durations.EXPECTED)
-
-
-def _reader(name: str, annotation: str) -> Reader:
-    kind = annotation.removesuffix(" | None")
-    return SECONDS if kind == "float" and name.endswith("_s") else READERS[kind]

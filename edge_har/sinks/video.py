@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from edge_har.errors import MisuseError
+from edge_har.options.fields import option
+from edge_har.options.kinds import BYTES, DURATION, NUMBER, PATH, WHOLE, choice
 from edge_har.pipeline.outputs import Picture
 from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import reason_of
@@ -25,28 +27,22 @@ log = logging.getLogger("edge_har")
 
 @dataclass(frozen=True)
 class VideoOptions(SinkOptions):
-    """Annotated video. path: the folder for `SOURCE-20261121-154200.mp4`, the time in UTC. width: of a picture at most, in
-    px. rate_hz: frames a second in the file. codec: mp4v, or MJPG (.avi), which is larger, but whole up to the last
-    second when the power fails. rotate_s: how long a file is at most; keep: how many files of each source stay.
-    min_free_bytes: of the disk, that are left to others.
-    """
+    """Annotated video, in files such as `SOURCE-20261121-154200.mp4`, the time in UTC."""
 
     kind: ClassVar[str] = "video"
-    path: str = ""
-    width: int = 640
-    rate_hz: float = 10.0
-    codec: str = "mp4v"
-    rotate_s: float = 600.0
-    keep: int = 144
-    min_free_bytes: int = 500_000_000
+    path: str = option(PATH, "the folder", needed=True)
+    width: int = option(WHOLE, "of a picture at most, in px", default=640, low=64)
+    rate_hz: float = option(NUMBER, "frames a second in the file", default=10.0, low=0.5, high=60)
+    codec: str = option(
+        choice(*ENDINGS), "`mp4v`, or `MJPG`: larger, whole when the power fails", default="mp4v"
+    )
+    rotate_s: float = option(DURATION, "how long a file is at most", default=600.0, low=1)
+    keep: int = option(WHOLE, "files of each source that stay", default=144, low=1)
+    min_free_bytes: int = option(BYTES, "of the disk, that are left to others", default=500_000_000, low=0)
 
     def _check(self) -> None:
         if not self.path:
             raise MisuseError("video: path is the folder to record to")
-        check_recording(self.kind, self.codec, self.rate_hz)
-        self._at_least(64, "width")
-        self._at_least(1, "rotate_s", "keep")
-        self._at_least(0, "min_free_bytes")
 
     def open(self, setting: SinkContext) -> Video:
         """A viewer that records in a thread of its own; raises MisuseError where `path` is no folder."""
@@ -62,14 +58,6 @@ def check_folder(kind: str, path: str) -> None:
     folder = Path(path).expanduser()
     if folder.exists() and not folder.is_dir():
         raise MisuseError(f"{kind}: {folder} is no folder to record to")
-
-
-def check_recording(kind: str, codec: str, rate_hz: float) -> None:
-    """Raise MisuseError for a codec or a rate that cannot be."""
-    if codec not in ENDINGS:
-        raise MisuseError(f"{kind}: codec is {' or '.join(ENDINGS)}, got {codec!r}")
-    if not 0.5 <= rate_hz <= 60:
-        raise MisuseError(f"{kind}: rate_hz is 0.5 to 60, got {rate_hz:g}")
 
 
 class Video:

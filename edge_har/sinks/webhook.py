@@ -22,7 +22,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from edge_har import __version__
 from edge_har.errors import MisuseError
-from edge_har.options.secrets import secret_field
+from edge_har.options.fields import option
+from edge_har.options.kinds import DURATION, PATH, TEXT
 from edge_har.pipeline.events import Event, utc_now
 from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import Rejected, RetryLater, line_of, reason_of, tls_context
@@ -40,17 +41,14 @@ URL_SAFE = "/%:@!$&'()*+,;=~-._?"
 
 @dataclass(frozen=True)
 class WebhookOptions(DeliveryOptions):
-    """A web server. url: where it takes events, http:// or https://; never shown whole, it may hold secrets. secret: signs
-    each POST. token: goes along as `Authorization: Bearer`. ca_file: certificates to trust in place of the system's.
-    timeout_s: how long an answer may take.
-    """
+    """A web server. Its address is never shown whole: it may hold secrets."""
 
     kind: ClassVar[str] = "webhook"
-    url: str = secret_field(default="")
-    secret: str | None = secret_field(default=None)
-    token: str | None = secret_field(default=None)
-    ca_file: str | None = None
-    timeout_s: float = 10.0
+    url: str = option(TEXT, "where it takes events", needed=True, secret=True, address=True)
+    secret: str | None = option(TEXT, "signs each POST", default=None, secret=True)
+    token: str | None = option(TEXT, "goes along as `Authorization: Bearer`", default=None, secret=True)
+    ca_file: str | None = option(PATH, "certificates to trust in place of the system's", default=None)
+    timeout_s: float = option(DURATION, "how long an answer may take", default=10.0, low=0.1)
 
     def _check(self) -> None:
         super()._check()
@@ -65,7 +63,6 @@ class WebhookOptions(DeliveryOptions):
             raise MisuseError("webhook: token is letters, digits and signs without spaces")
         if self.ca_file and not self.url.startswith("https:"):
             raise MisuseError("webhook: ca_file needs https://")
-        self._at_least(0.1, "timeout_s")
 
     def open(self, setting: SinkContext) -> QueuedSink:
         """A sink that posts in a thread of its own."""

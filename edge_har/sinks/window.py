@@ -15,6 +15,8 @@ import cv2
 
 from edge_har.errors import RuntimeMissingError
 from edge_har.model.preprocess import Pixels
+from edge_har.options.fields import option
+from edge_har.options.kinds import WHOLE
 from edge_har.pipeline.outputs import Picture
 from edge_har.pipeline.status import SinkState
 from edge_har.sinks.options import SinkContext, SinkOptions
@@ -31,13 +33,10 @@ log = logging.getLogger("edge_har")
 
 @dataclass(frozen=True)
 class WindowOptions(SinkOptions):
-    """A window per source. width: of its picture at most, in px."""
+    """A window per source."""
 
     kind: ClassVar[str] = "window"
-    width: int = 960
-
-    def _check(self) -> None:
-        self._at_least(64, "width")
+    width: int = option(WHOLE, "of its picture at most, in px", default=960, low=64)
 
     def open(self, setting: SinkContext) -> Window:
         """A viewer with a thread of its own. Raises RuntimeMissingError where no window can be."""

@@ -18,8 +18,9 @@ import numpy as np
 
 from edge_har.errors import MisuseError, SourceError
 from edge_har.model.preprocess import Pixels
+from edge_har.options.kinds import yes_or_no
 from edge_har.sources.base import Source
-from edge_har.sources.options import width_height, yes_or_no
+from edge_har.sources.options import width_height
 from edge_har.sources.synthetic_body import LABELS, Motion, blend, ease, stand, style_of_seed
 from edge_har.sources.synthetic_scene import Painter
 

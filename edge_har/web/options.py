@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 
 from edge_har.errors import MisuseError
-from edge_har.options.secrets import secret_field
+from edge_har.options.fields import check_values, option
+from edge_har.options.kinds import NUMBER, TEXT, WHOLE
 
 TOKEN_VARIABLE = "EDGE_HAR_WEB_TOKEN"  # of the environment
 DEFAULT_LISTEN = "127.0.0.1:8080"
@@ -22,17 +23,22 @@ MIN_PICTURE_PX, MAX_PICTURE_PX = 64, 4096
 class WebOptions:
     """How the live page is served.
 
-    listen: HOST:PORT or [IPV6]:PORT; port 0 lets the system choose. token: what whoever looks must know, 16 printable
-    characters or more; needed as soon as others than this machine can connect. rate_hz: how often a picture changes at
-    most. picture_px: the longer side of a picture at most.
-
     Raises MisuseError, which never shows the token.
     """
 
-    listen: str = DEFAULT_LISTEN
-    token: str | None = secret_field(default=None)
-    rate_hz: float = 5.0
-    picture_px: int = 640
+    listen: str = option(TEXT, "HOST:PORT or [IPV6]:PORT; port 0: the system chooses", default=DEFAULT_LISTEN)
+    token: str | None = option(
+        TEXT,
+        "what whoever looks must know, 16 characters or more; needed beyond this machine",
+        default=None,
+        secret=True,
+    )
+    rate_hz: float = option(
+        NUMBER, "how often a picture changes at most", default=5.0, low=MIN_RATE_HZ, high=MAX_RATE_HZ
+    )
+    picture_px: int = option(
+        WHOLE, "the longer side of a picture at most", default=640, low=MIN_PICTURE_PX, high=MAX_PICTURE_PX
+    )
 
     def __post_init__(self) -> None:
         host, port = self.address
@@ -46,14 +52,7 @@ class WebOptions:
                 f"{self.listen} can be reached from other machines: give the page a token, in {TOKEN_VARIABLE} or "
                 f"the configuration, or listen on 127.0.0.1:{port}"
             )
-        if not MIN_RATE_HZ <= self.rate_hz <= MAX_RATE_HZ:
-            raise MisuseError(
-                f"the page's pictures change {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g} times a second, not {self.rate_hz:g}"
-            )
-        if not MIN_PICTURE_PX <= self.picture_px <= MAX_PICTURE_PX:
-            raise MisuseError(
-                f"the page's pictures are {MIN_PICTURE_PX} to {MAX_PICTURE_PX} pixels large, not {self.picture_px}"
-            )
+        check_values(self)
 
     @property
     def address(self) -> tuple[str, int]:

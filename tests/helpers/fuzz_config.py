@@ -17,6 +17,7 @@ from typing import Any
 
 from edge_har.cli.config import summary_lines
 from edge_har.config.file import Config, config_of
+from edge_har.config.plan import CommandLine, merge
 from edge_har.errors import EdgeHarError
 from tests.helpers.colours import colour_bundle
 from tests.helpers.fuzzing import changed, damaged, main
@@ -87,7 +88,7 @@ def _value(value: Any) -> str:
 def use(config: Config) -> None:
     """What `config check` does with a configuration."""
     shown = json.dumps(config.to_json()) + repr(config)
-    config.check(colour_bundle().manifest)
+    merge(config, CommandLine()).check_fit(colour_bundle().manifest)
     shown += "\n".join(summary_lines(config, colour_bundle()))
     assert SECRET not in shown
 
