@@ -28,7 +28,7 @@ def play(lent: int, metrics: dict[str, object]) -> None:
     frame = painted("Red", 1)[0]
     for at in range(0, SLOW_TICKS + lent, lent):
         times_s = tuple((at + k) * INTERVAL_MS / 1000 for k in range(lent))
-        stream.take(Ticks(times_s, frame, False, 0.0, sampler))
+        stream.recognise(Ticks(times_s, frame, False, 0.0, sampler))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_har.errors import EdgeHarError, MisuseError
-from edge_har.sinks import KINDS, open_outputs, options_class, options_of_table, options_of_text
+from edge_har.sinks import KINDS, open_outputs, options_class, options_of_text
 from edge_har.sinks.clips import ClipsOptions
 from edge_har.sinks.jsonl import JsonLinesOptions
 from edge_har.sinks.mqtt import MqttOptions
@@ -62,7 +62,7 @@ def test_a_table_says_the_same(text: str, options: SinkOptions) -> None:
         for f in fields(options)
         if getattr(options, f.name) != f.default
     }
-    assert options_of_table({"kind": options.kind, **table}) == options
+    assert options_class(options.kind).from_table(table) == options
 
 
 @pytest.mark.parametrize(
@@ -93,24 +93,27 @@ def test_what_cannot_be_is_said_without_secrets(text: str, reason: str) -> None:
     assert "hunter2" not in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", [None, "pigeon", 7])
+def test_an_unknown_kind_is_refused(kind: object) -> None:
+    with pytest.raises(MisuseError, match="no kind of sink"):
+        options_class(kind)
+
+
 @pytest.mark.parametrize(
-    ("table", "reason"),
+    ("kind", "table", "reason"),
     [
-        ({}, "no kind of sink"),
-        ({"kind": "pigeon"}, "no kind of sink"),
-        ({"kind": 7}, "no kind of sink"),
-        ({"kind": "mqtt", "host": 7}, "host is a text"),
-        ({"kind": "mqtt", "host": "h", "port": True}, "port is a whole number"),
-        ({"kind": "mqtt", "host": "h", "port": 1.5}, "port is a whole number"),
-        ({"kind": "clips", "path": "x", "labels": [1]}, "labels is a list of texts"),
-        ({"kind": "clips", "path": "x", "labels": {"a": 1}}, "labels is a list of texts"),
-        ({"kind": "webhook", "url": "http://h/", "timeout_s": "soon"}, "timeout_s is a time"),
-        ({"kind": "jsonl", "path_env": "X"}, "no option 'path_env'"),
+        ("mqtt", {"host": 7}, "host is a text"),
+        ("mqtt", {"host": "h", "port": True}, "port is a whole number"),
+        ("mqtt", {"host": "h", "port": 1.5}, "port is a whole number"),
+        ("clips", {"path": "x", "labels": [1]}, "labels is a list of texts"),
+        ("clips", {"path": "x", "labels": {"a": 1}}, "labels is a list of texts"),
+        ("webhook", {"url": "http://h/", "timeout_s": "soon"}, "timeout_s is a time"),
+        ("jsonl", {"path_env": "X"}, "no option 'path_env'"),
     ],
 )
-def test_tables_are_checked_by_key(table: dict[str, object], reason: str) -> None:
+def test_tables_are_checked_by_key(kind: str, table: dict[str, object], reason: str) -> None:
     with pytest.raises(MisuseError, match=reason):
-        options_of_table(table)
+        options_class(kind).from_table(table)
 
 
 def test_secrets_come_from_the_environment_and_from_files_that_nobody_else_reads(
@@ -124,7 +127,7 @@ def test_secrets_come_from_the_environment_and_from_files_that_nobody_else_reads
         options = options_of_text(text)
         assert options == MqttOptions(host="h", user="me", password="hunter2")
         assert "hunter2" not in repr(options)
-    hook = options_of_table({"kind": "webhook", "url": "http://h/", "secret_file": str(path)})
+    hook = WebhookOptions.from_table({"url": "http://h/", "secret_file": str(path)})
     assert hook == WebhookOptions(url="http://h/", secret="hunter2")
 
     path.chmod(0o640)
@@ -192,15 +195,15 @@ def test_two_sinks_of_one_name_are_refused_and_nothing_stays_open(quick_path: Pa
     how = JsonLinesOptions(str(quick_path / "a"), spool=str(quick_path / "spool"))
     with pytest.raises(MisuseError, match="there is no folder"):
         open_outputs([how, JsonLinesOptions(str(quick_path / "no" / "b"), name="b")], setting())
-    outlets = open_outputs([how], setting())  # the spool is free again
-    outlets.sinks[0].write(made_event(1))
-    outlets.close()
+    outputs = open_outputs([how], setting())  # the spool is free again
+    outputs.event_sinks[0].write(made_event(1))
+    outputs.close()
     assert (quick_path / "a").read_bytes().count(b"\n") == 1
 
 
 def test_events_wait_in_the_home_of_edge_har(quick_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGE_HAR_HOME", str(quick_path))
-    sink = options_of_text("http://127.0.0.1:1/#name=hook").open(setting())
+    sink = options_of_text("http://127.0.0.1:1/#name=hook").open(setting()).events
     sink.write(made_event(1))
     sink.close()
     (path,) = (quick_path / "spool" / "hook").glob("*.events")

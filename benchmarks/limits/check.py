@@ -45,7 +45,7 @@ def run_checks(models: Sequence[str]) -> Iterator[tuple[str, bool]]:
 
 def limits(models: Sequence[Path]) -> Iterator[Limit]:
     """Measure one after the other, memory and start-up before this process grows."""
-    from benchmarks.limits.overhead import overhead_limits  # it takes some of what stands here
+    from benchmarks.limits.overhead import overhead_limits  # it imports from this module
 
     yield start_limit()
     yield from overhead_limits()
@@ -127,13 +127,13 @@ def untrained_run(bundle: Bundle, folder: Path) -> Path:
         manifest.frame.size_wh[0],
         "--no-validation",
     ]
-    places = ["--data", clips, "--out", out, "--cache", folder / "cache", "--model", manifest.kind]
-    edge_har("train", *map(str, [*places, *shape, *small]), log=folder / "train.txt", threads=1)
+    paths = ["--data", clips, "--out", out, "--cache", folder / "cache", "--model", manifest.kind]
+    edge_har("train", *map(str, [*paths, *shape, *small]), log=folder / "train.txt", threads=1)
     return out
 
 
 def write_video(path: Path) -> Path:
-    """A clip of the drawn person as large as a camera of today gives it."""
+    """A clip of the synthetic person as large as a camera of today gives it."""
     return _write(path, render_clip("Walk", SEED, VIDEO_FRAMES, VIDEO_RATE_HZ, VIDEO_SIZE_WH))
 
 

@@ -297,6 +297,7 @@ def _rereader(given: Given, running: Plan) -> Callable[[], Reload]:
 def _run(given: Given) -> None:
     from edge_har.model.bundle import default_bundle_path, open_bundle
     from edge_har.pipeline import systemd as service
+    from edge_har.pipeline.observer import PipelineObserver
     from edge_har.pipeline.outputs import EventSink
     from edge_har.pipeline.pipeline import Pipeline
     from edge_har.sinks import open_outputs
@@ -320,6 +321,7 @@ def _run(given: Given) -> None:
         wanted.options,
         bundle_path=wanted.model,
         on_reload=_rereader(given, wanted) if given.config_path is not None else None,
+        observer=click.get_current_context().find_object(PipelineObserver),
     )
     release_library_pages()
     stop = threading.Event()
@@ -334,7 +336,7 @@ def _run(given: Given) -> None:
         setting = SinkContext(pipeline.run_status, waits=lambda: not pipeline.is_live, quit=stop.set)
         outlets = open_outputs(wanted.sinks, setting)
         running.callback(outlets.close)
-        sinks += outlets.sinks
+        sinks += outlets.event_sinks
         if tells_people:
             sinks.append(ConsoleSink(told, beginning(logging.INFO)))
         for viewer in outlets.frame_sinks:

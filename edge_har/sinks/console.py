@@ -33,6 +33,9 @@ class ConsoleSink:
         self._stream.write(f"{self._begin}{word} {describe(event)}\n")
         self._stream.flush()
 
+    def stop(self) -> None:
+        """Nothing takes time to close."""
+
     def close(self) -> None:
         """The stream is the caller's: nothing to do."""
 

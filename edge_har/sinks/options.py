@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from edge_har.errors import MisuseError
 from edge_har.options import durations
 from edge_har.options.secrets import base_of, look_up, secret_names
-from edge_har.pipeline.outputs import EventSink, FrameSink
+from edge_har.pipeline.outputs import OpenedSink
 from edge_har.pipeline.status import RunStatus
 from edge_har.sinks.spool import MAX_BYTES, Spool
 
@@ -57,8 +57,8 @@ class SinkOptions(ABC):
         self._check()
 
     @abstractmethod
-    def open(self, setting: SinkContext) -> EventSink | FrameSink:
-        """What takes the events, or the pictures, or both; its counters stand on the run's board.
+    def open(self, context: SinkContext) -> OpenedSink:
+        """What takes the events, or the pictures, or both; its counters are in the run's status.
 
         Raises EdgeHarError where it cannot be.
         """

@@ -17,15 +17,15 @@ from edge_har.model.preprocess import Pixels
 from edge_har.sinks.base import reason_of
 
 ENDINGS = {"mp4v": ".mp4", "MJPG": ".avi"}
-PART = ".part"  # stands before the ending of a file that is not finished
-HOLD_S = 2.0  # a picture stands for so long while none comes; after a longer gap a new file begins
+PART = ".part"  # before the suffix of a file that is not finished
+HOLD_S = 2.0  # a picture is repeated for so long while none comes; after a longer gap a new file begins
 LOOK_S = 1.0  # how often the room on the disk is looked at
 
 log = logging.getLogger("edge_har")
 
 
 class FreeSpace:
-    """Whether there is room for videos in `folder`: they never take the last `min_free_bytes`. Told once each way."""
+    """Whether there is room for videos in `folder`: they never take the last `min_free_bytes`. Logged once each way."""
 
     def __init__(self, name: str, folder: Path, min_free_bytes: int) -> None:
         self._name = name
@@ -58,7 +58,7 @@ class FreeSpace:
 
 class Recorder:
     """Writes pictures (BGR, even sides) to a video file of `rate_hz`, each at its time; a picture that comes between two
-    frames is left out, one that lasts longer is repeated.
+    frames is dropped, one that lasts longer is repeated.
 
     Raises OSError where the file cannot be written.
     """

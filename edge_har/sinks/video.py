@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from edge_har.errors import MisuseError
-from edge_har.pipeline.outputs import Picture
+from edge_har.pipeline.outputs import OpenedSink, Picture
 from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import reason_of
 from edge_har.sinks.options import SinkContext, SinkOptions, slug
-from edge_har.sinks.pictures import Worker, draw_label, in_bgr, small_copy
+from edge_har.sinks.pictures import Worker, draw_label, small_copy
 from edge_har.sinks.recorder import ENDINGS, FreeSpace, Recorder, keep_newest, new_path
 
 WAITING = 8  # pictures; each up to some MB
@@ -48,13 +48,13 @@ class VideoOptions(SinkOptions):
         self._at_least(1, "rotate_s", "keep")
         self._at_least(0, "min_free_bytes")
 
-    def open(self, setting: SinkContext) -> Video:
-        """A viewer that records in a thread of its own; raises MisuseError where `path` is no folder."""
+    def open(self, context: SinkContext) -> OpenedSink:
+        """A frame sink that records in a thread of its own; raises MisuseError where `path` is no folder."""
         check_folder(self.kind, self.path)
         state = SinkState(self.called)
-        video = Video(self, state, waits=setting.waits)
-        setting.run_status.add_sink(state)
-        return video
+        video = Video(self, state, waits=context.waits)
+        context.run_status.add_sink(state)
+        return OpenedSink(frames=video)
 
 
 def check_folder(kind: str, path: str) -> None:
@@ -96,7 +96,7 @@ class Video:
     def consume(self, picture: Picture) -> None:
         """Keep a small copy; where the encoder is too slow the picture is dropped."""
         if self._worker.has_room():
-            self._worker.put(small_copy(picture, self._options.width))
+            self._worker.submit(small_copy(picture, self._options.width))
 
     def stop(self) -> None:
         """Begin to close without waiting for it."""
@@ -108,7 +108,7 @@ class Video:
 
     def _record(self, picture: Picture) -> None:
         self._finish_silent()
-        picture = in_bgr(picture)
+        picture = picture.in_bgr()
         if not self._disk.has_room():
             self._finish_all()
             self.state.dropped += 1

@@ -1,4 +1,4 @@
-"""Who may look at the page: names of this machine, the token, and the cookie that stands for it."""
+"""Who may look at the page: names of this machine, the token, and the cookie in its place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_har.web.options import is_loopback
 COOKIE_DAYS = 30
 COOKIE_MEANS = b"edge_har live page"
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::\d{1,5})?")
-OURS = ("same-origin", "none")  # Sec-Fetch-Site of what our own page, or a person, asked for
+OURS = ("same-origin", "none")  # Sec-Fetch-Site of a request by our own page, or by a person
 
 
 class RequestAuth:
@@ -55,7 +55,7 @@ class RequestAuth:
         return scheme.lower() == "bearer" and self.is_token(given.strip())
 
     def is_token(self, given: str) -> bool:
-        """Whether `given` is the token; how long this takes tells nothing about it."""
+        """Whether `given` is the token; how long this takes reveals nothing about it."""
         return self._token is not None and _same(given, self._token)
 
 

@@ -15,7 +15,7 @@ PROC = Path("/proc")
 VCGENCMD = "vcgencmd"  # the Raspberry Pi's own tool
 VCGENCMD_TIMEOUT_S = 2.0
 KEPT_S = 10.0  # how long a reading serves
-SINCE_START = 16  # bits: each flag stands a second time, as "happened since start"
+SINCE_START = 16  # bits: each flag is there a second time, as "happened since start"
 # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
 FLAGS = {0: "under-voltage", 1: "frequency-capped", 2: "throttled", 3: "soft-temperature-limit"}
 THROTTLED = re.compile(r"throttled=0x([0-9A-Fa-f]+)")
@@ -39,7 +39,7 @@ class Readings:
 
 
 class MachineMonitor:
-    """Reads the machine's state at most each KEPT_S. now: a clock in seconds. sys, proc: where the kernel tells."""
+    """Reads the machine's state at most each KEPT_S. now: a clock in seconds. sys, proc: where the kernel shows it."""
 
     def __init__(
         self, now: Callable[[], float], *, sys: Path = SYS, proc: Path = PROC, vcgencmd: str | None = None

@@ -1,4 +1,4 @@
-"""What was told against what was shown, and what arrived against what was told. Arithmetic on lists, no runtime in it."""
+"""What was emitted against what was shown, and what arrived against what was emitted. Arithmetic on lists, no runtime in it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Play:
-    """`camera` showed somebody doing `label` from `start_s` to `end_s`."""
+    """`camera` showed a person doing `label` from `start_s` to `end_s`."""
 
     camera: str
     label: str
@@ -56,7 +56,7 @@ class Play:
 
 @dataclass(frozen=True)
 class Event:
-    """An activity that was told, in the source's time."""
+    """An activity that was emitted, in the source's time."""
 
     source: str
     label: str
@@ -115,7 +115,7 @@ def find(plays: Sequence[Play], events: Sequence[Event]) -> Found:
 
 
 def key_of(line: Line) -> Key:
-    """What tells one line from all others."""
+    """What distinguishes one line from all others."""
     return line["id"], line["type"], line["time"]
 
 
@@ -128,27 +128,27 @@ def number_of(line: Line) -> tuple[str, int]:
 
 @dataclass(frozen=True)
 class Arrived:
-    """What one place got: lines, doubles among them, lines that were told and did not come, lines that nobody told."""
+    """What one destination got: lines, duplicates among them, lines that were emitted and did not come, lines that were not emitted."""
 
     lines: int
-    doubles: int
+    duplicates: int
     missing: int
     strange: int
 
 
-def compare(told: Sequence[Line], got: Sequence[Line]) -> Arrived:
-    """What of all that was told arrived."""
-    expected, came = Counter(map(key_of, told)), Counter(map(key_of, got))
+def compare(emitted: Sequence[Line], got: Sequence[Line]) -> Arrived:
+    """What of all that was emitted arrived."""
+    expected, came = Counter(map(key_of, emitted)), Counter(map(key_of, got))
     return Arrived(
         lines=len(got),
-        doubles=sum(count - 1 for count in came.values()),
+        duplicates=sum(count - 1 for count in came.values()),
         missing=len(expected.keys() - came.keys()),
         strange=len(came.keys() - expected.keys()),
     )
 
 
 def faults_of_order(lines: Sequence[Line]) -> list[str]:
-    """What is wrong with the ids and the order of lines of one run: gaps, doubles, lines after an end."""
+    """What is wrong with the ids and the order of lines of one run: gaps, duplicates, lines after an end."""
     wrong = []
     tokens = {number_of(line)[0] for line in lines}
     if len(tokens) > 1:
@@ -157,19 +157,19 @@ def faults_of_order(lines: Sequence[Line]) -> list[str]:
     if firsts != list(range(1, len(firsts) + 1)):
         absent = sorted(set(range(1, max(firsts, default=0) + 1)) - set(firsts))
         wrong.append(f"ids do not count up without gaps; absent: {absent[:10]}")
-    for double, count in Counter(map(key_of, lines)).items():
+    for duplicate, count in Counter(map(key_of, lines)).items():
         if count > 1:
-            wrong.append(f"{double} stands there {count} times")
+            wrong.append(f"{duplicate} is there {count} times")
     types: dict[str, list[str]] = {}
     for line in lines:
         types.setdefault(line["id"], []).append(line["type"])
-    for name, told in types.items():
-        order = " ".join(told)
+    for name, emitted in types.items():
+        order = " ".join(emitted)
         if not re.fullmatch(r"start( update)* end|source_lost( source_back)?", order):
             wrong.append(f"{name}: {order}")
     return wrong
 
 
 def wall_s(line: Line) -> float:
-    """When a line was told: seconds since 1970."""
+    """When a line was emitted: seconds since 1970."""
     return datetime.fromisoformat(line["time"].replace("Z", "+00:00")).timestamp()

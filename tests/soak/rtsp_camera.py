@@ -28,7 +28,7 @@ class Ended(Exception):
 
 
 class Factory(GstRtspServer.RTSPMediaFactory):
-    """Makes the stream when somebody asks, and ends it when nobody does."""
+    """Makes the stream when a client connects, and ends it when none is left."""
 
     def __init__(self, show, journal):
         super().__init__()
