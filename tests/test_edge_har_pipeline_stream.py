@@ -15,7 +15,7 @@ from tests.helpers.colours import INTERVAL_MS, colour_bundle, painted
 
 MEASURED = {"windows": 100, "window_accuracy": {"1": 0.97, "2": 0.9, "3": 0.61}}
 KNOWN = (
-    "on held-out clips {}% of windows were right where each frame served {} ticks, 97% where it served one"
+    "on held-out clips the window accuracy is {}% where each frame served {} ticks, 97% where it served one"
 )
 
 

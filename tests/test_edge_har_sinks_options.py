@@ -188,6 +188,17 @@ def test_names_make_topics_and_file_names_and_never_meet() -> None:
     assert all(s and s.replace("_", "").replace("-", "x").isalnum() and s.isascii() for s in slugs)
 
 
+def test_what_is_opened_gets_events_or_pictures_or_both(quick_path: Path) -> None:
+    folder = str(quick_path)
+    outputs = open_outputs(
+        [JsonLinesOptions(str(quick_path / "a")), VideoOptions(path=folder), ClipsOptions(path=folder)],
+        setting(),
+    )
+    outputs.close()
+    assert [type(sink).__name__ for sink in outputs.event_sinks] == ["QueuedSink", "Clips"]
+    assert [type(sink).__name__ for sink in outputs.frame_sinks] == ["Video", "Clips"]
+
+
 def test_two_sinks_of_one_name_are_refused_and_nothing_stays_open(quick_path: Path) -> None:
     twice = [JsonLinesOptions(str(quick_path / name)) for name in ("a", "b")]
     with pytest.raises(MisuseError, match="two sinks are called jsonl"):

@@ -26,7 +26,8 @@ TICKS = 300
 ROUNDS = 60
 STARTS = 9
 SEED = 7
-# What the whole clip, and Keras' predict, take at least: so many times the stream's work for one result. A stateless
+# What the whole clip, and Keras' predict, take at least: so many times the stream's work for one result. A
+# stateless
 # stream computes one frame a tick; state banks share out a whole clip's work evenly, so they save none.
 STATELESS_CLIP, STATELESS_KERAS = 1.3, 50.0
 STATES_CLIP, STATES_KERAS = 0.5, 4.0
@@ -38,7 +39,9 @@ VIDEO_RATE_HZ = 25.0
 
 
 def run_checks(models: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """Every limit as (line, kept), as it is measured. models: bundles; the shipped one where there is none."""
+    """Every limit as (line, kept), as it is measured. models: bundles; the shipped one where there is
+    none.
+    """
     for limit in limits([Path(model) for model in models] or [default_bundle_path()]):
         yield limit.line(), limit.kept
 
@@ -83,7 +86,9 @@ def speed_limits(bundle: Bundle, folder: Path) -> Iterator[Limit]:
 
 
 def keras_ratio(bundle: Bundle, folder: Path) -> float:
-    """How many times longer Keras' predict takes than the stream's ticks for one result, measured in turns."""
+    """How many times longer Keras' predict takes than the stream's ticks for one result, measured in
+    turns.
+    """
     manifest = bundle.manifest
     use_cpu(threads=1)
     keras = predict(load_keras(untrained_run(bundle, folder) / "model.keras"))
@@ -103,7 +108,9 @@ def keras_ratio(bundle: Bundle, folder: Path) -> float:
 
 
 def untrained_run(bundle: Bundle, folder: Path) -> Path:
-    """A RUN of the bundle's architecture after one step on made clips: latency does not ask for good weights."""
+    """A RUN of the bundle's architecture after one step on made clips: latency does not ask for good
+    weights.
+    """
     manifest = bundle.manifest
     out, clips = folder / f"run-{bundle.digest[:12]}", folder / "clips"
     labels = [f"label{number:02d}" for number in range(len(manifest.labels))]

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from benchmarks.measure.commands import ROOT
 from edge_har.errors import EdgeHarError
 
-# The child's own view of its peak: what the system reports to a parent includes what the parent held when it forked.
+# The child's own view of its peak: what the system reports to a parent includes what the parent held when it
+# forked.
 PEAK_OF_CHILD = (
     "import atexit, sys\n"
     "status = lambda: [l for l in open('/proc/self/status') if l.startswith('VmHWM')][0].split()[1]\n"
@@ -43,7 +44,9 @@ class Limit:
 
 
 def peak_mb(arguments: Sequence[str]) -> float:
-    """Peak memory (VmHWM) of one `edge-har` command in MB of 10^6 bytes; raises EdgeHarError when it fails."""
+    """Peak memory (VmHWM) of one `edge-har` command in MB of 10^6 bytes; raises EdgeHarError when it
+    fails.
+    """
     done = subprocess.run(
         [sys.executable, "-c", PEAK_OF_CHILD, *arguments],
         capture_output=True,

@@ -1,7 +1,9 @@
-"""`edge-har run` as a process of its own that reports when its ticks were recognised and how old their frames were.
+"""`edge-har run` as a process of its own that reports when its ticks were recognised and how old their frames
+were.
 
-`python -m benchmarks.limits.observed REPORT SLOW_MS ARGUMENT...` is `edge-har ARGUMENT...`; SLOW_MS above 0 makes each tick's
-recognition take so much longer. REPORT: a file for the JSON object, written when the run ends.
+`python -m benchmarks.limits.observed REPORT SLOW_MS ARGUMENT...` is `edge-har ARGUMENT...`; SLOW_MS above 0
+makes each tick's recognition take so much longer. REPORT: a file for the JSON object, written when the run
+ends.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ MODULE = "benchmarks.limits.observed"
 
 @dataclass(frozen=True)
 class ObservedSource:
-    """What was seen of one source. ages_ms: of the frame of each tick, when that was recognised. counts: as Counts."""
+    """What was seen of one source. ages_ms: of the frame of each tick, when that was recognised. counts: as
+    Counts.
+    """
 
     name: str
     ages_ms: tuple[float, ...]
@@ -45,7 +49,9 @@ class Observed:
 
 
 def start(report: Path, *arguments: str, slow_ms: float = 0.0, **options: Any) -> subprocess.Popen[str]:
-    """Start the process; options: of subprocess.Popen. Its standard output and error are pipes unless these are set."""
+    """Start the process; options: of subprocess.Popen. Its standard output and error are pipes unless these
+    are set.
+    """
     from benchmarks.measure.commands import ROOT
 
     command = [sys.executable, "-m", MODULE, str(report), f"{slow_ms:g}", *arguments]
@@ -54,7 +60,9 @@ def start(report: Path, *arguments: str, slow_ms: float = 0.0, **options: Any) -
 
 
 def finish(child: subprocess.Popen[str], report: Path, began_s: float, timeout_s: float) -> Observed:
-    """Wait for the process, which began at `began_s` of time.monotonic(). Raises EdgeHarError where it fails."""
+    """Wait for the process, which began at `began_s` of time.monotonic(). Raises EdgeHarError where it
+    fails.
+    """
     from edge_har.errors import EdgeHarError
 
     try:
@@ -78,8 +86,8 @@ def finish(child: subprocess.Popen[str], report: Path, began_s: float, timeout_s
 
 
 class TickLog(PipelineObserver):
-    """Notes how old each tick's frame was, and writes `report` when the run ends. slow_s: by so many seconds it makes the
-    recognition of each tick longer.
+    """Notes how old each tick's frame was, and writes `report` when the run ends. slow_s: by so many seconds
+    it makes the recognition of each tick longer.
     """
 
     def __init__(self, report: Path, slow_s: float) -> None:

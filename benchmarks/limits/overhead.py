@@ -62,8 +62,9 @@ AGE_RATE_HZ, AGE_S, AGE_SLOW_MS = 30.0, 20.0, 200.0
 class TickCost:
     """Processor time of one tick in milliseconds, of all threads; medians.
 
-    decode: to wait for its frames and to decode one. model: inside the graphs. hand_over: to make the model's frame of
-    it and to bring that to the thread that recognises. recognise: recognition without the model, events, sinks, counters.
+    decode: to wait for its frames and to decode one. model: inside the graphs. hand_over: to make the model's
+    frame of it and to bring that to the thread that recognises. recognise: recognition without the model,
+    events, sinks, counters.
     """
 
     ticks: int
@@ -84,8 +85,9 @@ PACES: tuple[Pace, ...] = get_args(Pace)
 
 @dataclass(frozen=True)
 class Overhead:
-    """What was measured. first_tick_s: from the start of a process to its first tick, median. files_s, files_ratio: length
-    of the recordings together; how many times longer `classify` takes for them than decoding alone, median of rounds.
+    """What was measured. first_tick_s: from the start of a process to its first tick, median. files_s,
+    files_ratio: length of the recordings together; how many times longer `classify` takes for them than
+    decoding alone, median of rounds.
     """
 
     model: str
@@ -166,7 +168,7 @@ def _files_limit(ratio: float) -> Limit:
     return Limit("classify / decode", ratio, FILES_RATIO, False)
 
 
-# A tick ----------------------------------------------------------------------------------------------------------------
+# A tick -----------------------------------------------------------------------------------------------------
 
 
 class _CpuTimedGraph(Graph):
@@ -190,7 +192,9 @@ class _CpuTimedGraph(Graph):
 
 
 class _RecogniseTimer(PipelineObserver):
-    """Adds up the processor time of recognition, from a frame to its events and counters. recognised: set after each."""
+    """Adds up the processor time of recognition, from a frame to its events and counters. recognised: set
+    after each.
+    """
 
     def __init__(self, recognised: threading.Event) -> None:
         self.cpu_s = 0.0
@@ -258,9 +262,9 @@ class _Camera(Source):
 def tick_cost(path: Path, folder: Path, pace: Pace) -> TickCost:
     """Run frames of a camera through a pipeline with a file for its events; the least of some runs.
 
-    pace: `warm` does all in one thread without a pause, so the processor never sleeps and its caches stay warm; `busy`
-    has a thread that captures and one that recognises, as always, and a frame comes as soon as the one before it was
-    recognised; `live` has frames by the clock.
+    pace: `warm` does all in one thread without a pause, so the processor never sleeps and its caches stay
+    warm; `busy` has a thread that captures and one that recognises, as always, and a frame comes as soon as
+    the one before it was recognised; `live` has frames by the clock.
     """
     pictures = [
         cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
@@ -314,7 +318,7 @@ def _run_in_one_thread(pipeline: Pipeline, source: Source) -> None:
                 pipeline.handle(lane, item)
 
 
-# The first tick ----------------------------------------------------------------------------------------------------------
+# The first tick ---------------------------------------------------------------------------------------------
 
 
 def first_tick_s(path: Path, video: Path, folder: Path, starts: int = STARTS) -> float:
@@ -331,11 +335,13 @@ def first_tick_s(path: Path, video: Path, folder: Path, starts: int = STARTS) ->
     return float(np.median(found[1:]))
 
 
-# Recorded files ----------------------------------------------------------------------------------------------------------
+# Recorded files ---------------------------------------------------------------------------------------------
 
 
 def write_recordings(folder: Path) -> list[Path]:
-    """Some H.264 files of the synthetic person, as cameras record them; raises RuntimeMissingError without ffmpeg."""
+    """Some H.264 files of the synthetic person, as cameras record them; raises RuntimeMissingError without
+    ffmpeg.
+    """
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
         raise RuntimeMissingError("ffmpeg makes the recordings: apt install ffmpeg")
@@ -364,7 +370,9 @@ def decode(path: Path) -> int:
 
 
 def files_ratio(path: Path, files: list[Path], rounds: int = ROUNDS) -> float:
-    """How many times longer `classify` takes for files than decoding them, in turns; the median of the rounds."""
+    """How many times longer `classify` takes for files than decoding them, in turns; the median of the
+    rounds.
+    """
     classifier = Classifier(open_bundle(path))
     names = [str(file) for file in files]
 

@@ -1,4 +1,6 @@
-"""A thread per source: opens it, samples it, reconnects when it is lost; the newest ticks wait for recognition."""
+"""A thread per source: opens it, samples it, reconnects when it is lost; the newest ticks wait for
+recognition.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,9 @@ log = logging.getLogger("edge_har")
 class Timeouts:
     """How long a source is waited for, in seconds.
 
-    open_s, read_s: a call into its library that takes longer is left behind. Sources time out by themselves after 5
-    seconds; these limits are for those that do not. give_up_s: one that stays away so long fails; None: never.
+    open_s, read_s: a call into its library that takes longer is left behind. Sources time out by themselves
+    after 5 seconds; these limits are for those that do not. give_up_s: one that stays away so long fails;
+    None: never.
     """
 
     open_s: float = 20.0
@@ -76,11 +79,12 @@ Item = Ticks | Opened | Lost | Ended | Failed
 
 
 class TickQueue:
-    """What a capture thread passes to the recognizer: state changes in order, never lost, and a bounded number of ticks.
+    """What a capture thread passes to the recognizer: state changes in order, never lost, and a bounded
+    number of ticks.
 
-    lossless: `push` waits for room (a file). Else the newest ticks stay and `skipped` counts those that went: up
-    to `capacity` wait after a short hiccup, a single one where the recognizer is too slow: after a tick was skipped,
-    and while the consumer sets `newest_only`. ready: notified on every change.
+    lossless: `push` waits for room (a file). Else the newest ticks stay and `skipped` counts those that went:
+    up to `capacity` wait after a short hiccup, a single one where the recognizer is too slow: after a tick
+    was skipped, and while the consumer sets `newest_only`. ready: notified on every change.
     """
 
     def __init__(self, ready: threading.Condition, *, capacity: int) -> None:
@@ -173,8 +177,8 @@ class FrameCounts:
 class _Worker(threading.Thread):
     """One thread that follows a source; another takes over where it hangs in the source's library.
 
-    call: since when (time.monotonic()) it is in a call into that library, and how long such a call may take; None
-    while it is in none.
+    call: since when (time.monotonic()) it is in a call into that library, and how long such a call may take;
+    None while it is in none.
     """
 
     def __init__(self, follow: Callable[[_Worker], None], *, pauses: bool) -> None:
@@ -189,11 +193,13 @@ class _Worker(threading.Thread):
 
 
 class Capture:
-    """Follows one source for as long as it lasts. What it has is in `queue`; `check_thread` looks after its thread.
+    """Follows one source for as long as it lasts. What it has is in `queue`; `check_thread` looks after its
+    thread.
 
-    A source that was open once and is lost is reconnected for ever, with growing pauses; where the first open fails,
-    `Failed` is queued, unless `wait_for_source`. A thread that hangs in the source's library is left behind with
-    it, and another takes over: `abandoned` counts how often. sampler: makes the tick clock and the frames of its ticks.
+    A source that was open once and is lost is reconnected for ever, with growing pauses; where the first open
+    fails, `Failed` is queued, unless `wait_for_source`. A thread that hangs in the source's library is left
+    behind with it, and another takes over: `abandoned` counts how often. sampler: makes the tick clock and
+    the frames of its ticks.
     """
 
     def __init__(
@@ -262,7 +268,9 @@ class Capture:
             self._worker.join(timeout_s)
 
     def check_thread(self) -> None:
-        """Look after the thread: leave it behind where it hangs, give up a source that stays away. Call it often."""
+        """Look after the thread: leave it behind where it hangs, give up a source that stays away. Call it
+        often.
+        """
         if self._over:
             return
         now_s = time.monotonic()
@@ -325,7 +333,7 @@ class Capture:
         self._worker = _Worker(self._follow, pauses=pauses)
         self._worker.start()
 
-    # In the thread of a worker ----------------------------------------------------------------------------------------
+    # In the thread of a worker ------------------------------------------------------------------------------
 
     def _push(self, worker: _Worker, item: Item, *, lossless: bool = False) -> None:
         """Queue an item, unless the thread was left behind meanwhile."""

@@ -19,11 +19,11 @@ log = logging.getLogger("edge_har")
 
 
 class ModelWatch(threading.Thread):
-    """Looks each second whether a bundle's path leads elsewhere, and makes the new model ready beside the old one.
-    `look` makes it look at once, and at the content too.
+    """Looks each second whether a bundle's path leads elsewhere, and makes the new model ready beside the old
+    one. `look` makes it look at once, and at the content too.
 
-    `fresh` then gives it once; `ready` is notified. A bundle that cannot be used is logged in one line and the old one
-    goes on. running: the bundle that runs now.
+    `fresh` then gives it once; `ready` is notified. A bundle that cannot be used is logged in one line and
+    the old one goes on. running: the bundle that runs now.
     """
 
     def __init__(

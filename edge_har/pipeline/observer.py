@@ -8,8 +8,8 @@ from edge_har.pipeline.status import RunStatus
 
 
 class PipelineObserver:
-    """Is called by the thread that recognises, and so adds its own time to each tick. A subclass overrides what it needs;
-    a run without an observer spends nothing on it. What a method raises ends the run.
+    """Is called by the thread that recognises, and so adds its own time to each tick. A subclass overrides
+    what it needs; a run without an observer spends nothing on it. What a method raises ends the run.
     """
 
     def on_frame(self, source: str, ticks: Ticks) -> None:
@@ -19,7 +19,9 @@ class PipelineObserver:
         """An event is emitted."""
 
     def on_tick(self, source: str, ticks: Ticks, recognised_s: float) -> None:
-        """The frame was recognised at `recognised_s` of time.monotonic(), and its events and picture are passed on."""
+        """The frame was recognised at `recognised_s` of time.monotonic(), and its events and picture are
+        passed on.
+        """
 
     def on_end(self, run_status: RunStatus) -> None:
         """The run is over, however it ended."""

@@ -1,4 +1,6 @@
-"""Where a run's events and pictures go: event sinks and frame sinks. Without a frame sink no picture is passed on."""
+"""Where a run's events and pictures go: event sinks and frame sinks. Without a frame sink no picture is
+passed on.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,9 @@ log = logging.getLogger("edge_har")
 class Picture:
     """The frame of a tick, as the source gave it, and what is seen in it.
 
-    time_s: seconds of the source's clock. pixels: uint8, height x width x 3, in the order `color`; shared by all
-    frame sinks and by recognition, so nobody writes into it. label, score: of the highest smoothed probability; None
-    while no label is sure enough.
+    time_s: seconds of the source's clock. pixels: uint8, height x width x 3, in the order `color`; shared by
+    all frame sinks and by recognition, so nobody writes into it. label, score: of the highest smoothed
+    probability; None while no label is sure enough.
     """
 
     source: str
@@ -67,7 +69,9 @@ class FrameSink(Protocol):
     """Takes pictures. One that raises gets none any more; the run goes on."""
 
     def wants(self, source: str) -> bool:
-        """Whether to pass the next picture of the source; called at each tick, by several threads, so cheap."""
+        """Whether to pass the next picture of the source; called at each tick, by several threads, so
+        cheap.
+        """
 
     def consume(self, picture: Picture) -> None:
         """Take a picture without blocking: scale down and copy what is to be kept, or drop it."""
@@ -81,7 +85,9 @@ class FrameSink(Protocol):
 
 @dataclass(frozen=True)
 class OpenedSink:
-    """What the options of a sink open. events: takes the events; frames: the pictures; one object may do both."""
+    """What the options of a sink open. events: takes the events; frames: the pictures; one object may do
+    both.
+    """
 
     events: EventSink | None = None
     frames: FrameSink | None = None

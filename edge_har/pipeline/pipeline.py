@@ -1,4 +1,6 @@
-"""From sources to events: a capture and a stream per source, event and frame sinks; a new model without losing a source."""
+"""From sources to events: a capture and a stream per source, event and frame sinks; a new model without
+losing a source.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +41,10 @@ log = logging.getLogger("edge_har")
 
 @dataclass(frozen=True)
 class Summary:
-    """What one source gave. unused: frames that no tick needed. repeated: ticks that shared a frame. skipped: ticks
-    that came too fast. damaged: frames that could not be decoded. reconnects: how often it was reconnected. events:
-    how many, per label. tick_ms: median cost of a tick, from converting its frame to its events; None without ticks.
+    """What one source gave. unused: frames that no tick needed. repeated: ticks that shared a frame. skipped:
+    ticks that came too fast. damaged: frames that could not be decoded. reconnects: how often it was
+    reconnected. events: how many, per label. tick_ms: median cost of a tick, from converting its frame to its
+    events; None without ticks.
     """
 
     source: str
@@ -64,7 +67,9 @@ class Summary:
 
 
 class Load:
-    """Whether one thread can recognise all live sources: how much of their intervals the latest ticks took."""
+    """Whether one thread can recognise all live sources: how much of their intervals the latest ticks
+    took.
+    """
 
     def __init__(self) -> None:
         self._costs: dict[str, deque[float]] = {}
@@ -91,8 +96,8 @@ class Load:
 
 @dataclass
 class Lane:
-    """A source's capture and its stream. opened: how often it was. live: its frames come by the clock; assumed so until it
-    is open. first_s: time of its first tick. done: nothing more of it is processed.
+    """A source's capture and its stream. opened: how often it was. live: its frames come by the clock;
+    assumed so until it is open. first_s: time of its first tick. done: nothing more of it is processed.
     """
 
     source: NamedSource
@@ -108,7 +113,8 @@ class Lane:
 @dataclass(frozen=True)
 class Reload:
     """What a run goes on with after its settings were read again. bundle_path: of the model; None: it stays.
-    manifest: of the model that is at `bundle_path` now, which the options are for; None: they are for the running one.
+    manifest: of the model that is at `bundle_path` now, which the options are for; None: they are for the
+    running one.
     """
 
     options: RunOptions
@@ -119,13 +125,14 @@ class Reload:
 class Pipeline:
     """Runs sources through a bundle into sinks until they end, `stop` is set or the time is up.
 
-    sources: named ones, or what `named_source` makes them of. bundle_path: watched for another bundle while it runs; None: the
-    bundle stays. timeouts: of sources; None: the usual, and `options.give_up_s`. on_reload: reads the settings again
-    when `reload` was called. observer: sees each tick and event; None: nothing does. run_status: what the run knows of
-    itself. frame_sinks: what takes its pictures; add to them. lanes: one per source. failures: why sources ended that
-    should not have.
+    sources: named ones, or what `named_source` makes them of. bundle_path: watched for another bundle while
+    it runs; None: the bundle stays. timeouts: of sources; None: the usual, and `options.give_up_s`.
+    on_reload: reads the settings again when `reload` was called. observer: sees each tick and event; None:
+    nothing does. run_status: what the run knows of itself. frame_sinks: what takes its pictures; add to them.
+    lanes: one per source. failures: why sources ended that should not have.
 
-    Raises MisuseError without sources, where two have the same name, and where options and bundle do not go together.
+    Raises MisuseError without sources, where two have the same name, and where options and bundle do not go
+    together.
     """
 
     def __init__(
@@ -330,7 +337,9 @@ class Pipeline:
         self._emit(lane.stream.close())
 
     def _fail(self, lane: Lane, error: EdgeHarError) -> None:
-        """The source cannot be used: that ends it alone, or the run where there is no other or the options are wrong."""
+        """The source cannot be used: that ends it alone, or the run where there is no other or the options
+        are wrong.
+        """
         self._end(lane)
         lane.state.turn("failed", str(error))
         self.failures.append(error)

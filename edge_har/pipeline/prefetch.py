@@ -17,11 +17,12 @@ Read = tuple[tuple[float, ...], SampledFrame | None]
 
 
 def ticks_ahead(source: Source, sampler: Sampler) -> Iterator[tuple[tuple[float, ...], Ticks | None]]:
-    """All ticks of `source` to its end, with the times in seconds of the frames since the ticks before, theirs the last;
-    of many frames the latest FRAME_TIMES. What comes after the last ticks has None in their place.
+    """All ticks of `source` to its end, with the times in seconds of the frames since the ticks before,
+    theirs the last; of many frames the latest FRAME_TIMES. What comes after the last ticks has None in their
+    place.
 
-    Source and sampler belong to the thread until the end, or until the iterator is closed; the source is left open.
-    Raises what the source does.
+    Source and sampler belong to the thread until the end, or until the iterator is closed; the source is left
+    open. Raises what the source does.
     """
     read: SimpleQueue[Read | BaseException | None] = SimpleQueue()
     room = threading.Semaphore(AHEAD)

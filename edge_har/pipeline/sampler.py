@@ -1,4 +1,6 @@
-"""A source's frames -> prepared frames at the model's ticks; what no tick needs is neither converted nor resized."""
+"""A source's frames -> prepared frames at the model's ticks; what no tick needs is neither converted nor
+resized.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,9 @@ class Ticks:
     """Consecutive ticks that share one frame; more than one where the source is slower than the model.
 
     times_s: when they are, seconds of the source's clock. frame: prepared, uint8 [height, width, 3], RGB.
-    reset: the tick clock starts with them. cost_s: seconds spent on converting and preparing. grabbed_s: when the
-    frame came, on time.monotonic(). picture: the frame as the source gave it, in the order `color`, where a frame sink
-    wants it; else None.
+    reset: the tick clock starts with them. cost_s: seconds spent on converting and preparing. grabbed_s: when
+    the frame came, on time.monotonic(). picture: the frame as the source gave it, in the order `color`, where
+    a frame sink wants it; else None.
     """
 
     times_s: tuple[float, ...]
@@ -48,9 +50,9 @@ class SampledFrame:
 class Sampler:
     """The tick clock of one source, and the frames of its ticks.
 
-    frames, damaged: how many frames were offered, and could not be decoded. A tick whose frame is damaged takes the
-    next one. wants_picture: whether a frame sink wants the next tick's picture. Raises BundleError for a contract that is
-    not sampled by time: only whole, trimmed clips can be spread.
+    frames, damaged: how many frames were offered, and could not be decoded. A tick whose frame is damaged
+    takes the next one. wants_picture: whether a frame sink wants the next tick's picture. Raises BundleError
+    for a contract that is not sampled by time: only whole, trimmed clips can be spread.
     """
 
     def __init__(
@@ -83,7 +85,9 @@ class Sampler:
         return self.cadence.unused
 
     def offer(self, source: Source, time_s: float) -> Ticks | None:
-        """The ticks that the frame just grabbed at `time_s` serves, or None: then it was not even converted."""
+        """The ticks that the frame just grabbed at `time_s` serves, or None: then it was not even
+        converted.
+        """
         sampled = self.take_frame(source, time_s)
         return None if sampled is None else self.prepare(sampled)
 

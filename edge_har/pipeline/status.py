@@ -1,4 +1,6 @@
-"""What a run knows of itself: its sources, its latest events, its sinks. Written by the pipeline, read by pages and metrics."""
+"""What a run knows of itself: its sources, its latest events, its sinks. Written by the pipeline, read by
+pages and metrics.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,9 @@ State = Literal["opening", "live", "lost", "ended", "failed"]
 class Counts:
     """What a source gave so far; a later count is never smaller.
 
-    frames: that were offered. ticks: that were recognised. unused: frames that no tick needed. skipped: ticks that
-    came too fast. repeated: ticks that shared a frame. damaged: frames that could not be decoded. reconnects: how
-    often it was reconnected. abandoned: how often its thread hung and was left behind.
+    frames: that were offered. ticks: that were recognised. unused: frames that no tick needed. skipped: ticks
+    that came too fast. repeated: ticks that shared a frame. damaged: frames that could not be decoded.
+    reconnects: how often it was reconnected. abandoned: how often its thread hung and was left behind.
     """
 
     frames: int = 0
@@ -42,8 +44,8 @@ class Counts:
 
 @dataclass(frozen=True)
 class Latency:
-    """How long ticks took, in milliseconds: `counts[i]` of them at most LATENCY_BUCKETS_MS[i] (and more than the bound
-    before), the last of `counts` more than all bounds. sum_ms: all together.
+    """How long ticks took, in milliseconds: `counts[i]` of them at most LATENCY_BUCKETS_MS[i] (and more than
+    the bound before), the last of `counts` more than all bounds. sum_ms: all together.
     """
 
     counts: tuple[int, ...]
@@ -59,9 +61,10 @@ class Latency:
 class SinkState:
     """What became of the events that were given to one sink. Written by the sink, read by all.
 
-    queued: that wait now. dropped: that went because too many waited. delivered: that arrived. failed: attempts that
-    failed. last_error: why the latest did, without secrets; None while nothing failed. refused: events that the other
-    side will never take. lost: events that are gone for good: dropped, or kept nowhere when the run ended.
+    queued: that wait now. dropped: that went because too many waited. delivered: that arrived. failed:
+    attempts that failed. last_error: why the latest did, without secrets; None while nothing failed. refused:
+    events that the other side will never take. lost: events that are gone for good: dropped, or kept nowhere
+    when the run ended.
     """
 
     name: str
@@ -77,10 +80,11 @@ class SinkState:
 class SourceState:
     """One source as it is now. The pipeline writes; others only read, each value on its own at any time.
 
-    name: what events call it. state: `opening` until it was open once, then `live`, `lost`, and at last `ended` or
-    `failed`; reason: why it is lost or failed, else None. last_frame_s: time.monotonic() when its
+    name: what events call it. state: `opening` until it was open once, then `live`, `lost`, and at last
+    `ended` or `failed`; reason: why it is lost or failed, else None. last_frame_s: time.monotonic() when its
     newest frame came that a tick took; None before. age_s: how old the frame was when it was recognised.
-    label, score: of the highest smoothed probability; None before a whole window and while no label is sure enough.
+    label, score: of the highest smoothed probability; None before a whole window and while no label is sure
+    enough.
     """
 
     def __init__(self, name: str) -> None:
@@ -149,10 +153,11 @@ class SourceState:
 
 
 class RunStatus:
-    """What a run knows of itself, for pages, metrics and health checks. Cheap to write, safe to read from any thread.
+    """What a run knows of itself, for pages, metrics and health checks. Cheap to write, safe to read from any
+    thread.
 
-    started_s: time.monotonic() when it was made. turned_s: when the loop that recognises last turned. names: of the
-    sources, each once.
+    started_s: time.monotonic() when it was made. turned_s: when the loop that recognises last turned. names:
+    of the sources, each once.
     """
 
     def __init__(self, model_id: str, labels: tuple[str, ...], names: Iterable[str]) -> None:
@@ -215,7 +220,9 @@ class RunStatus:
             self._events.append((time.monotonic(), event))
 
     def events_since(self, since_s: float) -> list[tuple[float, Event]]:
-        """Events recorded at or after `since_s` of time.monotonic(), oldest first, each with the time of its record."""
+        """Events recorded at or after `since_s` of time.monotonic(), oldest first, each with the time of its
+        record.
+        """
         found = []
         with self._lock:
             for recorded in reversed(self._events):

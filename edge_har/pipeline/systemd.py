@@ -56,10 +56,11 @@ class Notifier:
 
 
 class Heartbeat(threading.Thread):
-    """Keeps systemd informed while a run lasts: ready, what it does, and a watchdog ping that only processed frames give.
+    """Keeps systemd informed while a run lasts: ready, what it does, and a watchdog ping that only processed
+    frames give.
 
-    A context manager round the run. Where frames stop for as long as systemd's watchdog allows, it starts the service
-    again, whatever the reason.
+    A context manager round the run. Where frames stop for as long as systemd's watchdog allows, it starts the
+    service again, whatever the reason.
     """
 
     def __init__(self, run_status: RunStatus, notifier: Notifier | None = None) -> None:
@@ -99,7 +100,9 @@ class Heartbeat(threading.Thread):
 
 
 def watchdog_s() -> float | None:
-    """Seconds without a watchdog ping after which systemd starts this process again; None where it never does."""
+    """Seconds without a watchdog ping after which systemd starts this process again; None where it never
+    does.
+    """
     if os.environ.get(PID_VARIABLE, str(os.getpid())) != str(os.getpid()):
         return None
     with suppress(ValueError):
@@ -128,6 +131,8 @@ def end_on_signals(stop: threading.Event) -> None:
 
 
 def reload_on_hangup(reload: Callable[[], None]) -> None:
-    """SIGHUP calls `reload`, which must only note it; at a terminal it ends the run, as that is what went away."""
+    """SIGHUP calls `reload`, which must only note it; at a terminal it ends the run, as that is what went
+    away.
+    """
     if not any(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         signal.signal(signal.SIGHUP, lambda number, frame: reload())

@@ -47,7 +47,8 @@ def options_of_text(text: str) -> SinkOptions:
         url, _, options = text.partition("#")
         if USER_INFO.search(url):
             raise MisuseError(
-                "a password in the address shows in the list of processes: use url_env or url_file, or a token"
+                "a password in the address shows in the list of processes: "
+                "use url_env or url_file, or a token"
             )
         return _options("webhook", {"url": url}, options)
     address, _, options = rest.partition("?")

@@ -1,4 +1,6 @@
-"""A short video of each event, with some seconds before and after it. Nothing is recorded unless a user asks for it."""
+"""A short video of each event, with some seconds before and after it. Nothing is recorded unless a user
+asks for it.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ class ClipsOptions(SinkOptions):
             raise MisuseError(f"clips: pre_s is at most 60, all of it is kept in memory; got {self.pre_s:g}")
 
     def open(self, context: SinkContext) -> OpenedSink:
-        """An event sink and a frame sink in one, that records in a thread of its own; raises MisuseError for no folder."""
+        """An event sink and a frame sink in one, that records in a thread of its own; raises MisuseError
+        for no folder.
+        """
         check_folder(self.kind, self.path)
         for label in self.labels:
             if label not in context.run_status.labels:
@@ -78,8 +82,8 @@ class ClipsOptions(SinkOptions):
 
 @dataclass
 class _Lane:
-    """A source: its latest pictures as JPEG, and the clip that is being recorded. until_s: when it ends; of an event that
-    goes on: infinite.
+    """A source: its latest pictures as JPEG, and the clip that is being recorded. until_s: when it ends;
+    of an event that goes on: infinite.
     """
 
     ring: deque[tuple[float, bytes]] = field(default_factory=deque)

@@ -18,7 +18,9 @@ def wants_colour(stream: TextIO) -> bool:
 
 
 class ConsoleSink:
-    """Writes a line per event to `stream`: what, which activity, when in the source, how sure. begin: of each line."""
+    """Writes a line per event to `stream`: what, which activity, when in the source, how sure. begin: of each
+    line.
+    """
 
     def __init__(self, stream: TextIO, begin: str = "") -> None:
         self._stream = stream

@@ -74,7 +74,9 @@ class JsonLinesOptions(DeliveryOptions):
 
 
 class StreamDestination:
-    """Writes lines to a descriptor, such as that of standard output. A line that was begun is always finished first."""
+    """Writes lines to a descriptor, such as that of standard output. A line that was begun is always
+    finished first.
+    """
 
     batch = STREAM_BATCH
 
@@ -90,7 +92,9 @@ class StreamDestination:
             self._finish(delivered, whole=len(self._rest))
 
     def _finish(self, delivered: int, whole: int = 0) -> None:
-        """Write what is left of a line; one of `whole` bytes that was not begun is given up where that fails."""
+        """Write what is left of a line; one of `whole` bytes that was not begun is given up where that
+        fails.
+        """
         try:
             while self._rest:
                 self._rest = self._rest[os.write(self._descriptor, self._rest) :]
@@ -111,8 +115,9 @@ class StreamDestination:
 
 
 class StreamSink(QueuedSink):
-    """Writes lines to a stream. Where nobody is late (the sources are files) each line is there when `write` returns, so
-    that a slow reader gets all of them; what cannot be written is then an EdgeHarError.
+    """Writes lines to a stream. Where nobody is late (the sources are files) each line is there when
+    `write` returns, so that a slow reader gets all of them; what cannot be written is then an
+    EdgeHarError.
     """
 
     def write(self, event: Event) -> None:
@@ -132,9 +137,10 @@ class StreamSink(QueuedSink):
 class FileDestination:
     """Appends lines to the file `path`, each whole or not at all, and rotates it.
 
-    Before a file grows beyond `max_bytes` it becomes `path.1`, that one `path.2`, and so on; `keep` of these stay. A file
-    that another program moved away is started again. replayed: after a restart the first events may be in the file already;
-    they are not written again, and what is written is synced before it counts as delivered.
+    Before a file grows beyond `max_bytes` it becomes `path.1`, that one `path.2`, and so on; `keep` of these
+    stay. A file that another program moved away is started again. replayed: after a restart the first events
+    may be in the file already; they are not written again, and what is written is synced before it counts as
+    delivered.
 
     Raises MisuseError where `path` cannot be such a file.
     """
@@ -200,7 +206,9 @@ class FileDestination:
         return lines
 
     def _last_lines(self) -> list[bytes]:
-        """The latest lines of the file and of those it was rotated into: as many as an earlier run may not have noted."""
+        """The latest lines of the file and of those it was rotated into: as many as an earlier run may not
+        have noted.
+        """
         lines: list[bytes] = []
         for number in range(self._keep + 1):
             if len(lines) >= FILE_BATCH or not self._rotated(number).exists():

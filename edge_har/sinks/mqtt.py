@@ -1,4 +1,5 @@
-"""Events to an MQTT broker: every event once at least, what each source shows now, and all of it known to Home Assistant.
+"""Events to an MQTT broker: every event once at least, what each source shows now, and all of it known to
+Home Assistant.
 
 TOPIC/NODE/status               online, or offline (also as last will); retained
 TOPIC/NODE/SOURCE/event         each event, JSON
@@ -103,7 +104,9 @@ class MqttOptions(DeliveryOptions):
             raise RuntimeMissingError("MQTT needs a library: pip install 'edge-har[mqtt]'") from error
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """How connections are encrypted; None: they are not. Raises MisuseError where a file cannot be used."""
+        """How connections are encrypted; None: they are not. Raises MisuseError where a file cannot be
+        used.
+        """
         return tls_context(self.kind, self.ca_file, self.cert_file, self.key_file) if self.tls else None
 
     @property
@@ -167,8 +170,8 @@ class MqttSink(QueuedSink):
 
 @dataclass
 class _Connection:
-    """One connection to the broker. model_id: of the model that Home Assistant knows; answer: the broker's answer to the
-    connection; published: retained topics and what each holds.
+    """One connection to the broker. model_id: of the model that Home Assistant knows; answer: the broker's
+    answer to the connection; published: retained topics and what each holds.
     """
 
     client: Client
@@ -178,7 +181,9 @@ class _Connection:
 
 
 class MqttDestination:
-    """A broker, connected when there is something for it and kept so. An event has arrived once the broker acknowledges it."""
+    """A broker, connected when there is something for it and kept so. An event has arrived once the broker
+    acknowledges it.
+    """
 
     batch = INFLIGHT
 
@@ -272,7 +277,9 @@ class MqttDestination:
         return connection
 
     def _acknowledged(self, connection: _Connection, sent: list[MQTTMessageInfo]) -> None:
-        """Wait until the broker has taken all; raises RetryLater with the number that it did take, in order."""
+        """Wait until the broker has taken all; raises RetryLater with the number that it did take, in
+        order.
+        """
         until_s = time.monotonic() + ACKNOWLEDGE_S
         arrived = 0
         while True:

@@ -1,4 +1,6 @@
-"""What all frame sinks have in common: small copies, a thread that takes its time over them, labels drawn on them."""
+"""What all frame sinks have in common: small copies, a thread that takes its time over them, labels drawn on
+them.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,18 @@ T = TypeVar("T")
 
 
 def small_copy(picture: Picture, width: int) -> Picture:
-    """A copy that may be kept: at most `width` wide, with even sides as encoders want them; its colours as they were."""
+    """A copy that may be kept: at most `width` wide, with even sides as encoders want them; its colours as
+    they were.
+    """
     height, source_width = picture.pixels.shape[:2]
     scale = min(1.0, width / source_width)
     return picture.resized((max(2, int(source_width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2)))
 
 
 def draw_label(pixels: Pixels, label: str | None, score: float | None) -> None:
-    """Write what is seen, and how sure, into a picture (BGR), on a bar at its top; nothing where there is no label."""
+    """Write what is seen, and how sure, into a picture (BGR), on a bar at its top; nothing where there is no
+    label.
+    """
     if label is None or score is None:
         return
     height, width = pixels.shape[:2]
@@ -59,11 +65,11 @@ def in_ascii(text: str) -> str:
 
 
 class Worker(Generic[T]):
-    """A thread that handles what it is given, in order. At most `capacity` wait: what comes then is dropped and counted,
-    or, where it `waits`, `submit` waits for room, and `close` until all is handled.
+    """A thread that handles what it is given, in order. At most `capacity` wait: what comes then is dropped
+    and counted, or, where it `waits`, `submit` waits for room, and `close` until all is handled.
 
-    state: its counters. work: handles one. end: called last, in the thread. idle: called there each `IDLE_S` while
-    nothing comes.
+    state: its counters. work: handles one. end: called last, in the thread. idle: called there each `IDLE_S`
+    while nothing comes.
     """
 
     def __init__(
@@ -96,7 +102,9 @@ class Worker(Generic[T]):
         return not self._closing
 
     def has_room(self) -> bool:
-        """Whether something given now is handled: else it is counted as dropped, and no copy is made in vain."""
+        """Whether something given now is handled: else it is counted as dropped, and no copy is made in
+        vain.
+        """
         if len(self._items) < self._capacity or self._waits():
             return not self._closing
         self._state.dropped += 1

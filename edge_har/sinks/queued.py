@@ -1,4 +1,6 @@
-"""A queue and a thread between recognition and a destination of events, so that a slow one slows nothing else."""
+"""A queue and a thread between recognition and a destination of events, so that a slow one slows nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,8 @@ log = logging.getLogger("edge_har")
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Seconds: the first pause before another try and the longest one; how long closing may take; between looks after
-    a destination without events.
+    """Seconds: the first pause before another try and the longest one; how long closing may take; between
+    looks after a destination without events.
     """
 
     first_s: float = FIRST_RETRY_S
@@ -58,7 +60,9 @@ class EventBuffer(Protocol):
 
 
 class MemoryBuffer:
-    """Events that wait in memory, at most `capacity`; where more come the oldest go, but none that is on its way."""
+    """Events that wait in memory, at most `capacity`; where more come the oldest go, but none that is on its
+    way.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.dropped = 0
@@ -95,14 +99,14 @@ class MemoryBuffer:
 
 
 class QueuedSink:
-    """A sink that takes events at once and brings them to `target` in a thread of its own, in order, again and again
-    until they arrive.
+    """A sink that takes events at once and brings them to `target` in a thread of its own, in order, again
+    and again until they arrive.
 
-    At most `capacity` events wait in memory; where more come the oldest go. With a `spool` they wait on the disk: a
-    second thread puts them there, and what is not delivered when the sink is closed is delivered by the next run.
-    state: its counters. updates: take `update` events too. set_aside: called with an event that the target will never
-    take, and why. waits: whether `write`, where memory is full, waits for room rather than drop, and closing takes as
-    long as events arrive; for sources that are not live.
+    At most `capacity` events wait in memory; where more come the oldest go. With a `spool` they wait on the
+    disk: a second thread puts them there, and what is not delivered when the sink is closed is delivered by
+    the next run. state: its counters. updates: take `update` events too. set_aside: called with an event that
+    the target will never take, and why. waits: whether `write`, where memory is full, waits for room rather
+    than drop, and closing takes as long as events arrive; for sources that are not live.
 
     Raises BrokenPipeError from `write` once the target did: the reader has gone.
     """
@@ -257,7 +261,9 @@ class QueuedSink:
                 log.debug("%s: while closing: %s", self.state.name, error)
 
     def _wait(self) -> bool:
-        """Wait for events, or until the target is due to be looked after; False when there is nothing more to do."""
+        """Wait for events, or until the target is due to be looked after; False when there is nothing more to
+        do.
+        """
         with self.changed:
             if not (len(self._store) or self._closing):
                 self.changed.wait(self._retries.tend_s)
@@ -292,7 +298,9 @@ class QueuedSink:
             self._fails(f"unexpected {type(error).__name__}", None, progress=False)
 
     def _arrived(self, count: int, refused: int = 0) -> None:
-        """Of the events on their way `count` have arrived, and the next `refused` never will; the others wait again."""
+        """Of the events on their way `count` have arrived, and the next `refused` never will; the others wait
+        again.
+        """
         self._store.ack(count + refused)
         self.state.delivered += count
         self.state.refused += refused

@@ -1,6 +1,8 @@
-"""Events on the disk that wait for a destination to answer: first in, first out, through restarts, power cuts and a full disk.
+"""Events on the disk that wait for a destination to answer: first in, first out, through restarts, power cuts
+and a full disk.
 
-NNN.events   events in order, one a line: checksum, number, JSON. NNN is the number of the first; the last file grows
+NNN.events   events in order, one a line: checksum, number, JSON. NNN is the number of the first;
+             the last file grows
 cursor       the number of the next event to deliver, overwritten where it is (which needs no room)
 lock         held by the one process that uses the spool; the kernel frees it with its holder
 *.damaged    the latest file that held lines which this program did not write, to look at
@@ -59,10 +61,12 @@ class _Segment:
 
 
 class Spool:
-    """Events that wait in `folder`, at most `max_bytes` of them; where more come the oldest go, a file at a time.
+    """Events that wait in `folder`, at most `max_bytes` of them; where more come the oldest go, a file at a
+    time.
 
-    What the disk does not take (it is full, or broken) waits in memory, at most `memory_bytes` of it, and goes to the
-    disk when it can; both are logged once. name: what messages call it. Safe to use from several threads.
+    What the disk does not take (it is full, or broken) waits in memory, at most `memory_bytes` of it, and
+    goes to the disk when it can; both are logged once. name: what messages call it. Safe to use from several
+    threads.
 
     Raises EdgeHarError where another process uses the folder, or it cannot be used at all.
     """
@@ -114,7 +118,9 @@ class Spool:
         return len(self._unsaved)
 
     def append(self, events: Sequence[Event]) -> None:
-        """Take events; where the disk does not, they wait in memory. What is not delivered within a second is synced."""
+        """Take events; where the disk does not, they wait in memory. What is not delivered within a second is
+        synced.
+        """
         with self._lock:
             if self._closed:
                 return
@@ -128,7 +134,9 @@ class Spool:
             self.sync()
 
     def sync(self) -> None:
-        """Make what is not delivered outlast a power cut; no sync is spent on what was delivered meanwhile."""
+        """Make what is not delivered outlast a power cut; no sync is spent on what was delivered
+        meanwhile.
+        """
         self._synced_s = time.monotonic()
         with self._lock:
             if self._closed or self._writer is None or not self._unsynced or self._next == self._cursor:
@@ -419,7 +427,9 @@ class Spool:
 
 
 def _read_lines(segment: _Segment, at: int) -> bytes:
-    """Whole lines of a segment from byte `at` on, or, where nothing ends a line, whatever is there; b"" at its end."""
+    """Whole lines of a segment from byte `at` on, or, where nothing ends a line, whatever is there; b"" at
+    its end.
+    """
     try:
         with open(segment.path, "rb") as file:
             file.seek(at)
@@ -442,8 +452,8 @@ def _parse(data: bytes) -> Iterator[tuple[int, Event | None]]:
 
 
 def _scan(segment: _Segment) -> tuple[int, int, bool]:
-    """Of the last segment: the number after its last event, the bytes before a line that was cut short, whether others
-    are damaged.
+    """Of the last segment: the number after its last event, the bytes before a line that was cut short,
+    whether others are damaged.
     """
     at, after, damaged = 0, segment.first, False
     while data := _read_lines(segment, at):

@@ -1,4 +1,6 @@
-"""What is seen, as video files: the pictures of a source with the label and how sure it is, a new file now and then."""
+"""What is seen, as video files: the pictures of a source with the label and how sure it is, a new file now
+and then.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ def check_recording(kind: str, codec: str, rate_hz: float) -> None:
 
 
 class Video:
-    """Records the pictures of each source to files of its own, with the label on them. Its counters count pictures."""
+    """Records the pictures of each source to files of its own, with the label on them. Its counters count
+    pictures.
+    """
 
     def __init__(
         self, options: VideoOptions, state: SinkState, *, waits: Callable[[], bool] = lambda: False
@@ -146,7 +150,9 @@ class Video:
             self._fails(error)
 
     def _finish_silent(self) -> None:
-        """Finish the files of sources that are lost or at their end, which nothing else would until the run ends."""
+        """Finish the files of sources that are lost or at their end, which nothing else would until the
+        run ends.
+        """
         if self._waits():
             return  # a file that is read slowly is not silent
         now_s = time.monotonic()

@@ -102,7 +102,9 @@ class WebhookDestination:
         self._connection: http.client.HTTPConnection | None = None
 
     def deliver(self, events: Sequence[Event]) -> None:
-        """Post one after the other; raises RetryLater where the server is not there or not ready, else Rejected."""
+        """Post one after the other; raises RetryLater where the server is not there or not ready, else
+        Rejected.
+        """
         for delivered, event in enumerate(events):
             body = line_of(event)
             try:
@@ -186,7 +188,9 @@ def signature(secret: bytes, timestamp: str, body: bytes) -> str:
 
 
 def _cut(line: socket.socket, late: threading.Event) -> None:
-    """End a connection from another thread: the thread that reads from it goes on at once, and finds that it is `late`."""
+    """End a connection from another thread: the thread that reads from it goes on at once, and finds that
+    it is `late`.
+    """
     late.set()
     with suppress(OSError):
         socket.socket.shutdown(line, socket.SHUT_RDWR)

@@ -98,9 +98,11 @@ class Screen:
 
 
 class Window:
-    """Shows the newest picture of each source; older ones that were not shown yet are dropped. Its counters count pictures.
+    """Shows the newest picture of each source; older ones that were not shown yet are dropped. Its counters
+    count pictures.
 
-    screen: makes the screen, in the thread that uses it. quit: called when a user closes a window or presses q.
+    screen: makes the screen, in the thread that uses it. quit: called when a user closes a window or presses
+    q.
     """
 
     def __init__(

@@ -12,7 +12,9 @@ STANDARD_ERROR = 2  # the descriptor
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """In the block, what anything of this process writes to standard error is dropped; errors come as exceptions."""
+    """In the block, what anything of this process writes to standard error is dropped; errors come as
+    exceptions.
+    """
     try:
         kept = os.dup(STANDARD_ERROR)
     except OSError:  # this process has none

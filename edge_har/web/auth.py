@@ -19,8 +19,8 @@ OURS = ("same-origin", "none")  # Sec-Fetch-Site of a request by our own page, o
 class RequestAuth:
     """Decides about requests by their headers. token: None where only this machine can connect.
 
-    The cookie holds a digest of the token, not the token: what reads cookies cannot learn it. Its name differs by token,
-    because browsers share cookies between the ports of a machine.
+    The cookie holds a digest of the token, not the token: what reads cookies cannot learn it. Its name
+    differs by token, because browsers share cookies between the ports of a machine.
     """
 
     def __init__(self, token: str | None) -> None:
@@ -31,8 +31,8 @@ class RequestAuth:
     def host_allowed(self, host: str) -> bool:
         """Whether the page answers to this Host header.
 
-        Without a token a foreign name could be made to lead here (DNS rebinding), and its page would then see the
-        pictures; with one it would lack the cookie, so any name is welcome.
+        Without a token a foreign name could be made to lead here (DNS rebinding), and its page would then see
+        the pictures; with one it would lack the cookie, so any name is welcome.
         """
         if self._token is not None:
             return True
@@ -44,7 +44,9 @@ class RequestAuth:
         return headers.get("Sec-Fetch-Site", "none") in OURS
 
     def known(self, headers: Mapping[str, str], cookie: str | None) -> bool:
-        """Whether the request may see data: by the token as bearer or as a basic password, or by the cookie."""
+        """Whether the request may see data: by the token as bearer or as a basic password, or by the
+        cookie.
+        """
         if self._token is None:
             return True
         if cookie is not None and _same(cookie, self.cookie):
@@ -60,7 +62,9 @@ class RequestAuth:
 
 
 def _password(basic: str) -> str:
-    """The password in basic credentials; empty where they are none. Programs that know nothing else send these."""
+    """The password in basic credentials; empty where they are none. Programs that know nothing else send
+    these.
+    """
     try:
         return base64.b64decode(basic, validate=True).decode().partition(":")[2]
     except ValueError:

@@ -20,8 +20,9 @@ SCORE_DECIMALS, TIME_DECIMALS = 3, 2
 class HistoryEntry:
     """An event or, with label None, a time without its source.
 
-    began_s, ended_s: time.monotonic() when its first and last lines were emitted; ended_s None while it goes on.
-    lasted_s: in the source's time, exact once it ended; None before. revision: rises with each change of any entry.
+    began_s, ended_s: time.monotonic() when its first and last lines were emitted; ended_s None while it goes
+    on. lasted_s: in the source's time, exact once it ended; None before. revision: rises with each change of
+    any entry.
     """
 
     id: str

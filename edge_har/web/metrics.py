@@ -41,7 +41,9 @@ OF_SINKS = {  # attribute of SinkState: what it counts
 
 
 class StatusCollector(Collector):
-    """Metrics of a run. started: events that began, by source and label. viewers: how many look at the page."""
+    """Metrics of a run. started: events that began, by source and label. viewers: how many look at the
+    page.
+    """
 
     def __init__(
         self,

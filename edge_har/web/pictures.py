@@ -1,4 +1,6 @@
-"""Pictures for the page's viewers: scaled down once, encoded once, shared by all; nothing happens without viewers."""
+"""Pictures for the page's viewers: scaled down once, encoded once, shared by all; nothing happens without
+viewers.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ HEADER_LENGTH = struct.Struct(">I")
 
 @dataclass(frozen=True)
 class EncodedFrame:
-    """A picture ready to be sent. message: length of a JSON header (4 bytes, big endian), the header, the JPEG."""
+    """A picture ready to be sent. message: length of a JSON header (4 bytes, big endian), the header, the
+    JPEG.
+    """
 
     source: str
     jpeg: bytes = field(repr=False)
@@ -39,9 +43,9 @@ class FrameListener(Protocol):
 class FrameBroadcaster:
     """A frame sink of the run that serves many viewers.
 
-    The pipeline's threads call `wants` and `consume`, which scale and copy; the page's thread calls all else. A picture that
-    was not taken yet is not followed by another. wake: called from the pipeline's thread when one waits to be encoded.
-    now: a clock in seconds.
+    The pipeline's threads call `wants` and `consume`, which scale and copy; the page's thread calls all else.
+    A picture that was not taken yet is not followed by another. wake: called from the pipeline's thread when
+    one waits to be encoded. now: a clock in seconds.
     """
 
     def __init__(

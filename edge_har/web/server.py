@@ -1,4 +1,6 @@
-"""The page's HTTP server: tornado in a thread of its own, which reads the run's status and never waits for a viewer."""
+"""The page's HTTP server: tornado in a thread of its own, which reads the run's status and never waits for a
+viewer.
+"""
 
 from __future__ import annotations
 
@@ -213,7 +215,8 @@ class WebServer:
 
 
 class PageClient:
-    """A viewer of the page or of a stream: what waits for it is at most one state and one picture of each source, the newest.
+    """A viewer of the page or of a stream: what waits for it is at most one state and one picture of each
+    source, the newest.
 
     drop: closes its connection at once.
     """
@@ -344,7 +347,9 @@ class _Handler(tornado.web.RequestHandler):
 
 
 class _Page(_Handler):
-    """`/`: the page, or the question for the token. `/?token=...` answers it: its script then hides the address."""
+    """`/`: the page, or the question for the token. `/?token=...` answers it: its script then hides the
+    address.
+    """
 
     needs_token = False
 
@@ -480,7 +485,8 @@ def _part(jpeg: bytes) -> bytes:
 class _Events(_Handler, tornado.websocket.WebSocketHandler):
     """`/events`: the page's WebSocket.
 
-    To the page: {"first", "state", "events"} as text, with `first` everything and then what changed; pictures (see `pictures.EncodedFrame`) as binary. From it: {"watch": [names]}.
+    To the page: {"first", "state", "events"} as text, with `first` everything and then what changed; pictures
+    (see `pictures.EncodedFrame`) as binary. From it: {"watch": [names]}.
     """
 
     def initialize(self, web: WebServer) -> None:
@@ -541,7 +547,9 @@ class _Events(_Handler, tornado.websocket.WebSocketHandler):
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen on every address of `host`, all on one port; raises OSError, and then none is left open."""
+    """Sockets that listen on every address of `host`, all on one port; raises OSError, and then none is left
+    open.
+    """
     sockets: list[socket.socket] = []
     try:
         for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):

@@ -1,4 +1,6 @@
-"""What was emitted against what was shown, and what arrived against what was emitted. Arithmetic on lists, no runtime in it."""
+"""What was emitted against what was shown, and what arrived against what was emitted. Arithmetic on lists, no
+runtime in it.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-# An event may begin so long before and after the person does, and end so long before and after. The model answers for
-# the last 1.5 s, smoothed over .5 s; the stretch in which the person eases in and out is .4 s; the rest is for the way.
+# An event may begin so long before and after the person does, and end so long before and after. The model
+# answers for
+# the last 1.5 s, smoothed over .5 s; the stretch in which the person eases in and out is .4 s; the rest is
+# for the way.
 BEGINS_S = (-0.6, 3.0)
 ENDS_S = (-2.0, 2.6)
-# What a fault disturbs goes on after it: pauses between attempts grow to about the time that a source was away.
+# What a fault disturbs goes on after it: pauses between attempts grow to about the time that a source was
+# away.
 RECOVERY_SHARE, RECOVERY_S = 1.5, 10.0
 BEFORE_S, AFTER_S = 1.0, 3.0  # of a play, that must be undisturbed as well
 
@@ -83,7 +88,8 @@ def matches(event: Event, play: Play) -> bool:
 class Found:
     """Of the expected plays: those with their event, those with more of their label besides, those without.
 
-    other: events that overlap an expected play and have another label. begins_s, ends_s: how late each right event was.
+    other: events that overlap an expected play and have another label. begins_s, ends_s: how late each right
+    event was.
     """
 
     right: list[tuple[Play, Event]]
@@ -128,7 +134,9 @@ def number_of(line: Line) -> tuple[str, int]:
 
 @dataclass(frozen=True)
 class Arrived:
-    """What one destination got: lines, duplicates among them, lines that were emitted and did not come, lines that were not emitted."""
+    """What one destination got: lines, duplicates among them, lines that were emitted and did not come, lines
+    that were not emitted.
+    """
 
     lines: int
     duplicates: int

@@ -34,7 +34,8 @@ class Factory(GstRtspServer.RTSPMediaFactory):
         super().__init__()
         self.show, self.journal = show, journal
         self.set_shared(True)
-        # One thread, so one slice a picture: before each of several the payloader repeats the headers, which cuts a
+        # One thread, so one slice a picture: before each of several the payloader repeats the headers, which
+        # cuts a
         # picture in two.
         self.set_launch(
             "( appsrc name=pictures is-live=true do-timestamp=true format=time block=false"

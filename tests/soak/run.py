@@ -54,8 +54,9 @@ Lines = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Soaked:
-    """What came of a soak. at_s: when it began, when its faults began to count, when it ended. plays: all that the
-    cameras had to show in that time; expected: those that nothing disturbed. left: lines for another run to deliver.
+    """What came of a soak. at_s: when it began, when its faults began to count, when it ended. plays: all
+    that the cameras had to show in that time; expected: those that nothing disturbed. left: lines for another
+    run to deliver.
     """
 
     length_s: float
@@ -124,7 +125,10 @@ class Soaked:
         yield from self.wrong
         for destination, arrived in self.arrived.items():
             if arrived.missing or arrived.strange:
-                yield f"{destination}: {arrived.missing} lines did not come, {arrived.strange} were never emitted"
+                yield (
+                    f"{destination}: {arrived.missing} lines did not come, "
+                    f"{arrived.strange} were never emitted"
+                )
         if self.arrived["file"].duplicates:
             yield f"the file has {self.arrived['file'].duplicates} lines twice"
         least = EXPECTED if self.is_long else EXPECTED_SHORT
@@ -241,7 +245,9 @@ def _wait_until_live(stage: Stage, watch: Watch) -> None:
 def _make_faults(
     stage: Stage, planned: Sequence[Planned], began_s: float, until_s: float, say: Callable[[str], None]
 ) -> list[str]:
-    """Make each fault in a thread of its own, and wait until the time is up; which could not be made, and why."""
+    """Make each fault in a thread of its own, and wait until the time is up; which could not be made, and
+    why.
+    """
     over = threading.Event()
     failed: list[str] = []
 
@@ -278,7 +284,9 @@ def _wait_until_empty(stage: Stage, watch: Watch) -> None:
 
 
 def _arrivals(stage: Stage, emitted: Lines) -> tuple[int, dict[str, Arrived], Lines, int]:
-    """How many lines were left for another run, what each destination got, the file's lines, and how many files they are in."""
+    """How many lines were left for another run, what each destination got, the file's lines, and how many
+    files they are in.
+    """
     destinations: dict[str, Callable[[], Lines]] = {
         "file": lambda: _lines_of(_rotated(stage.events)),
         "MQTT": lambda: _lines_of([stage.heard]),

@@ -1,4 +1,6 @@
-"""What the cameras of a soak show: drawn people who act, and stand still in between; when each acts is known exactly."""
+"""What the cameras of a soak show: drawn people who act, and stand still in between; when each acts is known
+exactly.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ PHASES = 6
 
 
 def draw(seed: int, labels: Sequence[str] = LABELS) -> tuple[list[Pixels], list[tuple[str, int, int]]]:
-    """One round: its pictures (RGB, the first of SIZES_WH), and label, first and last picture of each play."""
+    """One round: its pictures (RGB, the first of SIZES_WH), and label, first and last picture of each
+    play.
+    """
     painter = Painter(seed, SIZES_WH[0])
     pictures: list[Pixels] = []
     plays = []
@@ -67,8 +71,8 @@ def write_pack(folder: Path, seed: int) -> None:
 def seen_in_file(seed: int, folder: Path) -> dict[str, bool]:
     """Which plays of a round `edge-har run` emits, each as one event, when it reads the pictures from files.
 
-    In each of PHASES files the ticks of the model fall on other pictures, as they do after every time that a camera is
-    opened: what is not seen in all of them depends on chance.
+    In each of PHASES files the ticks of the model fall on other pictures, as they do after every time that a
+    camera is opened: what is not seen in all of them depends on chance.
     """
     pictures, plays = draw(seed)
     coded = np.stack([decoded(jpeg(picture))[..., ::-1] for picture in pictures])

@@ -1,7 +1,9 @@
-"""What a camera shows when, by the clock alone, and a journal of what each client was sent. The standard library only.
+"""What a camera shows when, by the clock alone, and a journal of what each client was sent. The standard
+library only.
 
-Pictures repeat in rounds. Picture n is shown at epoch + n / rate, whoever watches, so that a camera that was killed goes
-on where it would be. Times are seconds of CLOCK_MONOTONIC, which all processes of a machine share.
+Pictures repeat in rounds. Picture n is shown at epoch + n / rate, whoever watches, so that a camera that was
+killed goes on where it would be. Times are seconds of CLOCK_MONOTONIC, which all processes of a machine
+share.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ LEAD_S, TAIL_S = 1.0, 1.4  # what must be sent before and after a play for it to
 
 
 class Show:
-    """The pictures of `pack`, from `epoch_s` on. size: which of its sizes is shown. damaged: whether bytes are changed."""
+    """The pictures of `pack`, from `epoch_s` on. size: which of its sizes is shown. damaged: whether bytes
+    are changed.
+    """
 
     def __init__(self, pack: Path, epoch_s: float) -> None:
         index = json.loads((pack / INDEX).read_text())
@@ -71,7 +75,9 @@ class Show:
 
 
 class Journal:
-    """Writes down each play that a viewer was sent from before its beginning to after its end; one for each viewer."""
+    """Writes down each play that a viewer was sent from before its beginning to after its end; one for each
+    viewer.
+    """
 
     def __init__(self, show: Show, path: Path) -> None:
         self._show = show

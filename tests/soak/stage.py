@@ -1,4 +1,6 @@
-"""The processes of a soak: cameras, broker, receivers and the runtime in the middle; and the faults that befall them."""
+"""The processes of a soak: cameras, broker, receivers and the runtime in the middle; and the faults that
+befall them.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ class CameraPlan:
     seed: int
 
 
-# Of 24 drawings those four that the model is surest of, in files: what is tested here is what failures change.
+# Of 24 drawings those four that the model is surest of, in files: what is tested here is what failures
+# change.
 CAMERAS = (
     CameraPlan("yard", "mjpeg", 17),
     CameraPlan("door", "mjpeg", 19),
@@ -235,7 +238,9 @@ class Stage:
         return code, took_s
 
     def deliver_the_rest(self) -> list[dict[str, object]]:
-        """Another run, short and of a drawing, delivers what the first could not any more; what it emitted itself."""
+        """Another run, short and of a drawing, delivers what the first could not any more; what it emitted
+        itself.
+        """
         command = self.command(["rest=synthetic:JumpInPlace?duration=0.1"])
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=READY_S, env=environment()

@@ -46,7 +46,9 @@ class Reading:
 
 @dataclass
 class Watch:
-    """Looks at process `pid`, and at its page on `port`, in a thread until `stop`. unanswered: requests without an answer."""
+    """Looks at process `pid`, and at its page on `port`, in a thread until `stop`. unanswered: requests
+    without an answer.
+    """
 
     pid: int
     port: int
