@@ -18,7 +18,6 @@ from edge_har.pipeline import capture as module
 from edge_har.pipeline.capture import (
     LAST_RETRY_S,
     MAX_LEFT_BEHIND,
-    RETRY_JITTER,
     Capture,
     Ended,
     Failed,
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 SHORT = Timeouts(open_s=0.5, read_s=0.5)
-NO_FRAME = NamedSource("cam", lambda: ScriptedSource(until_frame=0))
 
 
 def sampler() -> Sampler:
@@ -50,14 +48,14 @@ class Followed:
     """A capture and what it hands over, looked after as a pipeline does."""
 
     def __init__(
-        self, open_it: Callable[[], Source], patience: Timeouts = SHORT, *, waits: bool = False
+        self, open_it: Callable[[], Source], timeouts: Timeouts = SHORT, *, waits: bool = False
     ) -> None:
         self.capture = Capture(
             NamedSource("cam", open_it),
             sampler,
             threading.Condition(),
             wait_for_source=waits,
-            patience=patience,
+            timeouts=timeouts,
         )
         self.news: list[Item] = []
         self.ticks = 0
@@ -66,8 +64,8 @@ class Followed:
         """Take what comes until `found`."""
 
         def step() -> object:
-            self.capture.check()
-            while (item := self.capture.handover.take()) is not None:
+            self.capture.check_thread()
+            while (item := self.capture.queue.pop()) is not None:
                 self.ticks += isinstance(item, Ticks)
                 if not isinstance(item, Ticks):
                     self.news.append(item)
@@ -240,28 +238,22 @@ def test_a_misuse_is_not_tried_again() -> None:
         assert [type(item) for item in followed.news] == [Failed]
 
 
-def test_pauses_grow_to_their_limit_and_begin_anew_after_a_steady_time(
+def test_pauses_begin_anew_after_a_steady_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = Capture(NO_FRAME, sampler, threading.Condition())
-    pauses = [made._next_pause_s() for _ in range(50)]
-    assert pauses[0] <= 0.5 * (1 + RETRY_JITTER) and all(pause <= LAST_RETRY_S for pause in pauses)
-    grown = [p / min(0.5 * 2**n, LAST_RETRY_S) for n, p in enumerate(pauses)]
-    assert all(1 - RETRY_JITTER <= share <= 1 + RETRY_JITTER for share in grown)
-    assert len({round(share, 6) for share in grown}) > 20  # they differ: many sources do not knock at once
     monkeypatch.setattr(module, "STEADY_S", 0.2)
     made = Capture(NamedSource("cam", lambda: ScriptedSource(until_frame=30)), sampler, threading.Condition())
-    made._pause_s = 16.0
+    made._backoff.next_s = 16.0
     made.start()
-    wait_until(lambda: made._pause_s == 2 * 0.5)  # half a second of frames, then the first pause again
+    wait_until(lambda: made._backoff.next_s == 2 * 0.5)  # half a second of frames, then the first pause again
     made.stop()
 
 
 def test_a_source_that_only_flaps_keeps_its_long_pause() -> None:
     made = Capture(NamedSource("cam", lambda: ScriptedSource(until_frame=2)), sampler, threading.Condition())
-    made._pause_s = 16.0
+    made._backoff.next_s = 16.0
     made.start()
-    wait_until(lambda: made._pause_s == LAST_RETRY_S)
+    wait_until(lambda: made._backoff.next_s == LAST_RETRY_S)
     made.stop()
 
 
@@ -310,7 +302,7 @@ def test_a_camera_that_stalls_is_told_as_lost_and_comes_back() -> None:
         back = running.sink.wait(lambda e: e.type == "source_back")
         running.sink.wait(lambda e: e.type == "start" and e.start_s > back.start_s)
         state = running.pipeline.run_status.sources[0]
-        assert (state.state, state.reason, state.reconnects) == ("live", None, 1)
+        assert (state.state, state.reason, state.counts.reconnects) == ("live", None, 1)
     assert back.end_s - lost.start_s > 4
 
 
@@ -338,7 +330,7 @@ def test_a_hanging_library_does_not_touch_the_other_source(hanging: Hanging) -> 
         return opened[-1]
 
     feeds = (NamedSource("attic", open_it), NamedSource("door", lambda: ScriptedSource("door", colour="Red")))
-    with Running(*feeds, patience=SHORT) as running:
+    with Running(*feeds, timeouts=SHORT) as running:
         back = running.sink.wait(lambda e: e.type == "source_back")
         running.sink.wait(lambda e: (e.source, e.type) == ("attic", "start") and e.start_s >= back.end_s)
         assert running.pipeline.run_status.source("attic").counts.abandoned == 1
@@ -382,5 +374,5 @@ def test_what_is_said_of_a_source_begins_with_its_name(caplog: pytest.LogCapture
         server.stop()
         for name in ("door", "hall"):
             running.sink.wait(lambda e, name=name: e.type == "source_lost" and e.source == name)
-    told = sorted(line.partition(":")[0] for line in caplog.messages if "opening it again" in line)
+    told = sorted(line.partition(":")[0] for line in caplog.messages if "reconnecting" in line)
     assert told == ["door", "hall"]

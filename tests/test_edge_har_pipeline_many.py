@@ -139,7 +139,7 @@ def test_the_end_waits_for_all_hanging_sources_together(monkeypatch: pytest.Monk
     with Running(*feeds) as running:
         for colour in COLOURS:
             running.sink.wait(lambda e, c=colour: (e.type, e.source) == ("start", c))
-        wait_until(lambda: all(s.frames == 20 for s in running.pipeline.run_status.sources))
+        wait_until(lambda: all(s.counts.frames == 20 for s in running.pipeline.run_status.sources))
     let_go.set()
     assert [e.reason for e in running.sink.events if e.type == "end"] == ["stop"] * 3
     assert len(waited_s) == 3 and waited_s[0][0] <= JOIN_S
@@ -160,7 +160,7 @@ def recognised(cost_s: float, interval_s: float, seconds: float) -> tuple[int, f
     from edge_har.pipeline.sampler import Ticks
     from tests.helpers.colours import painted
 
-    handover = TickQueue(Condition(), capacity=backlog_ticks(TemporalContract(4, 1000 * interval_s)))
+    queue = TickQueue(Condition(), capacity=backlog_ticks(TemporalContract(4, 1000 * interval_s)))
     load, now_s, tick, oldest = Load(), 0.0, count(), 0.0
     next_s, frame = 0.0, painted("Red", 1)[0]
     clock = capture.time.monotonic
@@ -169,19 +169,19 @@ def recognised(cost_s: float, interval_s: float, seconds: float) -> tuple[int, f
         while now_s < seconds:
             # All that came while the latest tick was recognised, before that is known to have been slow.
             while next_s <= now_s:
-                handover.put(Ticks((next_s,), frame, False, 0.0, None))
+                queue.push(Ticks((next_s,), frame, False, 0.0, None))
                 next_s = (next(tick) + 1) * interval_s
-            handover.newest_only = load.too_much
-            taken = handover.take()
+            queue.newest_only = load.too_much
+            taken = queue.pop()
             if taken is None:
                 now_s = next_s
                 continue
             now_s += cost_s
             oldest = max(oldest, now_s - taken.times_s[0])
-            load.took("cam", cost_s, interval_s)
+            load.add("cam", cost_s, interval_s)
     finally:
         capture.time.monotonic = clock  # type: ignore[method-assign]
-    return handover.skipped, oldest / max(interval_s, cost_s)
+    return queue.skipped, oldest / max(interval_s, cost_s)
 
 
 @pytest.mark.parametrize("cost_ms", [1, 33, 34, 50, 100, 333])
@@ -195,10 +195,10 @@ def test_a_slow_model_sees_what_is_now(cost_ms: float) -> None:
 def test_a_hiccup_is_no_load() -> None:
     load = Load()
     for cost_s in (0.001, 0.001, 0.4, 0.001, 0.4, 0.001):
-        load.took("cam", cost_s, 0.08)
+        load.add("cam", cost_s, 0.08)
         assert not load.too_much
     for cost_s in (0.1, 0.1, 0.1):
-        load.took("cam", cost_s, 0.08)
+        load.add("cam", cost_s, 0.08)
     assert load.too_much
     load.forget("cam")
     assert not load.too_much
@@ -209,7 +209,7 @@ def test_many_small_loads_are_too_much_together() -> None:
     for number in range(8):
         assert not load.too_much
         for _ in range(2):
-            load.took(f"cam{number}", 0.011, 0.08)
+            load.add(f"cam{number}", 0.011, 0.08)
     assert load.too_much
 
 
@@ -226,10 +226,10 @@ def test_with_a_slow_recognizer_only_the_newest_tick_is_recognised(monkeypatch: 
 
     monkeypatch.setattr(Recognizer, "tick", slow)
     with steady(rate_hz=30.0) as server, Running(server.url) as running:
-        state, (lane,) = running.pipeline.run_status.sources[0], running.pipeline._lanes
+        state, (lane,) = running.pipeline.run_status.sources[0], running.pipeline.lanes
         for number in range(3, 23):
-            wait_until(lambda number=number: state.ticks >= number)
-            behind.append(lane.capture.handover._waiting)
+            wait_until(lambda number=number: state.counts.ticks >= number)
+            behind.append(lane.capture.queue._waiting)
     assert max(behind[3:]) <= 1
     assert running.summary.skipped > running.summary.ticks
 
@@ -237,7 +237,7 @@ def test_with_a_slow_recognizer_only_the_newest_tick_is_recognised(monkeypatch: 
 def test_a_camera_at_ease_skips_nothing() -> None:
     with steady(rate_hz=25.0) as server, Running(server.url) as running:
         state = running.pipeline.run_status.sources[0]
-        wait_until(lambda: state.ticks > 40)
+        wait_until(lambda: state.counts.ticks > 40)
         assert state.label == "Red" and state.rate_hz == pytest.approx(25, rel=0.5)
     assert running.summary.skipped == 0
 

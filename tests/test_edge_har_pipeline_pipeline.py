@@ -28,11 +28,12 @@ from edge_har.pipeline.pipeline import Pipeline, Summary
 from edge_har.pipeline.sampler import Sampler, Ticks
 from edge_har.pipeline.stream import Stream
 from edge_har.sources import open_source
-from edge_har.sources.base import Source, frames
+from edge_har.sources.base import Source
 from edge_har.sources.named import NamedSource
 from edge_har.sources.synthetic import render_clip
 from tests.helpers.bundles import SHIPPED
 from tests.helpers.colours import FRAMES, GREY, INTERVAL_MS, colour_bundle, colour_bytes, painted
+from tests.helpers.frames import frames
 from tests.helpers.mjpeg import MjpegServer, decoded, jpeg
 from tests.helpers.need import need_clips, need_program
 from tests.helpers.running import RED_THEN_GREEN, Kept, Running, camera, write_scene
@@ -50,7 +51,7 @@ def device_ticks(open_it: Callable[[], Source], spec: FrameSpec = SPEC) -> list[
     capture.start()
     made: list[Ticks] = []
     while True:
-        item = capture.handover.take()
+        item = capture.queue.pop()
         if isinstance(item, Ticks):
             made.append(item)
         elif isinstance(item, Ended | Lost):
@@ -269,17 +270,19 @@ def test_a_gap_ends_what_is_open_and_starts_a_new_window(told: bool) -> None:
     """Told by the tick clock, or because the ticks between were skipped."""
     stream = stream_of()
     before = [
-        e for ticks in ticks_at([k * INTERVAL_S for k in range(10)], "Red", True) for e in stream.take(ticks)
+        e
+        for ticks in ticks_at([k * INTERVAL_S for k in range(10)], "Red", True)
+        for e in stream.recognise(ticks)
     ]
     assert [e.type for e in before] == ["start"]
     after = [
         e
         for ticks in ticks_at([3 + k * INTERVAL_S for k in range(3)], "Red", told)
-        for e in stream.take(ticks)
+        for e in stream.recognise(ticks)
     ]
     assert [(e.type, e.reason) for e in after] == [("end", "gap")]
     assert after[0].end_s == pytest.approx(9 * INTERVAL_S)
-    (again,) = [e for ticks in ticks_at([3 + 3 * INTERVAL_S], "Red") for e in stream.take(ticks)]
+    (again,) = [e for ticks in ticks_at([3 + 3 * INTERVAL_S], "Red") for e in stream.recognise(ticks)]
     assert (again.type, again.start_s) == ("start", pytest.approx(3 + 3 * INTERVAL_S))
 
 
@@ -299,32 +302,32 @@ def one_tick(time_s: float, reset: bool = False) -> Ticks:
     return next(ticks_at([time_s], GREY, reset))
 
 
-def taken(handover: TickQueue) -> list[object]:
+def taken(queue: TickQueue) -> list[object]:
     items = []
-    while (item := handover.take()) is not None:
+    while (item := queue.pop()) is not None:
         items.append(item.times_s[0] if isinstance(item, Ticks) else item)
     return items
 
 
 def test_a_hiccup_costs_no_tick_and_more_than_that_keeps_the_newest() -> None:
-    handover = TickQueue(threading.Condition(), capacity=3)
+    queue = TickQueue(threading.Condition(), capacity=3)
     for time_s in (1, 2, 3):
-        handover.put(one_tick(time_s))
-    assert taken(handover) == [1, 2, 3] and handover.skipped == 0
+        queue.push(one_tick(time_s))
+    assert taken(queue) == [1, 2, 3] and queue.skipped == 0
     for time_s in (1, 2, 3, 4):
-        handover.put(one_tick(time_s))
-    assert taken(handover) == [4] and handover.skipped == 3
+        queue.push(one_tick(time_s))
+    assert taken(queue) == [4] and queue.skipped == 3
     for time_s in (5, 6):  # too slow a moment ago: only the newest waits
-        handover.put(one_tick(time_s))
-    assert taken(handover) == [6] and handover.skipped == 4
+        queue.push(one_tick(time_s))
+    assert taken(queue) == [6] and queue.skipped == 4
 
 
 def test_news_is_never_skipped_and_a_skipped_reset_is_handed_on() -> None:
-    handover = TickQueue(threading.Condition(), capacity=1)
+    queue = TickQueue(threading.Condition(), capacity=1)
     lost = Lost(1.0, "gone")
     for item in (one_tick(1), lost, one_tick(2, reset=True), Opened(True), one_tick(3)):
-        handover.put(item)
-    first, second, last = (handover.take() for _ in range(3))
+        queue.push(item)
+    first, second, last = (queue.pop() for _ in range(3))
     assert (first, second) == (lost, Opened(True))
     assert isinstance(last, Ticks) and last.times_s == (3,) and last.reset
 
@@ -333,28 +336,28 @@ def test_news_is_never_skipped_and_a_skipped_reset_is_handed_on() -> None:
 def test_once_the_recognizer_is_too_slow_what_waits_already_is_passed_over_but_of_a_file(
     lossless: bool, gives: list[int]
 ) -> None:
-    handover = TickQueue(threading.Condition(), capacity=4)
+    queue = TickQueue(threading.Condition(), capacity=4)
     for item in (one_tick(1, reset=True), one_tick(2), one_tick(3), Opened(True), one_tick(4)):
-        handover.put(item, lossless=lossless)
-    handover.newest_only = True
-    got = [item for item in (handover.take() for _ in range(6)) if isinstance(item, Ticks)]
+        queue.push(item, lossless=lossless)
+    queue.newest_only = True
+    got = [item for item in (queue.pop() for _ in range(6)) if isinstance(item, Ticks)]
     assert [item.times_s[0] for item in got] == gives and got[0].reset
-    assert handover.skipped == 4 - len(gives)
+    assert queue.skipped == 4 - len(gives)
 
 
 def test_a_file_waits_for_room_until_nobody_takes() -> None:
-    handover = TickQueue(threading.Condition(), capacity=1)
-    handover.put(one_tick(1), lossless=True)
-    waiting = threading.Thread(target=lambda: handover.put(one_tick(2), lossless=True), daemon=True)
+    queue = TickQueue(threading.Condition(), capacity=1)
+    queue.push(one_tick(1), lossless=True)
+    waiting = threading.Thread(target=lambda: queue.push(one_tick(2), lossless=True), daemon=True)
     waiting.start()
     waiting.join(0.1)
     assert waiting.is_alive()
-    assert handover.take().times_s == (1,)
+    assert queue.pop().times_s == (1,)
     waiting.join(5)
-    assert not waiting.is_alive() and handover.take().times_s == (2,)
-    handover.put(one_tick(3), lossless=True)
-    handover.close()
-    handover.put(one_tick(4), lossless=True)  # does not hang
+    assert not waiting.is_alive() and queue.pop().times_s == (2,)
+    queue.push(one_tick(3), lossless=True)
+    queue.close()
+    queue.push(one_tick(4), lossless=True)  # does not hang
 
 
 # Live -------------------------------------------------------------------------------------------------------------
@@ -511,7 +514,7 @@ def test_a_new_model_goes_on_in_the_middle_of_a_window() -> None:
             for tick, frame in enumerate(shown):
                 if tick == at:
                     stream.swap(renamed(bundle), replacement)
-                stream.take(Ticks((tick * INTERVAL_S,), frame, tick == 0, 0.0, sampler))
+                stream.recognise(Ticks((tick * INTERVAL_S,), frame, tick == 0, 0.0, sampler))
                 expected.append(steady.tick(frame))
             probe = painted("Blue", 1)[0]
             got, wanted = replacement.tick(probe), steady.tick(probe)

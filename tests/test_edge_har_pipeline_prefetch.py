@@ -11,7 +11,7 @@ import pytest
 from edge_har.errors import SourceError
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import FrameSpec, Pixels
-from edge_har.pipeline.prefetch import AHEAD, FRAMES_TOLD, ticks_ahead
+from edge_har.pipeline.prefetch import AHEAD, FRAME_TIMES, ticks_ahead
 from edge_har.pipeline.sampler import Sampler
 from edge_har.sources.base import Source
 
@@ -60,13 +60,13 @@ def test_the_ticks_are_those_of_reading_in_turn(rate_hz: float) -> None:
     assert [(t.times_s, t.reset, t.frame.tobytes()) for t in made] == [
         (t.times_s, t.reset, t.frame.tobytes()) for t in wanted
     ]
-    assert [told_s[-1] for told_s, ticks in read if ticks is not None] == [
+    assert [given_s[-1] for given_s, ticks in read if ticks is not None] == [
         time_s for time_s, ticks in expected if ticks is not None
     ]
-    told_s = [time_s for some_s, _ in read for time_s in some_s]
-    assert told_s[-1] == all_s[-1] and all(a < b for a, b in pairwise(told_s))
+    given_s = [time_s for some_s, _ in read for time_s in some_s]
+    assert given_s[-1] == all_s[-1] and all(a < b for a, b in pairwise(given_s))
     # Only where many frames passed between ticks are some not told of, and never the latest.
-    assert told_s == all_s or max(len(some_s) for some_s, _ in read) == FRAMES_TOLD
+    assert given_s == all_s or max(len(some_s) for some_s, _ in read) == FRAME_TIMES
     assert (ahead.frames, ahead.damaged) == (in_turn.frames, in_turn.damaged) == (150, in_turn.damaged)
 
 

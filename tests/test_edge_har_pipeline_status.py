@@ -12,7 +12,7 @@ import pytest
 
 from edge_har.errors import MisuseError
 from edge_har.pipeline.events import Event
-from edge_har.pipeline.outputs import FrameSinks, Picture
+from edge_har.pipeline.outputs import FrameSink, FrameSinks, Picture
 from edge_har.pipeline.pipeline import Pipeline
 from edge_har.pipeline.status import (
     EVENTS_KEPT,
@@ -37,21 +37,21 @@ def run_status(*names: str) -> RunStatus:
 def test_recent_events_come_oldest_first_and_the_oldest_go() -> None:
     made = run_status("cam")
     for number in range(EVENTS_KEPT + 5):
-        made.tell(event(number))
-    kept = made.recent(0.0)
+        made.record(event(number))
+    kept = [e for _, e in made.events_since(0.0)]
     assert [e.id for e in kept] == [f"e{n}" for n in range(5, EVENTS_KEPT + 5)]
-    assert made.recent(time.monotonic() + 1) == []
+    assert made.events_since(time.monotonic() + 1) == []
 
 
-def test_what_was_told_comes_with_its_time() -> None:
+def test_recorded_events_come_with_their_time() -> None:
     made = run_status("cam")
     before_s = time.monotonic()
-    made.tell(event(1))
+    made.record(event(1))
     between_s = time.monotonic()
-    made.tell(event(2))
-    told = made.told(between_s)
-    assert [e.id for _, e in made.told(before_s)] == ["e1", "e2"]
-    assert [e.id for _, e in told] == ["e2"] and between_s <= told[0][0] <= time.monotonic()
+    made.record(event(2))
+    recorded = made.events_since(between_s)
+    assert [e.id for _, e in made.events_since(before_s)] == ["e1", "e2"]
+    assert [e.id for _, e in recorded] == ["e2"] and between_s <= recorded[0][0] <= time.monotonic()
 
 
 def test_sources_keep_their_order_and_an_unknown_one_is_named() -> None:
@@ -83,7 +83,7 @@ def test_latency_counts_each_tick_in_its_bucket() -> None:
     assert latency.counts[:2] == (2, 1) and latency.counts[3] == 3 and latency.counts[-1] == 1
     assert (latency.ticks, len(latency.counts)) == (7, len(LATENCY_BUCKETS_MS) + 1)
     assert latency.sum_ms == pytest.approx(1e9 + 6.65)
-    assert state.age_s == pytest.approx(0.5) and state.last_tick_s == pytest.approx(state.last_frame_s + 0.5)
+    assert state.age_s == pytest.approx(0.5)
 
 
 def test_a_rate_is_that_of_the_latest_seconds() -> None:
@@ -108,8 +108,8 @@ def test_a_source_that_is_not_live_has_no_label() -> None:
     assert (state.state, state.reason, state.label, state.score) == ("lost", "no picture for 5 s", None, None)
 
 
-class Looking:
-    """A viewer that keeps what it sees of one source."""
+class Looking(FrameSink):
+    """A frame sink that keeps what it sees of one source."""
 
     def __init__(self, source: str, pictures: int = 10**6) -> None:
         self.source, self.left, self.closed = source, pictures, 0
@@ -126,7 +126,7 @@ class Looking:
         self.closed += 1
 
 
-def test_a_run_fills_its_board_and_shows_pictures_to_who_wants_them(tmp_path: Path) -> None:
+def test_a_run_fills_its_status_and_shows_pictures_to_who_wants_them(tmp_path: Path) -> None:
     shown = np.concatenate([painted(c, 25, (32, 24)) for c in ("Red", "Green")])
     path = write_video(tmp_path / "a.avi", shown)
     pipeline = Pipeline(colour_bundle(), [f"door={path}"], [])
@@ -135,10 +135,15 @@ def test_a_run_fills_its_board_and_shows_pictures_to_who_wants_them(tmp_path: Pa
         pipeline.frame_sinks.add(viewer)
     (summary,) = pipeline.run()
     state = pipeline.run_status.source("door")
-    assert (state.state, state.frames, state.ticks, state.unused) == ("ended", 50, 25, 25)
+    assert (state.state, state.counts.frames, state.counts.ticks, state.counts.unused) == (
+        "ended",
+        50,
+        25,
+        25,
+    )
     assert (summary.source, summary.ticks) == ("door", pipeline.run_status.ticks)
-    assert state.latency.ticks == 25 and state.age_s > 0 and state.reconnects == 0
-    assert {e.source for e in pipeline.run_status.recent(0.0)} == {"door"}
+    assert state.latency.ticks == 25 and state.age_s > 0 and state.counts.reconnects == 0
+    assert {e.source for _, e in pipeline.run_status.events_since(0.0)} == {"door"}
     assert pipeline.run_status.turned_s > pipeline.run_status.started_s
     assert pipeline.run_status.model_id.startswith("colours@") and pipeline.run_status.labels == tuple(
         COLOURS
@@ -150,7 +155,7 @@ def test_a_run_fills_its_board_and_shows_pictures_to_who_wants_them(tmp_path: Pa
     assert elsewhere.seen == [] and looking.closed == elsewhere.closed == 1
 
 
-def test_without_a_viewer_no_picture_is_kept(tmp_path: Path) -> None:
+def test_without_a_frame_sink_no_picture_is_kept(tmp_path: Path) -> None:
     from edge_har.pipeline.sampler import Sampler, ticks_of
     from edge_har.sources import open_source
 
@@ -164,8 +169,10 @@ def test_without_a_viewer_no_picture_is_kept(tmp_path: Path) -> None:
         assert [t.picture is not None for t in ticks_of(source, sampler)] == [True, False] * 6 + [True]
 
 
-@pytest.mark.parametrize("where", ["wants", "consume", "close"])
-def test_a_viewer_that_fails_is_left_out_and_told_once(where: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("where", ["wants", "consume", "stop", "close"])
+def test_a_frame_sink_that_fails_gets_no_more_pictures_and_is_logged_once(
+    where: str, caplog: pytest.LogCaptureFixture
+) -> None:
     class Broken(Looking):
         pass
 
@@ -177,9 +184,9 @@ def test_a_viewer_that_fails_is_left_out_and_told_once(where: str, caplog: pytes
     frame_sinks = FrameSinks([broken, sound])
     picture = Picture("cam", 0.0, painted("Red", 1)[0], "rgb", None, None)
     for _ in range(3):
-        assert frame_sinks.wanted("cam")
+        assert frame_sinks.wants("cam")
         frame_sinks.consume(picture)
     frame_sinks.close()
     assert len(sound.seen) == 3 and sound.closed == 1
-    told = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
-    assert told == ["Broken shows nothing any more: no display"]
+    shown = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
+    assert shown == ["Broken shows nothing any more: no display"]

@@ -102,13 +102,13 @@ def test_whose_watchdog_it_is(
 
 
 def test_nobody_asked_and_a_manager_that_is_gone_are_no_trouble(manager: Manager) -> None:
-    assert not Notifier("").wanted
-    Notifier("").tell("READY=1")
+    assert not Notifier("").enabled
+    Notifier("").notify("READY=1")
     gone = Notifier(manager.path)
     manager.close()
-    gone.tell("READY=1")
+    gone.notify("READY=1")
     gone.close()
-    gone.tell("STOPPING=1")
+    gone.notify("STOPPING=1")
 
 
 def test_an_abstract_socket_is_found() -> None:
@@ -117,7 +117,7 @@ def test_an_abstract_socket_is_found() -> None:
         manager.bind("\0" + name)
         manager.settimeout(LONG_S)
         notifier = Notifier("@" + name)
-        notifier.tell("READY=1", "STATUS=x")
+        notifier.notify("READY=1", "STATUS=x")
         notifier.close()
         assert manager.recv(100) == b"READY=1\nSTATUS=x"
 

@@ -50,7 +50,7 @@ def test_a_sink_appends_a_line_for_each_event(quick_path: Path) -> None:
     path, events = quick_path / "events.jsonl", made_events(20)
     for begin in (0, 10):
         run = setting()
-        sink = JsonLinesOptions(str(path)).open(run)
+        sink = JsonLinesOptions(str(path)).open(run).events
         for event in events[begin : begin + 10]:
             sink.write(event)
         sink.close()
@@ -157,7 +157,7 @@ def test_a_full_disk_is_told_once_and_recovers_with_whole_lines(
     events = made_events(400)
     with small_disk(tmp_path / "disk", 64) as disk:
         path = disk / "events.jsonl"
-        sink = QueuedSink(target(path), SinkState("file"), patience=QUICK)
+        sink = QueuedSink(target(path), SinkState("file"), retries=QUICK)
         for event in events[:50]:
             sink.write(event)
         wait_until(lambda: sink.state.delivered == 50, "events before")
@@ -230,7 +230,7 @@ def test_a_dash_is_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     with os.fdopen(writer, "w") as standard:
         monkeypatch.setattr(sys, "stdout", standard)
-        sink = JsonLinesOptions("-").open(setting())
+        sink = JsonLinesOptions("-").open(setting()).events
         sink.write(made_event(3))
         sink.close()
     assert os.read(reader, 65_536) == line_of(made_event(3)) + b"\n"

@@ -43,7 +43,7 @@ def opened(
         SinkState("mqtt"),
         shown=shown,
         spool=None if spool is None else Spool(spool),
-        **{"patience": QUICK, **more},
+        **{"retries": QUICK, **more},
     )
 
 
@@ -61,7 +61,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def test_every_event_arrives_in_order_and_is_counted_once_acknowledged(broker: Broker) -> None:
     listener, events = Listener(broker), made_events(100)
     run = setting("door")
-    sink = options(broker, node="order").open(run)
+    sink = options(broker, node="order").open(run).events
     for event in events:
         sink.write(event)
     wait_until(lambda: sink.state.delivered == 100, "acknowledgements")
@@ -151,7 +151,7 @@ def test_home_assistant_may_be_told_nothing(broker: Broker) -> None:
 def test_the_last_will_says_that_a_killed_process_is_gone(broker: Broker) -> None:
     code = (
         "import sys, time; from tests.test_edge_har_sinks_mqtt import *; "
-        "sink = MqttOptions(host='127.0.0.1', port=int(sys.argv[1]), node='will', spool='off').open(setting()); "
+        "sink = MqttOptions(host='127.0.0.1', port=int(sys.argv[1]), node='will', spool='off').open(setting()).events; "
         "time.sleep(600)"
     )
     listener = Listener(broker, "mourner")
@@ -194,7 +194,7 @@ def test_a_frozen_broker_holds_up_neither_write_nor_close_and_the_next_run_deliv
     events = made_events(50)
     with Broker(tmp_path / "broker") as broker:
         listener = Listener(broker)
-        sink = opened(options(broker), spool=tmp_path / "spool", patience=RetryPolicy(close_s=0.3))
+        sink = opened(options(broker), spool=tmp_path / "spool", retries=RetryPolicy(close_s=0.3))
         sink.write(events[0])
         wait_until(lambda: sink.state.delivered == 1, "the first event")
         broker.freeze()
@@ -225,7 +225,7 @@ def test_nothing_is_delivered_that_the_broker_did_not_acknowledge() -> None:
 
         threading.Thread(target=deaf_broker, daemon=True).start()
         how = MqttOptions(host="127.0.0.1", port=server.getsockname()[1], spool="off", discovery="off")
-        sink = opened(how, patience=RetryPolicy(close_s=0.1))
+        sink = opened(how, retries=RetryPolicy(close_s=0.1))
         for event in made_events(3):
             sink.write(event)
         wait_until(lambda: b"/status" in b"".join(heard[1:]), "what is published")

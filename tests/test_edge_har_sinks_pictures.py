@@ -22,7 +22,7 @@ from edge_har.pipeline.pipeline import Pipeline
 from edge_har.pipeline.status import SinkState
 from edge_har.sinks.clips import Clips, ClipsOptions
 from edge_har.sinks.options import SinkContext
-from edge_har.sinks.pictures import Worker, draw_label, in_ascii, in_bgr, small_copy
+from edge_har.sinks.pictures import Worker, draw_label, in_ascii, small_copy
 from edge_har.sinks.recorder import keep_newest, new_path, part_of
 from edge_har.sinks.video import Video, VideoOptions
 from edge_har.sinks.window import Window, WindowOptions
@@ -81,8 +81,8 @@ def test_a_small_copy_is_a_copy_with_even_sides() -> None:
         copied = small_copy(Picture("a", 0.0, even, color, None, None), 1000)
         assert (copied.pixels == even).all() and not np.shares_memory(copied.pixels, even)
         assert copied.color == color
-        assert (in_bgr(copied).pixels == (even[..., ::-1] if color == "rgb" else even)).all()
-        assert in_bgr(copied).color == "bgr"
+        assert (copied.in_bgr().pixels == (even[..., ::-1] if color == "rgb" else even)).all()
+        assert copied.in_bgr().color == "bgr"
     assert small_copy(Picture("a", 0.0, even, "bgr", None, None), 100).pixels.shape == (50, 100, 3)
 
 
@@ -218,7 +218,7 @@ def test_recognition_never_waits_for_an_encoder_that_hangs(tmp_path: Path) -> No
     taken = 0
     for number in range(100):
         if worker.has_room():
-            worker.put(number)
+            worker.submit(number)
             taken += 1
     assert 3 <= taken <= 4 and state.dropped == 100 - taken
     worker.stop()
@@ -328,8 +328,10 @@ def test_a_run_is_recorded_with_its_labels_and_events(tmp_path: Path) -> None:
     source = write_video(tmp_path / "scene.mkv", np.concatenate(scene), 25.0)
     pipeline = Pipeline(colour_bundle(), [f"door={source}"], [])
     how = SinkContext(pipeline.run_status, waits=lambda: True)
-    whole = VideoOptions(path=str(tmp_path / "video"), min_free_bytes=0).open(how)
-    events = ClipsOptions(path=str(tmp_path / "clips"), min_free_bytes=0, pre_s=0.5, post_s=0.5).open(how)
+    whole = VideoOptions(path=str(tmp_path / "video"), min_free_bytes=0).open(how).frames
+    events = (
+        ClipsOptions(path=str(tmp_path / "clips"), min_free_bytes=0, pre_s=0.5, post_s=0.5).open(how).events
+    )
     pipeline.sinks = [events]
     for viewer in (whole, events):
         pipeline.frame_sinks.add(viewer)
@@ -424,11 +426,11 @@ from edge_har.sinks.options import SinkContext
 from tests.helpers.colours import colour_bundle
 source, hook, broker, folder = sys.argv[1:]
 pipeline = Pipeline(colour_bundle(), [source], [])
-asked = [f"jsonl:{folder}/events.jsonl?spool={folder}/file", f"{hook}#spool={folder}/hook", f"{broker}?spool={folder}/mqtt"]
-outputs = open_outputs(map(options_of_text, asked), SinkContext(pipeline.run_status, waits=lambda: True))
+texts = [f"jsonl:{folder}/events.jsonl?spool={folder}/file", f"{hook}#spool={folder}/hook", f"{broker}?spool={folder}/mqtt"]
+outputs = open_outputs(map(options_of_text, texts), SinkContext(pipeline.run_status, waits=lambda: True))
 assert outputs.frame_sinks == []
-pipeline.sinks = outputs.sinks
-assert not pipeline.frame_sinks.wanted(source)
+pipeline.sinks = outputs.event_sinks
+assert not pipeline.frame_sinks.wants(source)
 pipeline.run()
 outputs.close()
 print(*sorted(written), sep="\\n")
@@ -440,7 +442,7 @@ def test_a_run_with_every_sink_of_events_writes_no_picture(tmp_path: Path) -> No
     source = write_video(tmp_path / "scene.mkv", np.concatenate(scene), 25.0)
     folder = tmp_path / "home"
     folder.mkdir()
-    nowhere = ("http://127.0.0.1:1/", "mqtt://127.0.0.1:1")  # all that is told stays on the disk
+    nowhere = ("http://127.0.0.1:1/", "mqtt://127.0.0.1:1")  # all events stay on the disk
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, str(source), *nowhere, str(folder)],
         capture_output=True,

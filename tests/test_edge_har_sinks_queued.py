@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge_har.errors import EdgeHarError
 from edge_har.pipeline.events import Event
+from edge_har.pipeline.outputs import EventSink
 from edge_har.pipeline.pipeline import Pipeline
 from edge_har.pipeline.status import SinkState
 from edge_har.sinks import Outputs
 from edge_har.sinks.base import RetryLater
-from edge_har.sinks.console import ConsoleSink
-from edge_har.sinks.queued import MAX_ASKED_S, RETRY_JITTER, Backoff, QueuedSink, RetryPolicy, SinkTarget
+from edge_har.sinks.queued import MAX_REQUESTED_S, QueuedSink, RetryPolicy
+from edge_har.system.backoff import JITTER
 from tests.helpers.colours import colour_bundle, painted
 from tests.helpers.sinks import QUICK, Place, made_event, made_events, wait_until
 from tests.helpers.videos import write_video
@@ -25,7 +25,7 @@ from tests.helpers.videos import write_video
 
 def queued(place: Place, **options: object) -> QueuedSink:
     """A queue before `place` that is quick to try again."""
-    return QueuedSink(place, SinkState("place"), **{"patience": QUICK, **options})
+    return QueuedSink(place, SinkState("place"), **{"retries": QUICK, **options})
 
 
 def test_events_arrive_in_order_and_are_counted() -> None:
@@ -81,7 +81,7 @@ def test_what_arrived_before_a_failure_is_not_sent_again() -> None:
 def test_a_place_that_hangs_for_ever_blocks_neither_write_nor_close() -> None:
     place = Place()
     place.free.clear()
-    sink = queued(place, patience=RetryPolicy(close_s=0.05), capacity=100)
+    sink = queued(place, retries=RetryPolicy(close_s=0.05), capacity=100)
     for event in made_events(500):
         sink.write(event)
     place.entered.wait(30)
@@ -96,14 +96,14 @@ def test_recognition_goes_on_beside_a_sink_that_hangs(tmp_path: Path) -> None:
     place, told = Place(), []
     place.free.clear()
 
-    class Kept:
+    class Kept(EventSink):
         def write(self, event: Event) -> None:
             told.append((event.type, event.label))
 
         def close(self) -> None:
             """Nothing to do."""
 
-    sink = queued(place, patience=RetryPolicy(close_s=0.05), capacity=2)
+    sink = queued(place, retries=RetryPolicy(close_s=0.05), capacity=2)
     scene = [painted(colour, 80, (32, 24)) for colour in ("Red", "Green")]
     video = write_video(tmp_path / "scene.mkv", np.concatenate(scene), 25.0)
     Pipeline(colour_bundle(), [str(video)], [sink, Kept()]).run()
@@ -197,26 +197,6 @@ def test_a_reader_that_has_gone_is_told_to_whoever_writes() -> None:
     sink.close()
 
 
-def test_any_sink_can_stand_behind_the_queue(capsys: pytest.CaptureFixture[str]) -> None:
-    class Twice(ConsoleSink):
-        tries = 0
-
-        def write(self, event: Event) -> None:
-            self.tries += 1
-            if self.tries % 2:
-                raise EdgeHarError("not the first time")
-            super().write(event)
-
-    sink = QueuedSink(SinkTarget(Twice(sys.stdout)), SinkState("console"), patience=QUICK)
-    for event in made_events(5):
-        sink.write(event)
-    wait_until(lambda: sink.state.delivered == 5, "all events")
-    sink.close()
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[3] for line in lines] == [f"{number}.00" for number in range(5)]
-    assert sink.state.last_error == "not the first time"
-
-
 def test_updates_can_be_left_out() -> None:
     place = Place()
     sink = queued(place, updates=False)
@@ -226,22 +206,33 @@ def test_updates_can_be_left_out() -> None:
     assert [event.type for event in place.taken] == ["start", "end"]
 
 
-def test_pauses_double_up_to_a_limit_and_heed_what_is_asked() -> None:
-    pauses = Backoff(RetryPolicy(first_s=1.0, last_s=8.0))
-    for expected_s in (1, 2, 4, 8, 8):
-        pause_s = pauses.after_failure(None)
-        assert expected_s * (1 - RETRY_JITTER) <= pause_s <= expected_s * (1 + RETRY_JITTER)
-    assert pauses.after_failure(30.0) == 30.0
-    assert pauses.after_failure(1e9) == MAX_ASKED_S
-    pauses.reset()
-    assert pauses.after_failure(None) < 2
-    assert len({Backoff(RetryPolicy()).after_failure(None) for _ in range(10)}) == 10
+@pytest.mark.parametrize(("requested_s", "pause_s"), [(0.08, 0.08), (1e9, MAX_REQUESTED_S), (0.0, 0.01)])
+def test_a_pause_is_as_long_as_the_destination_asks_within_bounds(
+    monkeypatch: pytest.MonkeyPatch, requested_s: float, pause_s: float
+) -> None:
+    class Busy(Place):
+        def deliver(self, events: Sequence[Event]) -> None:
+            raise RetryLater("busy", wait_s=requested_s)
+
+    waited: list[float] = []
+    sink = queued(Busy(), retries=RetryPolicy(first_s=0.01, last_s=0.01, tend_s=0.01))
+    wait_for = sink.changed.wait_for
+
+    def noted(predicate: Callable[[], bool], timeout: float | None = None) -> bool:
+        waited.append(0.0 if timeout is None else timeout)
+        return wait_for(predicate, min(waited[-1], 0.1))
+
+    monkeypatch.setattr(sink.changed, "wait_for", noted)
+    sink.write(made_event(1))
+    wait_until(lambda: waited, "a pause")
+    sink.close()
+    assert waited[0] == pytest.approx(pause_s, rel=JITTER)
 
 
 def test_closing_a_run_stops_all_sinks_before_it_waits_for_one() -> None:
     done: list[str] = []
 
-    class Slow:
+    class Slow(EventSink):
         def __init__(self, name: str) -> None:
             self.name = name
 
@@ -254,5 +245,5 @@ def test_closing_a_run_stops_all_sinks_before_it_waits_for_one() -> None:
         def close(self) -> None:
             done.append(f"close {self.name}")
 
-    Outputs(sinks=[Slow("a"), Slow("b")]).close()
+    Outputs(event_sinks=[Slow("a"), Slow("b")]).close()
     assert done == ["stop a", "stop b", "close a", "close b"]

@@ -303,7 +303,7 @@ def test_a_sink_delivers_past_a_full_disk_and_keeps_what_waits(quick_path: Path)
         fill(disk)
         place = Place()
         place.fail = "away"
-        sink = QueuedSink(place, SinkState("hook"), spool=Spool(disk / "s"), patience=QUICK)
+        sink = QueuedSink(place, SinkState("hook"), spool=Spool(disk / "s"), retries=QUICK)
         for event in events:
             sink.write(event)
         wait_until(lambda: sink.state.failed > 2, "some tries")
@@ -320,7 +320,7 @@ def test_what_neither_the_disk_nor_the_place_took_is_told_as_lost(
         fill(disk)
         place = Place()
         place.fail = "away"
-        sink = QueuedSink(place, SinkState("hook"), spool=Spool(disk / "s"), patience=QUICK)
+        sink = QueuedSink(place, SinkState("hook"), spool=Spool(disk / "s"), retries=QUICK)
         for event in made_events(300):
             sink.write(event)
         sink.close()
@@ -337,7 +337,7 @@ def test_the_next_run_delivers_what_this_one_could_not(
 ) -> None:
     place, events = Place(), made_events(100)
     place.free.clear()
-    sink = QueuedSink(place, SinkState("hook"), spool=Spool(quick_path), patience=QUICK)
+    sink = QueuedSink(place, SinkState("hook"), spool=Spool(quick_path), retries=QUICK)
     for event in events[:60]:
         sink.write(event)
     assert place.entered.wait(30)
@@ -347,7 +347,7 @@ def test_the_next_run_delivers_what_this_one_could_not(
     sink.close()
     assert "60 events are not delivered yet, the next run does" in caplog.text
     after = Place()
-    sink = QueuedSink(after, SinkState("hook"), spool=Spool(quick_path), patience=QUICK)
+    sink = QueuedSink(after, SinkState("hook"), spool=Spool(quick_path), retries=QUICK)
     for event in events[60:]:
         sink.write(event)
     sink.close()

@@ -55,7 +55,7 @@ def opened(how: WebhookOptions, spool: Path | None = None, **more: object) -> Qu
         WebhookDestination(how),
         SinkState("webhook"),
         spool=None if spool is None else Spool(spool),
-        **{"patience": QUICK, **more},
+        **{"retries": QUICK, **more},
     )
 
 
@@ -65,7 +65,7 @@ def lines(events: list[Event]) -> list[str]:
 
 def test_events_are_posted_in_order_on_one_connection(server: HookServer) -> None:
     run, events = setting(), made_events(20)
-    sink = options(server).open(run)
+    sink = options(server).open(run).events
     for event in events:
         sink.write(event)
     wait_until(lambda: sink.state.delivered == 20, "all events")
@@ -213,7 +213,7 @@ def test_a_server_that_hangs_holds_up_neither_write_nor_close_and_the_next_run_d
 ) -> None:
     events = made_events(30)
     server.hang = True
-    sink = opened(options(server), spool=quick_path, patience=RetryPolicy(close_s=0.3))
+    sink = opened(options(server), spool=quick_path, retries=RetryPolicy(close_s=0.3))
     for event in events:
         sink.write(event)
     wait_until(lambda: server.connections == 1 and sink.state.queued == 30, "the events on the disk")

@@ -21,6 +21,7 @@ from edge_har.sources.files import FileSource
 from edge_har.sources.paced import PacedSource
 from edge_har.sources.playlist import PlaylistSource
 from tests.helpers.colours import FRAMES, GREY, INTERVAL_MS, colour_bundle, painted
+from tests.helpers.running import Kept
 from tests.helpers.videos import noise, numbered, write_text_as_video, write_video
 
 INTERVAL_S = INTERVAL_MS / 1000
@@ -127,16 +128,6 @@ def scene(path: Path, *parts: tuple[object, float]) -> Path:
 
 def told_by(uri: Path | str, **options: object) -> tuple[list[Event], Summary]:
     """All events but updates of a run with the bundle that tells colours."""
-
-    class Kept:
-        def __init__(self) -> None:
-            self.events: list[Event] = []
-
-        def write(self, event: Event) -> None:
-            self.events.append(event)
-
-        def close(self) -> None:
-            """Nothing to do."""
 
     sink = Kept()
     (summary,) = Pipeline(colour_bundle(), [str(uri)], [sink], RunOptions(**options)).run()

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from edge_har.errors import MisuseError, SourceError
 from edge_har.model.preprocess import Pixels
 from edge_har.sources import synthetic
-from edge_har.sources.base import frames
 from edge_har.sources.synthetic import LABELS, Performance, SyntheticSource, contact_sheet, render_clip
 from edge_har.sources.synthetic_body import Body, Motion, Point, Pose, Style, joints, stand, style_of_seed
 from edge_har.sources.synthetic_scene import Painter
+from tests.helpers.frames import frames
 
 TRAVELLERS = ("Walk", "Run", "Jump", "SideStep")
 SMALL = (80, 60)

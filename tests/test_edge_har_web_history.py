@@ -20,7 +20,7 @@ def line(
 
 def test_the_lines_of_an_event_are_one_entry() -> None:
     history = History()
-    history.take([(100.0, line("e1", "start")), (101.0, line("e1", "update", score=0.9))])
+    history.record([(100.0, line("e1", "start")), (101.0, line("e1", "update", score=0.9))])
     (entry,) = history.after(0)
     assert entry.to_json(90.0) == {
         "id": "e1",
@@ -32,7 +32,7 @@ def test_the_lines_of_an_event_are_one_entry() -> None:
         "lasted_s": None,
         "reason": None,
     }
-    history.take([(103.5, line("e1", "end", score=0.85, end_s=12.5, reason="left"))])
+    history.record([(103.5, line("e1", "end", score=0.85, end_s=12.5, reason="left"))])
     told = entry.to_json(90.0)
     assert (told["ended_s"], told["lasted_s"], told["score"], told["reason"]) == (13.5, 2.5, 0.85, "left")
 
@@ -40,38 +40,38 @@ def test_the_lines_of_an_event_are_one_entry() -> None:
 def test_a_line_taken_twice_changes_nothing() -> None:
     history = History()
     lines = [(1.0, line("e1", "start")), (2.0, line("e1", "end", end_s=11.0, reason="left"))]
-    history.take(lines)
+    history.record(lines)
     before, revision = history.after(0)[0].to_json(0.0), history.revision
-    history.take(lines)
+    history.record(lines)
     assert history.after(0)[0].to_json(0.0) == before and history.revision == revision
     assert history.started == {("door", "Walk"): 1}
 
 
 def test_a_lost_source_is_an_entry_without_a_label_and_no_event() -> None:
     history = History()
-    history.take([(5.0, line("o1", "source_lost", None, score=None))])
+    history.record([(5.0, line("o1", "source_lost", None, score=None))])
     (entry,) = history.after(0)
     assert (entry.label, entry.ended_s) == (None, None)
-    history.take([(9.0, line("o1", "source_back", None, score=None, end_s=14.0))])
+    history.record([(9.0, line("o1", "source_back", None, score=None, end_s=14.0))])
     assert (entry.ended_s, entry.lasted_s) == (9.0, 4.0) and not history.started
 
 
 def test_only_what_changed_is_told_again() -> None:
     history = History()
-    history.take([(1.0, line("e1", "start")), (2.0, line("e2", "start", "Run"))])
+    history.record([(1.0, line("e1", "start")), (2.0, line("e2", "start", "Run"))])
     seen = history.revision
     assert history.after(seen) == []
-    history.take([(3.0, line("e1", "update", score=0.5))])
+    history.record([(3.0, line("e1", "update", score=0.5))])
     assert [(e.id, e.score) for e in history.after(seen)] == [("e1", 0.5)]
     assert [e.id for e in history.after(0)] == ["e2", "e1"]
 
 
 def test_what_is_old_or_too_much_goes_but_not_what_goes_on() -> None:
     history = History()
-    history.take([(0.0, line("on", "start"))])
+    history.record([(0.0, line("on", "start"))])
     for number in range(KEPT + 10):
         name, at_s = f"e{number}", 1.0 + number
-        history.take([(at_s, line(name, "start")), (at_s, line(name, "end", end_s=11.0, reason="left"))])
+        history.record([(at_s, line(name, "start")), (at_s, line(name, "end", end_s=11.0, reason="left"))])
     history.forget(KEPT + 20.0)
     kept = [entry.id for entry in history.after(0)]
     assert len(kept) == KEPT and kept[0] == "on" and kept[1] == "e11" and kept[-1] == f"e{KEPT + 9}"

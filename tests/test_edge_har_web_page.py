@@ -14,7 +14,7 @@ from edge_har.pipeline.pipeline import Pipeline
 from edge_har.web import WebOptions, start_web
 from tests.helpers.browser import Browser
 from tests.helpers.colours import colour_bundle, painted
-from tests.helpers.live import LiveRun, wait_for
+from tests.helpers.live import LiveRun, viewers_of, wait_for
 from tests.helpers.mjpeg import MjpegServer, jpeg
 
 PHONE, DESK = (390, 844), (1280, 800)
@@ -231,13 +231,13 @@ def test_a_pause_stops_the_pictures_and_nothing_else(browser: Browser) -> None:
         browser.wait("document.querySelector('.veil[data-kind=none]')")
         browser.run("document.querySelector('#pause').click()")
         shows(browser, ".what", "Paused")
-        wait_for(lambda: not run.frame_sinks.wanted("door") and not run.web.broadcaster.watching)
+        wait_for(lambda: not viewers_of(run.web.broadcaster, "door"))
         assert len(run.web.clients) == 1
         run.label, run.score = "Run", 0.5
         shows(browser, ".seen .label", "Run")
         browser.run("document.querySelector('#pause').click()")
         browser.wait("document.querySelector('.veil[data-kind=none]')")
-        assert run.web.broadcaster.watching == {"door": 1}
+        assert viewers_of(run.web.broadcaster, "door") == 1
 
 
 def test_a_device_that_goes_away_is_found_again(browser: Browser, tmp_path: Path) -> None:

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 
 from edge_har.errors import EdgeHarError
-from edge_har.pipeline.outputs import Picture
+from edge_har.pipeline.outputs import EventSink, Picture
 from edge_har.pipeline.pipeline import Pipeline
 from edge_har.sources import open_source
 from edge_har.web import WebOptions, start_web
 from tests.helpers.colours import colour_bundle, painted
 from tests.helpers.command import environment
-from tests.helpers.live import COLOUR_RGB, SIZE_WH, WAIT_S, LiveRun, wait_for
+from tests.helpers.live import COLOUR_RGB, SIZE_WH, WAIT_S, LiveRun, viewers_of, wait_for
 from tests.helpers.mjpeg import decoded
 from tests.helpers.need import need_module
 from tests.helpers.videos import write_video
@@ -314,7 +314,7 @@ def test_the_stream_is_motion_jpeg_that_our_own_source_reads(run: LiveRun) -> No
     assert None not in times and pixels.shape == (SIZE_WH[1], SIZE_WH[0], 3)
     assert np.abs(pixels[0, 0][::-1].astype(int) - COLOUR_RGB).max() <= 6
     wait_for(lambda: not run.web.clients)
-    assert not run.frame_sinks.wanted(ODD_NAME)
+    assert not run.frame_sinks.wants(ODD_NAME)
 
 
 def test_the_socket_tells_everything_first_and_then_what_changed() -> None:
@@ -344,7 +344,7 @@ def test_pictures_come_for_what_is_watched_and_stop_when_it_is_not() -> None:
         while (await heard(socket, binary=True))[0]["source"] != "attic":
             pass
         await socket.write_message('{"watch": []}')
-        wait_for(lambda: not run.frame_sinks.wanted("attic") and not run.web.broadcaster.watching)
+        wait_for(lambda: not viewers_of(run.web.broadcaster, "attic"))
         shown = run.shown
         for _ in range(3):
             await heard(socket, binary=False)
@@ -471,7 +471,7 @@ def test_a_viewer_that_does_not_read_holds_up_nobody_and_nothing_piles_up(
 
     async def look(run: LiveRun) -> None:
         reader = await page(run, "door")
-        wait_for(lambda: run.web.broadcaster.watching["door"] == 2)
+        wait_for(lambda: viewers_of(run.web.broadcaster, "door") == 2)
         grew_from, received = 0, 0
         for number in range(80):
             run.web.broadcaster.consume(Picture("door", float(number), noise, "rgb", "Walk", number / 1000))
@@ -499,7 +499,7 @@ def test_a_viewer_that_does_not_read_is_let_go(path: str, monkeypatch: pytest.Mo
         run._pixels[:] = np.random.default_rng(1).integers(0, 256, run._pixels.shape, np.uint8)
         with stalled(run, path):
             wait_for(lambda: run.shown)
-            wait_for(lambda: not run.web.clients and not run.frame_sinks.wanted("door"))
+            wait_for(lambda: not run.web.clients and not run.frame_sinks.wants("door"))
 
 
 def test_viewers_that_read_and_do_not_change_no_event(tmp_path: Path) -> None:
@@ -507,7 +507,7 @@ def test_viewers_that_read_and_do_not_change_no_event(tmp_path: Path) -> None:
         tmp_path / "a.avi", np.concatenate([painted(c, 75, (64, 48)) for c in ("Red", "Green", "Red")])
     )
 
-    class Kept:
+    class Kept(EventSink):
         def __init__(self) -> None:
             self.lines: list[tuple[object, ...]] = []
 
@@ -525,7 +525,7 @@ def test_viewers_that_read_and_do_not_change_no_event(tmp_path: Path) -> None:
     run = LiveRun()
     run.web, run.frame_sinks, run.run_status = web, pipeline.frame_sinks, pipeline.run_status
     with stalled(run, "/events"), stalled(run, "/stream/door.mjpg"):
-        wait_for(lambda: web.broadcaster.watching["door"] == 2)
+        wait_for(lambda: viewers_of(web.broadcaster, "door") == 2)
         pipeline.run()
     web.close()
     assert len(watched.lines) > 4 and watched.lines == alone.lines
@@ -535,13 +535,13 @@ def test_a_fault_of_ours_is_one_line_and_the_page_goes_on(caplog: pytest.LogCapt
     async def look(run: LiveRun) -> None:
         run.still.add("door")
         socket = await page(run, "door")
-        wait_for(lambda: run.web.broadcaster.watching)
+        wait_for(lambda: viewers_of(run.web.broadcaster, "door"))
         run.web.broadcaster.consume(
             Picture("door", 0.0, np.zeros((1, 1, 3), np.uint8), "rgb", "Walk", float("nan"))
         )
         assert (await heard(socket, binary=True))[0]["score"] is None
         run.web._loop.call_soon_threadsafe(lambda: 1 / 0)
-        run.web.history.take = None
+        run.web.history.record = None
         wait_for(lambda: len(caplog.records) > 1)
         run.still.clear()
         assert await heard(socket, binary=True)
@@ -569,4 +569,4 @@ def test_closing_ends_the_thread_and_every_connection() -> None:
         wait_for(lambda: not run.web._thread.is_alive())
         with pytest.raises(OSError):
             ask(run, "/healthz")
-        assert not run.frame_sinks.wanted("door")
+        assert not run.frame_sinks.wants("door")

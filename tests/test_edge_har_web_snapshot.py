@@ -25,7 +25,7 @@ def test_a_snapshot_is_json_and_has_everything() -> None:
     door = run_status.source("door")
     door.turn("live")
     ticked(door)
-    told = json.loads(json.dumps(Snapshots(run_status).take(READINGS)))
+    told = json.loads(json.dumps(Snapshots(run_status).make(READINGS)))
     assert (told["model"], told["labels"]) == ("m@1", ["Walk", "Run"])
     assert told["machine"] == {"hottest_c": 48.3, "throttled": ["under-voltage"], "memory_bytes": 84_000_000}
     assert told["sinks"][0]["queued"] == 3 and told["sinks"][0]["last_error"] == "connection refused"

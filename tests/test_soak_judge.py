@@ -12,7 +12,7 @@ import pytest
 
 from tests.soak.disks import Disk
 from tests.soak.judge import Arrived, Event, Fault, Play, compare, faults_of_order, find
-from tests.soak.plan import OF_CAMERAS, OF_PLACES, PAGE, plan
+from tests.soak.plan import OF_CAMERAS, OF_DESTINATIONS, PAGE, plan
 from tests.soak.show import INDEX, PICTURES, Journal, Show
 from tests.soak.watch import Reading, Sample, emptied_s, growth, recovered_s
 
@@ -29,9 +29,9 @@ def whole(number: int, at: int = 0) -> list[dict[str, str]]:
 
 
 def test_a_run_without_faults_has_none() -> None:
-    told = [*whole(1), line(2, "source_lost", 5), *whole(3, 6), line(2, "source_back", 9)]
-    assert faults_of_order(told) == []
-    assert compare(told, told) == Arrived(lines=8, doubles=0, missing=0, strange=0)
+    emitted = [*whole(1), line(2, "source_lost", 5), *whole(3, 6), line(2, "source_back", 9)]
+    assert faults_of_order(emitted) == []
+    assert compare(emitted, emitted) == Arrived(lines=8, duplicates=0, missing=0, strange=0)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,9 @@ def test_each_fault_of_ids_is_found(lines: list[dict[str, str]], said: str) -> N
 
 
 def test_what_did_not_arrive_what_came_twice_and_what_nobody_told() -> None:
-    told = [*whole(1), *whole(2, 5)]
-    assert compare(told, [*told[1:], told[3], line(9, "start")]) == Arrived(
-        7, doubles=1, missing=1, strange=1
+    emitted = [*whole(1), *whole(2, 5)]
+    assert compare(emitted, [*emitted[1:], emitted[3], line(9, "start")]) == Arrived(
+        7, duplicates=1, missing=1, strange=1
     )
 
 
@@ -99,9 +99,9 @@ def test_a_fault_disturbs_the_plays_of_its_camera_until_it_is_over(fault: Fault,
 @pytest.mark.parametrize("minutes", [3, 60])
 def test_every_kind_of_fault_is_in_every_plan_and_no_target_has_two_at_once(minutes: int) -> None:
     planned = plan(60.0 * minutes, CAMERAS, seed=0)
-    assert {fault.kind for fault in planned} >= {*OF_CAMERAS, *OF_PLACES, CAMERAS[0]}
+    assert {fault.kind for fault in planned} >= {*OF_CAMERAS, *OF_DESTINATIONS, CAMERAS[0]}
     assert planned == plan(60.0 * minutes, CAMERAS, seed=0) != plan(60.0 * minutes, CAMERAS, seed=1)
-    for target in (*CAMERAS, "places", PAGE):
+    for target in (*CAMERAS, "destinations", PAGE):
         own = [fault for fault in planned if fault.target == target]
         assert all(a.at_s + a.lasts_s < b.at_s for a, b in pairwise(own))
     on_rtsp = {fault.kind for fault in planned if fault.target in CAMERAS[2:]}
@@ -128,7 +128,7 @@ def test_recovery_is_seen_when_ticks_go_on_and_queues_are_empty() -> None:
 
 
 def write_show(folder: Path, *, pictures: int = 100, plays: list[tuple[str, int, int]]) -> Show:
-    index = {"rate_hz": 10, "sizes_wh": [[16, 16]], "plays": plays, "places": [[(0, 1)] * pictures]}
+    index = {"rate_hz": 10, "sizes_wh": [[16, 16]], "plays": plays, "positions": [[(0, 1)] * pictures]}
     (folder / INDEX).write_text(json.dumps(index))
     (folder / PICTURES).write_bytes(b"x")
     return Show(folder, 0.0)

@@ -4,27 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
-STDERR_FD = 2
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hide what TensorFlow's native code writes about CPU features and absent GPUs, which no option turns off."""
-    sys.stderr.flush()
-    kept = os.dup(STDERR_FD)
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, STDERR_FD)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, STDERR_FD)
-        os.close(kept)
-        os.close(nothing)
-
+from edge_har.system.stderr import quiet_stderr
 
 if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") != "1":
     raise ImportError(
@@ -33,7 +15,7 @@ if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") != "1":
 os.environ["TF_USE_LEGACY_KERAS"] = "1"  # tfmot and tf.keras follow it; Keras 3 models cannot be pruned
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-with quiet():
+with quiet_stderr():  # TensorFlow speaks of CPU features and absent GPUs
     import tensorflow as tf
     import tf_keras as keras
 
@@ -43,4 +25,4 @@ with quiet():
         with suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
 
-__all__ = ["GPUS", "keras", "quiet", "tf"]
+__all__ = ["GPUS", "keras", "tf"]

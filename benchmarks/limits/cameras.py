@@ -1,4 +1,6 @@
-"""Cameras on loopback followed by a real `edge-har run`: ticks lost or shared, how old frames are, what it costs."""
+"""Cameras on loopback followed by a real `edge-har run`: ticks lost or shared, how old frames are, what it
+costs.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ AGE_PERIODS = 2.0  # of the slower of ticks and recognition: no frame is older w
 
 @dataclass(frozen=True)
 class Followed:
-    """What one camera gave. ages_ms: of the frames of its ticks: median, 99 of 100, the oldest. late: ticks whose frame
-    was older than AGE_PERIODS.
+    """What one camera gave. ages_ms: of the frames of its ticks: median, 99 of 100, the oldest. late: ticks
+    whose frame was older than AGE_PERIODS.
     """
 
     name: str
@@ -40,7 +42,8 @@ class Followed:
 
 @dataclass(frozen=True)
 class CameraRun:
-    """All cameras of one run. cpu_share, server_share: processor time of the run and of the servers, 1.0 being one core.
+    """All cameras of one run. cpu_share, server_share: processor time of the run and of the servers, 1.0
+    being one core.
 
     period_ms: of the ticks, or of a tick's recognition where that is slower.
     """
@@ -75,9 +78,15 @@ class CameraRun:
     def lines(self) -> Iterator[str]:
         """For people."""
         width, height = SIZE_WH
-        yield f"{len(self.cameras)} cameras of {width}x{height} at {self.rate_hz:g} a second for {self.seconds:.0f} s, motion JPEG on loopback"
+        yield (
+            f"{len(self.cameras)} cameras of {width}x{height} at {self.rate_hz:g} a second for "
+            f"{self.seconds:.0f} s, motion JPEG on loopback"
+        )
         yield ""
-        yield f"{'camera':<10}{'frames':>8}{'ticks':>8}{'skipped':>9}{'repeated':>10}{'damaged':>9}{'age p50':>10}{'p99':>8}{'max ms':>9}{'late':>6}"
+        yield (
+            f"{'camera':<10}{'frames':>8}{'ticks':>8}{'skipped':>9}{'repeated':>10}{'damaged':>9}"
+            f"{'age p50':>10}{'p99':>8}{'max ms':>9}{'late':>6}"
+        )
         for c in self.cameras:
             yield (
                 f"{c.name:<10}{c.frames:>8}{c.ticks:>8}{c.skipped:>9}{c.repeated:>10}{c.damaged:>9}"
@@ -93,7 +102,8 @@ class CameraRun:
 def watch_cameras(
     cameras: int, rate_hz: float, seconds: float, *, model: Path | None = None, slow_ms: float = 0.0
 ) -> CameraRun:
-    """Follow cameras that a process of their own serves. slow_ms: make each tick's recognition take so much longer.
+    """Follow cameras that a process of their own serves. slow_ms: make each tick's recognition take so much
+    longer.
 
     Raises EdgeHarError where the run fails or a camera gave nothing.
     """

@@ -26,7 +26,8 @@ TICKS = 300
 ROUNDS = 60
 STARTS = 9
 SEED = 7
-# What the whole clip, and Keras' predict, take at least: so many times the stream's work for one result. A stateless
+# What the whole clip, and Keras' predict, take at least: so many times the stream's work for one result. A
+# stateless
 # stream computes one frame a tick; state banks share out a whole clip's work evenly, so they save none.
 STATELESS_CLIP, STATELESS_KERAS = 1.3, 50.0
 STATES_CLIP, STATES_KERAS = 0.5, 4.0
@@ -38,14 +39,16 @@ VIDEO_RATE_HZ = 25.0
 
 
 def run_checks(models: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """Every limit as (line, kept), as it is measured. models: bundles; the shipped one where there is none."""
+    """Every limit as (line, kept), as it is measured. models: bundles; the shipped one where there is
+    none.
+    """
     for limit in limits([Path(model) for model in models] or [default_bundle_path()]):
         yield limit.line(), limit.kept
 
 
 def limits(models: Sequence[Path]) -> Iterator[Limit]:
     """Measure one after the other, memory and start-up before this process grows."""
-    from benchmarks.limits.overhead import overhead_limits  # it takes some of what stands here
+    from benchmarks.limits.overhead import overhead_limits  # it imports from this module
 
     yield start_limit()
     yield from overhead_limits()
@@ -83,7 +86,9 @@ def speed_limits(bundle: Bundle, folder: Path) -> Iterator[Limit]:
 
 
 def keras_ratio(bundle: Bundle, folder: Path) -> float:
-    """How many times longer Keras' predict takes than the stream's ticks for one result, measured in turns."""
+    """How many times longer Keras' predict takes than the stream's ticks for one result, measured in
+    turns.
+    """
     manifest = bundle.manifest
     use_cpu(threads=1)
     keras = predict(load_keras(untrained_run(bundle, folder) / "model.keras"))
@@ -103,7 +108,9 @@ def keras_ratio(bundle: Bundle, folder: Path) -> float:
 
 
 def untrained_run(bundle: Bundle, folder: Path) -> Path:
-    """A RUN of the bundle's architecture after one step on made clips: latency does not ask for good weights."""
+    """A RUN of the bundle's architecture after one step on made clips: latency does not ask for good
+    weights.
+    """
     manifest = bundle.manifest
     out, clips = folder / f"run-{bundle.digest[:12]}", folder / "clips"
     labels = [f"label{number:02d}" for number in range(len(manifest.labels))]
@@ -127,13 +134,13 @@ def untrained_run(bundle: Bundle, folder: Path) -> Path:
         manifest.frame.size_wh[0],
         "--no-validation",
     ]
-    places = ["--data", clips, "--out", out, "--cache", folder / "cache", "--model", manifest.kind]
-    edge_har("train", *map(str, [*places, *shape, *small]), log=folder / "train.txt", threads=1)
+    paths = ["--data", clips, "--out", out, "--cache", folder / "cache", "--model", manifest.kind]
+    edge_har("train", *map(str, [*paths, *shape, *small]), log=folder / "train.txt", threads=1)
     return out
 
 
 def write_video(path: Path) -> Path:
-    """A clip of the drawn person as large as a camera of today gives it."""
+    """A clip of the synthetic person as large as a camera of today gives it."""
     return _write(path, render_clip("Walk", SEED, VIDEO_FRAMES, VIDEO_RATE_HZ, VIDEO_SIZE_WH))
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from benchmarks.measure.commands import ROOT
 from edge_har.errors import EdgeHarError
 
-# The child's own view of its peak: what a parent is told includes what the parent held when it forked.
+# The child's own view of its peak: what the system reports to a parent includes what the parent held when it
+# forked.
 PEAK_OF_CHILD = (
     "import atexit, sys\n"
     "status = lambda: [l for l in open('/proc/self/status') if l.startswith('VmHWM')][0].split()[1]\n"
@@ -43,7 +44,9 @@ class Limit:
 
 
 def peak_mb(arguments: Sequence[str]) -> float:
-    """Peak memory (VmHWM) of one `edge-har` command in MB of 10^6 bytes; raises EdgeHarError when it fails."""
+    """Peak memory (VmHWM) of one `edge-har` command in MB of 10^6 bytes; raises EdgeHarError when it
+    fails.
+    """
     done = subprocess.run(
         [sys.executable, "-c", PEAK_OF_CHILD, *arguments],
         capture_output=True,
@@ -51,7 +54,9 @@ def peak_mb(arguments: Sequence[str]) -> float:
         cwd=ROOT,
         check=False,
     )
-    *said, last = done.stderr.splitlines() or [""]
+    *messages, last = done.stderr.splitlines() or [""]
     if done.returncode or not last.startswith("VmHWM"):
-        raise EdgeHarError(f"edge-har {arguments[0]} ended with {done.returncode}: {(said or [last])[-1]}")
+        raise EdgeHarError(
+            f"edge-har {arguments[0]} ended with {done.returncode}: {(messages or [last])[-1]}"
+        )
     return int(last.split()[1]) * 1024 / 1e6

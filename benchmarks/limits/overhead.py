@@ -25,8 +25,11 @@ from edge_har.model.bundle import default_bundle_path, open_bundle
 from edge_har.model.interpreter import Array, Graph
 from edge_har.model.preprocess import Pixels
 from edge_har.pipeline.capture import Opened
+from edge_har.pipeline.observer import PipelineObserver
+from edge_har.pipeline.outputs import EventSink
 from edge_har.pipeline.pipeline import Pipeline
 from edge_har.pipeline.sampler import Ticks
+from edge_har.sinks import open_outputs
 from edge_har.sinks.jsonl import JsonLinesOptions
 from edge_har.sinks.options import SinkContext
 from edge_har.sources.base import Source
@@ -59,8 +62,9 @@ AGE_RATE_HZ, AGE_S, AGE_SLOW_MS = 30.0, 20.0, 200.0
 class TickCost:
     """Processor time of one tick in milliseconds, of all threads; medians.
 
-    decode: to wait for its frames and to decode one. model: inside the graphs. hand_over: to make the model's frame of
-    it and to bring that to whoever recognises. recognise: recognition without the model, events, sinks, counters.
+    decode: to wait for its frames and to decode one. model: inside the graphs. hand_over: to make the model's
+    frame of it and to bring that to the thread that recognises. recognise: recognition without the model,
+    events, sinks, counters.
     """
 
     ticks: int
@@ -81,8 +85,9 @@ PACES: tuple[Pace, ...] = get_args(Pace)
 
 @dataclass(frozen=True)
 class Overhead:
-    """What was measured. first_tick_s: from the start of a process to its first tick, median. files_s, files_ratio: length
-    of the recordings together; how many times longer `classify` takes for them than decoding alone, median of rounds.
+    """What was measured. first_tick_s: from the start of a process to its first tick, median. files_s,
+    files_ratio: length of the recordings together; how many times longer `classify` takes for them than
+    decoding alone, median of rounds.
     """
 
     model: str
@@ -97,7 +102,7 @@ class Overhead:
         return asdict(self)
 
     def limits(self) -> list[Limit]:
-        """What is asked of it, on a machine that does nothing else."""
+        """What it must keep to, on a machine that does nothing else."""
         return [
             Limit("a tick beside decode and model", self.ticks["warm"].beside, TICK_MS, False, " ms"),
             _first_tick_limit(self.first_tick_s),
@@ -163,7 +168,7 @@ def _files_limit(ratio: float) -> Limit:
     return Limit("classify / decode", ratio, FILES_RATIO, False)
 
 
-# A tick ----------------------------------------------------------------------------------------------------------------
+# A tick -----------------------------------------------------------------------------------------------------
 
 
 class _CpuTimedGraph(Graph):
@@ -186,10 +191,28 @@ class _CpuTimedGraph(Graph):
         self.cpu_s += time.thread_time() - began_s
 
 
+class _RecogniseTimer(PipelineObserver):
+    """Adds up the processor time of recognition, from a frame to its events and counters. recognised: set
+    after each.
+    """
+
+    def __init__(self, recognised: threading.Event) -> None:
+        self.cpu_s = 0.0
+        self._recognised = recognised
+        self._began_s = 0.0
+
+    def on_frame(self, source: str, ticks: Ticks) -> None:
+        self._began_s = time.thread_time()
+
+    def on_tick(self, source: str, ticks: Ticks, recognised_s: float) -> None:
+        self.cpu_s += time.thread_time() - self._began_s
+        self._recognised.set()
+
+
 class _Camera(Source):
     """A camera of JPEG pictures: by the clock (`live`), or each as soon as the tick before was recognised.
 
-    Notes processor time in seconds at each tick: of the process, and what `spent` says.
+    Notes processor time in seconds at each tick: of the process, and what `spent` returns.
     """
 
     name, live, ends, color = "camera", True, True, "bgr"
@@ -239,9 +262,9 @@ class _Camera(Source):
 def tick_cost(path: Path, folder: Path, pace: Pace) -> TickCost:
     """Run frames of a camera through a pipeline with a file for its events; the least of some runs.
 
-    pace: `warm` does all in one thread without a pause, so the processor never sleeps and its caches stay warm; `busy`
-    has a thread that captures and one that recognises, as always, and a frame comes as soon as the one before it was
-    recognised; `live` has frames by the clock.
+    pace: `warm` does all in one thread without a pause, so the processor never sleeps and its caches stay
+    warm; `busy` has a thread that captures and one that recognises, as always, and a frame comes as soon as
+    the one before it was recognised; `live` has frames by the clock.
     """
     pictures = [
         cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
@@ -256,33 +279,26 @@ def _tick_cost(path: Path, folder: Path, pictures: list[bytes], pace: Pace) -> T
     ticks = WARM_UP_TICKS + (LIVE_TICKS if pace == "live" else BUSY_TICKS)
     frames = round(ticks * bundle.manifest.temporal.interval_ms / 1000 * RATE_HZ)
     camera = _Camera(pictures, frames, pace)
-    sinks: list[Any] = []
-    pipeline = Pipeline(bundle, [NamedSource(camera.name, lambda: camera)], sinks)
-    recognizer = pipeline._lanes[0].stream.recognizer
+    sinks: list[EventSink] = []
+    observer = _RecogniseTimer(camera.recognised)
+    pipeline = Pipeline(bundle, [NamedSource(camera.name, lambda: camera)], sinks, observer=observer)
+    recognizer = pipeline.lanes[0].stream.recognizer
     graphs = [head := _CpuTimedGraph(recognizer.head)]
     recognizer.head = head
     if recognizer.step is not None:
         graphs.append(step := _CpuTimedGraph(recognizer.step))
         recognizer.step = step
-    take, recognise_s = pipeline._take, [0.0]
-
-    def timed_take(lane: Any, made: Ticks) -> None:
-        began_s = time.thread_time()
-        take(lane, made)
-        recognise_s[0] += time.thread_time() - began_s
-        camera.recognised.set()
-
-    pipeline._take = timed_take  # type: ignore[method-assign]
-    camera.spent = lambda: (camera.decode_s, sum(graph.cpu_s for graph in graphs), recognise_s[0])
-    setting = SinkContext(pipeline.run_status, waits=lambda: not pipeline.is_live, quit=lambda: None)
-    sinks.append(JsonLinesOptions(str(folder / "events.jsonl")).open(setting))
+    camera.spent = lambda: (camera.decode_s, sum(graph.cpu_s for graph in graphs), observer.cpu_s)
+    context = SinkContext(pipeline.run_status, waits=lambda: not pipeline.is_live, quit=lambda: None)
+    outputs = open_outputs([JsonLinesOptions(str(folder / "events.jsonl"))], context)
+    sinks += outputs.event_sinks
     try:
         if pace == "warm":
             _run_in_one_thread(pipeline, camera)
         else:
             pipeline.run()
     finally:
-        sinks[0].close()
+        outputs.close()
     each_ms = 1000 * np.diff(np.array(camera.noted), axis=0)[WARM_UP_TICKS:]
     total, decode, model, recognise = each_ms.T
     parts = (decode, model, total - decode - recognise, recognise - model)
@@ -291,18 +307,18 @@ def _tick_cost(path: Path, folder: Path, pictures: list[bytes], pace: Pace) -> T
 
 def _run_in_one_thread(pipeline: Pipeline, source: Source) -> None:
     """What capture and pipeline do, one after the other."""
-    (lane,) = pipeline._lanes
-    handover, sampler = lane.capture.handover, lane.capture.sampler
-    pipeline._handle(lane, Opened(source.live))
+    (lane,) = pipeline.lanes
+    queue, sampler = lane.capture.queue, lane.capture.sampler
+    pipeline.handle(lane, Opened(source.live))
     while (time_s := source.grab()) is not None:
         made = sampler.offer(source, time_s)
         if made is not None:
-            handover.put(made)
-            while (item := handover.take()) is not None:
-                pipeline._handle(lane, item)
+            queue.push(made)
+            while (item := queue.pop()) is not None:
+                pipeline.handle(lane, item)
 
 
-# The first tick ----------------------------------------------------------------------------------------------------------
+# The first tick ---------------------------------------------------------------------------------------------
 
 
 def first_tick_s(path: Path, video: Path, folder: Path, starts: int = STARTS) -> float:
@@ -319,11 +335,13 @@ def first_tick_s(path: Path, video: Path, folder: Path, starts: int = STARTS) ->
     return float(np.median(found[1:]))
 
 
-# Recorded files ----------------------------------------------------------------------------------------------------------
+# Recorded files ---------------------------------------------------------------------------------------------
 
 
 def write_recordings(folder: Path) -> list[Path]:
-    """Some H.264 files of the drawn person, as cameras record them; raises RuntimeMissingError without ffmpeg."""
+    """Some H.264 files of the synthetic person, as cameras record them; raises RuntimeMissingError without
+    ffmpeg.
+    """
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
         raise RuntimeMissingError("ffmpeg makes the recordings: apt install ffmpeg")
@@ -352,7 +370,9 @@ def decode(path: Path) -> int:
 
 
 def files_ratio(path: Path, files: list[Path], rounds: int = ROUNDS) -> float:
-    """How many times longer `classify` takes for files than decoding them, in turns; the median of the rounds."""
+    """How many times longer `classify` takes for files than decoding them, in turns; the median of the
+    rounds.
+    """
     classifier = Classifier(open_bundle(path))
     names = [str(file) for file in files]
 

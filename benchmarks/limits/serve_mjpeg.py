@@ -1,6 +1,6 @@
-"""Cameras on loopback in a process of their own: motion JPEG over HTTP of a drawn person, by the clock.
+"""Cameras on loopback in a process of their own: motion JPEG over HTTP of a synthetic person, by the clock.
 
-`python -m benchmarks.limits.serve_mjpeg RATE_HZ` prints its port and serves whatever path is asked for until it is ended.
+`python -m benchmarks.limits.serve_mjpeg RATE_HZ` prints its port and serves any path until it is ended.
 """
 
 from __future__ import annotations

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from benchmarks.measure.clips import Answer, Scores, clip_windows
 from edge_har.errors import DataError
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import Pixels
+from edge_har.system.stderr import quiet_stderr
 
 Predict = Callable[[Pixels], Scores]  # windows, uint8 [n, frames, h, w, 3] -> probabilities [n, labels]
 
@@ -57,23 +56,9 @@ def answer(model: Any, contract: TemporalContract) -> Answer:
 def _tensorflow() -> tuple[Any, Any]:
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with _quiet():
+    with quiet_stderr():  # what TensorFlow says of absent GPUs while it loads
         import tensorflow as tf
         import tf_keras as keras
 
         tf.config.list_physical_devices()
     return tf, keras
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide what TensorFlow's native code says of absent GPUs while it loads, which no option turns off."""
-    sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)

@@ -183,7 +183,7 @@ def _events(bundle: Bundle, recognizer: Recognizer, frames: Iterator[tuple[float
     options = RunOptions(**asdict(SMOOTHING))
     stream = Stream("scene", bundle, options, event_ids(), recognizer=recognizer)
     for time_s, frame in frames:
-        stream.take(Ticks((time_s,), frame, False, 0.0, sampler))
+        stream.recognise(Ticks((time_s,), frame, False, 0.0, sampler))
     return stream.events
 
 

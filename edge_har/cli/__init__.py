@@ -11,13 +11,16 @@ import sys
 import threading
 from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
 from edge_har import CAPTURE_THREAD
 from edge_har.cli.logs import tell_error
 from edge_har.errors import EdgeHarError, RuntimeMissingError
+
+if TYPE_CHECKING:
+    from edge_har.pipeline.observer import PipelineObserver
 
 ENTRY_POINT_GROUP = "edge_har.commands"
 WORKSTATION_INSTALL = "pip install -e '.[workstation]' in a checkout of edge_har"
@@ -123,11 +126,11 @@ def _show_version(context: click.Context, requested: bool) -> None:
         context.exit()
 
 
-def main() -> None:
+def main(observer: PipelineObserver | None = None) -> None:
     """Entry point: one line for every error raised on purpose, the exit codes of the shell."""
     _open_closed_streams()
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False, obj=observer)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         code = 128 + signal.SIGINT

@@ -126,6 +126,7 @@ def _run(given: CommandLine) -> None:
     from edge_har.config.plan import plan
     from edge_har.model.bundle import default_bundle_path, open_bundle
     from edge_har.pipeline import systemd as service
+    from edge_har.pipeline.observer import PipelineObserver
     from edge_har.pipeline.outputs import EventSink
     from edge_har.pipeline.pipeline import Pipeline
     from edge_har.sinks import open_outputs
@@ -149,6 +150,7 @@ def _run(given: CommandLine) -> None:
         planned.options,
         bundle_path=planned.model,
         on_reload=_rereader(given, planned) if given.config_path is not None else None,
+        observer=click.get_current_context().find_object(PipelineObserver),
     )
     release_library_pages()
     stop = threading.Event()
@@ -163,7 +165,7 @@ def _run(given: CommandLine) -> None:
         setting = SinkContext(pipeline.run_status, waits=lambda: not pipeline.is_live, quit=stop.set)
         outlets = open_outputs(planned.sinks, setting)
         running.callback(outlets.close)
-        sinks += outlets.sinks
+        sinks += outlets.event_sinks
         if for_people:
             sinks.append(ConsoleSink(stderr, beginning(logging.INFO)))
         for viewer in outlets.frame_sinks:

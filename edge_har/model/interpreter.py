@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_har.errors import BundleError, MisuseError, RuntimeMissingError
+from edge_har.system.stderr import quiet_stderr
 
 Array = NDArray[Any]
 
@@ -109,29 +109,16 @@ def runtime_name() -> str:
 
 @contextmanager
 def _quiet_start() -> Iterator[None]:
-    """Keep the runtime's own greeting ("Created ... delegate") off stderr; it can be told so in no other way.
+    """Keep the runtime's own greeting ("Created ... delegate") off stderr, which no option does.
 
     Once per process, as the greeting is; what goes wrong comes as an exception all the same.
     """
     if _started.is_set():
         yield
         return
-    with _starting, ExitStack() as afterwards:
-        if not _started.is_set():
-            _started.set()
-            _hide_stderr(afterwards)
+    with _starting, nullcontext() if _started.is_set() else quiet_stderr():
+        _started.set()
         yield
-
-
-def _hide_stderr(afterwards: ExitStack) -> None:
-    try:
-        kept = os.dup(2)
-    except OSError:  # this process has none
-        return
-    afterwards.callback(os.close, kept)
-    afterwards.callback(os.dup2, kept, 2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
 
 
 class Graph:

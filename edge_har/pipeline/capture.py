@@ -1,10 +1,11 @@
-"""A thread per source: opens it, takes its ticks, opens it again when it is lost; the newest ticks wait for whoever recognises."""
+"""A thread per source: opens it, samples it, reconnects when it is lost; the newest ticks wait for
+recognition.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
-import random
 import threading
 import time
 from collections import deque
@@ -17,15 +18,15 @@ from edge_har.model.cadence import TemporalContract
 from edge_har.pipeline.sampler import Sampler, Ticks
 from edge_har.sources.base import Source
 from edge_har.sources.named import NamedSource
+from edge_har.system.backoff import Backoff
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
-RETRY_JITTER = 0.2  # share by which a wait is shorter or longer, so that many sources do not knock at once
-STEADY_S = 5.0  # a source that gave frames for so long before it was lost is opened again soon
+STEADY_S = 5.0  # a source that gave frames for so long before it was lost is reconnected soon
 BACKLOG_S = 0.5  # a hiccup of the recognizer that costs no tick
 CROWDED_S = 10.0  # after a tick was skipped only the newest one waits, for this long
-MAX_DAMAGED_S = 5.0  # a live source that sends nothing whole for so long is opened again
-MAX_LEFT_BEHIND = 4  # threads of one source that hang; with more of them it is not opened again
-CONFIRM_S = 0.5  # a hang is believed when it is seen twice: this process may have stood still itself
+MAX_DAMAGED_S = 5.0  # a live source that sends nothing whole for so long is reconnected
+MAX_LEFT_BEHIND = 4  # threads of one source that hang; with more of them it is not reconnected
+CONFIRM_S = 0.5  # a hang is believed when it is seen twice: this process may have been stopped itself
 SAMPLERS_KEPT = 4
 
 log = logging.getLogger("edge_har")
@@ -35,8 +36,9 @@ log = logging.getLogger("edge_har")
 class Timeouts:
     """How long a source is waited for, in seconds.
 
-    open_s, read_s: a call into its library that takes longer is left behind. Sources time out by themselves after 5
-    seconds; these limits are for those that do not. give_up_s: one that stays away so long fails; None: never.
+    open_s, read_s: a call into its library that takes longer is left behind. Sources time out by themselves
+    after 5 seconds; these limits are for those that do not. give_up_s: one that stays away so long fails;
+    None: never.
     """
 
     open_s: float = 20.0
@@ -77,11 +79,12 @@ Item = Ticks | Opened | Lost | Ended | Failed
 
 
 class TickQueue:
-    """What a capture thread has for the recognizer: news in order, never lost, and a bounded number of ticks.
+    """What a capture thread passes to the recognizer: state changes in order, never lost, and a bounded
+    number of ticks.
 
-    lossless: who puts waits for room (a file). Else the newest ticks stay and `skipped` counts those that went: up
-    to `capacity` wait after a short hiccup, a single one where the recognizer is too slow: after a tick was skipped,
-    and while `newest_only` is set by whoever takes. ready: notified on every change.
+    lossless: `push` waits for room (a file). Else the newest ticks stay and `skipped` counts those that went:
+    up to `capacity` wait after a short hiccup, a single one where the recognizer is too slow: after a tick
+    was skipped, and while the consumer sets `newest_only`. ready: notified on every change.
     """
 
     def __init__(self, ready: threading.Condition, *, capacity: int) -> None:
@@ -95,8 +98,8 @@ class TickQueue:
         self._crowded_until_s = -math.inf
         self._closed = False
 
-    def put(self, item: Item, *, lossless: bool = False) -> None:
-        """Hand `item` over; waits where `lossless` until there is room or nobody takes any more."""
+    def push(self, item: Item, *, lossless: bool = False) -> None:
+        """Add `item`; waits where `lossless` until there is room or the queue is closed."""
         with self._ready:
             if isinstance(item, Ticks):
                 self._lossless = lossless
@@ -108,7 +111,7 @@ class TickQueue:
             self._items.append(item)
             self._ready.notify_all()
 
-    def take(self) -> Item | None:
+    def pop(self) -> Item | None:
         """The oldest item, or None; never waits."""
         with self._ready:
             if not self._items:
@@ -124,7 +127,7 @@ class TickQueue:
             return item
 
     def close(self) -> None:
-        """Nobody takes any more: whoever waits for room goes on."""
+        """The consumer is gone: a `push` that waits for room goes on."""
         with self._ready:
             self._closed = True
             self._ready.notify_all()
@@ -174,8 +177,8 @@ class FrameCounts:
 class _Worker(threading.Thread):
     """One thread that follows a source; another takes over where it hangs in the source's library.
 
-    call: since when (time.monotonic()) it is in a call into that library, and how long such a call may take; None
-    while it is in none.
+    call: since when (time.monotonic()) it is in a call into that library, and how long such a call may take;
+    None while it is in none.
     """
 
     def __init__(self, follow: Callable[[_Worker], None], *, pauses: bool) -> None:
@@ -190,33 +193,35 @@ class _Worker(threading.Thread):
 
 
 class Capture:
-    """Follows one source for as long as it lasts. What it has stands in `handover`; `check` looks after its thread.
+    """Follows one source for as long as it lasts. What it has is in `queue`; `check_thread` looks after its
+    thread.
 
-    A source that was open once and is lost is opened again for ever, with growing pauses; where the first open fails,
-    `Failed` is handed over, unless `wait_for_source`. A thread that hangs in the source's library is left behind with
-    it, and another takes over: `abandoned` counts how often. sampler: makes the tick clock and what its ticks take.
+    A source that was open once and is lost is reconnected for ever, with growing pauses; where the first open
+    fails, `Failed` is queued, unless `wait_for_source`. A thread that hangs in the source's library is left
+    behind with it, and another takes over: `abandoned` counts how often. sampler: makes the tick clock and
+    the frames of its ticks.
     """
 
     def __init__(
         self,
-        feed: NamedSource,
+        source: NamedSource,
         sampler: Callable[[], Sampler],
         ready: threading.Condition,
         *,
         wait_for_source: bool = False,
-        patience: Timeouts | None = None,
+        timeouts: Timeouts | None = None,
     ) -> None:
         self.abandoned = 0
-        self._feed = feed
+        self._source = source
         self._ready = ready
-        self._patience = patience or Timeouts()
+        self._timeouts = timeouts or Timeouts()
         self._keeps_trying = wait_for_source
         self._new_sampler = sampler
         self._samplers = [sampler()]
         self._folded = FrameCounts()
-        self.handover = TickQueue(ready, capacity=backlog_ticks(self.sampler.contract))
-        self._pause_s = FIRST_RETRY_S
-        self._told = False  # that it is not there yet
+        self.queue = TickQueue(ready, capacity=backlog_ticks(self.sampler.contract))
+        self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+        self._reported = False  # whether the log says that it is not there yet
         self._opened = False
         self._sign_s = time.monotonic()  # of life: its latest frame
         self._worker: _Worker | None = None
@@ -238,11 +243,11 @@ class Capture:
         return counts
 
     def resample(self, sampler: Callable[[], Sampler]) -> None:
-        """Take ticks another way from now on: another model needs other frames or times."""
+        """Sample another way from now on: another model needs other frames or times."""
         with self._ready:
             self._new_sampler = sampler
             self._renew_sampler()
-            self.handover.capacity = backlog_ticks(self.sampler.contract)
+            self.queue.capacity = backlog_ticks(self.sampler.contract)
 
     def start(self) -> None:
         """Begin."""
@@ -255,21 +260,23 @@ class Capture:
             worker = self._worker
         if worker is not None:
             worker.stopped.set()
-        self.handover.close()
+        self.queue.close()
 
     def join(self, timeout_s: float) -> None:
         """Wait for the thread to end, but not for those that were left behind."""
         if self._worker is not None:
             self._worker.join(timeout_s)
 
-    def check(self) -> None:
-        """Look after the thread: leave it behind where it hangs, give up a source that stays away. Call it often."""
+    def check_thread(self) -> None:
+        """Look after the thread: leave it behind where it hangs, give up a source that stays away. Call it
+        often.
+        """
         if self._over:
             return
         now_s = time.monotonic()
-        give_up_s = self._patience.give_up_s
+        give_up_s = self._timeouts.give_up_s
         if give_up_s is not None and not self._opened and now_s - self._sign_s > give_up_s:
-            self._finish(SourceError(f"{self._feed.name}: gave no frame for {give_up_s:g} s, given up"))
+            self._finish(SourceError(f"{self._source.name}: gave no frame for {give_up_s:g} s, given up"))
         elif self._worker is None:
             self._left = [worker for worker in self._left if worker.is_alive()]
             if len(self._left) < MAX_LEFT_BEHIND:
@@ -287,7 +294,7 @@ class Capture:
 
     def _abandon(self, limit_s: float) -> None:
         """Leave the thread behind with its source; should it come back, it closes the source and ends."""
-        name = self._feed.name
+        name = self._source.name
         with self._ready:
             worker, self._worker = self._worker, None
             self._suspect = None
@@ -300,7 +307,7 @@ class Capture:
         self._left.append(worker)
         if was_open:
             reason = f"{name}: silent for {limit_s:g} s, and its thread hangs"
-            self.handover.put(Lost(time.monotonic() if last_s is None else last_s, reason))
+            self.queue.push(Lost(time.monotonic() if last_s is None else last_s, reason))
         elif not self._keeps_trying:
             self._finish(SourceError(f"{name}: no answer within {limit_s:g} s"))
             return
@@ -309,12 +316,12 @@ class Capture:
         left = sum(worker.is_alive() for worker in self._left)
         if left >= MAX_LEFT_BEHIND:
             log.error(
-                "%s: %d threads hang in its library; it is opened again when one of them ends", name, left
+                "%s: %d threads hang in its library; it is reconnected when one of them ends", name, left
             )
 
     def _finish(self, error: SourceError) -> None:
         self.stop()
-        self.handover.put(Failed(error))
+        self.queue.push(Failed(error))
 
     def _renew_sampler(self) -> None:
         self._samplers.append(self._new_sampler())
@@ -326,29 +333,29 @@ class Capture:
         self._worker = _Worker(self._follow, pauses=pauses)
         self._worker.start()
 
-    # In the thread of a worker ----------------------------------------------------------------------------------------
+    # In the thread of a worker ------------------------------------------------------------------------------
 
-    def _put(self, worker: _Worker, item: Item, *, lossless: bool = False) -> None:
-        """Hand over, unless the thread was left behind meanwhile."""
+    def _push(self, worker: _Worker, item: Item, *, lossless: bool = False) -> None:
+        """Queue an item, unless the thread was left behind meanwhile."""
         with self._ready:
             if worker is self._worker:
-                self.handover.put(item, lossless=lossless)
+                self.queue.push(item, lossless=lossless)
 
     def _follow(self, worker: _Worker) -> None:
-        """The thread: open, read, and again; its last word is `Ended` or `Failed`, whatever happens."""
-        last: Ended | Failed = Failed(SourceError(f"{self._feed.name}: its thread ended unexpectedly"))
+        """The thread: open, read, and again; its last item is `Ended` or `Failed`, whatever happens."""
+        last: Ended | Failed = Failed(SourceError(f"{self._source.name}: its thread ended unexpectedly"))
         try:
             last = self._open_and_read(worker)
         except EdgeHarError as error:
             last = Failed(error)
         finally:
             worker.call = None
-            self._put(worker, last)
+            self._push(worker, last)
 
     def _open_and_read(self, worker: _Worker) -> Ended:
         while not worker.stopped.is_set():
             if worker.pauses:
-                worker.stopped.wait(self._next_pause_s())
+                worker.stopped.wait(min(self._backoff.after_failure(), LAST_RETRY_S))
             worker.pauses = True
             source = None if worker.stopped.is_set() else self._open(worker)
             if source is None:
@@ -357,64 +364,59 @@ class Capture:
                 outcome = self._read_from(worker, source)
                 if isinstance(outcome, Ended):
                     return outcome
-                self._put(worker, outcome)
+                self._push(worker, outcome)
             finally:
                 self._close(worker, source)
         return Ended(None)
 
     def _open(self, worker: _Worker) -> Source | None:
         """The open source; None where it is not there, but may come."""
-        worker.call = (time.monotonic(), self._patience.open_s)
+        worker.call = (time.monotonic(), self._timeouts.open_s)
         try:
-            source = self._feed.open()
+            source = self._source.open()
         except MisuseError:
             raise
         except Exception as error:
             if not self._keeps_trying:
-                raise _as_source_error(self._feed.name, error) from error
-            if not self._told:
-                log.warning("%s; trying again until it is there", _as_source_error(self._feed.name, error))
-            self._told = True
+                raise _as_source_error(self._source.name, error) from error
+            if not self._reported:
+                log.warning("%s; trying again until it is there", _as_source_error(self._source.name, error))
+            self._reported = True
             return None
         finally:
             worker.call = None
         with self._ready:
             if worker is self._worker:
-                self._keeps_trying = self._told = self._opened = True
-                self.handover.put(Opened(source.live))
+                self._keeps_trying = self._reported = self._opened = True
+                self.queue.push(Opened(source.live))
         return source
 
     def _close(self, worker: _Worker, source: Source) -> None:
-        worker.call = (time.monotonic(), self._patience.read_s)
+        worker.call = (time.monotonic(), self._timeouts.read_s)
         try:
             source.close()
         except Exception as error:  # noqa: BLE001  what is given up need not close well
-            log.warning("%s", _as_source_error(self._feed.name, error))
+            log.warning("%s", _as_source_error(self._source.name, error))
         finally:
             worker.call = None
 
-    def _next_pause_s(self) -> float:
-        pause_s = self._pause_s * random.uniform(1 - RETRY_JITTER, 1 + RETRY_JITTER)
-        self._pause_s = min(2 * self._pause_s, LAST_RETRY_S)
-        return min(pause_s, LAST_RETRY_S)
-
     def _read_from(self, worker: _Worker, source: Source) -> Lost | Ended:
-        """Hand over the ticks of an open source until it ends or is lost."""
+        """Queue the ticks of an open source until it ends or is lost."""
         began_s = time.monotonic()
         try:
             self._read(worker, source)
-            reason = f"{self._feed.name}: the stream ended"
+            reason = f"{self._source.name}: the stream ended"
         except Exception as error:  # whatever a library throws must not end a live source for ever
             if source.ends:
-                raise _as_source_error(self._feed.name, error) from error
-            reason = str(_as_source_error(self._feed.name, error))
+                raise _as_source_error(self._source.name, error) from error
+            reason = str(_as_source_error(self._source.name, error))
         if source.ends or worker.stopped.is_set():
             return Ended(source.warning)
         with self._ready:
             if worker is self._worker:
                 self._opened = False
                 if self._sign_s - began_s >= STEADY_S:
-                    self._pause_s = FIRST_RETRY_S
+                    self._backoff.reset()
             last_s = self.sampler.last_s
             self.sampler.restart()
         return Lost(time.monotonic() if last_s is None else last_s, reason)
@@ -422,7 +424,7 @@ class Capture:
     def _read(self, worker: _Worker, source: Source) -> None:
         whole_s = time.monotonic()
         # A file waits for its disk as long as it takes; nothing would come of opening it again.
-        limit_s = math.inf if source.ends else self._patience.read_s
+        limit_s = math.inf if source.ends else self._timeouts.read_s
         while True:
             worker.call = (time.monotonic(), limit_s)
             time_s = source.grab()
@@ -434,7 +436,7 @@ class Capture:
             made = sampler.offer(source, time_s)
             worker.call = None
             if made is not None:
-                self._put(worker, made, lossless=not source.live)
+                self._push(worker, made, lossless=not source.live)
             if sampler.damaged == damaged:
                 whole_s = now_s
             elif source.live and now_s - whole_s > MAX_DAMAGED_S:

@@ -19,11 +19,11 @@ log = logging.getLogger("edge_har")
 
 
 class ModelWatch(threading.Thread):
-    """Looks each second whether a bundle's path leads elsewhere, and makes the new model ready beside the old one.
-    `look` makes it look at once, and at the content too.
+    """Looks each second whether a bundle's path leads elsewhere, and makes the new model ready beside the old
+    one. `look` makes it look at once, and at the content too.
 
-    `fresh` then gives it once; `ready` is notified. A bundle that cannot be used is told in one line and the old one
-    goes on. running: the bundle that runs now.
+    `fresh` then gives it once; `ready` is notified. A bundle that cannot be used is logged in one line and
+    the old one goes on. running: the bundle that runs now.
     """
 
     def __init__(
@@ -36,20 +36,20 @@ class ModelWatch(threading.Thread):
         self._streams = streams
         self._threads = threads
         self._stopped = threading.Event()
-        self._asked = threading.Event()
+        self._look_now = threading.Event()
         self._fresh: tuple[Bundle, list[Recognizer]] | None = None
         self._seen: tuple[str, int, int, int] | None = None
 
     def stop(self) -> None:
-        """Ask the thread to end."""
+        """Let the thread end."""
         self._stopped.set()
-        self._asked.set()
+        self._look_now.set()
 
     def look(self, path: Path | None = None) -> None:
         """Look at once, and from now on at `path` where one is given."""
         self._path = path or self._path
         self._seen = None
-        self._asked.set()
+        self._look_now.set()
 
     def fresh(self) -> tuple[Bundle, list[Recognizer]] | None:
         """The new model with a warm recognizer for each stream, once; None while there is none."""
@@ -60,8 +60,8 @@ class ModelWatch(threading.Thread):
     def run(self) -> None:
         """The thread: look, load, warm."""
         while True:
-            self._asked.wait(WATCH_S)
-            self._asked.clear()
+            self._look_now.wait(WATCH_S)
+            self._look_now.clear()
             if self._stopped.is_set():
                 return
             found = _identity(self._path)

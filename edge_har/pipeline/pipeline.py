@@ -1,4 +1,6 @@
-"""From sources to events: a capture and a stream per source, sinks, viewers; a new model without losing a source."""
+"""From sources to events: a capture and a stream per source, event and frame sinks; a new model without
+losing a source.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,9 @@ from edge_har.model.recognizer import Recognizer
 from edge_har.pipeline.capture import Capture, Ended, Failed, Item, Lost, Opened, Timeouts
 from edge_har.pipeline.events import Event, event_ids
 from edge_har.pipeline.model_watcher import ModelWatch
+from edge_har.pipeline.observer import PipelineObserver
 from edge_har.pipeline.options import RunOptions
-from edge_har.pipeline.outputs import EventSink, FrameSinks, Picture, stop_all
+from edge_har.pipeline.outputs import EventSink, FrameSinks, Picture
 from edge_har.pipeline.rules import UNKNOWN
 from edge_har.pipeline.sampler import Sampler, Ticks
 from edge_har.pipeline.status import Counts, RunStatus, SourceState
@@ -31,16 +34,17 @@ from edge_har.sources.named import NamedSource, check_names, named_source
 
 WAKE_S = 0.2  # how soon a signal, or a thread that hangs, is noticed while nothing comes
 JOIN_S = 1.0  # how long all threads together may take to end before they are left behind
-COSTS_JUDGED = 5  # of a source's latest ticks, from which its load is told
+COSTS_JUDGED = 5  # of a source's latest ticks, from which its load is computed
 
 log = logging.getLogger("edge_har")
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What one source gave. unused: frames that no tick needed. repeated: ticks that shared a frame. skipped: ticks
-    that came too fast. damaged: frames that could not be decoded. reconnects: how often it was opened again. events:
-    how many, per label. tick_ms: median cost of a tick, from converting its frame to its events; None without ticks.
+    """What one source gave. unused: frames that no tick needed. repeated: ticks that shared a frame. skipped:
+    ticks that came too fast. damaged: frames that could not be decoded. reconnects: how often it was
+    reconnected. events: how many, per label. tick_ms: median cost of a tick, from converting its frame to its
+    events; None without ticks.
     """
 
     source: str
@@ -63,41 +67,45 @@ class Summary:
 
 
 class Load:
-    """Whether one thread can recognise all live sources: how much of their intervals the latest ticks took."""
+    """Whether one thread can recognise all live sources: how much of their intervals the latest ticks
+    took.
+    """
 
     def __init__(self) -> None:
         self._costs: dict[str, deque[float]] = {}
-        self._shares: dict[str, float] = {}
+        self._fractions: dict[str, float] = {}
 
-    def took(self, name: str, cost_s: float, interval_s: float) -> None:
+    def add(self, name: str, cost_s: float, interval_s: float) -> None:
         """A tick of the source took `cost_s` of the `interval_s` until the next one."""
         costs = self._costs.setdefault(name, deque(maxlen=COSTS_JUDGED))
         costs.append(cost_s)
         # The lower median, and never of a single one: a hiccup is no load.
         if len(costs) > 1:
-            self._shares[name] = statistics.median_low(costs) / interval_s
+            self._fractions[name] = statistics.median_low(costs) / interval_s
 
     def forget(self, name: str) -> None:
         """The source gives no ticks for now."""
         self._costs.pop(name, None)
-        self._shares.pop(name, None)
+        self._fractions.pop(name, None)
 
     @property
     def too_much(self) -> bool:
         """Whether ticks come faster than they are recognised."""
-        return sum(self._shares.values()) > 1.0
+        return sum(self._fractions.values()) > 1.0
 
 
 @dataclass
-class _Lane:
-    """A source's capture and its stream."""
+class Lane:
+    """A source's capture and its stream. opened: how often it was. live: its frames come by the clock;
+    assumed so until it is open. first_s: time of its first tick. done: nothing more of it is processed.
+    """
 
-    feed: NamedSource
+    source: NamedSource
     capture: Capture
     stream: Stream
     state: SourceState
-    opened: int = 0  # times
-    live: bool = True  # until it is open and says otherwise
+    opened: int = 0
+    live: bool = True
     first_s: float | None = None
     done: bool = False
 
@@ -105,7 +113,8 @@ class _Lane:
 @dataclass(frozen=True)
 class Reload:
     """What a run goes on with after its settings were read again. bundle_path: of the model; None: it stays.
-    manifest: of the model that is at `bundle_path` now, which the options are for; None: they are for the running one.
+    manifest: of the model that is at `bundle_path` now, which the options are for; None: they are for the
+    running one.
     """
 
     options: RunOptions
@@ -116,12 +125,14 @@ class Reload:
 class Pipeline:
     """Runs sources through a bundle into sinks until they end, `stop` is set or the time is up.
 
-    sources: feeds, or what `named_source` makes them of. bundle_path: watched for another bundle while it runs; None: the
-    bundle stays. patience: with sources; None: the usual, and `options.give_up_s`. on_reload: reads the settings again
-    when `reload` was called. board: what the run knows of itself. viewers: who looks at its pictures; add them there.
-    failures: why sources ended that should not have.
+    sources: named ones, or what `named_source` makes them of. bundle_path: watched for another bundle while
+    it runs; None: the bundle stays. timeouts: of sources; None: the usual, and `options.give_up_s`.
+    on_reload: reads the settings again when `reload` was called. observer: sees each tick and event; None:
+    nothing does. run_status: what the run knows of itself. frame_sinks: what takes its pictures; add to them.
+    lanes: one per source. failures: why sources ended that should not have.
 
-    Raises MisuseError without sources, where two have the same name, and where options and bundle do not go together.
+    Raises MisuseError without sources, where two have the same name, and where options and bundle do not go
+    together.
     """
 
     def __init__(
@@ -132,102 +143,109 @@ class Pipeline:
         options: RunOptions | None = None,
         *,
         bundle_path: Path | None = None,
-        patience: Timeouts | None = None,
+        timeouts: Timeouts | None = None,
         on_reload: Callable[[], Reload] | None = None,
+        observer: PipelineObserver | None = None,
     ) -> None:
         self.options = options or RunOptions()
         self.sinks = sinks
         self.frame_sinks = FrameSinks()
         self.failures: list[EdgeHarError] = []
-        feeds = [
+        named = [
             named_source(source, realtime=self.options.realtime) if isinstance(source, str) else source
             for source in sources
         ]
-        if not feeds:
+        if not named:
             raise MisuseError("name a source to follow")
-        check_names(feeds)
-        self._names = tuple(feed.name for feed in feeds)
+        check_names(named)
+        self._names = tuple(source.name for source in named)
         self.options.check(bundle.manifest, self._names)
         self.run_status = RunStatus(bundle.model_id, bundle.manifest.labels, self._names)
-        self._patience = patience or Timeouts(give_up_s=self.options.give_up_s)
+        self._timeouts = timeouts or Timeouts(give_up_s=self.options.give_up_s)
         self._on_reload = on_reload
+        self._observer = observer
         self._reload = threading.Event()
         self._ready = threading.Condition()
         self._load = Load()
-        self._lanes: list[_Lane] = []
+        self.lanes: list[Lane] = []
         ids = event_ids()
-        for feed in feeds:
-            self._lanes.append(self._lane(feed, bundle, ids))
+        for source in named:
+            self.lanes.append(self._lane(source, bundle, ids))
         self._watch = (
-            ModelWatch(bundle_path, bundle, self._ready, streams=len(feeds), threads=self.options.threads)
+            ModelWatch(bundle_path, bundle, self._ready, streams=len(named), threads=self.options.threads)
             if bundle_path is not None
             else None
         )
 
-    def _lane(self, feed: NamedSource, bundle: Bundle, ids: Iterator[str]) -> _Lane:
-        first = self._lanes[0].stream.recognizer if self._lanes else None
+    def _lane(self, source: NamedSource, bundle: Bundle, ids: Iterator[str]) -> Lane:
+        first = self.lanes[0].stream.recognizer if self.lanes else None
         recognizer = Recognizer(bundle, threads=self.options.threads, beside=first)
         capture = Capture(
-            feed,
-            self._sampler(feed, bundle.manifest),
+            source,
+            self._sampler(source, bundle.manifest),
             self._ready,
             wait_for_source=self.options.wait_for_source,
-            patience=self._patience,
+            timeouts=self._timeouts,
         )
-        stream = Stream(feed.name, bundle, self.options, ids, recognizer=recognizer)
-        return _Lane(feed, capture, stream, self.run_status.source(feed.name))
+        stream = Stream(source.name, bundle, self.options, ids, recognizer=recognizer)
+        return Lane(source, capture, stream, self.run_status.source(source.name))
 
-    def _sampler(self, feed: NamedSource, manifest: Manifest) -> Callable[[], Sampler]:
-        wanted = partial(self.frame_sinks.wanted, feed.name)
-        return partial(Sampler, manifest.frame, manifest.temporal, wanted)
+    def _sampler(self, source: NamedSource, manifest: Manifest) -> Callable[[], Sampler]:
+        wants_picture = partial(self.frame_sinks.wants, source.name)
+        return partial(Sampler, manifest.frame, manifest.temporal, wants_picture)
 
     def run(self, stop: threading.Event | None = None) -> list[Summary]:
         """Run to the end; a summary per source.
 
-        Raises what makes a source unusable, as EdgeHarError, where it is the only one or was asked for wrongly; of
-        several, one that fails ends alone and stands in `failures`. However it ends, open events are closed; only
-        where a sink fails (a broken pipe) nothing more is told.
+        Raises what makes a source unusable, as EdgeHarError, where it is the only one or named wrongly; of
+        several, one that fails ends alone and is in `failures`. However it ends, open events are closed; only
+        where a sink fails (a broken pipe) no more events are emitted.
         """
         stop = stop or threading.Event()
         cv2.setNumThreads(self.options.threads)
         try:
-            for lane in self._lanes:
+            for lane in self.lanes:
                 lane.capture.start()
             if self._watch is not None:
                 self._watch.start()
             self._loop(stop)
-            for lane in self._lanes:
-                self._tell(lane.stream.close())
+            for lane in self.lanes:
+                self._emit(lane.stream.close())
         finally:
-            stop_all(self.sinks)
+            for sink in self.sinks:
+                sink.stop()
             self.frame_sinks.stop()
             self._end_threads()
             self.frame_sinks.close()
-        return [self._summary(lane) for lane in self._lanes]
+            if self._observer is not None:
+                for lane in self.lanes:
+                    self._count(lane)
+                self._observer.on_end(self.run_status)
+        return [self._summary(lane) for lane in self.lanes]
 
     @property
     def is_live(self) -> bool:
         """Whether frames come by the clock, as far as is known: then no sink may make recognition wait."""
-        return any(lane.live for lane in self._lanes)
+        return any(lane.live for lane in self.lanes)
 
     def reload(self) -> None:
         """Read settings and model again, between two ticks; may be called by a signal's handler."""
         self._reload.set()
 
     def _end_threads(self) -> None:
-        for lane in self._lanes:
+        for lane in self.lanes:
             lane.capture.stop()
         if self._watch is not None:
             self._watch.stop()
         until_s = time.monotonic() + JOIN_S
-        for lane in self._lanes:
+        for lane in self.lanes:
             lane.capture.join(max(0.0, until_s - time.monotonic()))
 
     def _loop(self, stop: threading.Event) -> None:
         began_s = checked_s = time.monotonic()
-        while not (stop.is_set() or all(lane.done for lane in self._lanes)):
+        while not (stop.is_set() or all(lane.done for lane in self.lanes)):
             with self._ready:
-                if not any(lane.capture.handover for lane in self._lanes if not lane.done):
+                if not any(lane.capture.queue for lane in self.lanes if not lane.done):
                     self._ready.wait(WAKE_S)
             self.run_status.turned()
             self._swap()
@@ -235,40 +253,41 @@ class Pipeline:
                 self._reload.clear()
                 self._reread()
             # One item of each in turn, so that none waits for another's backlog.
-            for lane in self._lanes:
-                item = None if lane.done else lane.capture.handover.take()
+            for lane in self.lanes:
+                item = None if lane.done else lane.capture.queue.pop()
                 if item is not None:
-                    self._handle(lane, item)
+                    self.handle(lane, item)
             now_s = time.monotonic()
             if now_s - checked_s >= WAKE_S:
                 checked_s = now_s
-                self._check(began_s)
+                self._check_threads(began_s)
 
-    def _check(self, began_s: float) -> None:
+    def _check_threads(self, began_s: float) -> None:
         """What is looked after a few times a second: threads that hang, and what no tick would show."""
-        for lane in self._lanes:
+        for lane in self.lanes:
             if not lane.done:
-                lane.capture.check()
+                lane.capture.check_thread()
                 self._count(lane)
                 limit_s = self.options.duration_s
                 if lane.live and limit_s is not None and time.monotonic() - began_s >= limit_s:
                     self._end(lane)
 
-    def _handle(self, lane: _Lane, item: Item) -> None:
+    def handle(self, lane: Lane, item: Item) -> None:
+        """Process one item of a source, as `run` does with each; for a program that captures by itself."""
         if isinstance(item, Ticks):
             if item.made_by is lane.capture.sampler:
-                self._take(lane, item)
+                self._recognise(lane, item)
             return  # counted a few times a second
         if isinstance(item, Opened):
             lane.live = item.live
             lane.opened += 1
             lane.state.turn("live")
-            log.log(logging.INFO if item.live else logging.DEBUG, "%s is open", lane.feed.name)
+            log.log(logging.INFO if item.live else logging.DEBUG, "%s is open", lane.source.name)
         elif isinstance(item, Lost):
-            log.warning("%s; opening it again", _of(lane, item.reason))
+            log.warning("%s; reconnecting", _named(lane, item.reason))
             lane.state.turn("lost", item.reason)
-            self._load.forget(lane.feed.name)
-            self._tell(lane.stream.lost(item.time_s))
+            self._load.forget(lane.source.name)
+            self._emit(lane.stream.lost(item.time_s))
         elif isinstance(item, Ended):
             lane.stream.ended(item.warning)
             self._end(lane)
@@ -276,10 +295,12 @@ class Pipeline:
             self._fail(lane, item.error)
         self._count(lane)
 
-    def _take(self, lane: _Lane, ticks: Ticks) -> None:
+    def _recognise(self, lane: Lane, ticks: Ticks) -> None:
         lane.first_s = ticks.times_s[0] if lane.first_s is None else lane.first_s
         began_s = time.monotonic()
-        events = lane.stream.take(ticks)
+        if self._observer is not None:
+            self._observer.on_frame(lane.source.name, ticks)
+        events = lane.stream.recognise(ticks)
         label, score = lane.stream.top
         now_s = time.monotonic()
         lane.state.ticked(
@@ -290,46 +311,50 @@ class Pipeline:
             label=label,
             score=score,
         )
-        self._tell(events)
+        self._emit(events)
         if ticks.picture is not None:
             self.frame_sinks.consume(
-                Picture(lane.feed.name, ticks.times_s[-1], ticks.picture, ticks.color, label, score)
+                Picture(lane.source.name, ticks.times_s[-1], ticks.picture, ticks.color, label, score)
             )
         if lane.live:
             cost_s = (time.monotonic() - began_s) / len(ticks.times_s)
-            self._load.took(lane.feed.name, cost_s, lane.stream.bundle.manifest.temporal.interval_ms / 1000)
+            self._load.add(lane.source.name, cost_s, lane.stream.bundle.manifest.temporal.interval_ms / 1000)
             newest_only = self._load.too_much
-            for other in self._lanes:
-                other.capture.handover.newest_only = newest_only
+            for other in self.lanes:
+                other.capture.queue.newest_only = newest_only
         limit_s = self.options.duration_s
         if limit_s is not None and ticks.times_s[-1] - lane.first_s >= limit_s:
             self._end(lane)
+        if self._observer is not None:
+            self._observer.on_tick(lane.source.name, ticks, now_s)
 
-    def _end(self, lane: _Lane) -> None:
-        """The source is at its end: nothing more of it is taken."""
+    def _end(self, lane: Lane) -> None:
+        """The source is at its end: nothing more of it is processed."""
         lane.done = True
         lane.capture.stop()
         lane.state.turn("ended")
-        self._load.forget(lane.feed.name)
-        self._tell(lane.stream.close())
+        self._load.forget(lane.source.name)
+        self._emit(lane.stream.close())
 
-    def _fail(self, lane: _Lane, error: EdgeHarError) -> None:
-        """The source cannot be used: that ends it alone, and all where there is no other or nobody can have meant it."""
+    def _fail(self, lane: Lane, error: EdgeHarError) -> None:
+        """The source cannot be used: that ends it alone, or the run where there is no other or the options
+        are wrong.
+        """
         self._end(lane)
         lane.state.turn("failed", str(error))
         self.failures.append(error)
-        if len(self._lanes) == 1 or isinstance(error, MisuseError):
+        if len(self.lanes) == 1 or isinstance(error, MisuseError):
             raise error
-        log.error("%s", _of(lane, str(error)))
+        log.error("%s", _named(lane, str(error)))
 
-    def _count(self, lane: _Lane) -> None:
+    def _count(self, lane: Lane) -> None:
         counts = lane.capture.counts
         lane.state.count(
             Counts(
                 frames=counts.frames,
                 ticks=lane.stream.ticks,
                 unused=counts.unused,
-                skipped=lane.capture.handover.skipped,
+                skipped=lane.capture.queue.skipped,
                 repeated=lane.stream.repeated,
                 damaged=counts.damaged,
                 reconnects=max(0, lane.opened - 1),
@@ -345,8 +370,8 @@ class Pipeline:
         bundle, recognizers = fresh
         manifest = bundle.manifest
         try:
-            for lane in self._lanes:
-                self._sampler(lane.feed, manifest)()
+            for lane in self.lanes:
+                self._sampler(lane.source, manifest)()
             if self.options.unknown and UNKNOWN in manifest.labels:
                 raise MisuseError(f"it has a label {UNKNOWN!r} of its own")
         except EdgeHarError as error:
@@ -357,41 +382,43 @@ class Pipeline:
         except MisuseError as error:
             log.warning("the new model: %s", error)
         self.run_status.swap(bundle.model_id, manifest.labels)
-        for lane, recognizer in zip(self._lanes, recognizers, strict=True):
+        for lane, recognizer in zip(self.lanes, recognizers, strict=True):
             events, same_ticks = lane.stream.swap(bundle, recognizer)
             if not same_ticks:
-                lane.capture.resample(self._sampler(lane.feed, manifest))
-            self._tell(events)
+                lane.capture.resample(self._sampler(lane.source, manifest))
+            self._emit(events)
         log.info("the model is now %s", bundle.model_id)
 
     def _reread(self) -> None:
-        """Go on with what the settings say now; where they cannot be used the old ones go on."""
+        """Go on with the settings as they are now; where they cannot be used the old ones go on."""
         bundle_path = None
         if self._on_reload is not None:
             try:
                 read = self._on_reload()
-                read.options.check(read.manifest or self._lanes[0].stream.bundle.manifest, self._names)
+                read.options.check(read.manifest or self.lanes[0].stream.bundle.manifest, self._names)
             except EdgeHarError as error:
                 log.error("the new settings cannot be used, the old ones go on: %s", error)
                 return
             self.options, bundle_path = read.options, read.bundle_path
-            for lane in self._lanes:
-                self._tell(lane.stream.tune(read.options))
+            for lane in self.lanes:
+                self._emit(lane.stream.tune(read.options))
             log.info("the settings were read again")
         if self._watch is not None:
             self._watch.look(bundle_path)
 
-    def _tell(self, events: list[Event]) -> None:
+    def _emit(self, events: list[Event]) -> None:
         for event in events:
-            self.run_status.tell(event)
+            self.run_status.record(event)
             for sink in self.sinks:
                 sink.write(event)
+            if self._observer is not None:
+                self._observer.on_event(event)
 
-    def _summary(self, lane: _Lane) -> Summary:
+    def _summary(self, lane: Lane) -> Summary:
         self._count(lane)
         counts = lane.state.counts
         return Summary(
-            source=lane.feed.name,
+            source=lane.source.name,
             frames=counts.frames,
             ticks=counts.ticks,
             unused=counts.unused,
@@ -404,6 +431,6 @@ class Pipeline:
         )
 
 
-def _of(lane: _Lane, said: str) -> str:
-    """What is said of a source, with the name that events call it by."""
-    return said if lane.feed.name in said else f"{lane.feed.name}: {said}"
+def _named(lane: Lane, text: str) -> str:
+    """`text` about a source, with the name that events call it by."""
+    return text if lane.source.name in text else f"{lane.source.name}: {text}"

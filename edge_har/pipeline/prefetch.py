@@ -6,23 +6,23 @@ import threading
 from collections.abc import Iterator
 from queue import SimpleQueue
 
-from edge_har.pipeline.sampler import Sampler, Taken, Ticks
+from edge_har.pipeline.sampler import SampledFrame, Sampler, Ticks
 from edge_har.sources.base import Source
 
 AHEAD = 2  # pictures that wait: each is held in memory as large as it was recorded
-FRAMES_TOLD = (
-    3  # the ticks' own, and enough before it to know when a part ended and how long its frames lasted
-)
+# The ticks' own frame, and enough before it to know when a part ended and how long its frames lasted.
+FRAME_TIMES = 3
 
-Read = tuple[tuple[float, ...], Taken | None]
+Read = tuple[tuple[float, ...], SampledFrame | None]
 
 
 def ticks_ahead(source: Source, sampler: Sampler) -> Iterator[tuple[tuple[float, ...], Ticks | None]]:
-    """All ticks of `source` to its end, with the times in seconds of the frames since the ticks before, theirs the last;
-    of many frames the latest FRAMES_TOLD. What comes after the last ticks has None in their place.
+    """All ticks of `source` to its end, with the times in seconds of the frames since the ticks before,
+    theirs the last; of many frames the latest FRAME_TIMES. What comes after the last ticks has None in their
+    place.
 
-    Source and sampler belong to the thread until the end, or until the iterator is closed; the source is left open.
-    Raises what the source does.
+    Source and sampler belong to the thread until the end, or until the iterator is closed; the source is left
+    open. Raises what the source does.
     """
     read: SimpleQueue[Read | BaseException | None] = SimpleQueue()
     room = threading.Semaphore(AHEAD)
@@ -34,7 +34,7 @@ def ticks_ahead(source: Source, sampler: Sampler) -> Iterator[tuple[tuple[float,
                 read.put(item)
                 room.acquire()
             read.put(None)
-        except BaseException as error:  # noqa: BLE001  it is raised again where it is heard
+        except BaseException as error:  # noqa: BLE001  it is raised again by the iterator
             read.put(error)
 
     thread = threading.Thread(target=follow, daemon=True, name="read-ahead")
@@ -44,8 +44,8 @@ def ticks_ahead(source: Source, sampler: Sampler) -> Iterator[tuple[tuple[float,
             room.release()
             if isinstance(item, BaseException):
                 raise item
-            times_s, taken = item
-            yield times_s, None if taken is None else sampler.prepare(taken)
+            times_s, sampled = item
+            yield times_s, None if sampled is None else sampler.prepare(sampled)
     finally:
         stopped.set()
         room.release()
@@ -55,10 +55,10 @@ def ticks_ahead(source: Source, sampler: Sampler) -> Iterator[tuple[tuple[float,
 def _read(source: Source, sampler: Sampler, stopped: threading.Event) -> Iterator[Read]:
     times_s: tuple[float, ...] = ()
     while not stopped.is_set() and (time_s := source.grab()) is not None:
-        times_s = (*times_s[1 - FRAMES_TOLD :], time_s)
-        taken = sampler.take(source, time_s)
-        if taken is not None:
-            yield times_s, taken
+        times_s = (*times_s[1 - FRAME_TIMES :], time_s)
+        sampled = sampler.take_frame(source, time_s)
+        if sampled is not None:
+            yield times_s, sampled
             times_s = ()
     if times_s:
         yield times_s, None

@@ -1,4 +1,6 @@
-"""A source's frames -> prepared frames at the model's ticks; what no tick needs is neither converted nor resized."""
+"""A source's frames -> prepared frames at the model's ticks; what no tick needs is neither converted nor
+resized.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,9 @@ class Ticks:
     """Consecutive ticks that share one frame; more than one where the source is slower than the model.
 
     times_s: when they are, seconds of the source's clock. frame: prepared, uint8 [height, width, 3], RGB.
-    reset: the tick clock began anew with them. cost_s: seconds spent on converting and preparing. grabbed_s: when the
-    frame came, on time.monotonic(). picture: the frame as the source gave it, in the order `color`, where anybody wants
-    to see it; else None.
+    reset: the tick clock starts with them. cost_s: seconds spent on converting and preparing. grabbed_s: when
+    the frame came, on time.monotonic(). picture: the frame as the source gave it, in the order `color`, where
+    a frame sink wants it; else None.
     """
 
     times_s: tuple[float, ...]
@@ -34,7 +36,7 @@ class Ticks:
 
 
 @dataclass(frozen=True)
-class Taken:
+class SampledFrame:
     """The frame of consecutive ticks as the source gave it; as Ticks, but pixels: in the order `color`."""
 
     times_s: tuple[float, ...]
@@ -46,15 +48,15 @@ class Taken:
 
 
 class Sampler:
-    """The tick clock of one source, and the frames that its ticks take.
+    """The tick clock of one source, and the frames of its ticks.
 
-    frames, damaged: how many frames were offered, and could not be decoded. A tick whose frame is damaged takes the
-    next one. wanted: whether anybody wants to see the next tick's picture. Raises BundleError for a contract that is
-    not sampled by time: only whole, trimmed clips can be spread.
+    frames, damaged: how many frames were offered, and could not be decoded. A tick whose frame is damaged
+    takes the next one. wants_picture: whether a frame sink wants the next tick's picture. Raises BundleError
+    for a contract that is not sampled by time: only whole, trimmed clips can be spread.
     """
 
     def __init__(
-        self, spec: FrameSpec, contract: TemporalContract, wanted: Callable[[], bool] | None = None
+        self, spec: FrameSpec, contract: TemporalContract, wants_picture: Callable[[], bool] | None = None
     ) -> None:
         if contract.sampling != "interval":
             raise BundleError(
@@ -66,9 +68,10 @@ class Sampler:
         self.frames = 0
         self.damaged = 0
         self.last_s: float | None = None
-        self._wanted = wanted
+        self._wants_picture = wants_picture
         self._part = 0
-        self._owed: tuple[float, ...] = ()
+        # Times of ticks whose frame was damaged: the next one serves them too.
+        self._pending_ticks: tuple[float, ...] = ()
         self._reset = False
 
     @property
@@ -82,11 +85,13 @@ class Sampler:
         return self.cadence.unused
 
     def offer(self, source: Source, time_s: float) -> Ticks | None:
-        """The ticks that the frame just grabbed at `time_s` answers, or None: then it was not even converted."""
-        taken = self.take(source, time_s)
-        return None if taken is None else self.prepare(taken)
+        """The ticks that the frame just grabbed at `time_s` serves, or None: then it was not even
+        converted.
+        """
+        sampled = self.take_frame(source, time_s)
+        return None if sampled is None else self.prepare(sampled)
 
-    def take(self, source: Source, time_s: float) -> Taken | None:
+    def take_frame(self, source: Source, time_s: float) -> SampledFrame | None:
         """As `offer`, with the frame as the source gives it: `prepare` makes ticks of it."""
         self.frames += 1
         self.last_s = time_s
@@ -95,8 +100,8 @@ class Sampler:
             self.cadence.restart()
         due = self.cadence.due(time_s)
         if due.reset:
-            self._owed, self._reset = (), True
-        times_s = self._owed + tuple(
+            self._pending_ticks, self._reset = (), True
+        times_s = self._pending_ticks + tuple(
             self.cadence.tick_time_s(tick) for tick in range(due.first, due.first + due.count)
         )
         if not times_s:
@@ -106,30 +111,32 @@ class Sampler:
             pixels = source.retrieve()
         except SourceError:
             self.damaged += 1
-            self._owed = times_s
+            self._pending_ticks = times_s
             return None
-        taken = Taken(times_s, pixels, source.color, self._reset, grabbed_s, time.perf_counter() - began)
-        self._owed, self._reset = (), False
-        return taken
+        sampled = SampledFrame(
+            times_s, pixels, source.color, self._reset, grabbed_s, time.perf_counter() - began
+        )
+        self._pending_ticks, self._reset = (), False
+        return sampled
 
-    def prepare(self, taken: Taken) -> Ticks:
+    def prepare(self, sampled: SampledFrame) -> Ticks:
         """Ticks with the model's frame."""
         began = time.perf_counter()
-        frame = prepare_frame(taken.pixels, self.spec, color=taken.color)
-        shown = self._wanted is not None and self._wanted()
+        frame = prepare_frame(sampled.pixels, self.spec, color=sampled.color)
+        shown = self._wants_picture is not None and self._wants_picture()
         return Ticks(
-            taken.times_s,
+            sampled.times_s,
             frame,
-            taken.reset,
-            taken.cost_s + time.perf_counter() - began,
+            sampled.reset,
+            sampled.cost_s + time.perf_counter() - began,
             self,
-            taken.grabbed_s,
-            taken.pixels if shown else None,
-            taken.color,
+            sampled.grabbed_s,
+            sampled.pixels if shown else None,
+            sampled.color,
         )
 
     def restart(self) -> None:
-        """The source was opened again: the next frame starts the tick clock."""
+        """The source was reconnected: the next frame starts the tick clock."""
         self.cadence.restart()
 
 

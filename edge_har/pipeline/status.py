@@ -1,4 +1,6 @@
-"""What a run knows of itself: its sources, its latest events, its sinks. Written by the pipeline, read by whoever shows it."""
+"""What a run knows of itself: its sources, its latest events, its sinks. Written by the pipeline, read by
+pages and metrics.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,9 @@ State = Literal["opening", "live", "lost", "ended", "failed"]
 class Counts:
     """What a source gave so far; a later count is never smaller.
 
-    frames: that were offered. ticks: that were recognised. unused: frames that no tick needed. skipped: ticks that
-    came too fast. repeated: ticks that shared a frame. damaged: frames that could not be decoded. reconnects: how
-    often it was opened again. abandoned: how often its thread hung and was left behind.
+    frames: that were offered. ticks: that were recognised. unused: frames that no tick needed. skipped: ticks
+    that came too fast. repeated: ticks that shared a frame. damaged: frames that could not be decoded.
+    reconnects: how often it was reconnected. abandoned: how often its thread hung and was left behind.
     """
 
     frames: int = 0
@@ -42,8 +44,8 @@ class Counts:
 
 @dataclass(frozen=True)
 class Latency:
-    """How long ticks took, in milliseconds: `counts[i]` of them at most LATENCY_BUCKETS_MS[i] (and more than the bound
-    before), the last of `counts` more than all bounds. sum_ms: all together.
+    """How long ticks took, in milliseconds: `counts[i]` of them at most LATENCY_BUCKETS_MS[i] (and more than
+    the bound before), the last of `counts` more than all bounds. sum_ms: all together.
     """
 
     counts: tuple[int, ...]
@@ -59,9 +61,10 @@ class Latency:
 class SinkState:
     """What became of the events that were given to one sink. Written by the sink, read by all.
 
-    queued: that wait now. dropped: that went because too many waited. delivered: that arrived. failed: attempts that
-    failed. last_error: why the latest did, without secrets; None while nothing failed. refused: events that the other
-    side will never take. lost: events that are gone for good: dropped, or kept nowhere when the run ended.
+    queued: that wait now. dropped: that went because too many waited. delivered: that arrived. failed:
+    attempts that failed. last_error: why the latest did, without secrets; None while nothing failed. refused:
+    events that the other side will never take. lost: events that are gone for good: dropped, or kept nowhere
+    when the run ended.
     """
 
     name: str
@@ -77,10 +80,11 @@ class SinkState:
 class SourceState:
     """One source as it is now. The pipeline writes; others only read, each value on its own at any time.
 
-    name: what events call it. state: `opening` until it was open once, then `live`, `lost`, and at last `ended` or
-    `failed`; reason: why it is lost or failed, else None. last_frame_s, last_tick_s: time.monotonic() when its newest
-    frame came that a tick took, and when that tick was recognised; None before. age_s: how old the frame was then.
-    label, score: of the highest smoothed probability; None before a whole window and while no label is sure enough.
+    name: what events call it. state: `opening` until it was open once, then `live`, `lost`, and at last
+    `ended` or `failed`; reason: why it is lost or failed, else None. last_frame_s: time.monotonic() when its
+    newest frame came that a tick took; None before. age_s: how old the frame was when it was recognised.
+    label, score: of the highest smoothed probability; None before a whole window and while no label is sure
+    enough.
     """
 
     def __init__(self, name: str) -> None:
@@ -92,47 +96,11 @@ class SourceState:
         self.score: float | None = None
         self.age_s: float | None = None
         self.last_frame_s: float | None = None
-        self.last_tick_s: float | None = None
         self._lock = threading.Lock()
         self._buckets = [0] * (len(LATENCY_BUCKETS_MS) + 1)
         self._sum_ms = 0.0
         # (monotonic seconds, frames) at some moments of the latest RATE_S, and one before.
         self._noted: deque[tuple[float, int]] = deque()
-
-    @property
-    def frames(self) -> int:
-        """As in Counts."""
-        return self.counts.frames
-
-    @property
-    def ticks(self) -> int:
-        """As in Counts."""
-        return self.counts.ticks
-
-    @property
-    def unused(self) -> int:
-        """As in Counts."""
-        return self.counts.unused
-
-    @property
-    def skipped(self) -> int:
-        """As in Counts."""
-        return self.counts.skipped
-
-    @property
-    def repeated(self) -> int:
-        """As in Counts."""
-        return self.counts.repeated
-
-    @property
-    def damaged(self) -> int:
-        """As in Counts."""
-        return self.counts.damaged
-
-    @property
-    def reconnects(self) -> int:
-        """As in Counts."""
-        return self.counts.reconnects
 
     @property
     def rate_hz(self) -> float:
@@ -174,7 +142,7 @@ class SourceState:
         with self._lock:
             self._buckets[bisect_left(LATENCY_BUCKETS_MS, cost_ms)] += ticks
             self._sum_ms += ticks * cost_ms
-        self.last_frame_s, self.last_tick_s, self.age_s = grabbed_s, now_s, now_s - grabbed_s
+        self.last_frame_s, self.age_s = grabbed_s, now_s - grabbed_s
         self.label, self.score = label, score
 
     def turn(self, state: State, reason: str | None = None) -> None:
@@ -185,10 +153,11 @@ class SourceState:
 
 
 class RunStatus:
-    """What a run knows of itself, for pages, metrics and health checks. Cheap to write, safe to read from any thread.
+    """What a run knows of itself, for pages, metrics and health checks. Cheap to write, safe to read from any
+    thread.
 
-    started_s: time.monotonic() when it was made. turned_s: when the loop that recognises last turned. names: of the
-    sources, each once.
+    started_s: time.monotonic() when it was made. turned_s: when the loop that recognises last turned. names:
+    of the sources, each once.
     """
 
     def __init__(self, model_id: str, labels: tuple[str, ...], names: Iterable[str]) -> None:
@@ -206,7 +175,7 @@ class RunStatus:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What that bundle tells apart."""
+        """The labels of that bundle."""
         return self._model[1]
 
     @property
@@ -245,21 +214,19 @@ class RunStatus:
         """The loop that recognises has turned: it does not hang, even where no frame comes."""
         self.turned_s = time.monotonic()
 
-    def tell(self, event: Event) -> None:
+    def record(self, event: Event) -> None:
         """Keep an event; the oldest goes where too many are kept."""
         with self._lock:
             self._events.append((time.monotonic(), event))
 
-    def recent(self, since_s: float) -> list[Event]:
-        """The latest events told at or after `since_s` of time.monotonic(), oldest first."""
-        return [event for _, event in self.told(since_s)]
-
-    def told(self, since_s: float) -> list[tuple[float, Event]]:
-        """As `recent`, each with the time.monotonic() at which it was told."""
+    def events_since(self, since_s: float) -> list[tuple[float, Event]]:
+        """Events recorded at or after `since_s` of time.monotonic(), oldest first, each with the time of its
+        record.
+        """
         found = []
         with self._lock:
-            for told in reversed(self._events):
-                if told[0] < since_s:
+            for recorded in reversed(self._events):
+                if recorded[0] < since_s:
                     break
-                found.append(told)
+                found.append(recorded)
         return found[::-1]

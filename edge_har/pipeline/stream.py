@@ -16,9 +16,9 @@ from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.sampler import Ticks
 
 COSTS_KEPT = 4096  # ticks of which the cost is remembered, for the median
-SLOW_SHARE = 0.1  # of ticks that repeat a frame: above, the source is slower than the model
+SLOW_FRACTION = 0.1  # of ticks that repeat a frame: above, the source is slower than the model
 SLOW_TICKS = 25  # before that is judged
-STATE_S = 1.0  # how often the state is told to who wants it
+STATE_S = 1.0  # how often the state is logged
 
 log = logging.getLogger("edge_har")
 
@@ -59,8 +59,8 @@ class Stream:
         self._costs_ms: deque[float] = deque(maxlen=COSTS_KEPT)
         self._since_reset = 0
         self.last_s: float | None = None
-        self._told_slow = False
-        self._told_s = float("-inf")
+        self._warned_slow = False
+        self._logged_s = float("-inf")
         self._history = self._new_history()
 
     def _new_history(self) -> deque[tuple[int, Pixels]]:
@@ -68,7 +68,7 @@ class Stream:
         temporal = self.bundle.manifest.temporal
         return deque(maxlen=temporal.frames - 1 + temporal.hop_ticks)
 
-    def take(self, ticks: Ticks) -> list[Event]:
+    def recognise(self, ticks: Ticks) -> list[Event]:
         """Recognise one frame at each of its ticks; the events that come of it."""
         began = time.perf_counter()
         events = self._machine.back(ticks.times_s[0])
@@ -91,8 +91,8 @@ class Stream:
         cost_s = time.perf_counter() - began + ticks.cost_s
         self.last_cost_ms = 1000 * cost_s / len(ticks.times_s)
         self._costs_ms.append(self.last_cost_ms)
-        self._tell_if_slow()
-        self._tell_state()
+        self._warn_if_slow()
+        self._log_state()
         return self._counted(events)
 
     def lost(self, time_s: float) -> list[Event]:
@@ -101,12 +101,13 @@ class Stream:
         return self._counted(self._machine.lost(time_s))
 
     def ended(self, warning: str | None) -> None:
-        """The source is at its end: say what of it could not be used."""
+        """The source is at its end: warn of what could not be used of it."""
         if warning is not None:
             log.warning("%s: %s", self.name, warning)
         if not self.predicted:
             log.warning(
-                "%s is shorter than the model's window of %.2f s: nothing to tell; edge-har classify fills short clips",
+                "%s is shorter than the model's window of %.2f s: no event; "
+                "edge-har classify fills short clips",
                 self.name,
                 self.bundle.manifest.temporal.window_s,
             )
@@ -118,8 +119,8 @@ class Stream:
     def swap(self, bundle: Bundle, recognizer: Recognizer) -> tuple[list[Event], bool]:
         """Go on with another model; the events that this ends, and whether the tick clock stays.
 
-        Where frames, time and labels are the same nothing is lost: the new model is given the frames of the running
-        window, and what is open stays open.
+        Where frames, time and labels are the same nothing is lost: the new model is given the frames of the
+        running window, and what is open stays open.
         """
         old, new = self.bundle.manifest, bundle.manifest
         self.bundle, self.recognizer = bundle, recognizer
@@ -152,7 +153,9 @@ class Stream:
 
     @property
     def top(self) -> tuple[str | None, float | None]:
-        """The label of the highest smoothed probability, and that; None twice while no label is sure enough."""
+        """The label of the highest smoothed probability, and that; None twice while no label is sure
+        enough.
+        """
         average = self._machine.average
         at = int(average.argmax())
         score = float(average[at])
@@ -168,25 +171,29 @@ class Stream:
         self.events.update(e.label for e in events if e.type == "start" and e.label is not None)
         return events
 
-    def _tell_if_slow(self) -> None:
-        if self._told_slow or self.ticks < SLOW_TICKS or self.repeated <= SLOW_SHARE * self.ticks:
+    def _warn_if_slow(self) -> None:
+        if self._warned_slow or self.ticks < SLOW_TICKS or self.repeated <= SLOW_FRACTION * self.ticks:
             return
-        self._told_slow = True
+        self._warned_slow = True
         manifest = self.bundle.manifest
-        model_hz, lent = 1000 / manifest.temporal.interval_ms, self.ticks / (self.ticks - self.repeated)
+        model_hz, repeats = 1000 / manifest.temporal.interval_ms, self.ticks / (self.ticks - self.repeated)
         log.warning(
             "%s gives about %.1f frames a second, the model was made for %.1f: frames are repeated, %s",
             self.name,
-            model_hz / lent,
+            model_hz / repeats,
             model_hz,
-            _cost_of_lending(manifest.slow_source, lent),
+            _cost_of_repeats(manifest.slow_source, repeats),
         )
 
-    def _tell_state(self) -> None:
+    def _log_state(self) -> None:
         assert self.last_s is not None
-        if self.last_s - self._told_s < STATE_S or not log.isEnabledFor(logging.DEBUG) or not self.predicted:
+        if (
+            self.last_s - self._logged_s < STATE_S
+            or not log.isEnabledFor(logging.DEBUG)
+            or not self.predicted
+        ):
             return
-        self._told_s = self.last_s
+        self._logged_s = self.last_s
         average = self._machine.average
         top = int(average.argmax())
         log.debug(
@@ -194,14 +201,14 @@ class Stream:
         )
 
 
-def _cost_of_lending(measured: dict[int, float], lent: float) -> str:
-    """What is known of the accuracy where each frame serves `lent` ticks on average."""
+def _cost_of_repeats(measured: dict[int, float], repeats: float) -> str:
+    """What is known of the accuracy where each frame serves `repeats` ticks on average."""
     usual = measured.get(1)
     slower = [ticks for ticks in measured if ticks > 1]
     if usual is None or not slower:
         return "expect it to be less sure"
-    nearest = min(slower, key=lambda ticks: abs(ticks - lent))
+    nearest = min(slower, key=lambda ticks: abs(ticks - repeats))
     return (
-        f"which costs accuracy: on held-out clips {measured[nearest]:.0%} of windows were right where each frame served "
-        f"{nearest} ticks, {usual:.0%} where it served one"
+        f"which costs accuracy: on held-out clips the window accuracy is {measured[nearest]:.0%} "
+        f"where each frame served {nearest} ticks, {usual:.0%} where it served one"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from edge_har.errors import MisuseError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edge_har.pipeline.outputs import EventSink, FrameSink
     from edge_har.sinks.options import SinkContext, SinkOptions
 
-# Modules by name: a kind's libraries are loaded when it is asked for.
+# Modules by name: a kind's libraries are loaded when it is used.
 KINDS = {
     "jsonl": ("edge_har.sinks.jsonl", "JsonLinesOptions"),
     "mqtt": ("edge_har.sinks.mqtt", "MqttOptions"),
@@ -39,17 +39,18 @@ def options_class(kind: object) -> type[SinkOptions]:
 
 
 def options_of_text(text: str) -> SinkOptions:
-    """The options that one line names, as on a command line: an address, and `?option=value&option=value`.
+    """The options in one line, as on a command line: an address, and `?option=value&option=value`.
 
-    What a web server's address has there belongs to the server: options of a webhook stand behind `#`. Raises
-    MisuseError; also for a password, which would stand in the list of processes.
+    What a web server's address has there belongs to the server: options of a webhook follow `#`. Raises
+    MisuseError; also for a password, which would be in the list of processes.
     """
     scheme, colon, rest = text.partition(":")
     if scheme in ("http", "https") and colon:
         url, _, options = text.partition("#")
         if USER_INFO.search(url):
             raise MisuseError(
-                "a password in the address shows in the list of processes: use url_env or url_file, or a token"
+                "a password in the address shows in the list of processes: "
+                "use url_env or url_file, or a token"
             )
         return _options_of("webhook", {"url": url}, options)
     address, _, options = rest.partition("?")
@@ -80,14 +81,14 @@ def _broker(scheme: str, address: str) -> dict[str, object]:
         raise MisuseError(
             "a password in the address shows in the list of processes: use password_env or password_file"
         )
-    found = {
+    table = {
         "host": host or "",
         "port": port,
         "user": unquote(parts.username or ""),
         "topic": parts.path.strip("/"),
         "tls": scheme == "mqtts",
     }
-    return {name: value for name, value in found.items() if value not in (None, "", False)}
+    return {name: value for name, value in table.items() if value not in (None, "", False)}
 
 
 def _options_of(kind: str, given: dict[str, object], query: str) -> SinkOptions:
@@ -98,37 +99,36 @@ def _options_of(kind: str, given: dict[str, object], query: str) -> SinkOptions:
 
 @dataclass
 class Outputs:
-    """The open sinks and viewers of a run."""
+    """The open sinks of a run."""
 
-    sinks: list[EventSink] = field(default_factory=list)
+    event_sinks: list[EventSink] = field(default_factory=list)
     frame_sinks: list[FrameSink] = field(default_factory=list)
 
     def close(self) -> None:
         """Close all together: each may take its time, but all do at the same time."""
-        from edge_har.pipeline.outputs import stop_all
-
-        all_of_them: list[EventSink | FrameSink] = [*self.sinks, *self.frame_sinks]
+        all_of_them: list[EventSink | FrameSink] = [*self.event_sinks, *self.frame_sinks]
         everything = {id(one): one for one in all_of_them}
-        stop_all(everything.values())
+        for one in everything.values():
+            one.stop()
         for one in everything.values():
             one.close()
 
 
-def open_outputs(all_options: Iterable[SinkOptions], setting: SinkContext) -> Outputs:
-    """Open all that is asked for; raises EdgeHarError where one cannot be, and then closes the others."""
+def open_outputs(all_options: Iterable[SinkOptions], context: SinkContext) -> Outputs:
+    """Open all of them; raises EdgeHarError where one cannot be, and then closes the others."""
     from edge_har.sinks.options import check_names
 
     all_options = list(all_options)
     check_names(all_options)
-    outlets = Outputs()
+    outputs = Outputs()
     try:
         for options in all_options:
-            opened: Any = options.open(setting)
-            if hasattr(opened, "write"):
-                outlets.sinks.append(opened)
-            if hasattr(opened, "consume"):
-                outlets.frame_sinks.append(opened)
+            opened = options.open(context)
+            if opened.events is not None:
+                outputs.event_sinks.append(opened.events)
+            if opened.frames is not None:
+                outputs.frame_sinks.append(opened.frames)
     except BaseException:
-        outlets.close()
+        outputs.close()
         raise
-    return outlets
+    return outputs

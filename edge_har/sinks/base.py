@@ -1,4 +1,4 @@
-"""What every place that events go to offers."""
+"""What every destination of events offers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_har.pipeline.events import Event
 
 
 class Destination(Protocol):
-    """A place that a thread of its own brings events to; all calls come from that thread, and may take their time.
+    """Where a thread of its own brings events; all calls come from that thread, and may take their time.
 
     batch: how many events it wants at once; that many may arrive twice when the process is killed.
     """
@@ -21,11 +21,13 @@ class Destination(Protocol):
     batch: int
 
     def deliver(self, events: Sequence[Event]) -> None:
-        """Bring events there, in order; all have arrived for sure when this returns. Raises Later or Refused."""
+        """Bring events there, in order; all have arrived for sure when this returns. Raises RetryLater or
+        Rejected.
+        """
 
     def tend(self) -> None:
-        """Do what is due without events, such as keeping a connection alive; called at least each second while the
-        place answers. Raises Later where it does not.
+        """Do what is due without events, such as keeping a connection alive; called at least each second
+        while the destination answers. Raises RetryLater where it does not.
         """
 
     def close(self) -> None:
@@ -33,9 +35,10 @@ class Destination(Protocol):
 
 
 class RetryLater(Exception):
-    """A place cannot take events now; its text says why, in one line and without secrets.
+    """The destination cannot take events now; the text gives the reason, in one line and without secrets.
 
-    delivered: how many of those given had arrived. wait_s: the pause that the place asked for, if it did.
+    delivered: how many of those given had arrived. wait_s: the pause that the destination requests, if it
+    does.
     """
 
     def __init__(self, reason: str, *, delivered: int = 0, wait_s: float | None = None) -> None:
@@ -45,7 +48,9 @@ class RetryLater(Exception):
 
 
 class Rejected(Exception):
-    """A place will never take the event that follows the first `delivered` ones; the text says why."""
+    """The destination will never take the event that follows the first `delivered` ones; the text gives the
+    reason.
+    """
 
     def __init__(self, reason: str, *, delivered: int = 0) -> None:
         super().__init__(reason)
@@ -58,7 +63,9 @@ def line_of(event: Event) -> bytes:
 
 
 def event_of(line: bytes) -> Event:
-    """The event that `line_of` made a line of, by this or another version. Raises ValueError where it holds none."""
+    """The event that `line_of` made a line of, by this or another version. Raises ValueError where it holds
+    none.
+    """
     try:
         read: Any = json.loads(line)
         return Event(**{name: read[name] for name in EVENT_KEYS if name in read})
@@ -72,8 +79,8 @@ EVENT_KEYS = tuple(field.name for field in fields(Event))
 def tls_context(
     sink: str, ca_file: str | None, cert_file: str | None = None, key_file: str | None = None
 ) -> ssl.SSLContext:
-    """How connections of a sink are encrypted: whom it trusts, and who it is. Raises MisuseError naming the file that
-    cannot be used.
+    """How connections of a sink are encrypted: whom it trusts, and who it is. Raises MisuseError naming the
+    file that cannot be used.
     """
     used = ca_file
     try:

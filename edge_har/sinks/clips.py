@@ -1,4 +1,6 @@
-"""A short video of each event, with some seconds before and after it. Nothing is recorded unless a user asks for it."""
+"""A short video of each event, with some seconds before and after it. Nothing is recorded unless a user
+asks for it.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,16 @@ from edge_har.model.preprocess import Pixels
 from edge_har.options.fields import option
 from edge_har.options.kinds import BYTES, DURATION, LABELS, NUMBER, PATH, WHOLE, choice
 from edge_har.pipeline.events import Event
-from edge_har.pipeline.outputs import Picture
+from edge_har.pipeline.outputs import OpenedSink, Picture
 from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import reason_of
 from edge_har.sinks.options import SinkContext, SinkOptions, slug
-from edge_har.sinks.pictures import Worker, in_bgr, small_copy
+from edge_har.sinks.pictures import Worker, small_copy
 from edge_har.sinks.recorder import ENDINGS, FreeSpace, Recorder, keep_newest, new_path
 from edge_har.sinks.video import check_folder
 
 WAITING = 8  # pictures; each up to some MB
-LATE_S = 10.0  # an event is told at most so long after it began
+LATE_S = 10.0  # an event is emitted at most so long after it began
 RING_BYTES = 8_000_000  # of JPEGs of one source
 QUALITY = 80
 
@@ -57,24 +59,26 @@ class ClipsOptions(SinkOptions):
         if not self.path:
             raise MisuseError("clips: path is the folder to record to")
 
-    def open(self, setting: SinkContext) -> Clips:
-        """A sink and a viewer in one, that records in a thread of its own; raises MisuseError for no folder."""
+    def open(self, context: SinkContext) -> OpenedSink:
+        """An event sink and a frame sink in one, that records in a thread of its own; raises MisuseError
+        for no folder.
+        """
         check_folder(self.kind, self.path)
         for label in self.labels:
-            if label not in setting.run_status.labels:
+            if label not in context.run_status.labels:
                 raise MisuseError(
-                    f"clips: the model knows no {label!r}, but {', '.join(setting.run_status.labels)}"
+                    f"clips: the model knows no {label!r}, but {', '.join(context.run_status.labels)}"
                 )
         state = SinkState(self.called)
-        clips = Clips(self, state, waits=setting.waits)
-        setting.run_status.add_sink(state)
-        return clips
+        clips = Clips(self, state, waits=context.waits)
+        context.run_status.add_sink(state)
+        return OpenedSink(events=clips, frames=clips)
 
 
 @dataclass
 class _Lane:
-    """A source: its latest pictures as JPEG, and the clip that is being recorded. until_s: when it ends; of an event that
-    goes on: infinite.
+    """A source: its latest pictures as JPEG, and the clip that is being recorded. until_s: when it ends;
+    of an event that goes on: infinite.
     """
 
     ring: deque[tuple[float, bytes]] = field(default_factory=deque)
@@ -98,7 +102,7 @@ class Clips:
         self._seen_s: dict[str, float] = {}
         self._failing = False
         self._worker = Worker[Picture | Event](
-            state, self._take, self._finish_all, capacity=WAITING, waits=waits
+            state, self._handle, self._finish_all, capacity=WAITING, waits=waits
         )
 
     def wants(self, source: str) -> bool:
@@ -111,12 +115,12 @@ class Clips:
         if 0 <= since_s < 0.9 / self._options.rate_hz or not self._worker.has_room():
             return
         self._seen_s[picture.source] = picture.time_s
-        self._worker.put(small_copy(picture, self._options.width))
+        self._worker.submit(small_copy(picture, self._options.width))
 
     def write(self, event: Event) -> None:
         """Begin or end a clip; never waits for the disk."""
         if event.type in ("start", "end", "source_lost"):
-            self._worker.put(event)
+            self._worker.submit(event)
 
     def stop(self) -> None:
         """Begin to close without waiting for it."""
@@ -126,10 +130,10 @@ class Clips:
         """Finish the clips."""
         self._worker.close()
 
-    def _take(self, item: Picture | Event) -> None:
+    def _handle(self, item: Picture | Event) -> None:
         lane = self._lanes.setdefault(item.source, _Lane())
         if isinstance(item, Picture):
-            self._picture(lane, in_bgr(item))
+            self._picture(lane, item.in_bgr())
         elif item.type == "start":
             self._start(lane, item)
         elif item.type == "source_lost":

@@ -18,7 +18,9 @@ def wants_colour(stream: TextIO) -> bool:
 
 
 class ConsoleSink:
-    """Writes a line per event to `stream`: what, which activity, when in the source, how sure. begin: of each line."""
+    """Writes a line per event to `stream`: what, which activity, when in the source, how sure. begin: of each
+    line.
+    """
 
     def __init__(self, stream: TextIO, begin: str = "") -> None:
         self._stream = stream
@@ -32,6 +34,9 @@ class ConsoleSink:
             word = f"{COLOURS[event.type]}{word}{PLAIN}"
         self._stream.write(f"{self._begin}{word} {describe(event)}\n")
         self._stream.flush()
+
+    def stop(self) -> None:
+        """Nothing takes time to close."""
 
     def close(self) -> None:
         """The stream is the caller's: nothing to do."""

@@ -14,12 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import ClassVar, TextIO
+from typing import ClassVar
 
 from edge_har.errors import EdgeHarError, MisuseError
 from edge_har.options.fields import option
 from edge_har.options.kinds import BYTES, PATH, WHOLE
 from edge_har.pipeline.events import Event
+from edge_har.pipeline.outputs import OpenedSink
 from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import RetryLater, line_of
 from edge_har.sinks.options import NO_SPOOL, DeliveryOptions, SinkContext, spool_option
@@ -27,13 +28,13 @@ from edge_har.sinks.queued import QueuedSink, RetryPolicy
 from edge_har.system.files import sync_directory
 
 STREAM_BATCH, FILE_BATCH = 64, 256
-SYNC_S = 1.0  # at most so often is the disk asked to make a file outlast a power cut
+SYNC_S = 1.0  # how often a file is synced at most, so that it outlasts a power cut
 TAIL_BYTES = 65_536  # a line is shorter
 FILE_MODE = 0o644
 BEGIN = b'{"v": '  # of a line
 STANDARD_OUTPUT = "-"
 MIN_FILE_BYTES = 1000
-PATIENCE = RetryPolicy(last_s=5.0)  # a disk with room again is soon made use of
+FILE_RETRIES = RetryPolicy(last_s=5.0)  # a disk with room again is soon made use of
 
 log = logging.getLogger("edge_har")
 
@@ -57,45 +58,27 @@ class JsonLinesOptions(DeliveryOptions):
         if self.path == STANDARD_OUTPUT and self.spool != NO_SPOOL:
             raise MisuseError("jsonl: events for standard output cannot wait in a spool")
 
-    def open(self, setting: SinkContext) -> QueuedSink:
+    def open(self, context: SinkContext) -> OpenedSink:
         """A sink that writes the lines in a thread of its own."""
         state = SinkState(self.called)
         if self.path == STANDARD_OUTPUT:
             target = StreamDestination(sys.stdout.fileno())
-            sink: QueuedSink = StreamSink(target, state, updates=self.updates, waits=setting.waits)
+            sink: QueuedSink = StreamSink(target, state, updates=self.updates, waits=context.waits)
         else:
             path, spooled = Path(self.path).expanduser(), self.spool != NO_SPOOL
             file = FileDestination(path, max_bytes=self.max_bytes, keep=self.keep, replayed=spooled)
             spool = self.open_spool()
             sink = QueuedSink(
-                file, state, spool=spool, updates=self.updates, patience=PATIENCE, waits=setting.waits
+                file, state, spool=spool, updates=self.updates, retries=FILE_RETRIES, waits=context.waits
             )
-        setting.run_status.add_sink(state)
-        return sink
-
-
-class JsonLinesSink:
-    """Writes one JSON object a line to `stream`. BrokenPipeError passes through when the reader has gone."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, event: Event) -> None:
-        """Write and flush one line; raises EdgeHarError when it cannot be written (a full disk)."""
-        try:
-            self._stream.write(json.dumps(event.to_json()) + "\n")
-            self._stream.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise EdgeHarError(f"events cannot be written: {error.strerror}") from error
-
-    def close(self) -> None:
-        """The stream is the caller's: nothing to do."""
+        context.run_status.add_sink(state)
+        return OpenedSink(events=sink)
 
 
 class StreamDestination:
-    """Writes lines to a descriptor, such as that of standard output. A line that was begun is always finished first."""
+    """Writes lines to a descriptor, such as that of standard output. A line that was begun is always
+    finished first.
+    """
 
     batch = STREAM_BATCH
 
@@ -104,14 +87,16 @@ class StreamDestination:
         self._rest = b""  # of a line that was begun
 
     def deliver(self, events: Sequence[Event]) -> None:
-        """Write one line each. Raises Later on a full disk, BrokenPipeError when the reader has gone."""
+        """Write one line each. Raises RetryLater on a full disk, BrokenPipeError when the reader has gone."""
         for delivered, event in enumerate(events):
             self._finish(delivered)
             self._rest = line_of(event) + b"\n"
             self._finish(delivered, whole=len(self._rest))
 
     def _finish(self, delivered: int, whole: int = 0) -> None:
-        """Write what is left of a line; one of `whole` bytes that was not begun is given up where that fails."""
+        """Write what is left of a line; one of `whole` bytes that was not begun is given up where that
+        fails.
+        """
         try:
             while self._rest:
                 self._rest = self._rest[os.write(self._descriptor, self._rest) :]
@@ -132,8 +117,9 @@ class StreamDestination:
 
 
 class StreamSink(QueuedSink):
-    """Writes lines to a stream. Where nobody is late (the sources are files) each line is there when `write` returns, so
-    that whoever reads slowly gets all of them; what cannot be written is then an EdgeHarError.
+    """Writes lines to a stream. Where nobody is late (the sources are files) each line is there when
+    `write` returns, so that a slow reader gets all of them; what cannot be written is then an
+    EdgeHarError.
     """
 
     def write(self, event: Event) -> None:
@@ -144,7 +130,7 @@ class StreamSink(QueuedSink):
         with self.changed:
             self.changed.wait_for(lambda: self.is_idle or self.state.failed)
         if self.is_broken:
-            raise BrokenPipeError("whoever read the events has gone")
+            raise BrokenPipeError("the reader of the events has gone")
         if self.state.failed:
             self.raised = True
             raise EdgeHarError(str(self.state.last_error))
@@ -153,9 +139,10 @@ class StreamSink(QueuedSink):
 class FileDestination:
     """Appends lines to the file `path`, each whole or not at all, and rotates it.
 
-    Before a file grows beyond `max_bytes` it becomes `path.1`, that one `path.2`, and so on; `keep` of these stay. A file
-    that somebody else moved away is begun anew. replayed: after a restart the first events may be in the file already;
-    they are not written again, and what is written is synced before it counts as delivered.
+    Before a file grows beyond `max_bytes` it becomes `path.1`, that one `path.2`, and so on; `keep` of these
+    stay. A file that another program moved away is started again. replayed: after a restart the first events
+    may be in the file already; they are not written again, and what is written is synced before it counts as
+    delivered.
 
     Raises MisuseError where `path` cannot be such a file.
     """
@@ -176,7 +163,7 @@ class FileDestination:
         self._there: set[bytes] | None = None if replayed else set()  # lines that may come again
 
     def deliver(self, events: Sequence[Event]) -> None:
-        """Append one line each; raises Later where the disk takes no more, with the file still whole."""
+        """Append one line each; raises RetryLater where the disk takes no more, with the file still whole."""
         self._delivered = 0
         try:
             self._open()
@@ -221,7 +208,9 @@ class FileDestination:
         return lines
 
     def _last_lines(self) -> list[bytes]:
-        """The latest lines of the file and of those it was rotated into: as many as an earlier run may not have noted."""
+        """The latest lines of the file and of those it was rotated into: as many as an earlier run may not
+        have noted.
+        """
         lines: list[bytes] = []
         for number in range(self._keep + 1):
             if len(lines) >= FILE_BATCH or not self._rotated(number).exists():

@@ -1,4 +1,5 @@
-"""Events to an MQTT broker: every event once at least, what each source shows now, and all of it known to Home Assistant.
+"""Events to an MQTT broker: every event once at least, what each source shows now, and all of it known to
+Home Assistant.
 
 TOPIC/NODE/status               online, or offline (also as last will); retained
 TOPIC/NODE/SOURCE/event         each event, JSON
@@ -23,6 +24,7 @@ from edge_har.errors import MisuseError, RuntimeMissingError
 from edge_har.options.fields import option
 from edge_har.options.kinds import PATH, TEXT, TRUTH, WHOLE
 from edge_har.pipeline.events import Event
+from edge_har.pipeline.outputs import OpenedSink
 from edge_har.pipeline.status import RunStatus, SinkState
 from edge_har.sinks.base import RetryLater, line_of, reason_of, tls_context
 from edge_har.sinks.options import DeliveryOptions, SinkContext, slug
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessageInfo
 
 PORT, TLS_PORT = 1883, 8883
-CONNECT_S = 5.0  # a broker that says nothing for so long is not there
+CONNECT_S = 5.0  # a broker that sends nothing for so long is not there
 ACKNOWLEDGE_S = 10.0
 GOODBYE_S = 0.4
 LOOP_S = 0.1
@@ -78,17 +80,17 @@ class MqttOptions(DeliveryOptions):
             if WILDCARDS.search(getattr(self, name)) or getattr(self, name).startswith("$"):
                 raise MisuseError(f"mqtt: {name} is a topic without +, # and spaces")
 
-    def open(self, setting: SinkContext) -> MqttSink:
+    def open(self, context: SinkContext) -> OpenedSink:
         """A sink that keeps a connection in a thread of its own."""
         self.check_installed()
-        run_status, state = setting.run_status, SinkState(self.called)
+        run_status, state = context.run_status, SinkState(self.called)
         shown = PublishedStates(source.name for source in run_status.sources)
         target = MqttDestination(self, run_status, shown, self.tls_context())
         sink = MqttSink(
-            target, state, spool=self.open_spool(), updates=self.updates, waits=setting.waits, shown=shown
+            target, state, spool=self.open_spool(), updates=self.updates, waits=context.waits, shown=shown
         )
         run_status.add_sink(state)
-        return sink
+        return OpenedSink(events=sink)
 
     def check_installed(self) -> None:
         """Raise RuntimeMissingError without paho-mqtt."""
@@ -98,7 +100,9 @@ class MqttOptions(DeliveryOptions):
             raise RuntimeMissingError("MQTT needs a library: pip install 'edge-har[mqtt]'") from error
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """How connections are encrypted; None: they are not. Raises MisuseError where a file cannot be used."""
+        """How connections are encrypted; None: they are not. Raises MisuseError where a file cannot be
+        used.
+        """
         return tls_context(self.kind, self.ca_file, self.cert_file, self.key_file) if self.tls else None
 
     @property
@@ -113,7 +117,7 @@ class MqttOptions(DeliveryOptions):
 
 
 class PublishedStates:
-    """What goes on at each source now, for whoever asks the broker; later than now nobody wants to know it."""
+    """What goes on at each source now, for clients of the broker; only the present state is of use."""
 
     def __init__(self, sources: Iterable[str]) -> None:
         self._lock = threading.Lock()
@@ -162,8 +166,8 @@ class MqttSink(QueuedSink):
 
 @dataclass
 class _Connection:
-    """One connection to the broker. model_id: of the model that Home Assistant knows; answer: the broker's word on the
-    connection; published: retained topics and what stands there.
+    """One connection to the broker. model_id: of the model that Home Assistant knows; answer: the broker's
+    answer to the connection; published: retained topics and what each holds.
     """
 
     client: Client
@@ -173,7 +177,9 @@ class _Connection:
 
 
 class MqttDestination:
-    """A broker, connected when there is something for it and kept so. An event has arrived once the broker said so."""
+    """A broker, connected when there is something for it and kept so. An event has arrived once the broker
+    acknowledges it.
+    """
 
     batch = INFLIGHT
 
@@ -212,7 +218,7 @@ class MqttDestination:
         connection.model_id = self._run_status.model_id
 
     def close(self) -> None:
-        """Say goodbye; where the broker does not listen, it will say so itself."""
+        """Say goodbye; where the broker does not listen, it publishes the will itself."""
         connection = self._connection
         if connection is None:
             return
@@ -242,10 +248,10 @@ class MqttDestination:
         if self._tls is not None:
             client.tls_set_context(self._tls)
 
-        def answered(_client: Any, _data: Any, _flags: Any, answer: Any, _properties: Any) -> None:
+        def on_connect(_client: Any, _data: Any, _flags: Any, answer: Any, _properties: Any) -> None:
             connection.answer = answer
 
-        client.on_connect = answered
+        client.on_connect = on_connect
         self._connection = connection
         try:
             client.connect(
@@ -262,12 +268,14 @@ class MqttDestination:
             if time.monotonic() > until_s:
                 raise self._lost(f"{options.host} does not answer")
         if connection.answer.is_failure:
-            raise self._lost(f"{options.host} says: {connection.answer}")
+            raise self._lost(f"{options.host} answers: {connection.answer}")
         self._retain(connection, self._retained(discovery=True))
         return connection
 
     def _acknowledged(self, connection: _Connection, sent: list[MQTTMessageInfo]) -> None:
-        """Wait until the broker has taken all; raises Later with the number that it did take, in order."""
+        """Wait until the broker has taken all; raises RetryLater with the number that it did take, in
+        order.
+        """
         until_s = time.monotonic() + ACKNOWLEDGE_S
         arrived = 0
         while True:
@@ -280,9 +288,9 @@ class MqttDestination:
             if time.monotonic() > until_s:
                 raise self._lost("the broker does not acknowledge", arrived)
 
-    def _retain(self, connection: _Connection, wanted: dict[str, str]) -> None:
-        """Publish what does not stand at its topic yet."""
-        changed = {topic: text for topic, text in wanted.items() if connection.published.get(topic) != text}
+    def _retain(self, connection: _Connection, retained: dict[str, str]) -> None:
+        """Publish what is not at its topic yet."""
+        changed = {topic: text for topic, text in retained.items() if connection.published.get(topic) != text}
         self._acknowledged(
             connection,
             [connection.client.publish(topic, text, qos=1, retain=True) for topic, text in changed.items()],
@@ -290,22 +298,24 @@ class MqttDestination:
         connection.published.update(changed)
 
     def _retained(self, *, discovery: bool) -> dict[str, str]:
-        """What should stand at retained topics now; what Home Assistant is to discover comes first."""
+        """What the retained topics should hold now; what Home Assistant is to discover comes first."""
         base = self._options.base
-        wanted = self._discovered() if discovery else {}
-        wanted[f"{base}/status"] = ONLINE
+        retained = self._discovered() if discovery else {}
+        retained[f"{base}/status"] = ONLINE
         for name, state in self._shown.now().items():
-            wanted[f"{base}/{slug(name)}/state"] = json.dumps(state)
+            retained[f"{base}/{slug(name)}/state"] = json.dumps(state)
         for source in self._run_status.sources:
-            wanted[f"{base}/{slug(source.name)}/availability"] = ONLINE if source.state == "live" else OFFLINE
-        return wanted
+            retained[f"{base}/{slug(source.name)}/availability"] = (
+                ONLINE if source.state == "live" else OFFLINE
+            )
+        return retained
 
     def _discovered(self) -> dict[str, str]:
-        """What Home Assistant is told of each source: an activity, and whether the camera is there."""
+        """What Home Assistant discovers of each source: an activity, and whether the camera is there."""
         options = self._options
         if options.discovery == "off":
             return {}
-        wanted: dict[str, str] = {}
+        retained: dict[str, str] = {}
         for source in self._run_status.sources:
             name, at = slug(source.name), f"{options.base}/{slug(source.name)}"
             status = {"topic": f"{options.base}/status"}
@@ -346,15 +356,15 @@ class MqttDestination:
                 ("binary_sensor", "camera", connectivity),
             ):
                 topic = f"{options.discovery}/{component}/edge_har_{options.node_id}/{name}_{kind}/config"
-                wanted[topic] = json.dumps(config | common)
-        return wanted
+                retained[topic] = json.dumps(config | common)
+        return retained
 
     def _lost(self, reason: str, delivered: int = 0) -> RetryLater:
         self._drop()
         return RetryLater(reason, delivered=delivered)
 
     def _drop(self) -> None:
-        """Give the connection up; what it had not acknowledged is published anew on the next one."""
+        """Give the connection up; what it had not acknowledged is published again on the next one."""
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.client.on_connect = None

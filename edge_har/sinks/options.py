@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from edge_har.errors import MisuseError
 from edge_har.options.fields import check_values, option
 from edge_har.options.kinds import BYTES, PATH, TEXT, TRUTH
-from edge_har.pipeline.outputs import EventSink, FrameSink
+from edge_har.pipeline.outputs import OpenedSink
 from edge_har.pipeline.status import RunStatus
 from edge_har.sinks.spool import MAX_BYTES, Spool
 
@@ -53,8 +53,8 @@ class SinkOptions(ABC):
         self._check()
 
     @abstractmethod
-    def open(self, setting: SinkContext) -> EventSink | FrameSink:
-        """What takes the events, or the pictures, or both; its counters stand on the run's board.
+    def open(self, context: SinkContext) -> OpenedSink:
+        """What takes the events, or the pictures, or both; its counters are in the run's status.
 
         Raises EdgeHarError where it cannot be.
         """

@@ -1,4 +1,6 @@
-"""What all sinks of pictures share: small copies, a thread that takes its time over them, labels drawn on them."""
+"""What all frame sinks have in common: small copies, a thread that takes its time over them, labels drawn on
+them.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,10 @@ import time
 import unicodedata
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Generic, TypeVar
 
 import cv2
-import numpy as np
 
 from edge_har.model.preprocess import Pixels
 from edge_har.pipeline.outputs import Picture
@@ -23,7 +23,7 @@ from edge_har.pipeline.status import SinkState
 CLOSE_S = 0.7  # a run has two seconds to end
 IDLE_S = 1.0
 HARD_LIMIT = 1000  # more than the capacity: of things that are small
-TEXT_SHARE = 0.06  # of a picture's height
+TEXT_FRACTION = 0.06  # of a picture's height
 FONT, FONT_PX = cv2.FONT_HERSHEY_SIMPLEX, 22.0  # height of its letters at scale 1
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
@@ -33,31 +33,23 @@ T = TypeVar("T")
 
 
 def small_copy(picture: Picture, width: int) -> Picture:
-    """A copy that may be kept: at most `width` wide, with even sides as encoders want them; its colours as they were."""
+    """A copy that may be kept: at most `width` wide, with even sides as encoders want them; its colours as
+    they were.
+    """
     height, source_width = picture.pixels.shape[:2]
     scale = min(1.0, width / source_width)
-    size = (max(2, int(source_width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2))
-    if size == (source_width, height):
-        return replace(picture, pixels=picture.pixels.copy())
-    return replace(picture, pixels=np.asarray(cv2.resize(picture.pixels, size), np.uint8))
-
-
-def in_bgr(picture: Picture) -> Picture:
-    """The same in OpenCV's order of colours."""
-    if picture.color == "bgr":
-        return picture
-    return replace(
-        picture, pixels=np.asarray(cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2BGR), np.uint8), color="bgr"
-    )
+    return picture.resized((max(2, int(source_width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2)))
 
 
 def draw_label(pixels: Pixels, label: str | None, score: float | None) -> None:
-    """Write what is seen, and how sure, into a picture (BGR), on a bar at its top; nothing where there is no label."""
+    """Write what is seen, and how sure, into a picture (BGR), on a bar at its top; nothing where there is no
+    label.
+    """
     if label is None or score is None:
         return
     height, width = pixels.shape[:2]
     text = f"{in_ascii(label)} {score:.0%}"
-    scale = max(0.3, height * TEXT_SHARE / FONT_PX)
+    scale = max(0.3, height * TEXT_FRACTION / FONT_PX)
     stroke = max(1, round(scale * 1.6))
     (text_width, text_height), below = cv2.getTextSize(text, FONT, scale, stroke)
     margin = text_height // 2
@@ -73,11 +65,11 @@ def in_ascii(text: str) -> str:
 
 
 class Worker(Generic[T]):
-    """A thread that handles what it is given, in order. At most `capacity` wait: what comes then is dropped and counted,
-    or, where it `waits`, whoever gives waits for room, and who closes it until all is handled.
+    """A thread that handles what it is given, in order. At most `capacity` wait: what comes then is dropped
+    and counted, or, where it `waits`, `submit` waits for room, and `close` until all is handled.
 
-    state: its counters. work: handles one. end: called last, in the thread. idle: called there each `IDLE_S` while
-    nothing comes.
+    state: its counters. work: handles one. end: called last, in the thread. idle: called there each `IDLE_S`
+    while nothing comes.
     """
 
     def __init__(
@@ -100,7 +92,7 @@ class Worker(Generic[T]):
         self._changed = threading.Condition()
         self._closing = False
         self._until_s = 0.0
-        self._told = False
+        self._reported = False
         self._thread = threading.Thread(target=self._run, daemon=True, name=f"{state.name}-pictures")
         self._thread.start()
 
@@ -110,14 +102,16 @@ class Worker(Generic[T]):
         return not self._closing
 
     def has_room(self) -> bool:
-        """Whether something given now is handled: else it is counted as dropped, and no copy is made in vain."""
+        """Whether something given now is handled: else it is counted as dropped, and no copy is made in
+        vain.
+        """
         if len(self._items) < self._capacity or self._waits():
             return not self._closing
         self._state.dropped += 1
         return False
 
-    def put(self, item: T) -> None:
-        """Give one thing; it is taken although there is no room, within reason, unless the worker waits for room."""
+    def submit(self, item: T) -> None:
+        """Queue one item, within reason although there is no room, unless the worker waits for room."""
         with self._changed:
             if len(self._items) >= self._capacity and self._waits():
                 self._changed.wait_for(lambda: len(self._items) < self._capacity or self._closing)
@@ -166,6 +160,6 @@ class Worker(Generic[T]):
         except Exception as error:  # noqa: BLE001  a picture that cannot be handled ends nothing
             self._state.failed += 1
             self._state.last_error = f"{type(error).__name__}: {error}".splitlines()[0]
-            if not self._told:
-                self._told = True
+            if not self._reported:
+                self._reported = True
                 log.error("%s: %s", self._state.name, self._state.last_error)

@@ -1,41 +1,40 @@
-"""A queue and a thread between recognition and a place that events go to, so that a slow place slows nobody."""
+"""A queue and a thread between recognition and a destination of events, so that a slow one slows nothing
+else.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
-import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from traceback import format_tb
 from typing import Protocol
 
-from edge_har.errors import EdgeHarError
 from edge_har.pipeline.events import Event
-from edge_har.pipeline.outputs import EventSink
 from edge_har.pipeline.status import SinkState
-from edge_har.sinks.base import Destination, Rejected, RetryLater, reason_of
+from edge_har.sinks.base import Destination, Rejected, RetryLater
 from edge_har.sinks.spool import SYNC_S, Spool
+from edge_har.system.backoff import Backoff
 
 QUEUE_EVENTS = 10_000  # some 4 MB
 KEEP_EVENTS = 512  # that the disk is given at once
 CLOSE_S = 0.7  # a run has two seconds to end
 TEND_S = 0.5
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 60.0
-RETRY_JITTER = 0.2  # share by which a pause is longer or shorter, so that many devices do not knock at once
-MAX_ASKED_S = 3600.0  # no place makes us wait longer
+MAX_REQUESTED_S = 3600.0  # no destination makes us wait longer
 
 log = logging.getLogger("edge_har")
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Seconds: the first pause before another try and the longest one; how long closing may take; between looks after
-    a place without events.
+    """Seconds: the first pause before another try and the longest one; how long closing may take; between
+    looks after a destination without events.
     """
 
     first_s: float = FIRST_RETRY_S
@@ -44,26 +43,8 @@ class RetryPolicy:
     tend_s: float = TEND_S
 
 
-class Backoff:
-    """How long to wait before each next try: twice as long each time up to a limit, give or take a little."""
-
-    def __init__(self, patience: RetryPolicy) -> None:
-        self._patience = patience
-        self.reset()
-
-    def reset(self) -> None:
-        """It worked."""
-        self._pause_s = self._patience.first_s
-
-    def after_failure(self, asked_s: float | None) -> float:
-        """Seconds to wait now; asked_s: what the other side asked for."""
-        pause_s = self._pause_s * random.uniform(1 - RETRY_JITTER, 1 + RETRY_JITTER)
-        self._pause_s = min(2 * self._pause_s, self._patience.last_s)
-        return pause_s if asked_s is None else max(pause_s, min(asked_s, MAX_ASKED_S))
-
-
 class EventBuffer(Protocol):
-    """Events that wait for a place, oldest first; safe to use from several threads."""
+    """Events that wait for a destination, oldest first; safe to use from several threads."""
 
     @property
     def dropped(self) -> int:
@@ -72,14 +53,16 @@ class EventBuffer(Protocol):
     def __len__(self) -> int: ...
 
     def peek(self, limit: int) -> list[Event]:
-        """The oldest events; they stay until `done`."""
+        """The oldest events; they stay until `ack`."""
 
     def ack(self, count: int) -> None:
         """The first `count` of those last seen by `peek` have gone; the others wait again."""
 
 
 class MemoryBuffer:
-    """Events that wait in memory, at most `capacity`; where more come the oldest go, but none that is on its way."""
+    """Events that wait in memory, at most `capacity`; where more come the oldest go, but none that is on its
+    way.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.dropped = 0
@@ -100,7 +83,7 @@ class MemoryBuffer:
             self._waiting.append(event)
 
     def peek(self, limit: int) -> list[Event]:
-        """The oldest events; they stay until `done`."""
+        """The oldest events; they stay until `ack`."""
         with self._lock:
             while self._waiting and len(self._leaving) < limit:
                 self._leaving.append(self._waiting.popleft())
@@ -115,43 +98,17 @@ class MemoryBuffer:
             self._leaving.clear()
 
 
-class SinkTarget:
-    """A plain sink as a target: its errors mean later."""
-
-    batch = 64
-
-    def __init__(self, sink: EventSink) -> None:
-        self._sink = sink
-
-    def deliver(self, events: Sequence[Event]) -> None:
-        """Write one after the other. BrokenPipeError passes through."""
-        for delivered, event in enumerate(events):
-            try:
-                self._sink.write(event)
-            except BrokenPipeError:
-                raise
-            except (EdgeHarError, OSError) as error:
-                raise RetryLater(reason_of(error), delivered=delivered) from error
-
-    def tend(self) -> None:
-        """Nothing is due."""
-
-    def close(self) -> None:
-        """Close the sink."""
-        self._sink.close()
-
-
 class QueuedSink:
-    """A sink that takes events at once and brings them to `target` in a thread of its own, in order, again and again
-    until they arrive.
+    """A sink that takes events at once and brings them to `target` in a thread of its own, in order, again
+    and again until they arrive.
 
-    At most `capacity` events wait in memory; where more come the oldest go. With a `spool` they wait on the disk: a
-    second thread puts them there, and what is not delivered when the sink is closed is delivered by the next run.
-    state: its counters. updates: take `update` events too. set_aside: called with an event that the target will never
-    take, and why. waits: asked whether `write`, where memory is full, waits for room rather than drop, and closing takes as
-    long as events arrive; for sources that are not live.
+    At most `capacity` events wait in memory; where more come the oldest go. With a `spool` they wait on the
+    disk: a second thread puts them there, and what is not delivered when the sink is closed is delivered by
+    the next run. state: its counters. updates: take `update` events too. set_aside: called with an event that
+    the target will never take, and why. waits: whether `write`, where memory is full, waits for room rather
+    than drop, and closing takes as long as events arrive; for sources that are not live.
 
-    Raises BrokenPipeError from `write` once the target did: whoever read along has gone.
+    Raises BrokenPipeError from `write` once the target did: the reader has gone.
     """
 
     def __init__(  # `waits` and `changed` (notified of all that happens) are for sinks made of this one
@@ -162,7 +119,7 @@ class QueuedSink:
         capacity: int = QUEUE_EVENTS,
         spool: Spool | None = None,
         updates: bool = True,
-        patience: RetryPolicy | None = None,
+        retries: RetryPolicy | None = None,
         set_aside: Callable[[Event, str], None] | None = None,
         waits: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -170,7 +127,7 @@ class QueuedSink:
         self._target = target
         self._spool = spool
         self._updates = updates
-        self._patience = patience or RetryPolicy()
+        self._retries = retries or RetryPolicy()
         self._set_aside = set_aside
         self.waits = waits
         self._capacity = capacity
@@ -181,15 +138,15 @@ class QueuedSink:
         self._until_s = math.inf  # time.monotonic() when closing must be over
         self._keeping = spool is not None  # whether events may still be on their way from memory to the disk
         self._broken = False
-        self.raised = False  # whether `write` said already that events are lost
+        self.raised = False  # whether `write` raised that events are lost
         self._closed = False
         # Of the thread that brings events alone:
-        self._pauses = Backoff(self._patience)
+        self._backoff = Backoff(self._retries.first_s, self._retries.last_s)
         self._gave_up = False
         self._failing = False
         self._refusing = False
-        self._told_dropped = 0
-        self._full = False  # whether it was told that events are dropped
+        self._reported_dropped = 0
+        self._full = False  # whether the log says that events are dropped
         if len(self._store):
             log.info("%s: %d events of an earlier run are delivered first", state.name, len(self._store))
         self._count()
@@ -207,7 +164,7 @@ class QueuedSink:
         if event.type == "update" and not self._updates:
             return
         if self._broken:
-            raise BrokenPipeError("whoever read the events has gone")
+            raise BrokenPipeError("the reader of the events has gone")
         if len(self._memory) >= self._capacity and self.waits():
             with self.changed:
                 self.changed.wait_for(
@@ -217,7 +174,7 @@ class QueuedSink:
             return
         self._memory.put(event)
         self._count()
-        self._tell_full()
+        self._warn_full()
 
     @property
     def is_idle(self) -> bool:
@@ -226,7 +183,7 @@ class QueuedSink:
 
     @property
     def is_broken(self) -> bool:
-        """Whether whoever read along has gone."""
+        """Whether the reader has gone."""
         return self._broken
 
     def stop(self) -> None:
@@ -234,11 +191,11 @@ class QueuedSink:
         with self.changed:
             if not self._closing:
                 self._closing = True
-                self._until_s = time.monotonic() + self._patience.close_s
+                self._until_s = time.monotonic() + self._retries.close_s
                 self.changed.notify_all()
 
     def close(self) -> None:
-        """Deliver what waits, as far as time allows, and say what could not be."""
+        """Deliver what waits, as far as time allows, and log what could not be."""
         self.stop()
         for thread in self._threads:
             while thread.is_alive() and (left_s := self._until_s - time.monotonic()) > 0:
@@ -259,7 +216,7 @@ class QueuedSink:
             log.error("%s: %d events could not be delivered and are lost", self.state.name, lost)
 
     def _count(self) -> None:
-        """Bring the counters up to date, and wake whoever waits for events."""
+        """Bring the counters up to date, and wake the threads that wait for events."""
         with self.changed:
             memory, spool = self._memory, self._spool
             self.state.queued = len(memory) + (len(spool) if spool is not None else 0)
@@ -267,8 +224,8 @@ class QueuedSink:
             self.state.lost = self.state.dropped
             self.changed.notify_all()
 
-    def _tell_full(self) -> None:
-        if self.state.dropped > self._told_dropped and not self._full:
+    def _warn_full(self) -> None:
+        if self.state.dropped > self._reported_dropped and not self._full:
             self._full = True
             log.warning("%s: too many events wait, the oldest are dropped", self.state.name)
 
@@ -285,7 +242,7 @@ class QueuedSink:
             if closing and not len(self._memory):
                 break
             self._count()
-            self._tell_full()
+            self._warn_full()
         spool.sync()
         with self.changed:
             self._keeping = False
@@ -304,10 +261,12 @@ class QueuedSink:
                 log.debug("%s: while closing: %s", self.state.name, error)
 
     def _wait(self) -> bool:
-        """Wait for events, or until the target is due to be looked after; False when there is nothing more to do."""
+        """Wait for events, or until the target is due to be looked after; False when there is nothing more to
+        do.
+        """
         with self.changed:
             if not (len(self._store) or self._closing):
-                self.changed.wait(self._patience.tend_s)
+                self.changed.wait(self._retries.tend_s)
             if self._closing:
                 self.changed.wait_for(
                     lambda: len(self._store) or not self._keeping, self._until_s - time.monotonic()
@@ -339,39 +298,44 @@ class QueuedSink:
             self._fails(f"unexpected {type(error).__name__}", None, progress=False)
 
     def _arrived(self, count: int, refused: int = 0) -> None:
-        """Of the events on their way `count` have arrived, and the next `refused` never will; the others wait again."""
+        """Of the events on their way `count` have arrived, and the next `refused` never will; the others wait
+        again.
+        """
         self._store.ack(count + refused)
         self.state.delivered += count
         self.state.refused += refused
         if count:
-            self._pauses.reset()
+            self._backoff.reset()
             self._refusing = False
         if count and self._closing and self.waits():
-            self._until_s = time.monotonic() + self._patience.close_s
+            self._until_s = time.monotonic() + self._retries.close_s
         self._count()
 
     def _works(self) -> None:
-        self._pauses.reset()
+        self._backoff.reset()
         if self._failing:
             self._failing = False
             log.info("%s: works again", self.state.name)
         if self._full and not len(self._store):
             self._full = False
             log.warning(
-                "%s: %d events were dropped", self.state.name, self.state.dropped - self._told_dropped
+                "%s: %d events were dropped", self.state.name, self.state.dropped - self._reported_dropped
             )
-            self._told_dropped = self.state.dropped
+            self._reported_dropped = self.state.dropped
 
-    def _fails(self, reason: str, asked_s: float | None, *, progress: bool) -> None:
+    def _fails(self, reason: str, wait_s: float | None, *, progress: bool) -> None:
         self.state.last_error = reason
         self.state.failed += 1
         self._count()
         if not self._failing:
             self._failing = True
             log.warning("%s: %s; trying again until it works", self.state.name, reason)
+        pause_s = self._backoff.after_failure()
+        if wait_s is not None:
+            pause_s = max(pause_s, min(wait_s, MAX_REQUESTED_S))
         with self.changed:
             self._gave_up = self._closing and not progress  # who closes does not try in vain twice
-            self.changed.wait_for(lambda: self._closing, self._pauses.after_failure(asked_s))
+            self.changed.wait_for(lambda: self._closing, pause_s)
 
     def _refuse(self, event: Event, refusal: Rejected) -> None:
         reason = str(refusal)

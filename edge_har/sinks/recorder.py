@@ -1,4 +1,6 @@
-"""Video files of pictures that come at uneven times: a steady rate inside, a new file after a gap, never a full disk."""
+"""Video files of pictures that come at uneven times: a steady rate inside, a new file after a gap, never a
+full disk.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,17 @@ from edge_har.model.preprocess import Pixels
 from edge_har.sinks.base import reason_of
 
 ENDINGS = {"mp4v": ".mp4", "MJPG": ".avi"}
-PART = ".part"  # stands before the ending of a file that is not finished
-HOLD_S = 2.0  # a picture stands for so long while none comes; after a longer gap a new file begins
+PART = ".part"  # before the suffix of a file that is not finished
+HOLD_S = 2.0  # a picture is repeated for so long while none comes; after a longer gap a new file begins
 LOOK_S = 1.0  # how often the room on the disk is looked at
 
 log = logging.getLogger("edge_har")
 
 
 class FreeSpace:
-    """Whether there is room for videos in `folder`: they never take the last `min_free_bytes`. Told once each way."""
+    """Whether there is room for videos in `folder`: they never take the last `min_free_bytes`. Logged once
+    each way.
+    """
 
     def __init__(self, name: str, folder: Path, min_free_bytes: int) -> None:
         self._name = name
@@ -57,8 +61,8 @@ class FreeSpace:
 
 
 class Recorder:
-    """Writes pictures (BGR, even sides) to a video file of `rate_hz`, each at its time; a picture that comes between two
-    frames is left out, one that lasts longer is repeated.
+    """Writes pictures (BGR, even sides) to a video file of `rate_hz`, each at its time; a picture that comes
+    between two frames is dropped, one that lasts longer is repeated.
 
     Raises OSError where the file cannot be written.
     """
@@ -123,7 +127,9 @@ class Recorder:
 
 
 def new_path(folder: Path, stem: str, codec: str, about: str = "") -> Path:
-    """A path in `folder` at which nothing lies: `STEM-20261121-154200.mp4`, the time in UTC; `-ABOUT` behind it."""
+    """A path in `folder` at which nothing lies: `STEM-20261121-154200.mp4`, the time in UTC; `-ABOUT` behind
+    it.
+    """
     at = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
     for number in count(1):
         parts = [stem, at, about, str(number) if number > 1 else ""]

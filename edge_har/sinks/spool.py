@@ -1,9 +1,11 @@
-"""Events on the disk that wait for a place to answer: first in, first out, through restarts, power cuts and a full disk.
+"""Events on the disk that wait for a destination to answer: first in, first out, through restarts, power cuts
+and a full disk.
 
-NNN.events   events in order, one a line: checksum, number, JSON. NNN is the number of the first; the last file grows
-cursor       the number of the next event to deliver, overwritten in place (which needs no room)
+NNN.events   events in order, one a line: checksum, number, JSON. NNN is the number of the first;
+             the last file grows
+cursor       the number of the next event to deliver, overwritten where it is (which needs no room)
 lock         held by the one process that uses the spool; the kernel frees it with its holder
-*.damaged    the latest file that held lines which nobody wrote, for whoever wants to look
+*.damaged    the latest file that held lines which this program did not write, to look at
 
 A line that a power cut has cut short is no event. What was delivered but not noted is delivered again.
 """
@@ -59,10 +61,12 @@ class _Segment:
 
 
 class Spool:
-    """Events that wait in `folder`, at most `max_bytes` of them; where more come the oldest go, a file at a time.
+    """Events that wait in `folder`, at most `max_bytes` of them; where more come the oldest go, a file at a
+    time.
 
-    What the disk does not take (it is full, or broken) waits in memory, at most `memory_bytes` of it, and goes to the
-    disk when it can; both are told once. name: what messages call it. Safe to use from several threads.
+    What the disk does not take (it is full, or broken) waits in memory, at most `memory_bytes` of it, and
+    goes to the disk when it can; both are logged once. name: what messages call it. Safe to use from several
+    threads.
 
     Raises EdgeHarError where another process uses the folder, or it cannot be used at all.
     """
@@ -83,7 +87,7 @@ class Spool:
         self._memory_bytes = memory_bytes
         self._lock = threading.RLock()
         self._closed = False
-        self._trouble = False  # whether the disk takes nothing, which was told
+        self._trouble = False  # whether the log says that the disk takes nothing
         self._holder: int | None = None
         self._cursor_file: int | None = None
         self._segments: deque[_Segment] = deque()
@@ -103,7 +107,7 @@ class Spool:
         except OSError as error:
             if error.errno not in MAY_PASS:
                 raise EdgeHarError(f"events cannot wait in {folder}: {error.strerror}") from error
-            self._tell_trouble(error)
+            self._log_trouble(error)
 
     def __len__(self) -> int:
         return self._next - self._cursor + len(self._unsaved)
@@ -114,7 +118,9 @@ class Spool:
         return len(self._unsaved)
 
     def append(self, events: Sequence[Event]) -> None:
-        """Take events; where the disk does not, they wait in memory. What is not delivered within a second is synced."""
+        """Take events; where the disk does not, they wait in memory. What is not delivered within a second is
+        synced.
+        """
         with self._lock:
             if self._closed:
                 return
@@ -128,7 +134,9 @@ class Spool:
             self.sync()
 
     def sync(self) -> None:
-        """Make what is not delivered outlast a power cut; no sync is spent on what was delivered meanwhile."""
+        """Make what is not delivered outlast a power cut; no sync is spent on what was delivered
+        meanwhile.
+        """
         self._synced_s = time.monotonic()
         with self._lock:
             if self._closed or self._writer is None or not self._unsynced or self._next == self._cursor:
@@ -138,12 +146,12 @@ class Spool:
         try:
             os.fdatasync(descriptor)  # may take seconds: not under the lock
         except OSError as error:
-            self._tell_trouble(error)
+            self._log_trouble(error)
         finally:
             os.close(descriptor)
 
     def peek(self, limit: int) -> list[Event]:
-        """The oldest events; they stay until `done`."""
+        """The oldest events; they stay until `ack`."""
         with self._lock:
             if self._closed:
                 return []
@@ -269,9 +277,9 @@ class Spool:
         )
 
     def _begin_anew(self) -> None:
-        """Somebody has removed the folder: what was there is gone."""
+        """The folder was removed: what was there is gone."""
         self.dropped += max(0, self._next - self._cursor)
-        log.warning("%s: somebody has removed what waited in %s", self.name, self.folder)
+        log.warning("%s: another program removed the events that waited in %s", self.name, self.folder)
         for descriptor in (self._writer, self._cursor_file, self._holder):
             if descriptor is not None:
                 os.close(descriptor)
@@ -301,7 +309,7 @@ class Spool:
             while self._unsaved:
                 self._save_some()
         except OSError as error:
-            self._tell_trouble(error)
+            self._log_trouble(error)
         else:
             if self._trouble:
                 self._trouble = False
@@ -374,7 +382,7 @@ class Spool:
         self._expected = max(self._expected, end)
         self._write_cursor()
 
-    def _tell_trouble(self, error: OSError) -> None:
+    def _log_trouble(self, error: OSError) -> None:
         if not self._trouble:
             self._trouble = True
             log.error(
@@ -419,7 +427,9 @@ class Spool:
 
 
 def _read_lines(segment: _Segment, at: int) -> bytes:
-    """Whole lines of a segment from byte `at` on, or, where nothing ends a line, whatever is there; b"" at its end."""
+    """Whole lines of a segment from byte `at` on, or, where nothing ends a line, whatever is there; b"" at
+    its end.
+    """
     try:
         with open(segment.path, "rb") as file:
             file.seek(at)
@@ -442,8 +452,8 @@ def _parse(data: bytes) -> Iterator[tuple[int, Event | None]]:
 
 
 def _scan(segment: _Segment) -> tuple[int, int, bool]:
-    """Of the last segment: the number after its last event, the bytes before a line that was cut short, whether others
-    are damaged.
+    """Of the last segment: the number after its last event, the bytes before a line that was cut short,
+    whether others are damaged.
     """
     at, after, damaged = 0, segment.first, False
     while data := _read_lines(segment, at):

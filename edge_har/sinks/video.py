@@ -1,4 +1,6 @@
-"""What is seen, as video files: the pictures of a source with the label and how sure it is, a new file now and then."""
+"""What is seen, as video files: the pictures of a source with the label and how sure it is, a new file now
+and then.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,11 @@ from typing import ClassVar
 from edge_har.errors import MisuseError
 from edge_har.options.fields import option
 from edge_har.options.kinds import BYTES, DURATION, NUMBER, PATH, WHOLE, choice
-from edge_har.pipeline.outputs import Picture
+from edge_har.pipeline.outputs import OpenedSink, Picture
 from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import reason_of
 from edge_har.sinks.options import SinkContext, SinkOptions, slug
-from edge_har.sinks.pictures import Worker, draw_label, in_bgr, small_copy
+from edge_har.sinks.pictures import Worker, draw_label, small_copy
 from edge_har.sinks.recorder import ENDINGS, FreeSpace, Recorder, keep_newest, new_path
 
 WAITING = 8  # pictures; each up to some MB
@@ -44,13 +46,13 @@ class VideoOptions(SinkOptions):
         if not self.path:
             raise MisuseError("video: path is the folder to record to")
 
-    def open(self, setting: SinkContext) -> Video:
-        """A viewer that records in a thread of its own; raises MisuseError where `path` is no folder."""
+    def open(self, context: SinkContext) -> OpenedSink:
+        """A frame sink that records in a thread of its own; raises MisuseError where `path` is no folder."""
         check_folder(self.kind, self.path)
         state = SinkState(self.called)
-        video = Video(self, state, waits=setting.waits)
-        setting.run_status.add_sink(state)
-        return video
+        video = Video(self, state, waits=context.waits)
+        context.run_status.add_sink(state)
+        return OpenedSink(frames=video)
 
 
 def check_folder(kind: str, path: str) -> None:
@@ -61,7 +63,9 @@ def check_folder(kind: str, path: str) -> None:
 
 
 class Video:
-    """Records the pictures of each source to files of its own, with the label on them. Its counters count pictures."""
+    """Records the pictures of each source to files of its own, with the label on them. Its counters count
+    pictures.
+    """
 
     def __init__(
         self, options: VideoOptions, state: SinkState, *, waits: Callable[[], bool] = lambda: False
@@ -84,7 +88,7 @@ class Video:
     def consume(self, picture: Picture) -> None:
         """Keep a small copy; where the encoder is too slow the picture is dropped."""
         if self._worker.has_room():
-            self._worker.put(small_copy(picture, self._options.width))
+            self._worker.submit(small_copy(picture, self._options.width))
 
     def stop(self) -> None:
         """Begin to close without waiting for it."""
@@ -96,7 +100,7 @@ class Video:
 
     def _record(self, picture: Picture) -> None:
         self._finish_silent()
-        picture = in_bgr(picture)
+        picture = picture.in_bgr()
         if not self._disk.has_room():
             self._finish_all()
             self.state.dropped += 1
@@ -134,7 +138,9 @@ class Video:
             self._fails(error)
 
     def _finish_silent(self) -> None:
-        """Finish the files of sources that are lost or at their end, which nothing else would until the run ends."""
+        """Finish the files of sources that are lost or at their end, which nothing else would until the
+        run ends.
+        """
         if self._waits():
             return  # a file that is read slowly is not silent
         now_s = time.monotonic()

@@ -25,6 +25,7 @@ from edge_har.errors import MisuseError
 from edge_har.options.fields import option
 from edge_har.options.kinds import DURATION, PATH, TEXT
 from edge_har.pipeline.events import Event, utc_now
+from edge_har.pipeline.outputs import OpenedSink
 from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import Rejected, RetryLater, line_of, reason_of, tls_context
 from edge_har.sinks.options import DeliveryOptions, SinkContext
@@ -64,15 +65,16 @@ class WebhookOptions(DeliveryOptions):
         if self.ca_file and not self.url.startswith("https:"):
             raise MisuseError("webhook: ca_file needs https://")
 
-    def open(self, setting: SinkContext) -> QueuedSink:
+    def open(self, context: SinkContext) -> OpenedSink:
         """A sink that posts in a thread of its own."""
         state, spool = SinkState(self.called), self.open_spool()
         target = WebhookDestination(self)
         aside = DeadLetterFile(spool.folder / REFUSED_FILE) if spool is not None else None
-        setting.run_status.add_sink(state)
-        return QueuedSink(
-            target, state, spool=spool, updates=self.updates, set_aside=aside, waits=setting.waits
+        context.run_status.add_sink(state)
+        sink = QueuedSink(
+            target, state, spool=spool, updates=self.updates, set_aside=aside, waits=context.waits
         )
+        return OpenedSink(events=sink)
 
 
 class WebhookDestination:
@@ -97,11 +99,13 @@ class WebhookDestination:
         self._connection: http.client.HTTPConnection | None = None
 
     def deliver(self, events: Sequence[Event]) -> None:
-        """Post one after the other; raises Later where the server is not there or not ready, else Refused."""
+        """Post one after the other; raises RetryLater where the server is not there or not ready, else
+        Rejected.
+        """
         for delivered, event in enumerate(events):
             body = line_of(event)
             try:
-                status, asked = self._post(body)
+                status, retry_after = self._post(body)
             except (OSError, ValueError, http.client.HTTPException) as error:
                 reason = f"{self._host} cannot be reached: {reason_of(error)}"
                 if isinstance(error, http.client.HTTPException):
@@ -110,7 +114,7 @@ class WebhookDestination:
             if not 200 <= status < 300:
                 reason = f"{self._host} answers {status} {http.client.responses.get(status, '')}".rstrip()
                 if status == TOO_MANY or not 400 <= status < 500:
-                    raise RetryLater(reason, delivered=delivered, wait_s=_asked_s(asked))
+                    raise RetryLater(reason, delivered=delivered, wait_s=_retry_after_s(retry_after))
                 raise Rejected(reason, delivered=delivered)
 
     def tend(self) -> None:
@@ -123,7 +127,7 @@ class WebhookDestination:
             self._connection = None
 
     def _post(self, body: bytes) -> tuple[int, str | None]:
-        """Status, and what was said of when to come again. A connection that was closed since is opened once more."""
+        """Status and the Retry-After header. A connection that was closed since is opened once more."""
         reused = self._connection is not None
         try:
             return self._post_once(body)
@@ -176,18 +180,20 @@ class WebhookDestination:
 
 
 def signature(secret: bytes, timestamp: str, body: bytes) -> str:
-    """What stands in X-Edge-Har-Signature: HMAC-SHA256 of the timestamp, a dot and the body."""
+    """The value of X-Edge-Har-Signature: HMAC-SHA256 of the timestamp, a dot and the body."""
     return f"sha256={hmac.new(secret, timestamp.encode() + b'.' + body, hashlib.sha256).hexdigest()}"
 
 
 def _cut(line: socket.socket, late: threading.Event) -> None:
-    """End a connection from another thread: whoever reads from it goes on at once, and finds that it is `late`."""
+    """End a connection from another thread: the thread that reads from it goes on at once, and finds that
+    it is `late`.
+    """
     late.set()
     with suppress(OSError):
         socket.socket.shutdown(line, socket.SHUT_RDWR)
 
 
-def _asked_s(retry_after: str | None) -> float | None:
+def _retry_after_s(retry_after: str | None) -> float | None:
     """Seconds that `Retry-After` asks for; None where it does not."""
     if not retry_after:
         return None
@@ -209,7 +215,7 @@ class DeadLetterFile:
 
     def __call__(self, event: Event, reason: str) -> None:
         line = json.dumps({"time": utc_now(), "reason": reason, "event": event.to_json()}) + "\n"
-        with suppress(OSError):  # it is told in the log as well
+        with suppress(OSError):  # the log has it as well
             if self._path.exists() and self._path.stat().st_size + len(line) > REFUSED_BYTES:
                 self._path.replace(self._path.with_name(f"{self._path.name}.1"))
             with self._path.open("a", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""What is seen, in a window on this machine's screen; where there is neither, one line says so."""
+"""What is seen, in a window on this machine's screen; where there is neither, one line reports it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from edge_har.errors import RuntimeMissingError
 from edge_har.model.preprocess import Pixels
 from edge_har.options.fields import option
 from edge_har.options.kinds import WHOLE
-from edge_har.pipeline.outputs import Picture
+from edge_har.pipeline.outputs import OpenedSink, Picture
 from edge_har.pipeline.status import SinkState
 from edge_har.sinks.options import SinkContext, SinkOptions
-from edge_har.sinks.pictures import draw_label, in_bgr, small_copy
+from edge_har.sinks.pictures import draw_label, small_copy
 
 REFRESH_S = 0.03
 CLOSE_S = 0.7  # a run has two seconds to end
 QUIT_KEYS = (ord("q"), ord("Q"), 27)
-NO_WINDOWS = re.compile(r"^\s*GUI:\s*NONE\s*$", re.MULTILINE)  # in what OpenCV says of itself
+NO_WINDOWS = re.compile(r"^\s*GUI:\s*NONE\s*$", re.MULTILINE)  # in what OpenCV reports of itself
 DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 
 log = logging.getLogger("edge_har")
@@ -38,12 +38,12 @@ class WindowOptions(SinkOptions):
     kind: ClassVar[str] = "window"
     width: int = option(WHOLE, "of its picture at most, in px", default=960, low=64)
 
-    def open(self, setting: SinkContext) -> Window:
-        """A viewer with a thread of its own. Raises RuntimeMissingError where no window can be."""
+    def open(self, context: SinkContext) -> OpenedSink:
+        """A frame sink with a thread of its own. Raises RuntimeMissingError where no window can be."""
         check_windows()
         state = SinkState(self.called)
-        setting.run_status.add_sink(state)
-        return Window(self, state, Screen, quit=setting.quit)
+        context.run_status.add_sink(state)
+        return OpenedSink(frames=Window(self, state, Screen, quit=context.quit))
 
 
 def check_windows() -> None:
@@ -97,9 +97,11 @@ class Screen:
 
 
 class Window:
-    """Shows the newest picture of each source; older ones that were not shown yet are dropped. Its counters count pictures.
+    """Shows the newest picture of each source; older ones that were not shown yet are dropped. Its counters
+    count pictures.
 
-    screen: makes the screen, in the thread that uses it. quit: called when a user closes a window or presses q.
+    screen: makes the screen, in the thread that uses it. quit: called when a user closes a window or presses
+    q.
     """
 
     def __init__(
@@ -146,7 +148,8 @@ class Window:
             while not self._closing.wait(REFRESH_S):
                 with self._lock:
                     newest, self._newest = self._newest, {}
-                for name, picture in ((name, in_bgr(taken)) for name, taken in newest.items()):
+                for name, kept in newest.items():
+                    picture = kept.in_bgr()
                     draw_label(picture.pixels, picture.label, picture.score)
                     screen.show(name, picture.pixels)
                     self.state.delivered += 1

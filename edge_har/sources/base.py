@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
-
-import cv2
-import numpy as np
 
 from edge_har.model.preprocess import Pixels
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One picture. time_s: seconds, monotonic per source. rgb: uint8, height x width x 3."""
-
-    time_s: float
-    rgb: Pixels
 
 
 class Source(ABC):
@@ -94,13 +81,3 @@ class Wrapper(Source):
 
     def _follow(self) -> None:
         self.ends, self.part, self.warning = self.source.ends, self.source.part, self.source.warning
-
-
-def frames(source: Source) -> Iterator[Frame]:
-    """Every frame of `source`, in RGB, until its end; the source is closed then, or when the caller stops early."""
-    with source:
-        while (time_s := source.grab()) is not None:
-            pixels = source.retrieve()
-            if source.color == "bgr":
-                pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
-            yield Frame(time_s, pixels)

@@ -143,10 +143,6 @@ def _tint(color: Color, rng: np.random.Generator, spread: float) -> Color:
     return (_clip(color[0] + shift[0]), _clip(color[1] + shift[1]), _clip(color[2] + shift[2]))
 
 
-def _shaded(color: Color, factor: float) -> Color:
-    return (_clip(color[0] * factor), _clip(color[1] * factor), _clip(color[2] * factor))
-
-
 # The place ------------------------------------------------------------------------------------------------------------
 
 

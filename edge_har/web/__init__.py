@@ -23,7 +23,8 @@ def check_installed() -> None:
 
 
 def start_web(options: WebOptions, run_status: RunStatus, frame_sinks: FrameSinks) -> WebServer:
-    """Serve the page of a run from a thread of its own until `close()`; its pictures come through `viewers`.
+    """Serve the page of a run from a thread of its own until `close()`; its pictures come through
+    `frame_sinks`.
 
     Raises RuntimeMissingError without tornado, EdgeHarError where it cannot listen (the port is taken).
     """

@@ -1,4 +1,4 @@
-"""Who may look at the page: names of this machine, the token, and the cookie that stands for it."""
+"""Who may look at the page: names of this machine, the token, and the cookie in its place."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from edge_har.web.options import is_loopback
 COOKIE_DAYS = 30
 COOKIE_MEANS = b"edge_har live page"
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::\d{1,5})?")
-OURS = ("same-origin", "none")  # Sec-Fetch-Site of what our own page, or a person, asked for
+OURS = ("same-origin", "none")  # Sec-Fetch-Site of a request by our own page, or by a person
 
 
 class RequestAuth:
     """Decides about requests by their headers. token: None where only this machine can connect.
 
-    The cookie holds a digest of the token, not the token: what reads cookies cannot learn it. Its name differs by token,
-    because browsers share cookies between the ports of a machine.
+    The cookie holds a digest of the token, not the token: what reads cookies cannot learn it. Its name
+    differs by token, because browsers share cookies between the ports of a machine.
     """
 
     def __init__(self, token: str | None) -> None:
@@ -31,8 +31,8 @@ class RequestAuth:
     def host_allowed(self, host: str) -> bool:
         """Whether the page answers to this Host header.
 
-        Without a token a foreign name could be made to lead here (DNS rebinding), and its page would then see the
-        pictures; with one it would lack the cookie, so any name is welcome.
+        Without a token a foreign name could be made to lead here (DNS rebinding), and its page would then see
+        the pictures; with one it would lack the cookie, so any name is welcome.
         """
         if self._token is not None:
             return True
@@ -44,7 +44,9 @@ class RequestAuth:
         return headers.get("Sec-Fetch-Site", "none") in OURS
 
     def known(self, headers: Mapping[str, str], cookie: str | None) -> bool:
-        """Whether the request may see data: by the token as bearer or as a basic password, or by the cookie."""
+        """Whether the request may see data: by the token as bearer or as a basic password, or by the
+        cookie.
+        """
         if self._token is None:
             return True
         if cookie is not None and _same(cookie, self.cookie):
@@ -55,12 +57,14 @@ class RequestAuth:
         return scheme.lower() == "bearer" and self.is_token(given.strip())
 
     def is_token(self, given: str) -> bool:
-        """Whether `given` is the token; how long this takes tells nothing about it."""
+        """Whether `given` is the token; how long this takes reveals nothing about it."""
         return self._token is not None and _same(given, self._token)
 
 
 def _password(basic: str) -> str:
-    """The password in basic credentials; empty where they are none. Programs that know nothing else send these."""
+    """The password in basic credentials; empty where they are none. Programs that know nothing else send
+    these.
+    """
     try:
         return base64.b64decode(basic, validate=True).decode().partition(":")[2]
     except ValueError:

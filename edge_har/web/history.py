@@ -20,8 +20,9 @@ SCORE_DECIMALS, TIME_DECIMALS = 3, 2
 class HistoryEntry:
     """An event or, with label None, a time without its source.
 
-    began_s, ended_s: time.monotonic() when its first and last lines were told; ended_s None while it goes on.
-    lasted_s: in the source's time, exact once it ended; None before. revision: rises with each change of any entry.
+    began_s, ended_s: time.monotonic() when its first and last lines were emitted; ended_s None while it goes
+    on. lasted_s: in the source's time, exact once it ended; None before. revision: rises with each change of
+    any entry.
     """
 
     id: str
@@ -50,7 +51,7 @@ class HistoryEntry:
 
 
 class History:
-    """Joins the lines of events to entries. Taking a line twice changes nothing; one thread only.
+    """Joins the lines of events to entries. Recording a line twice changes nothing; one thread only.
 
     started: how many events began, by source and label.
     """
@@ -60,10 +61,10 @@ class History:
         self.started: Counter[tuple[str, str]] = Counter()
         self._entries: dict[str, HistoryEntry] = {}
 
-    def take(self, told: Iterable[tuple[float, Event]]) -> None:
-        """Take lines with the time.monotonic() at which they were told, oldest first."""
-        for told_s, event in told:
-            self._take(told_s, event)
+    def record(self, emitted: Iterable[tuple[float, Event]]) -> None:
+        """Add lines with the time.monotonic() at which they were emitted, oldest first."""
+        for emitted_s, event in emitted:
+            self._record(emitted_s, event)
 
     def forget(self, now_s: float) -> None:
         """Drop what ended long ago, and the oldest of too many; what goes on stays."""
@@ -80,10 +81,10 @@ class History:
         changed = (entry for entry in self._entries.values() if entry.revision > revision)
         return sorted(changed, key=lambda entry: entry.revision)
 
-    def _take(self, told_s: float, event: Event) -> None:
+    def _record(self, emitted_s: float, event: Event) -> None:
         entry = self._entries.get(event.id)
         if entry is None:
-            entry = HistoryEntry(event.id, event.source, event.label, event.score, event.start_s, told_s)
+            entry = HistoryEntry(event.id, event.source, event.label, event.score, event.start_s, emitted_s)
             self._entries[event.id] = entry
             if event.label is not None:
                 self.started[event.source, event.label] += 1
@@ -91,7 +92,7 @@ class History:
             return
         entry.score = event.score
         if event.type in LAST:
-            entry.ended_s, entry.reason = told_s, event.reason
+            entry.ended_s, entry.reason = emitted_s, event.reason
             entry.lasted_s = None if event.end_s is None else event.end_s - event.start_s
         self.revision += 1
         entry.revision = self.revision

@@ -15,7 +15,7 @@ PROC = Path("/proc")
 VCGENCMD = "vcgencmd"  # the Raspberry Pi's own tool
 VCGENCMD_TIMEOUT_S = 2.0
 KEPT_S = 10.0  # how long a reading serves
-SINCE_START = 16  # bits: each flag stands a second time, as "happened since start"
+SINCE_START = 16  # bits: each flag is there a second time, as "happened since start"
 # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
 FLAGS = {0: "under-voltage", 1: "frequency-capped", 2: "throttled", 3: "soft-temperature-limit"}
 THROTTLED = re.compile(r"throttled=0x([0-9A-Fa-f]+)")
@@ -23,8 +23,9 @@ THROTTLED = re.compile(r"throttled=0x([0-9A-Fa-f]+)")
 
 @dataclass(frozen=True)
 class Readings:
-    """What was read. temperatures_c: degrees Celsius by sensor. throttled: flags that hold now, and that held since the
-    machine started; None twice where it is no Raspberry Pi. memory_bytes: resident; None where the system hides it.
+    """What was read. temperatures_c: degrees Celsius by sensor. throttled: flags that hold now, and that held
+    since the machine started; None twice where it is no Raspberry Pi. memory_bytes: resident; None where the
+    system hides it.
     """
 
     temperatures_c: dict[str, float]
@@ -39,7 +40,9 @@ class Readings:
 
 
 class MachineMonitor:
-    """Reads the machine's state at most each KEPT_S. now: a clock in seconds. sys, proc: where the kernel tells."""
+    """Reads the machine's state at most each KEPT_S. now: a clock in seconds. sys, proc: where the kernel
+    shows it.
+    """
 
     def __init__(
         self, now: Callable[[], float], *, sys: Path = SYS, proc: Path = PROC, vcgencmd: str | None = None
@@ -51,7 +54,9 @@ class MachineMonitor:
         self._latest: tuple[float, Readings] | None = None
 
     def read(self) -> Readings:
-        """What holds now, or did KEPT_S ago. Takes milliseconds on a Raspberry Pi, where it asks a program."""
+        """What holds now, or did KEPT_S ago. Takes milliseconds on a Raspberry Pi, where it asks a
+        program.
+        """
         if self._latest is None or self._now() - self._latest[0] >= KEPT_S:
             flags = self._flags()
             readings = Readings(

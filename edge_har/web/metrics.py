@@ -1,4 +1,4 @@
-"""The board in Prometheus' format: read when asked, so nothing is counted twice."""
+"""The run's status in Prometheus' format: read at each request, so nothing is counted twice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OF_SOURCES = {  # attribute of Counts: what it counts
     "skipped": "Ticks that came too fast to be recognised.",
     "repeated": "Ticks that shared a frame, because the source is slower than the model.",
     "damaged": "Frames that could not be decoded.",
-    "reconnects": "How often the source was opened again.",
+    "reconnects": "How often the source was reconnected.",
     "abandoned": "How often the source's thread hung and was left behind.",
 }
 OF_SINKS = {  # attribute of SinkState: what it counts
@@ -41,7 +41,9 @@ OF_SINKS = {  # attribute of SinkState: what it counts
 
 
 class StatusCollector(Collector):
-    """Metrics of a run. started: events that began, by source and label. viewers: how many look at the page."""
+    """Metrics of a run. started: events that began, by source and label. viewers: how many look at the
+    page.
+    """
 
     def __init__(
         self,
@@ -76,7 +78,7 @@ class StatusCollector(Collector):
 
 
 class Exposition:
-    """A board's metrics, and this process's own, as text."""
+    """A run's metrics, and this process's own, as text."""
 
     def __init__(self, collector: StatusCollector) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
@@ -112,8 +114,8 @@ def _of_sources(sources: Iterable[SourceState], now_s: float) -> Iterator[Metric
             age.add_metric((source.name,), source.age_s)
         if source.last_frame_s is not None:
             silent.add_metric((source.name,), now_s - source.last_frame_s)
-        taken = source.latency
-        latency.add_metric((source.name,), _cumulated(taken), taken.sum_ms / 1000)
+        latency_now = source.latency
+        latency.add_metric((source.name,), _cumulated(latency_now), latency_now.sum_ms / 1000)
     yield from (states, rate, age, silent, latency)
 
 
@@ -149,7 +151,7 @@ def _named(sinks: Iterable[SinkState]) -> Iterator[tuple[str, SinkState]]:
 
 
 def _of_machine(readings: Readings) -> Iterator[Metric]:
-    heat = _gauge("temperature_celsius", "What the machine's sensors say.", labels=("sensor",))
+    heat = _gauge("temperature_celsius", "What the machine's sensors show.", labels=("sensor",))
     for sensor, celsius in readings.temperatures_c.items():
         heat.add_metric((sensor,), celsius)
     yield heat

@@ -1,4 +1,6 @@
-"""Pictures for whoever looks: scaled down once, encoded once, shared by all; nothing happens while nobody looks."""
+"""Pictures for the page's viewers: scaled down once, encoded once, shared by all; nothing happens without
+viewers.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +8,12 @@ import json
 import struct
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import cv2
-import numpy as np
 
-from edge_har.model.preprocess import Pixels
 from edge_har.pipeline.outputs import Picture
 from edge_har.web.values import rounded
 
@@ -25,7 +24,9 @@ HEADER_LENGTH = struct.Struct(">I")
 
 @dataclass(frozen=True)
 class EncodedFrame:
-    """A picture ready to be sent. message: length of a JSON header (4 bytes, big endian), the header, the JPEG."""
+    """A picture ready to be sent. message: length of a JSON header (4 bytes, big endian), the header, the
+    JPEG.
+    """
 
     source: str
     jpeg: bytes = field(repr=False)
@@ -33,18 +34,18 @@ class EncodedFrame:
 
 
 class FrameListener(Protocol):
-    """Somebody who looks."""
+    """A viewer of the page or of a stream."""
 
     def offer(self, shot: EncodedFrame) -> None:
         """Take a newer picture in place of one that was not sent yet; must not block."""
 
 
 class FrameBroadcaster:
-    """A viewer of the run (`viewers.Viewer`) that many may look through.
+    """A frame sink of the run that serves many viewers.
 
-    The pipeline's threads call `wants` and `see`, which scale and copy; the page's thread calls all else. A picture that
-    was not taken yet is not followed by another. wake: called from the pipeline's thread when one waits to be encoded.
-    now: a clock in seconds.
+    The pipeline's threads call `wants` and `consume`, which scale and copy; the page's thread calls all else.
+    A picture that was not taken yet is not followed by another. wake: called from the pipeline's thread when
+    one waits to be encoded. now: a clock in seconds.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class FrameBroadcaster:
         self._waiting: dict[str, Picture] = {}
 
     def wants(self, source: str) -> bool:
-        """Whether somebody looks at the source, its time has come and the picture before was taken."""
+        """Whether a viewer looks at the source, its time has come and the picture before was taken."""
         return (
             source in self._watched
             and source not in self._waiting
@@ -79,19 +80,18 @@ class FrameBroadcaster:
         due_s = self._due_s.get(picture.source, now_s)
         # Ticks come when they come: one that is late does not make the next one late, but there is no burst.
         self._due_s[picture.source] = max(due_s + self._period_s, now_s + self._period_s / 2)
-        small = Picture(
-            picture.source,
-            picture.time_s,
-            small_bgr(picture.pixels, picture.color, self._picture_px),
-            "bgr",
-            picture.label,
-            picture.score,
-        )
+        height, width = picture.pixels.shape[:2]
+        scale = min(1.0, self._picture_px / max(height, width))
+        size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
+        small = picture.resized(size_wh).in_bgr()
         with self._lock:
             first = not self._waiting
             self._waiting[picture.source] = small
         if first:
             self._wake()
+
+    def stop(self) -> None:
+        """Nothing takes time to close."""
 
     def close(self) -> None:
         """Nothing more comes; may be called by any thread."""
@@ -107,11 +107,6 @@ class FrameBroadcaster:
         self._watchers.pop(watcher, None)
         self._update()
 
-    @property
-    def watching(self) -> Counter[str]:
-        """How many look at each source."""
-        return Counter(source for sources in self._watchers.values() for source in sources)
-
     def publish(self) -> None:
         """Encode what waits and give it to those who look at it."""
         with self._lock:
@@ -125,23 +120,6 @@ class FrameBroadcaster:
 
     def _update(self) -> None:
         self._watched = frozenset() if self._closed else frozenset[str]().union(*self._watchers.values())
-
-
-def small_bgr(pixels: Pixels, color: str, longer_px: int) -> Pixels:
-    """A copy of a picture with its longer side at most `longer_px`: uint8, height x width x 3, BGR.
-
-    Linear, because it happens in the recognizer's thread: 1080p costs a quarter of what averaging does.
-    """
-    height, width = pixels.shape[:2]
-    scale = longer_px / max(height, width)
-    if scale < 1:
-        size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_LINEAR)
-    else:
-        small = pixels
-    if color == "rgb":
-        small = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
-    return np.array(small, np.uint8) if small is pixels else np.asarray(small, np.uint8)
 
 
 def _shot(picture: Picture) -> EncodedFrame:

@@ -1,4 +1,6 @@
-"""The page's HTTP server: tornado in a thread of its own, which reads the board and never waits for a viewer."""
+"""The page's HTTP server: tornado in a thread of its own, which reads the run's status and never waits for a
+viewer.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,8 @@ from edge_har.web.options import WebOptions, is_loopback
 from edge_har.web.pictures import EncodedFrame, FrameBroadcaster
 from edge_har.web.snapshot import Snapshots, stuck, unready
 
-STATE_S = 0.5  # how often pages are told the state
-IDLE_S = 1.0  # how often events are taken from the board while nobody looks
+STATE_S = 0.5  # how often pages get the state
+IDLE_S = 1.0  # how often the history is updated without viewers
 WRITE_TIMEOUT_S = 20.0  # a viewer that takes nothing for so long is let go
 START_TIMEOUT_S, CLOSE_TIMEOUT_S = 10.0, 1.0
 MAX_VIEWERS = 32  # pages and streams
@@ -39,7 +41,7 @@ MAX_BODY_BYTES = 16 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024
 KEEP_ALIVE_S = 60.0
 UNSENT_BYTES = 128 * 1024  # what the system keeps for a slow viewer: more would only be older
-EVERYWHERE = ("0.0.0.0", "::")  # addresses that stand for all of this machine's
+EVERYWHERE = ("0.0.0.0", "::")  # addresses that mean all of this machine's
 BOUNDARY = "picture"
 
 State = dict[str, Any]  # a snapshot
@@ -74,7 +76,7 @@ log = logging.getLogger("edge_har")
 class WebServer:
     """Serves a run's page until `close()`.
 
-    gallery: the viewer through which pictures come. url: where the page is, after `start()`.
+    broadcaster: the frame sink through which pictures come. url: where the page is, after `start()`.
     """
 
     def __init__(self, options: WebOptions, run_status: RunStatus) -> None:
@@ -116,17 +118,17 @@ class WebServer:
         if self._thread.is_alive():
             self._thread.join(CLOSE_TIMEOUT_S)
 
-    def take_events(self) -> None:
+    def update_history(self) -> None:
         """Bring the history up to now."""
         now_s = time.monotonic()
-        self.history.take(self.run_status.told(self._read_s))
+        self.history.record(self.run_status.events_since(self._read_s))
         self._read_s = now_s
         self.history.forget(now_s)
 
     async def state(self) -> State:
-        """The board's state; the machine's tools are asked in another thread."""
+        """The run's state; the machine's readings are taken in another thread."""
         readings = await asyncio.get_running_loop().run_in_executor(None, self.machine.read)
-        return self.snapshots.take(readings)
+        return self.snapshots.make(readings)
 
     async def metrics(self, accept: str) -> tuple[bytes, str] | None:
         """Prometheus' text and its type; None where prometheus_client is not installed."""
@@ -143,7 +145,7 @@ class WebServer:
                 )
             )
         await asyncio.get_running_loop().run_in_executor(None, self.machine.read)
-        self.take_events()
+        self.update_history()
         text: tuple[bytes, str] = self._exposition.text(accept)
         return text
 
@@ -179,28 +181,28 @@ class WebServer:
             body_timeout=KEEP_ALIVE_S,
         )
         server.add_sockets(self._sockets)
-        telling = asyncio.create_task(self._tell())
+        pushing = asyncio.create_task(self._push_states())
         self._started.set()
         try:
             await self._stop.wait()
         finally:
-            telling.cancel()
+            pushing.cancel()
             server.stop()
             for client in list(self.clients):
                 client.drop()
             for stream in list(server.streams):
                 stream.close()
 
-    async def _tell(self) -> None:
-        """Keep the history and whoever looks up to date."""
+    async def _push_states(self) -> None:
+        """Keep the history and all viewers up to date."""
         while True:
             began_s = time.monotonic()
             try:
-                self.take_events()
+                self.update_history()
                 if self.clients:
                     state = await self.state()
                     for client in list(self.clients):
-                        client.tell(state)
+                        client.push_state(state)
             except Exception as error:  # noqa: BLE001  what cannot be shown must not freeze every page
                 _report("misses a state", error)
             period_s = STATE_S if self.clients else IDLE_S
@@ -213,7 +215,8 @@ class WebServer:
 
 
 class PageClient:
-    """Somebody who looks: what waits for it is at most one state and one picture of each source, the newest.
+    """A viewer of the page or of a stream: what waits for it is at most one state and one picture of each
+    source, the newest.
 
     drop: closes its connection at once.
     """
@@ -231,7 +234,7 @@ class PageClient:
         self._shots[shot.source] = shot
         self._news.set()
 
-    def tell(self, state: State) -> None:
+    def push_state(self, state: State) -> None:
         """A newer state."""
         self._state = state
         self._news.set()
@@ -283,7 +286,7 @@ class _Server(tornado.httpserver.HTTPServer):
 
 
 class _Handler(tornado.web.RequestHandler):
-    """What all answers share: headers, and who may ask."""
+    """What all responses have in common: headers, and who may request."""
 
     needs_token = True
 
@@ -307,7 +310,7 @@ class _Handler(tornado.web.RequestHandler):
 
     @property
     def known(self) -> bool:
-        """Whether whoever asks may see data."""
+        """Whether the client may see data."""
         return self.web.access.known(self.request.headers, self.get_cookie(self.web.access.cookie_name))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
@@ -332,7 +335,7 @@ class _Handler(tornado.web.RequestHandler):
         self.finish(self.web.files[name])
 
     def let_in(self) -> None:
-        """Give the cookie that stands for the token."""
+        """Give the cookie that is as good as the token."""
         self.set_cookie(
             self.web.access.cookie_name,
             self.web.access.cookie,
@@ -344,7 +347,9 @@ class _Handler(tornado.web.RequestHandler):
 
 
 class _Page(_Handler):
-    """`/`: the page, or the question for the token. `/?token=...` answers it: its script then hides the address."""
+    """`/`: the page, or the question for the token. `/?token=...` answers it: its script then hides the
+    address.
+    """
 
     needs_token = False
 
@@ -388,10 +393,10 @@ class _File(_Handler):
 
 
 class _State(_Handler):
-    """`/api/state`: the board and the latest events."""
+    """`/api/state`: the run's status and the latest events."""
 
     async def get(self) -> None:
-        self.web.take_events()
+        self.web.update_history()
         state = await self.web.state()
         zero_s = self.web.run_status.started_s
         events = [entry.to_json(zero_s) for entry in self.web.history.after(0)]
@@ -480,7 +485,8 @@ def _part(jpeg: bytes) -> bytes:
 class _Events(_Handler, tornado.websocket.WebSocketHandler):
     """`/events`: the page's WebSocket.
 
-    To the page: {"first", "state", "events"} as text, with `first` everything and then what changed; pictures (see `pictures.Shot`) as binary. From it: {"watch": [names]}.
+    To the page: {"first", "state", "events"} as text, with `first` everything and then what changed; pictures
+    (see `pictures.EncodedFrame`) as binary. From it: {"watch": [names]}.
     """
 
     def initialize(self, web: WebServer) -> None:
@@ -495,8 +501,8 @@ class _Events(_Handler, tornado.websocket.WebSocketHandler):
 
     async def open(self, *args: str, **kwargs: str) -> None:
         self._sending = asyncio.create_task(self._send())
-        self.web.take_events()
-        self.client.tell(await self.web.state())
+        self.web.update_history()
+        self.client.push_state(await self.web.state())
 
     def on_message(self, message: str | bytes) -> None:
         try:
@@ -513,7 +519,7 @@ class _Events(_Handler, tornado.websocket.WebSocketHandler):
         self.client.leave()
 
     def on_finish(self) -> None:
-        if self.get_status() != SWITCHED:  # the answer was no WebSocket
+        if self.get_status() != SWITCHED:  # the response was no WebSocket
             self.client.leave()
 
     def _disconnect(self) -> None:
@@ -541,7 +547,9 @@ class _Events(_Handler, tornado.websocket.WebSocketHandler):
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen on every address of `host`, all on one port; raises OSError, and then none is left open."""
+    """Sockets that listen on every address of `host`, all on one port; raises OSError, and then none is left
+    open.
+    """
     sockets: list[socket.socket] = []
     try:
         for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):

@@ -1,4 +1,4 @@
-"""The board as JSON for the page, and whether the run is alive and ready."""
+"""The run's status as JSON for the page, and whether the run is alive and ready."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Costs:
 
 
 class Snapshots:
-    """Makes snapshots of a board; times are counted from its start."""
+    """Makes snapshots of a run's status; times are counted from its start."""
 
     def __init__(self, run_status: RunStatus) -> None:
         self._run_status = run_status
         self._costs = Costs()
 
-    def take(self, readings: Readings) -> dict[str, Any]:
+    def make(self, readings: Readings) -> dict[str, Any]:
         """Everything but the events, ready for JSON."""
         now_s = time.monotonic()
         run_status = self._run_status

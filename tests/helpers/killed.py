@@ -25,7 +25,7 @@ def write_events(folder: Path, run: int, begun: int, *, killed: bool) -> None:
     options = JsonLinesOptions(
         str(folder / "events.jsonl"), max_bytes=5000, keep=10_000, spool=str(folder / "spool")
     )
-    sink = options.open(setting())
+    sink = options.open(setting()).events
     os.write(begun, b".")
     for number in range(EVENTS if killed else 10):
         sink.write(replace(made_event(number), id=f"{run}-{number}"))

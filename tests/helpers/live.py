@@ -15,6 +15,7 @@ from edge_har.pipeline.events import Event, Reason, Type, utc_now
 from edge_har.pipeline.outputs import FrameSinks, Picture
 from edge_har.pipeline.status import Counts, RunStatus
 from edge_har.web import WebOptions, start_web
+from edge_har.web.pictures import FrameBroadcaster
 from tests.helpers.need import need_module
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ def wait_for(holds: Callable[[], object]) -> None:
     while not holds():
         assert time.monotonic() < deadline_s, "it never came true"
         time.sleep(0.01)
+
+
+def viewers_of(broadcaster: FrameBroadcaster, source: str) -> int:
+    """How many viewers look at a source."""
+    return sum(source in sources for sources in broadcaster._watchers.values())
 
 
 class LiveRun:
@@ -95,7 +101,7 @@ class LiveRun:
         """Tell a line of an event, by default of a new one; its name."""
         name = name or f"e{next(self._ids)}"
         score = None if label is None else score
-        self.run_status.tell(Event(name, kind, source, label, score, 0.0, end_s, utc_now(), "m@1", reason))
+        self.run_status.record(Event(name, kind, source, label, score, 0.0, end_s, utc_now(), "m@1", reason))
         return name
 
     def _run(self) -> None:
@@ -113,6 +119,6 @@ class LiveRun:
         source.ticked(
             grabbed_s=now_s - 0.04, now_s=now_s, cost_ms=6.5, ticks=1, label=self.label, score=self.score
         )
-        if self.frame_sinks.wanted(name):
+        if self.frame_sinks.wants(name):
             self.frame_sinks.consume(Picture(name, now_s, self._pixels, "rgb", self.label, self.score))
             self.shown += 1

@@ -16,6 +16,7 @@ from edge_har.model.preprocess import Pixels
 from edge_har.pipeline.capture import Timeouts
 from edge_har.pipeline.events import Event
 from edge_har.pipeline.options import RunOptions
+from edge_har.pipeline.outputs import EventSink
 from edge_har.pipeline.pipeline import Pipeline, Summary
 from edge_har.sources.base import Source
 from edge_har.sources.named import NamedSource
@@ -38,7 +39,7 @@ def wait_until(found: Callable[[], object], timeout_s: float = LONG_S) -> None:
         time.sleep(0.01)
 
 
-class Kept:
+class Kept(EventSink):
     """A sink that keeps what it gets; `wait` for what must come."""
 
     def __init__(self) -> None:
@@ -80,13 +81,13 @@ class Running:
         *sources: str | NamedSource,
         path: Path | None = None,
         bundle: Bundle | None = None,
-        patience: Timeouts | None = None,
+        timeouts: Timeouts | None = None,
         **options: object,
     ) -> None:
         bundle = bundle or (colour_bundle() if path is None else open_bundle(path))
         self.sink = Kept()
         self.pipeline = Pipeline(
-            bundle, sources, [self.sink], RunOptions(**options), bundle_path=path, patience=patience
+            bundle, sources, [self.sink], RunOptions(**options), bundle_path=path, timeouts=timeouts
         )
         self.summaries: dict[str, Summary] = {}
         self.error: EdgeHarError | None = None

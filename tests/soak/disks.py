@@ -1,4 +1,6 @@
-"""Disks that can be filled: a small tmpfs each where this process may mount one, else a limit on the runtime's files."""
+"""Disks that can be filled: a small tmpfs each where this process may mount one, else a limit on the
+runtime's files.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class Disk:
 
 
 def _limit(pid: int, size_bytes: int) -> None:
-    """Let the process write no file beyond `size_bytes`; only the soft limit, so that it can be given back."""
+    """Let the process write no file beyond `size_bytes`; only the soft limit, so that it can be given
+    back.
+    """
     with suppress(ProcessLookupError):
         _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         soft = hard if size_bytes == resource.RLIM_INFINITY else size_bytes

@@ -1,4 +1,6 @@
-"""What was told against what was shown, and what arrived against what was told. Arithmetic on lists, no runtime in it."""
+"""What was emitted against what was shown, and what arrived against what was emitted. Arithmetic on lists, no
+runtime in it.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-# An event may begin so long before and after the person does, and end so long before and after. The model answers for
-# the last 1.5 s, smoothed over .5 s; the stretch in which the person eases in and out is .4 s; the rest is for the way.
+# An event may begin so long before and after the person does, and end so long before and after. The model
+# answers for
+# the last 1.5 s, smoothed over .5 s; the stretch in which the person eases in and out is .4 s; the rest is
+# for the way.
 BEGINS_S = (-0.6, 3.0)
 ENDS_S = (-2.0, 2.6)
-# What a fault disturbs goes on after it: pauses between attempts grow to about the time that a source was away.
+# What a fault disturbs goes on after it: pauses between attempts grow to about the time that a source was
+# away.
 RECOVERY_SHARE, RECOVERY_S = 1.5, 10.0
 BEFORE_S, AFTER_S = 1.0, 3.0  # of a play, that must be undisturbed as well
 
@@ -38,7 +43,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Play:
-    """`camera` showed somebody doing `label` from `start_s` to `end_s`."""
+    """`camera` showed a person doing `label` from `start_s` to `end_s`."""
 
     camera: str
     label: str
@@ -56,7 +61,7 @@ class Play:
 
 @dataclass(frozen=True)
 class Event:
-    """An activity that was told, in the source's time."""
+    """An activity that was emitted, in the source's time."""
 
     source: str
     label: str
@@ -83,7 +88,8 @@ def matches(event: Event, play: Play) -> bool:
 class Found:
     """Of the expected plays: those with their event, those with more of their label besides, those without.
 
-    other: events that overlap an expected play and have another label. begins_s, ends_s: how late each right event was.
+    other: events that overlap an expected play and have another label. begins_s, ends_s: how late each right
+    event was.
     """
 
     right: list[tuple[Play, Event]]
@@ -115,7 +121,7 @@ def find(plays: Sequence[Play], events: Sequence[Event]) -> Found:
 
 
 def key_of(line: Line) -> Key:
-    """What tells one line from all others."""
+    """What distinguishes one line from all others."""
     return line["id"], line["type"], line["time"]
 
 
@@ -128,27 +134,29 @@ def number_of(line: Line) -> tuple[str, int]:
 
 @dataclass(frozen=True)
 class Arrived:
-    """What one place got: lines, doubles among them, lines that were told and did not come, lines that nobody told."""
+    """What one destination got: lines, duplicates among them, lines that were emitted and did not come, lines
+    that were not emitted.
+    """
 
     lines: int
-    doubles: int
+    duplicates: int
     missing: int
     strange: int
 
 
-def compare(told: Sequence[Line], got: Sequence[Line]) -> Arrived:
-    """What of all that was told arrived."""
-    expected, came = Counter(map(key_of, told)), Counter(map(key_of, got))
+def compare(emitted: Sequence[Line], got: Sequence[Line]) -> Arrived:
+    """What of all that was emitted arrived."""
+    expected, came = Counter(map(key_of, emitted)), Counter(map(key_of, got))
     return Arrived(
         lines=len(got),
-        doubles=sum(count - 1 for count in came.values()),
+        duplicates=sum(count - 1 for count in came.values()),
         missing=len(expected.keys() - came.keys()),
         strange=len(came.keys() - expected.keys()),
     )
 
 
 def faults_of_order(lines: Sequence[Line]) -> list[str]:
-    """What is wrong with the ids and the order of lines of one run: gaps, doubles, lines after an end."""
+    """What is wrong with the ids and the order of lines of one run: gaps, duplicates, lines after an end."""
     wrong = []
     tokens = {number_of(line)[0] for line in lines}
     if len(tokens) > 1:
@@ -157,19 +165,19 @@ def faults_of_order(lines: Sequence[Line]) -> list[str]:
     if firsts != list(range(1, len(firsts) + 1)):
         absent = sorted(set(range(1, max(firsts, default=0) + 1)) - set(firsts))
         wrong.append(f"ids do not count up without gaps; absent: {absent[:10]}")
-    for double, count in Counter(map(key_of, lines)).items():
+    for duplicate, count in Counter(map(key_of, lines)).items():
         if count > 1:
-            wrong.append(f"{double} stands there {count} times")
+            wrong.append(f"{duplicate} is there {count} times")
     types: dict[str, list[str]] = {}
     for line in lines:
         types.setdefault(line["id"], []).append(line["type"])
-    for name, told in types.items():
-        order = " ".join(told)
+    for name, emitted in types.items():
+        order = " ".join(emitted)
         if not re.fullmatch(r"start( update)* end|source_lost( source_back)?", order):
             wrong.append(f"{name}: {order}")
     return wrong
 
 
 def wall_s(line: Line) -> float:
-    """When a line was told: seconds since 1970."""
+    """When a line was emitted: seconds since 1970."""
     return datetime.fromisoformat(line["time"].replace("Z", "+00:00")).timestamp()

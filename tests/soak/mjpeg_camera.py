@@ -16,7 +16,7 @@ DAMAGED_SHARE = 0.6  # of the pictures, while bytes are changed
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one show to whoever asks."""
+    """Serves one show to all clients."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -28,7 +28,7 @@ class Server(ThreadingHTTPServer):
         self.rng = random.Random(port)
 
     def part(self, picture: bytes) -> bytes:
-        """A picture as it is sent, and damaged where that is asked for."""
+        """A picture as it is sent, and damaged where a fault requires it."""
         head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
         content = head + picture + b"\r\n"
         if self.show.damaged and self.rng.random() < DAMAGED_SHARE:
@@ -40,7 +40,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Camera(BaseHTTPRequestHandler):
-    """Sends pictures until whoever asked goes away."""
+    """Sends pictures until the client goes away."""
 
     server: Server
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from tests.soak.judge import RECOVERY_S, RECOVERY_SHARE
 
 OF_CAMERAS = ("killed", "stalled", "size changes", "bytes damaged")
-OF_PLACES = (
+OF_DESTINATIONS = (
     "broker stopped",
     "web server killed",
     "spool's disk full",
     "broker stalled",
     "web server stalled",
     "file's disk full",
-    "all places away",
+    "all destinations away",
 )
-PAGE = "page"  # whoever asks it for pictures and does not take them; the kind is the camera
+PAGE = "page"  # a client requests its pictures and does not read them; the kind is the camera
 FIRST_S = 22.0  # nothing fails before
 LAST_S = 40.0  # and nothing in the end, so that all can arrive
 LONG_S = 600.0  # from this length on faults last longer, and quiet times are those of a longer life
@@ -35,7 +35,7 @@ class Planned:
 
 
 def plan(length_s: float, cameras: Sequence[str], seed: int) -> list[Planned]:
-    """All faults of a soak, by time. Those of a camera, of places, of the page never overlap."""
+    """All faults of a soak, by time. Those of a camera, of destinations, of the page never overlap."""
     rng = random.Random(seed)
     is_long = length_s >= LONG_S
     faults = []
@@ -56,7 +56,7 @@ def plan(length_s: float, cameras: Sequence[str], seed: int) -> list[Planned]:
         lasts_s = rng.uniform(20, 70) if is_long else rng.uniform(8, 11)
         if at_s + lasts_s > length_s - LAST_S:
             break
-        faults.append(Planned(at_s, lasts_s, OF_PLACES[count % len(OF_PLACES)], "places"))
+        faults.append(Planned(at_s, lasts_s, OF_DESTINATIONS[count % len(OF_DESTINATIONS)], "destinations"))
         at_s += lasts_s + (rng.uniform(25, 80) if is_long else 6)
         count += 1
     at_s, count = FIRST_S + rng.uniform(0, 10), 0

@@ -1,4 +1,5 @@
-"""Who gets the events of a soak, each in a process of its own that writes down what came before it says thanks.
+"""What gets the events of a soak, each in a process of its own that writes down what came before it
+acknowledges it.
 
 `python -m tests.soak.receivers mqtt PORT FILE`, `python -m tests.soak.receivers hook PORT FILE SECRET_FILE`
 """

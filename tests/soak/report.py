@@ -32,7 +32,7 @@ MEANS = {
     "web server stalled": "the webhook's server is stopped (SIGSTOP)",
     "spool's disk full": "no block is left on the disk of all spools",
     "file's disk full": "no block is left on the disk of the JSON lines and of standard error",
-    "all places away": "broker stopped, web server killed, both disks full, at once",
+    "all destinations away": "broker stopped, web server killed, both disks full, at once",
 }
 
 
@@ -47,8 +47,8 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         (
             f"`edge-har run` followed {len(CAMERAS)} cameras on loopback ({kinds.count('mjpeg')} motion JPEG over HTTP, "
             f"{kinds.count('rtsp')} H.264 over RTSP from GStreamer, {size}, {RATE_HZ} frames a second) for "
-            f"{soaked.length_s / 60:.0f} minutes and told what it saw to a file of JSON lines, a mosquitto and a web server, while "
-            "cameras, places and disks failed by a plan. `make soak` does it again; a form of three minutes with every kind of "
+            f"{soaked.length_s / 60:.0f} minutes and wrote what it saw to a file of JSON lines, a mosquitto and a web server, while "
+            "cameras, destinations and disks failed by a plan. `make soak` does it again; a variant of three minutes with every kind of "
             "fault is one of the tests."
         ),
         "",
@@ -59,10 +59,10 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         "",
         f"Result: {'every limit below was kept.' if not soaked.problems() else '**not kept: ' + '; '.join(soaked.problems()) + '**'}",
         "",
-        "## What was to be told, and what was",
+        "## Expected events, and emitted ones",
         "",
         (
-            f"Each camera shows a drawn person who does {', '.join(LABELS[:-1])} and {LABELS[-1]} in turns and stands still in "
+            f"Each camera shows a synthetic person who does {', '.join(LABELS[:-1])} and {LABELS[-1]} in turns and is still in "
             "between; the drawings were chosen for being recognised in files, at every phase of the model's ticks, so the model's "
             "errors stay out of it ([accuracy.md](accuracy.md) has those). What it shows follows from the clock alone, and it writes down what it sent. So the list of events is made "
             "without the runtime: a play that was sent whole (no "
@@ -92,34 +92,34 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         "## What arrived",
         "",
         (
-            f"{len(soaked.lines)} lines were told (`start`, `update`, `end`, `source_lost`, `source_back`; "
+            f"{len(soaked.lines)} lines were emitted (`start`, `update`, `end`, `source_lost`, `source_back`; "
             f"{len({line['id'] for line in soaked.lines})} ids, which count up without a gap). Those that disturbed plays gave "
             "count as well. Each receiver is a process of its own that writes a line down before it acknowledges it."
         ),
         "",
         *_table(
-            ("Place", "Lines", "Absent", "Twice", "Never told"),
+            ("Destination", "Lines", "Absent", "Twice", "Never emitted"),
             [
                 (
-                    {"file": "JSON lines (exactly once)"}.get(place, f"{place} (at least once)"),
+                    {"file": "JSON lines (exactly once)"}.get(destination, f"{destination} (at least once)"),
                     arrived.lines,
                     arrived.missing,
-                    arrived.doubles,
+                    arrived.duplicates,
                     arrived.strange,
                 )
-                for place, arrived in soaked.arrived.items()
+                for destination, arrived in soaked.arrived.items()
             ],
         ),
         "",
         (
-            f"The file holds all lines in the order in which they were told, in {soaked.files} files of {FILE_BYTES} at most. "
+            f"The file holds all lines in the order in which they were emitted, in {soaked.files} files of {FILE_BYTES} at most. "
             f"{soaked.left} lines were left in the spools at the end for another run to deliver."
         ),
         "",
         "## Faults",
         "",
         (
-            "Recovery is the time from the end of a fault until the source gives ticks again, or nothing waits for the place any "
+            "Recovery is the time from the end of a fault until the source gives ticks again, or nothing waits for the destination any "
             "more; it is looked at once a second."
         ),
         "",
@@ -127,7 +127,7 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         "",
         _disks(soaked),
         (
-            f"{sum(fault.target == PAGE for fault in soaked.faults)} times somebody asked the live page for pictures and did not "
+            f"{sum(fault.target == PAGE for fault in soaked.faults)} times a client requested pictures of the live page and did not "
             "take them, for up to a minute."
         ),
         "",
@@ -143,7 +143,7 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         *_needs(soaked),
         "",
         (
-            f"`/healthz` and `/metrics` were asked {len(soaked.readings)} times, once a second; {soaked.unanswered} times without an "
+            f"`/healthz` and `/metrics` were requested {len(soaked.readings)} times, once a second; {soaked.unanswered} times without an "
             f"answer, and `/healthz` was 200 {sum(r.health == 200 for r in soaked.readings)} times. SIGTERM ended it after "
             f"{soaked.stopped_s:.2f} s with exit {soaked.exit_code}. {soaked.tracebacks} tracebacks in its log."
         ),
@@ -156,8 +156,10 @@ def summary(soaked: Soaked) -> str:
     rss = soaked.growth("rss_mb")
     return (
         f"{len(soaked.faults)} faults, {len(soaked.found.right)} of {len(soaked.expected)} expected events, "
-        f"{len(soaked.lines)} lines told, "
-        + ", ".join(f"{place} {a.lines} ({a.doubles} twice)" for place, a in soaked.arrived.items())
+        f"{len(soaked.lines)} lines emitted, "
+        + ", ".join(
+            f"{destination} {a.lines} ({a.duplicates} twice)" for destination, a in soaked.arrived.items()
+        )
         + f", memory {rss.early:.1f} -> {rss.late:.1f} MB"
     )
 
@@ -204,7 +206,7 @@ def _faults(soaked: Soaked) -> list[tuple[object, ...]]:
 def _disks(soaked: Soaked) -> str:
     if soaked.mounted:
         return f"The disks are two tmpfs, of {SPOOL_KB / 1024:g} MiB for the spools and {FILE_KB / 1024:g} MiB for the file."
-    return "No disk could be mounted here: in place of a full one the runtime may write to no file (RLIMIT_FSIZE)."
+    return "No disk could be mounted here: instead of a full one the runtime may write to no file (RLIMIT_FSIZE)."
 
 
 def _needs(soaked: Soaked) -> list[str]:

@@ -28,13 +28,14 @@ class Ended(Exception):
 
 
 class Factory(GstRtspServer.RTSPMediaFactory):
-    """Makes the stream when somebody asks, and ends it when nobody does."""
+    """Makes the stream when a client connects, and ends it when none is left."""
 
     def __init__(self, show, journal):
         super().__init__()
         self.show, self.journal = show, journal
         self.set_shared(True)
-        # One thread, so one slice a picture: before each of several the payloader repeats the headers, which cuts a
+        # One thread, so one slice a picture: before each of several the payloader repeats the headers, which
+        # cuts a
         # picture in two.
         self.set_launch(
             "( appsrc name=pictures is-live=true do-timestamp=true format=time block=false"

@@ -23,7 +23,7 @@ from tests.soak.judge import (
     find,
     number_of,
 )
-from tests.soak.plan import LONG_S, OF_PLACES, PAGE, Planned, plan
+from tests.soak.plan import LONG_S, OF_DESTINATIONS, PAGE, Planned, plan
 from tests.soak.scenes import seen_in_file
 from tests.soak.show import Show
 from tests.soak.stage import CAMERAS, END_S, READY_S, Camera, Stage
@@ -37,8 +37,8 @@ UNSHOWN_SHARE = 0.1  # of the plays without a fault, that the machine may have k
 EXPECTED, EXPECTED_SHORT = 100, 20
 STOP_S, STOP_SHORT_S = 2.0, 10.0  # beside other tests nothing is timed
 EARLY_S, EARLY_SHORT_S = (300.0, 600.0), (60.0, 90.0)
-# What the medians may have grown by at the end: memory's share and MB, files and threads.
-RSS_SHARE, RSS_MB, RSS_SHORT_MB = 0.03, 2.0, 5.0
+# What the medians may have grown by at the end: memory's fraction and MB, files and threads.
+RSS_FRACTION, RSS_MB, RSS_SHORT_MB = 0.03, 2.0, 5.0
 FILES, THREADS = 4, 4
 SINKS = {
     "broker stopped": ("mqtt",),
@@ -54,8 +54,9 @@ Lines = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Soaked:
-    """What came of a soak. at_s: when it began, when its faults began to count, when it ended. plays: all that the
-    cameras had to show in that time; expected: those that nothing disturbed. left: lines for another run to deliver.
+    """What came of a soak. at_s: when it began, when its faults began to count, when it ended. plays: all
+    that the cameras had to show in that time; expected: those that nothing disturbed. left: lines for another
+    run to deliver.
     """
 
     length_s: float
@@ -97,18 +98,20 @@ class Soaked:
         early_s = EARLY_S if self.is_long else EARLY_SHORT_S
         if measure == "rss_mb":
             more = RSS_MB if self.is_long else RSS_SHORT_MB
-            return growth(self.samples, measure, early_s, share=RSS_SHARE, more=more)
-        return growth(self.samples, measure, early_s, share=0, more=FILES if measure == "files" else THREADS)
+            return growth(self.samples, measure, early_s, fraction=RSS_FRACTION, more=more)
+        return growth(
+            self.samples, measure, early_s, fraction=0, more=FILES if measure == "files" else THREADS
+        )
 
     def recoveries_s(self) -> dict[str, list[float | None]]:
         """By kind of fault, how long after each one its traces were gone."""
         found: dict[str, list[float | None]] = {}
-        for fault in sorted(self.faults, key=lambda fault: (fault.kind in OF_PLACES, fault.kind)):
+        for fault in sorted(self.faults, key=lambda fault: (fault.kind in OF_DESTINATIONS, fault.kind)):
             if fault.target == PAGE:
                 continue
             after = (
                 emptied_s(self.readings, SINKS.get(fault.kind, ALL_SINKS), fault.ended_s)
-                if fault.kind in OF_PLACES
+                if fault.kind in OF_DESTINATIONS
                 else recovered_s(self.readings, fault.target, fault.ended_s)
             )
             found.setdefault(fault.kind, []).append(after)
@@ -120,11 +123,14 @@ class Soaked:
 
     def _problems(self) -> Iterator[str]:
         yield from self.wrong
-        for place, arrived in self.arrived.items():
+        for destination, arrived in self.arrived.items():
             if arrived.missing or arrived.strange:
-                yield f"{place}: {arrived.missing} lines did not come, {arrived.strange} were never told"
-        if self.arrived["file"].doubles:
-            yield f"the file has {self.arrived['file'].doubles} lines twice"
+                yield (
+                    f"{destination}: {arrived.missing} lines did not come, "
+                    f"{arrived.strange} were never emitted"
+                )
+        if self.arrived["file"].duplicates:
+            yield f"the file has {self.arrived['file'].duplicates} lines twice"
         least = EXPECTED if self.is_long else EXPECTED_SHORT
         if len(self.expected) < least:
             yield f"only {len(self.expected)} events were to be expected, {least} are needed"
@@ -145,7 +151,7 @@ class Soaked:
         if dropped:
             yield f"events were dropped: {dropped}"
         if any(reading.health != 200 for reading in self.readings):
-            yield "/healthz said that it is not well"
+            yield "/healthz reported that it is not well"
         if self.unanswered > UNANSWERED_SHARE * len(self.readings):
             yield f"{self.unanswered} requests to the page had no answer"
         for measure in ("rss_mb", "files", "threads"):
@@ -179,8 +185,8 @@ def soak(folder: Path, length_s: float, seed: int, commit: str, say: Callable[[s
         over_s = time.monotonic()
         watch.stop()
         exit_code, stopped_s = stage.end_runtime()
-        told = [json.loads(line) for line in stage.told]
-        left, arrived, lines, files = _arrivals(stage, told)
+        emitted = [json.loads(line) for line in stage.emitted]
+        left, arrived, lines, files = _arrivals(stage, emitted)
         log = stage.log.read_text()
         (folder / "runtime.log").write_text(log)
         plays = [play for camera in stage.cameras.values() for play in _plays(camera, began_s, over_s)]
@@ -188,7 +194,7 @@ def soak(folder: Path, length_s: float, seed: int, commit: str, say: Callable[[s
         shown = {play for camera in stage.cameras.values() for play in _shown(camera)}
         unshown = [play for play in undisturbed if play not in shown]
         expected = [play for play in undisturbed if play in shown and known[play.camera][play.label]]
-        ends = [Event.of(line) for line in told if line["type"] == "end"]
+        ends = [Event.of(line) for line in emitted if line["type"] == "end"]
         return Soaked(
             length_s=length_s,
             seed=seed,
@@ -201,11 +207,11 @@ def soak(folder: Path, length_s: float, seed: int, commit: str, say: Callable[[s
             expected=expected,
             faults=stage.faults,
             found=find(expected, ends),
-            lines=told,
+            lines=emitted,
             files=files,
             wrong=failed
             + faults_of_order(lines)
-            + ([] if lines == told else ["the file is not what was told, in order"]),
+            + ([] if lines == emitted else ["the file is not what was emitted, in order"]),
             arrived=arrived,
             left=left,
             samples=watch.samples,
@@ -239,14 +245,16 @@ def _wait_until_live(stage: Stage, watch: Watch) -> None:
 def _make_faults(
     stage: Stage, planned: Sequence[Planned], began_s: float, until_s: float, say: Callable[[str], None]
 ) -> list[str]:
-    """Make each fault in a thread of its own, and wait until the time is up; which could not be made, and why."""
+    """Make each fault in a thread of its own, and wait until the time is up; which could not be made, and
+    why.
+    """
     over = threading.Event()
     failed: list[str] = []
 
     def make(fault: Planned) -> None:
         try:
             stage.do(fault, over)
-        except Exception as error:  # noqa: BLE001  told in the end, where all of them are
+        except Exception as error:  # noqa: BLE001  reported in the end, where all of them are
             failed.append(f"a fault could not be made: {fault}: {error!r}")
 
     threads = []
@@ -268,30 +276,33 @@ def _make_faults(
 
 
 def _wait_until_empty(stage: Stage, watch: Watch) -> None:
-    """Wait until all that was told has arrived, or half a minute; what goes on gives more."""
+    """Wait until all that was emitted has arrived, or half a minute; what goes on gives more."""
     seen_s = time.monotonic()
     while time.monotonic() < seen_s + END_S and emptied_s(watch.readings, ALL_SINKS, seen_s) is None:
         _check_alive(stage)
         time.sleep(0.2)
 
 
-def _arrivals(stage: Stage, told: Lines) -> tuple[int, dict[str, Arrived], Lines, int]:
-    """How many lines were left for another run, what each place got, the file's lines, and how many files they are in."""
-    places: dict[str, Callable[[], Lines]] = {
+def _arrivals(stage: Stage, emitted: Lines) -> tuple[int, dict[str, Arrived], Lines, int]:
+    """How many lines were left for another run, what each destination got, the file's lines, and how many
+    files they are in.
+    """
+    destinations: dict[str, Callable[[], Lines]] = {
         "file": lambda: _lines_of(_rotated(stage.events)),
         "MQTT": lambda: _lines_of([stage.heard]),
         "webhook": lambda: _lines_of([stage.hooked]),
     }
-    _wait_for(lambda: not any(compare(told, read()).missing for read in places.values()))
-    left = sum(compare(told, read()).missing for read in places.values())
+    _wait_for(lambda: not any(compare(emitted, read()).missing for read in destinations.values()))
+    left = sum(compare(emitted, read()).missing for read in destinations.values())
     rest: set[str] = set()
     if left:
         rest = {number_of(line)[0] for line in stage.deliver_the_rest()}
-        _wait_for(lambda: not any(compare(told, read()).missing for read in places.values()))
+        _wait_for(lambda: not any(compare(emitted, read()).missing for read in destinations.values()))
     got = {
-        place: [line for line in read() if number_of(line)[0] not in rest] for place, read in places.items()
+        destination: [line for line in read() if number_of(line)[0] not in rest]
+        for destination, read in destinations.items()
     }
-    arrived = {place: compare(told, lines) for place, lines in got.items()}
+    arrived = {destination: compare(emitted, lines) for destination, lines in got.items()}
     return left, arrived, got["file"], len(_rotated(stage.events))
 
 
@@ -314,7 +325,7 @@ def _lines_of(paths: Sequence[Path]) -> Lines:
 
 
 def _plays(camera: Camera, began_s: float, over_s: float) -> Iterator[Play]:
-    """All plays that stand between two times, with what must be seen before and after them."""
+    """All plays between two times, with what must be seen before and after them."""
     show = Show(camera.pack, camera.epoch_s)
     round_number = 0
     while show.time_s(round_number * show.round_pictures) < over_s:

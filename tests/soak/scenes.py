@@ -1,4 +1,6 @@
-"""What the cameras of a soak show: drawn people who act, and stand still in between; when each acts is known exactly."""
+"""What the cameras of a soak show: drawn people who act, and stand still in between; when each acts is known
+exactly.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from tests.helpers.videos import write_video
 from tests.soak.judge import Event, Play, matches
 from tests.soak.show import INDEX, PICTURES
 
-# They stay in place, so that a play may be of any length.
+# They stay where they are, so that a play may be of any length.
 LABELS = ("WaveTwoHands", "JumpingJack", "WaveOneHand", "Bend", "JumpInPlace")
 SIZES_WH = ((160, 120), (208, 160))  # what a camera shows, and what it changes to
 RATE_HZ = 15
@@ -30,7 +32,9 @@ PHASES = 6
 
 
 def draw(seed: int, labels: Sequence[str] = LABELS) -> tuple[list[Pixels], list[tuple[str, int, int]]]:
-    """One round: its pictures (RGB, the first of SIZES_WH), and label, first and last picture of each play."""
+    """One round: its pictures (RGB, the first of SIZES_WH), and label, first and last picture of each
+    play.
+    """
     painter = Painter(seed, SIZES_WH[0])
     pictures: list[Pixels] = []
     plays = []
@@ -43,8 +47,8 @@ def draw(seed: int, labels: Sequence[str] = LABELS) -> tuple[list[Pixels], list[
         for at in range(still + acts + still):
             seconds = (at - still) / RATE_HZ
             edge_s = min(seconds, acts_s - seconds)
-            stands = 1.0 - ease(min(1.0, edge_s / EASE_S)) if edge_s > 0 else 1.0
-            pictures.append(performance.act(len(pictures), seconds, still=stands))
+            stillness = 1.0 - ease(min(1.0, edge_s / EASE_S)) if edge_s > 0 else 1.0
+            pictures.append(performance.act(len(pictures), seconds, still=stillness))
     return pictures, plays
 
 
@@ -52,23 +56,23 @@ def write_pack(folder: Path, seed: int) -> None:
     """Write a round of pictures, in every size, for a camera to show."""
     folder.mkdir(parents=True)
     pictures, plays = draw(seed)
-    places: list[list[tuple[int, int]]] = []
+    positions: list[list[tuple[int, int]]] = []
     with open(folder / PICTURES, "wb") as file:
         for size_wh in SIZES_WH:
-            places.append([])
+            positions.append([])
             for picture in pictures:
                 content = jpeg(cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA))
-                places[-1].append((file.tell(), len(content)))
+                positions[-1].append((file.tell(), len(content)))
                 file.write(content)
-    index = {"rate_hz": RATE_HZ, "sizes_wh": SIZES_WH, "plays": plays, "places": places}
+    index = {"rate_hz": RATE_HZ, "sizes_wh": SIZES_WH, "plays": plays, "positions": positions}
     (folder / INDEX).write_text(json.dumps(index))
 
 
 def seen_in_file(seed: int, folder: Path) -> dict[str, bool]:
-    """Which plays of a round `edge-har run` tells, each as one event, when it reads the pictures from files.
+    """Which plays of a round `edge-har run` emits, each as one event, when it reads the pictures from files.
 
-    In each of PHASES files the ticks of the model fall on other pictures, as they do after every time that a camera is
-    opened: what is not seen in all of them depends on chance.
+    In each of PHASES files the ticks of the model fall on other pictures, as they do after every time that a
+    camera is opened: what is not seen in all of them depends on chance.
     """
     pictures, plays = draw(seed)
     coded = np.stack([decoded(jpeg(picture))[..., ::-1] for picture in pictures])
@@ -76,9 +80,9 @@ def seen_in_file(seed: int, folder: Path) -> dict[str, bool]:
     for phase in range(PHASES):
         video = write_video(folder / f"{seed}-{phase}.avi", coded[phase:], float(RATE_HZ))
         sources += ["--source", f"p{phase}={video}"]
-    told = edge_har("run", "-q", *sources, timeout_s=120)
-    assert told.returncode == 0, told.stderr
-    events = [Event.of(line) for line in map(json.loads, told.stdout.splitlines()) if line["type"] == "end"]
+    done = edge_har("run", "-q", *sources, timeout_s=120)
+    assert done.returncode == 0, done.stderr
+    events = [Event.of(line) for line in map(json.loads, done.stdout.splitlines()) if line["type"] == "end"]
     found = {}
     for label, first, last in plays:
         at = [

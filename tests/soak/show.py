@@ -1,7 +1,9 @@
-"""What a camera shows when, by the clock alone, and a journal of what somebody was sent. The standard library only.
+"""What a camera shows when, by the clock alone, and a journal of what each client was sent. The standard
+library only.
 
-Pictures repeat in rounds. Picture n stands at epoch + n / rate, whoever watches, so that a camera that was killed goes
-on where it would be. Times are seconds of CLOCK_MONOTONIC, which all processes of a machine share.
+Pictures repeat in rounds. Picture n is shown at epoch + n / rate, whoever watches, so that a camera that was
+killed goes on where it would be. Times are seconds of CLOCK_MONOTONIC, which all processes of a machine
+share.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ LEAD_S, TAIL_S = 1.0, 1.4  # what must be sent before and after a play for it to
 
 
 class Show:
-    """The pictures of `pack`, from `epoch_s` on. size: which of its sizes is shown. damaged: whether bytes are changed."""
+    """The pictures of `pack`, from `epoch_s` on. size: which of its sizes is shown. damaged: whether bytes
+    are changed.
+    """
 
     def __init__(self, pack: Path, epoch_s: float) -> None:
         index = json.loads((pack / INDEX).read_text())
@@ -28,14 +32,14 @@ class Show:
         self.plays: list[tuple[str, int, int]] = [tuple(play) for play in index["plays"]]
         self.size = 0
         self.damaged = False
-        self._places = index["places"]
+        self._positions = index["positions"]
         self._pictures = (pack / PICTURES).read_bytes()
         self._epoch_s = epoch_s
 
     @property
     def round_pictures(self) -> int:
         """How many pictures a round has."""
-        return len(self._places[0])
+        return len(self._positions[0])
 
     def time_s(self, number: float) -> float:
         """When picture `number` is shown."""
@@ -43,7 +47,7 @@ class Show:
 
     def picture(self, number: int, size: int) -> bytes:
         """Picture `number`, as JPEG."""
-        at, length = self._places[size][number % self.round_pictures]
+        at, length = self._positions[size][number % self.round_pictures]
         return self._pictures[at : at + length]
 
     def next_number(self, after: int) -> int:
@@ -71,7 +75,9 @@ class Show:
 
 
 class Journal:
-    """Writes down each play that a viewer was sent from before its beginning to after its end; one for each viewer."""
+    """Writes down each play that a viewer was sent from before its beginning to after its end; one for each
+    viewer.
+    """
 
     def __init__(self, show: Show, path: Path) -> None:
         self._show = show

@@ -1,4 +1,6 @@
-"""The processes of a soak: cameras, broker, receivers and the runtime in the middle; and the faults that befall them."""
+"""The processes of a soak: cameras, broker, receivers and the runtime in the middle; and the faults that
+befall them.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ class CameraPlan:
     seed: int
 
 
-# Of 24 drawings those four that the model is surest of, in files: what is asked here is what failures change.
+# Of 24 drawings those four that the model is surest of, in files: what is tested here is what failures
+# change.
 CAMERAS = (
     CameraPlan("yard", "mjpeg", 17),
     CameraPlan("door", "mjpeg", 19),
@@ -83,7 +86,7 @@ class Child:
         ready.cancel()
         assert line, f"{self.command}: {self.log.read_text()}"
 
-    def tell(self, line: str) -> None:
+    def send_command(self, line: str) -> None:
         """Give it a command."""
         assert self.process is not None and self.process.stdin is not None
         with suppress(BrokenPipeError):  # what has died of a fault is started again after it
@@ -129,12 +132,12 @@ class Camera:
 class Stage:
     """All processes of a soak, in `folder`; a context manager that ends every one of them.
 
-    told: what the runtime said on its standard output. faults: what was done to whom.
+    emitted: what the runtime wrote to its standard output. faults: what was done to which part.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.told: list[str] = []
+        self.emitted: list[str] = []
         self.faults: list[Fault] = []
         self._stack = ExitStack()
 
@@ -201,7 +204,7 @@ class Stage:
         return [sys.executable, "-m", "edge_har", "run", *given]
 
     def start_runtime(self) -> None:
-        """Start `edge-har run` on all cameras, into all places, with its page."""
+        """Start `edge-har run` on all cameras, into all destinations, with its page."""
         command = [*self.command(), "--wait-for-source", "--web", f"127.0.0.1:{self.web_port}"]
         with open(self.log, "a", encoding="utf-8") as log:
             self.runtime = subprocess.Popen(
@@ -218,7 +221,7 @@ class Stage:
 
     def _read(self) -> None:
         assert self.runtime.stdout is not None
-        self.told.extend(self.runtime.stdout)
+        self.emitted.extend(self.runtime.stdout)
 
     def _kill_runtime(self) -> None:
         if self.runtime.poll() is None:
@@ -235,7 +238,9 @@ class Stage:
         return code, took_s
 
     def deliver_the_rest(self) -> list[dict[str, object]]:
-        """Another run, short and of a drawing, delivers what the first could not any more; what it told itself."""
+        """Another run, short and of a drawing, delivers what the first could not any more; what it emitted
+        itself.
+        """
         command = self.command(["rest=synthetic:JumpInPlace?duration=0.1"])
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=READY_S, env=environment()
@@ -262,7 +267,7 @@ class Stage:
         """How a fault begins, what is done again and again while it lasts, and how it ends."""
         nothing: Callable[[], object] = lambda: None
         pid = self.runtime.pid
-        places: dict[str, tuple[Callable[[], object], ...]] = {
+        destinations: dict[str, tuple[Callable[[], object], ...]] = {
             "broker stopped": (self.broker.stop, nothing, self.broker.start),
             "broker stalled": (self.broker.freeze, nothing, self.broker.thaw),
             "web server killed": (self.hook.kill, nothing, self.hook.start),
@@ -278,14 +283,14 @@ class Stage:
                 lambda: self.file.free(pid),
             ),
         }
-        if planned.kind == "all places away":
+        if planned.kind == "all destinations away":
             parts = [
-                places[kind]
+                destinations[kind]
                 for kind in ("broker stopped", "web server killed", "spool's disk full", "file's disk full")
             ]
             return tuple(_all([part[phase] for part in parts]) for phase in range(3))
-        if planned.kind in places:
-            return places[planned.kind]
+        if planned.kind in destinations:
+            return destinations[planned.kind]
         if planned.target == PAGE:
             return self._viewer(planned.kind)
         child = self.cameras[planned.target].child
@@ -294,17 +299,17 @@ class Stage:
         if planned.kind == "stalled":
             return _stall(child)
         if planned.kind == "bytes damaged":
-            return lambda: child.tell("damage 1"), nothing, lambda: child.tell("damage 0")
+            return lambda: child.send_command("damage 1"), nothing, lambda: child.send_command("damage 0")
         assert planned.kind == "size changes", planned
         steps = iter(range(1_000_000))
         return (
-            lambda: child.tell("size 1"),
-            lambda: child.tell(f"size {1 - next(steps) // SIZE_STEPS % 2}"),
-            lambda: child.tell("size 0"),
+            lambda: child.send_command("size 1"),
+            lambda: child.send_command(f"size {1 - next(steps) // SIZE_STEPS % 2}"),
+            lambda: child.send_command("size 0"),
         )
 
     def _viewer(self, camera: str) -> tuple[Callable[[], object], ...]:
-        """Somebody who asks for a camera's pictures, and does not take them."""
+        """A client that requests a camera's pictures, and does not read them."""
         line = socket.socket()
 
         def look() -> None:

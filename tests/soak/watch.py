@@ -1,4 +1,4 @@
-"""What the runtime needs, from /proc, and what it says of itself over HTTP, once a second."""
+"""What the runtime needs, from /proc, and what it reports of itself over HTTP, once a second."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ class Reading:
 
 @dataclass
 class Watch:
-    """Looks at process `pid`, and at its page on `port`, in a thread until `stop`. unanswered: requests without an answer."""
+    """Looks at process `pid`, and at its page on `port`, in a thread until `stop`. unanswered: requests
+    without an answer.
+    """
 
     pid: int
     port: int
@@ -121,7 +123,7 @@ class Growth:
 
 
 def growth(
-    samples: Sequence[Sample], measure: str, early_s: tuple[float, float], *, share: float, more: float
+    samples: Sequence[Sample], measure: str, early_s: tuple[float, float], *, fraction: float, more: float
 ) -> Growth:
     """Compare the median of the last fifth of `samples` with that between two times after the first one."""
     first_s, last_s = samples[0].at_s, samples[-1].at_s
@@ -129,7 +131,7 @@ def growth(
     late = [s for s in samples if s.at_s >= last_s - (last_s - first_s) / 5]
     was = float(statistics.median(getattr(s, measure) for s in early))
     now = float(statistics.median(getattr(s, measure) for s in late))
-    return Growth(was, now, was * (1 + share) + more)
+    return Growth(was, now, was * (1 + fraction) + more)
 
 
 def recovered_s(readings: Sequence[Reading], source: str, ended_s: float) -> float | None:
