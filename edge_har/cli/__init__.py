@@ -35,7 +35,7 @@ WORKSTATION_HELP = {
 RUNTIME_HELP = {
     "run": "Turn live sources into events.",
     "classify": "Name the activity in recorded files.",
-    "config": "Check a configuration file of run.",
+    "config": "Check or show a configuration file of run; its schema.",
     "sources": "List this machine's cameras and what they can do.",
     "bench": "Measure latency and memory on this device.",
     "model": "Look at bundles, verify them, take their graphs out.",

@@ -1,4 +1,4 @@
-"""`edge-har config`: whether a configuration file is one that `run` can use, without opening a camera."""
+"""`edge-har config`: checks and shows a configuration file of `run`, without opening a camera; its JSON Schema."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group("config")
 def command() -> None:
-    """Check a configuration file of run."""
+    """Check a configuration file of run, show its settings, write its JSON Schema."""
 
 
 @command.command("check")
@@ -43,6 +43,29 @@ def check(path: Path, as_json: bool) -> None:
         click.echo(json.dumps(report, ensure_ascii=False))
     else:
         click.echo("\n".join(summary_lines(config, bundle)))
+
+
+@command.command("show")
+@click.argument("path", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of TOML.")
+def show(path: Path | None, as_json: bool) -> None:
+    """Print every setting, defaults included, secrets as ***; without a FILE the defaults alone.
+
+    The file is read as `run` reads it, with the secrets that it names. Exit 2 where anything is wrong in it.
+    """
+    from edge_har.config.file import Config, read_config
+    from edge_har.config.toml import to_toml
+
+    settings = (read_config(path) if path else Config()).to_json()
+    click.echo(json.dumps(settings, ensure_ascii=False) if as_json else to_toml(settings), nl=as_json)
+
+
+@command.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of a configuration file, which editors complete keys from."""
+    from edge_har.config.schema import config_schema
+
+    click.echo(json.dumps(config_schema(), indent=2, ensure_ascii=False))
 
 
 def checked(path: Path) -> tuple[Config, Bundle]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -29,22 +30,12 @@ GRAMMAR = (
 )
 TURNS = ("rotate", "flip", "mirror", "crop")
 SYNTHETIC_OWN = ("seed", "size", "rate", "duration", "loop", "live")
-KNOWN = {
-    "camera": ("size", "rate", "format", *TURNS),
-    "csi": ("size", "rate", "format", *TURNS),
-    "rtsp": ("transport", "password", *TURNS),
-    "http": ("password", *TURNS),
-    "files": TURNS,
-    "stdin": ("format", "size", "rate", *TURNS),
-    "gst": TURNS,
-    "synthetic": TURNS,
-}
 SCHEMES = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http", "file": "files"}
 
 
 @dataclass(frozen=True)
 class Address:
-    """What an address means. kind: one of KNOWN. target: the address without our options, passwords and all.
+    """What an address means. kind: one of KINDS. target: the address without our options, passwords and all.
 
     name: what may be shown. Made by `parse_address`.
     """
@@ -56,7 +47,7 @@ class Address:
 
     def open(self, *, realtime: bool = False) -> Source:
         """Open it; see `open_source`."""
-        source = _open(self)
+        source = KINDS[self.kind].open(self)
         if any(name in TURNS for name in self.options.named):
             from edge_har.sources.turned import TurnedSource
 
@@ -84,22 +75,22 @@ def parse_address(uri: str, options: SourceOptions | None = None) -> Address:
     """What `uri` means, without opening it. Raises MisuseError for an address or option that cannot be."""
     name = mask_uri(uri)
     kind, target, query = _split(uri, name)
-    asked = parse_query(query)
+    requested = parse_query(query)
     if kind == "synthetic":
-        own = "&".join(f"{key}={value}" for key, value in asked.items() if key in SYNTHETIC_OWN)
-        for key in asked:
+        own = "&".join(f"{key}={value}" for key, value in requested.items() if key in SYNTHETIC_OWN)
+        for key in requested:
             if key not in (*SYNTHETIC_OWN, *TURNS):
                 raise unknown_option(key, (*SYNTHETIC_OWN, *TURNS))
-        asked = {key: value for key, value in asked.items() if key not in SYNTHETIC_OWN}
+        requested = {key: value for key, value in requested.items() if key not in SYNTHETIC_OWN}
         target += f"?{own}" if own else ""
-    if "password" in asked:
+    if "password" in requested:
         raise MisuseError(
             f"{name}: a password stands in the address itself, user:password@, or in the config"
         )
-    found = SourceOptions.from_table(asked)
+    found = SourceOptions.from_table(requested)
     if options is not None:
         found = found.over(options)
-    found.check_known(KNOWN[kind], name)
+    found.check_known((*KINDS[kind].options, *TURNS), name)
     if found.password is not None:
         try:
             target = with_password(target, found.password)
@@ -149,40 +140,8 @@ def _options_at_end(text: str, mark: str) -> tuple[str, str]:
     return (head, query) if found and head and looks_like_options(query) else (text, "")
 
 
-def _open(address: Address) -> Source:
-    target, options = address.target, address.options
-    if address.kind == "camera":
-        from edge_har.sources.camera import CameraSource
-
-        return CameraSource(target, options)
-    if address.kind == "csi":
-        from edge_har.sources.csi import open_csi
-
-        return open_csi(int(target.removeprefix(CSI)), options)
-    if address.kind == "rtsp":
-        from edge_har.sources.rtsp import RtspSource
-
-        return RtspSource(target, transport=options.transport)
-    if address.kind == "http":
-        from edge_har.sources.mjpeg import MjpegSource
-
-        return MjpegSource(target)
-    if address.kind == "stdin":
-        from edge_har.sources.stdin import StdinSource
-
-        return StdinSource(options)
-    if address.kind == "gst":
-        from edge_har.sources.gstreamer import GstreamerSource
-
-        return GstreamerSource(target, address.name)
-    if address.kind == "synthetic":
-        from edge_har.sources.synthetic import SyntheticSource
-
-        return SyntheticSource.from_uri(target)
-    return _open_files(target)
-
-
-def _open_files(path: str) -> Source:
+def _open_files(address: Address) -> Source:
+    path = address.target
     from edge_har.sources.files import FileSource, find_videos
 
     several = os.path.isdir(path) or (glob.has_magic(path) and not Path(path).exists())
@@ -191,3 +150,65 @@ def _open_files(path: str) -> Source:
 
         return PlaylistSource(paths, path)
     return FileSource(path)
+
+
+def _open_camera(address: Address) -> Source:
+    from edge_har.sources.camera import CameraSource
+
+    return CameraSource(address.target, address.options)
+
+
+def _open_csi(address: Address) -> Source:
+    from edge_har.sources.csi import open_csi
+
+    return open_csi(int(address.target.removeprefix(CSI)), address.options)
+
+
+def _open_rtsp(address: Address) -> Source:
+    from edge_har.sources.rtsp import RtspSource
+
+    return RtspSource(address.target, transport=address.options.transport)
+
+
+def _open_mjpeg(address: Address) -> Source:
+    from edge_har.sources.mjpeg import MjpegSource
+
+    return MjpegSource(address.target)
+
+
+def _open_stdin(address: Address) -> Source:
+    from edge_har.sources.stdin import StdinSource
+
+    return StdinSource(address.options)
+
+
+def _open_gstreamer(address: Address) -> Source:
+    from edge_har.sources.gstreamer import GstreamerSource
+
+    return GstreamerSource(address.target, address.name)
+
+
+def _open_synthetic(address: Address) -> Source:
+    from edge_har.sources.synthetic import SyntheticSource
+
+    return SyntheticSource.from_uri(address.target)
+
+
+@dataclass(frozen=True)
+class SourceKind:
+    """A kind of source. open: opens an address, and loads its module then. options: that it takes, besides TURNS."""
+
+    open: Callable[[Address], Source]
+    options: tuple[str, ...] = ()
+
+
+KINDS = {
+    "camera": SourceKind(_open_camera, ("size", "rate", "format")),
+    "csi": SourceKind(_open_csi, ("size", "rate", "format")),
+    "rtsp": SourceKind(_open_rtsp, ("transport", "password")),
+    "http": SourceKind(_open_mjpeg, ("password",)),
+    "files": SourceKind(_open_files),
+    "stdin": SourceKind(_open_stdin, ("format", "size", "rate")),
+    "gst": SourceKind(_open_gstreamer),
+    "synthetic": SourceKind(_open_synthetic),
+}
