@@ -13,8 +13,8 @@ from tests.soak.run import (
     EARLY_S,
     EARLY_SHORT_S,
     MAX_GAP_S,
-    RSS_MB,
     RSS_FRACTION,
+    RSS_MB,
     RSS_SHORT_MB,
     Soaked,
 )
