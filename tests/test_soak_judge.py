@@ -112,9 +112,9 @@ def test_growth_is_a_matter_of_medians() -> None:
     def samples(late_mb: float) -> list[Sample]:
         return [Sample(float(t), 70.0 if t < 800 else late_mb, 20, 9, 0.0) for t in range(1000)]
 
-    grown = growth(samples(74.0), "rss_mb", (300, 600), share=0.03, more=2)
+    grown = growth(samples(74.0), "rss_mb", (300, 600), fraction=0.03, more=2)
     assert (grown.early, grown.late, grown.is_flat) == (70.0, 74.0, True)
-    assert not growth(samples(75.0), "rss_mb", (300, 600), share=0.03, more=2).is_flat
+    assert not growth(samples(75.0), "rss_mb", (300, 600), fraction=0.03, more=2).is_flat
 
 
 def test_recovery_is_seen_when_ticks_go_on_and_queues_are_empty() -> None:

@@ -50,6 +50,9 @@ def limits(models: Sequence[Path]) -> Iterator[Limit]:
     """Measure one after the other, memory and start-up before this process grows."""
     from benchmarks.limits.overhead import overhead_limits  # it imports from this module
 
+    for path in models:
+        # One that cannot be used fails here, not after minutes of measuring.
+        open_bundle(path)
     yield start_limit()
     yield from overhead_limits()
     with tempfile.TemporaryDirectory(prefix="edge-har-check-") as folder:

@@ -13,8 +13,8 @@ from tests.soak.run import (
     EARLY_S,
     EARLY_SHORT_S,
     MAX_GAP_S,
+    RSS_FRACTION,
     RSS_MB,
-    RSS_SHARE,
     RSS_SHORT_MB,
     Soaked,
 )
@@ -230,7 +230,7 @@ def _needs(soaked: Soaked) -> list[str]:
         *_table(("Median of samples (1 a second)", early, "last fifth", "limit", "highest ever"), rows),
         "",
         (
-            f"The limit on memory is {100 * RSS_SHARE:.0f} % and {RSS_MB if soaked.is_long else RSS_SHORT_MB:g} MB above the earlier median; files and threads vary with the "
+            f"The limit on memory is {100 * RSS_FRACTION:.0f} % and {RSS_MB if soaked.is_long else RSS_SHORT_MB:g} MB above the earlier median; files and threads vary with the "
             f"connections that are open. Memory in each tenth of the run: {', '.join(course)} MB. The runtime took {100 * cpu:.0f} % of a core."
         ),
     ]
