@@ -418,7 +418,7 @@ def watch(event, arguments):
 
 sys.addaudithook(watch)
 from pathlib import Path
-from edge_har.pipeline import Pipeline
+from edge_har.pipeline.pipeline import Pipeline
 from edge_har.sinks import open_outlets, options_of_text
 from edge_har.sinks.options import Setting
 from tests.helpers.colours import colour_bundle

@@ -112,7 +112,7 @@ class Option:
 
     def _range(self) -> str:
         low, high, above = self._limits()
-        # That a time is 0 or more need not be said.
+        # That a time is 0 or more goes without saying.
         low = None if low == self.kind.low and high is None else low
         above = None if above == self.kind.above else above
         if above is not None:

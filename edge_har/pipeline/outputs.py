@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from edge_har.model.preprocess import Pixels
 from edge_har.pipeline.events import Event
@@ -30,6 +30,7 @@ class Picture:
     score: float | None
 
 
+@runtime_checkable
 class FrameSink(Protocol):
     """Looks at pictures. One that raises is not shown any more; the run goes on."""
 
@@ -84,6 +85,7 @@ class FrameSinks:
             return False
 
 
+@runtime_checkable
 class EventSink(Protocol):
     """Takes events one by one, in order."""
 

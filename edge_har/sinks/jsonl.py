@@ -43,6 +43,7 @@ class JsonLinesOptions(DeliveryOptions):
     """Events as JSON lines. A file that is rotated becomes PATH.1, that one PATH.2."""
 
     kind: ClassVar[str] = "jsonl"
+    address_option: ClassVar[str | None] = "path"
     path: str = option(
         PATH, "the file; `-`: standard output", default=STANDARD_OUTPUT, words=(STANDARD_OUTPUT,)
     )
