@@ -44,9 +44,7 @@ class JsonLinesOptions(DeliveryOptions):
 
     kind: ClassVar[str] = "jsonl"
     address_option: ClassVar[str | None] = "path"
-    path: str = option(
-        PATH, "the file; `-`: standard output", default=STANDARD_OUTPUT, words=(STANDARD_OUTPUT,)
-    )
+    path: str = option(PATH, "the file; `-`: standard output", default=STANDARD_OUTPUT)
     max_bytes: int = option(
         BYTES, "before the file grows beyond them it is rotated", default=10_000_000, low=MIN_FILE_BYTES
     )

@@ -90,7 +90,6 @@ def spool_option(default: str | None = None) -> Any:
         "the folder where events wait on the disk; without it `spool/NAME` in the home of edge_har; `off`: in memory",
         default=default,
         kw_only=True,
-        words=(NO_SPOOL,),
     )
 
 
