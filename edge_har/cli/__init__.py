@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 import click
 
 from edge_har import CAPTURE_THREAD
-from edge_har.cli.logs import tell_error
+from edge_har.cli.logs import write_error
 from edge_har.errors import EdgeHarError, RuntimeMissingError
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def main(observer: PipelineObserver | None = None) -> None:
         error.show()
         code = error.exit_code
     except EdgeHarError as error:
-        tell_error(str(error))
+        write_error(str(error))
         code = error.exit_code
     except (ReaderGone, BrokenPipeError):
         _write_nowhere(sys.stdout, sys.stderr)
@@ -147,7 +147,7 @@ def main(observer: PipelineObserver | None = None) -> None:
         if error.errno not in UNWRITABLE:
             raise
         _write_nowhere(sys.stdout)
-        tell_error(f"the output cannot be written: {error.strerror}")
+        write_error(f"the output cannot be written: {error.strerror}")
         code = 1
     _leave(code if isinstance(code, int) else 0)
 

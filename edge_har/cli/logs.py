@@ -58,8 +58,8 @@ def watch_log(verbosity: int | str, form: str = AUTO) -> None:
     _log.setLevel(LEVELS[verbosity if isinstance(verbosity, str) else VERBOSITIES[verbosity]])
 
 
-def tell(line: str) -> None:
-    """Say a line on stderr. A full disk behind it costs the line alone; BrokenPipeError passes when the reader has gone."""
+def write_line(line: str) -> None:
+    """Write a line on stderr. A full disk behind it costs the line alone; BrokenPipeError passes when the reader has gone."""
     try:
         click.echo(line, err=True)
     except BrokenPipeError:
@@ -77,11 +77,11 @@ def beginning(level: int) -> str:
     return f"<{PRIORITIES[level]}>" if journald else PREFIXES.get(level, "")
 
 
-def tell_error(text: str) -> None:
-    """Say on stderr why the command ends, in the form of the log; one line for each of `text`."""
+def write_error(text: str) -> None:
+    """Write on stderr why the command ends, in the form of the log; one line for each of `text`."""
     begin = beginning(logging.ERROR)
     for line in text.splitlines() or [""]:
-        tell(f"{begin}{line}")
+        write_line(f"{begin}{line}")
 
 
 def verbosity_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_har.cli._options import command_line_options
-from edge_har.cli.logs import VERBOSITIES, beginning, tell, verbosity_options, watch_log
+from edge_har.cli.logs import VERBOSITIES, beginning, verbosity_options, watch_log, write_line
 from edge_har.cli.stderr import non_blocking_stderr
 from edge_har.config.declared import AUTO, LogOptions, MainOptions
 from edge_har.errors import MisuseError
@@ -176,6 +176,6 @@ def _run(given: CommandLine) -> None:
         summaries = pipeline.run(stop)
     if for_people:
         for summary in summaries:
-            tell(f"{beginning(logging.INFO)}{summary}")
+            write_line(f"{beginning(logging.INFO)}{summary}")
     if pipeline.failures or any(sink.lost for sink in pipeline.run_status.sinks):
         click.get_current_context().exit(1)

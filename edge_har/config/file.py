@@ -29,7 +29,7 @@ from edge_har.web.options import TOKEN_VARIABLE, WebOptions
 
 MAX_BYTES = 256 * 1024
 MAX_PROBLEMS = 50  # that are reported
-PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 TABLES = ("source", "events", "labels", "sink", "web", "log")
 
 
@@ -126,11 +126,11 @@ def _parse(content: bytes, path: Path) -> dict[str, Any]:
 
 def _syntax(message: str, text: str) -> str:
     """What a TOML parser says, as `:LINE: what, column N`; the text of the line is not shown."""
-    place = PLACE.search(message)
-    what = printable(message[: place.start()] if place else message)
-    if place and place[1]:
-        return f":{place[1]}: {what} (column {place[2]})"
-    return f":{text.count(chr(10)) + 1}: {what} (at the end)" if place else what
+    position = POSITION.search(message)
+    what = printable(message[: position.start()] if position else message)
+    if position and position[1]:
+        return f":{position[1]}: {what} (column {position[2]})"
+    return f":{text.count(chr(10)) + 1}: {what} (at the end)" if position else what
 
 
 # Tables and their options ---------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ class CommandLine:
 class Plan:
     """What a run does. model: path of the bundle; None: the shipped one, which does not change.
 
-    sources: addresses of the command line, in place of those of the file.
+    sources: addresses of the command line, instead of those of the file.
     """
 
     config: Config
@@ -125,8 +125,6 @@ def plan(given: CommandLine) -> Plan:
 
     Raises MisuseError for what cannot be.
     """
-    if given.model == "":
-        raise MisuseError("--model: expected a bundle, found an empty text")
     return merge(Config() if given.config_path is None else read_config(given.config_path), given)
 
 

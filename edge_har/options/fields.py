@@ -12,6 +12,7 @@ from edge_har.options.addresses import MASK
 from edge_har.options.kinds import Kind
 
 KEY = "option"  # of a field's metadata
+NO_PATHS = ("-", "off")  # what a path of a configuration file never means
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Option:
     stands between back-ticks. low, high, above: the range of its values. needed: it must be given. secret: its value
     is never shown, and a table names where it stands: NAME_env, NAME_file. address: a secret that may stand in the file
     as long as no password is seen in it. fixed: it cannot change while a run goes on. table: where it stands in the
-    file, if not where the rest of its class does. command_line: its name there. words: values of a path that are none.
+    file, if not where the rest of its class does. command_line: its name there. words: values of a path that are no path.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Option:
     fixed: bool = False
     table: str | None = None
     command_line: str | None = None
-    words: tuple[str, ...] = ()
+    words: tuple[str, ...] = NO_PATHS
 
     @property
     def expected(self) -> str:
@@ -112,7 +113,7 @@ class Option:
 
     def _range(self) -> str:
         low, high, above = self._limits()
-        # That a time is 0 or more need not be said.
+        # That a time is 0 or more goes without saying.
         low = None if low == self.kind.low and high is None else low
         above = None if above == self.kind.above else above
         if above is not None:

@@ -69,14 +69,14 @@ HOURS_OF_DAY = Kind(
 
 @dataclass(frozen=True)
 class LabelRule:
-    """What holds for one label in place of what holds for all.
+    """What holds for one label instead of what holds for all.
 
     Raises MisuseError for values that cannot be.
     """
 
     enabled: bool = option(TRUTH, "whether its events are reported at all", default=True)
     enter: float | None = option(PROBABILITY, "an event starts at this average", default=None)
-    cooldown_s: float | None = option(DURATION, "in place of that of `[events]`", default=None)
+    cooldown_s: float | None = option(DURATION, "instead of that of `[events]`", default=None)
     hours: tuple[Hours, ...] = option(
         HOURS_OF_DAY, 'only then: `["22:00-06:00"]`; several are joined; always', default=()
     )

@@ -6,10 +6,8 @@ import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from edge_har.errors import MisuseError
-from edge_har.options.addresses import USER_INFO
 from edge_har.options.fields import options_of
 from edge_har.options.reading import OptionReader
 
@@ -26,6 +24,14 @@ KINDS = {
     "clips": ("edge_har.sinks.clips", "ClipsOptions"),
     "window": ("edge_har.sinks.window", "WindowOptions"),
 }
+# What a line begins with, to the kind; a window needs nothing behind it.
+SCHEMES = {
+    "http": "webhook",
+    "https": "webhook",
+    "mqtts": "mqtt",
+    **{kind: kind for kind in KINDS if kind != "webhook"},
+}
+STANDALONE = ("window",)
 GRAMMAR = "jsonl:FILE, mqtt://HOST, mqtts://HOST, http(s)://HOST/..., video:FOLDER, clips:FOLDER or window"
 
 
@@ -45,20 +51,13 @@ def options_of_text(text: str) -> SinkOptions:
     MisuseError; also for a password, which would be in the list of processes.
     """
     scheme, colon, rest = text.partition(":")
-    if scheme in ("http", "https") and colon:
-        url, _, options = text.partition("#")
-        if USER_INFO.search(url):
-            raise MisuseError(
-                "a password in the address shows in the list of processes: "
-                "use url_env or url_file, or a token"
-            )
-        return _options_of("webhook", {"url": url}, options)
-    address, _, options = rest.partition("?")
-    if scheme in ("mqtt", "mqtts") and address.startswith("//"):
-        return _options_of("mqtt", _broker(scheme, address), options)
-    if scheme == "window" or (colon and scheme in ("jsonl", "video", "clips")):
-        return _options_of(scheme, {"path": address} if address else {}, options)
-    raise MisuseError(f"a sink is {GRAMMAR}")
+    if scheme not in SCHEMES or not (colon or scheme in STANDALONE):
+        raise MisuseError(f"a sink is {GRAMMAR}")
+    found = options_class(SCHEMES[scheme])
+    address, _, query = rest.partition(found.query_mark)
+    given = found.of_address(scheme, address)
+    # No message quotes a value, which may be a secret.
+    return found(**OptionReader(show_values=False).query(query, found.kind, options_of(found), given))
 
 
 def with_standard_output(all_options: Sequence[SinkOptions]) -> list[SinkOptions]:
@@ -69,32 +68,6 @@ def with_standard_output(all_options: Sequence[SinkOptions]) -> list[SinkOptions
         if isinstance(options, JsonLinesOptions) and options.path == STANDARD_OUTPUT:
             return list(all_options)
     return [JsonLinesOptions(STANDARD_OUTPUT, name="stdout"), *all_options]
-
-
-def _broker(scheme: str, address: str) -> dict[str, object]:
-    try:
-        parts = urlsplit(f"mqtt:{address}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise MisuseError(f"a broker is {scheme}://USER@HOST:PORT/TOPIC") from None
-    if parts.password is not None:
-        raise MisuseError(
-            "a password in the address shows in the list of processes: use password_env or password_file"
-        )
-    table = {
-        "host": host or "",
-        "port": port,
-        "user": unquote(parts.username or ""),
-        "topic": parts.path.strip("/"),
-        "tls": scheme == "mqtts",
-    }
-    return {name: value for name, value in table.items() if value not in (None, "", False)}
-
-
-def _options_of(kind: str, given: dict[str, object], query: str) -> SinkOptions:
-    """The options of a kind from its address and from a query; no message quotes a value, which may be a secret."""
-    found = options_class(kind)
-    return found(**OptionReader(show_values=False).query(query, kind, options_of(found), given))
 
 
 @dataclass

@@ -41,6 +41,7 @@ class ClipsOptions(SinkOptions):
     """Event clips, in files such as `SOURCE-20261121-154200-LABEL-ID.mp4`, the time in UTC, the id the event's."""
 
     kind: ClassVar[str] = "clips"
+    address_option: ClassVar[str | None] = "path"
     path: str = option(PATH, "the folder", needed=True)
     # All of it is kept in memory.
     pre_s: float = option(DURATION, "before the event", default=5.0, low=0, high=60)

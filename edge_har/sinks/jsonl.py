@@ -44,9 +44,8 @@ class JsonLinesOptions(DeliveryOptions):
     """Events as JSON lines. A file that is rotated becomes PATH.1, that one PATH.2."""
 
     kind: ClassVar[str] = "jsonl"
-    path: str = option(
-        PATH, "the file; `-`: standard output", default=STANDARD_OUTPUT, words=(STANDARD_OUTPUT,)
-    )
+    address_option: ClassVar[str | None] = "path"
+    path: str = option(PATH, "the file; `-`: standard output", default=STANDARD_OUTPUT)
     max_bytes: int = option(
         BYTES, "before the file grows beyond them it is rotated", default=10_000_000, low=MIN_FILE_BYTES
     )

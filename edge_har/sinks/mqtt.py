@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import unquote, urlsplit
 
 from edge_har import __version__
 from edge_har.errors import MisuseError, RuntimeMissingError
@@ -65,6 +66,29 @@ class MqttOptions(DeliveryOptions):
     keepalive_s: int = option(
         WHOLE, "a connection silent for so long is probed", default=30, low=5, high=65535
     )
+
+    @classmethod
+    def of_address(cls, scheme: str, address: str) -> dict[str, object]:
+        """The broker that `mqtt://USER@HOST:PORT/TOPIC` names. Raises MisuseError, also for a password in it."""
+        if not address.startswith("//"):
+            raise MisuseError(f"a sink is a broker as {scheme}://USER@HOST:PORT/TOPIC")
+        try:
+            parts = urlsplit(f"mqtt:{address}")
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            raise MisuseError(f"a broker is {scheme}://USER@HOST:PORT/TOPIC") from None
+        if parts.password is not None:
+            raise MisuseError(
+                "a password in the address shows in the list of processes: use password_env or password_file"
+            )
+        found: dict[str, object] = {
+            "host": host or "",
+            "port": port,
+            "user": unquote(parts.username or ""),
+            "topic": parts.path.strip("/"),
+            "tls": scheme == "mqtts",
+        }
+        return {name: value for name, value in found.items() if value not in (None, "", False)}
 
     def _check(self) -> None:
         super()._check()

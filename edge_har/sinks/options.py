@@ -42,6 +42,9 @@ class SinkOptions(ABC):
     """
 
     kind: ClassVar[str]
+    # The option that the address of a line sets, and what comes between the address and other options.
+    address_option: ClassVar[str | None] = None
+    query_mark: ClassVar[str] = "?"
     name: str | None = option(
         TEXT, "in messages and metrics, and of the folder where its events wait; its kind", default=None
     )
@@ -65,6 +68,15 @@ class SinkOptions(ABC):
     def _check(self) -> None:  # noqa: B027  most kinds have something to check
         """Raise MisuseError for values of this kind that cannot be."""
 
+    @classmethod
+    def of_address(cls, scheme: str, address: str) -> dict[str, object]:
+        """The values by option that `scheme:address` sets. Raises MisuseError where it cannot be."""
+        if not address:
+            return {}
+        if cls.address_option is None:
+            raise MisuseError(f"{cls.kind}: expected nothing behind {scheme}: but options, as ?option=value")
+        return {cls.address_option: address}
+
     @property
     def called(self) -> str:
         """What messages call it."""
@@ -72,13 +84,12 @@ class SinkOptions(ABC):
 
 
 def spool_option(default: str | None = None) -> Any:
-    """The declaration of `spool`, which is off for some kinds where nothing is said."""
+    """The declaration of `spool`, which some kinds have off by default."""
     return option(
         PATH,
         "the folder where events wait on the disk; without it `spool/NAME` in the home of edge_har; `off`: in memory",
         default=default,
         kw_only=True,
-        words=(NO_SPOOL,),
     )
 
 
@@ -93,7 +104,7 @@ class DeliveryOptions(SinkOptions):
     )
 
     def open_spool(self) -> Spool | None:
-        """The spool that is asked for. Raises EdgeHarError where its folder cannot be used."""
+        """The spool that the options name. Raises EdgeHarError where its folder cannot be used."""
         if self.spool == NO_SPOOL:
             return None
         if self.spool is not None:
@@ -106,7 +117,7 @@ class DeliveryOptions(SinkOptions):
 
 
 def slug(name: str) -> str:
-    """`name` in letters, digits, _ and -; a few digits that tell it from others where something else was in it."""
+    """`name` in letters, digits, _ and -; a few digits distinguish it from others where something else was in it."""
     safe = UNSAFE.sub("_", name).strip("_")
     return safe if safe == name else f"{safe}_{hashlib.sha256(name.encode()).hexdigest()[:4]}".lstrip("_")
 

@@ -32,6 +32,7 @@ class VideoOptions(SinkOptions):
     """Annotated video, in files such as `SOURCE-20261121-154200.mp4`, the time in UTC."""
 
     kind: ClassVar[str] = "video"
+    address_option: ClassVar[str | None] = "path"
     path: str = option(PATH, "the folder", needed=True)
     width: int = option(WHOLE, "of a picture at most, in px", default=640, low=64)
     rate_hz: float = option(NUMBER, "frames a second in the file", default=10.0, low=0.5, high=60)

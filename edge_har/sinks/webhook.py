@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from edge_har import __version__
 from edge_har.errors import MisuseError
+from edge_har.options.addresses import USER_INFO
 from edge_har.options.fields import option
 from edge_har.options.kinds import DURATION, PATH, TEXT
 from edge_har.pipeline.events import Event, utc_now
@@ -45,11 +46,23 @@ class WebhookOptions(DeliveryOptions):
     """A web server. Its address is never shown whole: it may hold secrets."""
 
     kind: ClassVar[str] = "webhook"
+    # What stands behind ? belongs to the server.
+    query_mark: ClassVar[str] = "#"
     url: str = option(TEXT, "where it takes events", needed=True, secret=True, address=True)
     secret: str | None = option(TEXT, "signs each POST", default=None, secret=True)
     token: str | None = option(TEXT, "goes along as `Authorization: Bearer`", default=None, secret=True)
     ca_file: str | None = option(PATH, "certificates to trust in place of the system's", default=None)
     timeout_s: float = option(DURATION, "how long an answer may take", default=10.0, low=0.1)
+
+    @classmethod
+    def of_address(cls, scheme: str, address: str) -> dict[str, object]:
+        """The address itself. Raises MisuseError for a password in it."""
+        url = f"{scheme}:{address}"
+        if USER_INFO.search(url):
+            raise MisuseError(
+                "a password in the address shows in the list of processes: use url_env or url_file, or a token"
+            )
+        return {"url": url}
 
     def _check(self) -> None:
         super()._check()

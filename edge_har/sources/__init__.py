@@ -63,7 +63,7 @@ def open_source(uri: str, *, options: SourceOptions | None = None, realtime: boo
     """Open what `uri` names, by the grammar of docs/sources.md.
 
     options: those that do not stand in the address, which wins. realtime: play a recording or a drawing by the clock;
-    cameras and streams do so anyway. Each kind's own libraries are loaded when it is asked for.
+    cameras and streams do so anyway. Each kind's own libraries are loaded when it is opened.
 
     Raises MisuseError for an address or option that cannot be, SourceError when it cannot be opened,
     RuntimeMissingError where something has to be installed first.

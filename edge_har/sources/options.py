@@ -122,7 +122,7 @@ class SourceOptions:
         return replace(other, **{name: getattr(self, name) for name in self.named})
 
     def check_known(self, known: tuple[str, ...], source: str) -> None:
-        """Raise MisuseError where something is asked that a source of this kind cannot do."""
+        """Raise MisuseError where an option is set that a source of this kind does not have."""
         for name in self.named:
             if name not in known:
                 raise MisuseError(
