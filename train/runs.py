@@ -39,17 +39,17 @@ OLD_CHECKPOINT = "checkpoint.npz"  # of trainings that versions before 2026-12 l
 class TrainConfig:
     """Everything a training is made of, but its clips.
 
-    windows_per_epoch: training windows in an epoch, whatever the number of clips. patience: epochs without a better
-    validation loss that end the training. clip_norm: longest gradient over all variables, so that one odd batch does
-    not throw a recurrent model off; 0 for any. average: momentum of the running mean of the weights, which is what
-    is validated and kept; 0 keeps the plain weights. augmentation: factor of all of train.augment's amounts.
-    validate: False trains on the validation groups too, for all epochs.
-    monitor: what chooses the best epoch on validation windows, `loss`, `accuracy` (where equal, loss), or `none`: the
-    last, after all epochs; validation groups then serve later choices alone.
-    standardise: the first layer takes the training clips' mean pixel and deviation to 0 and 1, in place of 0..255 to
-    0..1: what shows little contrast is hardly learnt otherwise.
-    synthetic_share: part of each batch drawn from the synthetic person. still_share: part of each batch in which nothing
-    is done, so that no label is sure of an empty or still scene. Both together below half. Raises MisuseError.
+    windows_per_epoch: training windows in an epoch, whatever the number of clips. patience: epochs without a
+    better validation loss that end the training. clip_norm: longest gradient over all variables, so that one
+    odd batch does not throw a recurrent model off; 0 for any. average: momentum of the running mean of the
+    weights, which is what is validated and kept; 0 keeps the plain weights. augmentation: factor of all of
+    train.augment's amounts. validate: False trains on the validation groups too, for all epochs. monitor:
+    what chooses the best epoch on validation windows, `loss`, `accuracy` (where equal, loss), or `none`: the
+    last, after all epochs; validation groups then serve later choices alone. standardise: the first layer
+    takes the training clips' mean pixel and deviation to 0 and 1, in place of 0..255 to 0..1: what shows
+    little contrast is hardly learnt otherwise. synthetic_share: part of each batch drawn from the synthetic
+    person. still_share: part of each batch in which nothing is done, so that no label is sure of an empty or
+    still scene. Both together below half. Raises MisuseError.
     """
 
     model: str
@@ -155,7 +155,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def default_config(model: str, **changes: Any) -> TrainConfig:
-    """The settings that suit `model`, with changes by name; a ConvLSTM gives four results a window, others one each tick.
+    """The settings that suit `model`, with changes by name; a ConvLSTM gives four results a window, others
+    one each tick.
 
     Raises MisuseError for what cannot be.
     """
@@ -230,8 +231,8 @@ def config_from_json(settings: Mapping[str, Any]) -> TrainConfig:
 def start_run(folder: Path, identity: Mapping[str, Any], split: Mapping[str, Any]) -> bool:
     """Make the RUN folder, or find the same training begun there; returns whether it is finished already.
 
-    identity: what the training is made of (`settings`, labels, hashes); it is compared. Raises MisuseError when the
-    folder holds something else.
+    identity: what the training is made of (`settings`, labels, hashes); it is compared. Raises MisuseError
+    when the folder holds something else.
     """
     if (folder / CONFIG).is_file():
         before = dict(read_json(folder / CONFIG), split=read_json(folder / SPLIT))

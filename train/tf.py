@@ -12,7 +12,9 @@ STDERR_FD = 2
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hide what TensorFlow's native code writes about CPU features and absent GPUs, which no option turns off."""
+    """Hide what TensorFlow's native code writes about CPU features and absent GPUs, which no option turns
+    off.
+    """
     sys.stderr.flush()
     kept = os.dup(STDERR_FD)
     nothing = os.open(os.devnull, os.O_WRONLY)

@@ -129,8 +129,8 @@ def train(
 ) -> None:
     """Train a model on clips.
 
-    Give the same command again to continue an interrupted training after its last whole epoch. Defaults depend on the
-    model; RUN/config.json holds the values that were used.
+    Give the same command again to continue an interrupted training after its last whole epoch. Defaults
+    depend on the model; RUN/config.json holds the values that were used.
     """
     if fold is not None and split is None:
         raise MisuseError("--fold chooses from the folds of --split FILE")
