@@ -128,9 +128,9 @@ class TrainConfig:
         return max(1, round(self.windows_per_epoch / self.batch))
 
 
-# Where a model is best served by other settings than the class's own, tried on weizmann's groups: models of plain RGB
-# learn slowly under strong changes and grow sure of their errors, so that their validation loss is lowest before they
-# know anything; a ConvLSTM wants many small steps whose gradients are kept short.
+# Where other settings than the class's own suit a model better, tried on weizmann's groups: models of plain RGB
+# learn slowly under strong changes and grow sure of their errors, so that their validation loss is lowest before
+# they know anything; a ConvLSTM needs many small steps with clipped gradients.
 PLAIN_RGB = {"augmentation": 0.35, "average": 0.0, "monitor": "accuracy"}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "lrcn": {"epochs": 50, "patience": 50, **PLAIN_RGB},
@@ -239,12 +239,13 @@ def start_run(folder: Path, identity: Mapping[str, Any], split: Mapping[str, Any
         difference = first_difference(before, dict(identity, split=split))
         if difference:
             raise MisuseError(f"{folder}: holds another training ({difference}); choose another --out")
-        if (folder / OLD_CHECKPOINT).is_file():
+        finished = (folder / METRICS).is_file()
+        if not finished and (folder / OLD_CHECKPOINT).is_file():
             raise MisuseError(
-                f"{folder}: left unfinished by an older version, whose {OLD_CHECKPOINT} cannot be resumed; remove "
-                f"that file to train from the start, or choose another --out"
+                f"{folder}: left unfinished by an older version, whose {OLD_CHECKPOINT} cannot be resumed; "
+                f"remove that file to train from the start, or choose another --out"
             )
-        return (folder / METRICS).is_file()
+        return finished
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {SPLIT}):
         raise MisuseError(f"{folder}: exists and is not a RUN; choose another --out")
     try:

@@ -138,7 +138,7 @@ class AveragedCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Progress:
-    """What a backup holds besides variables. history: a row per epoch; early_stopping: EARLY_STOPPING_STATE."""
+    """What a backup holds besides variables. history: a row per epoch; early_stopping: its counts."""
 
     history: list[Row] = field(default_factory=list)
     early_stopping: dict[str, float] = field(default_factory=dict)
@@ -250,4 +250,5 @@ def progress_line(row: Row, epochs: int, per_epoch_s: float, left_s: float) -> s
             f" clips {row['validation_clip_accuracy']:.3f}"
         )
     minutes, seconds = divmod(round(left_s), 60)
-    return f"epoch {row['epoch']:.0f}/{epochs} {figures} | {per_epoch_s:.1f} s an epoch, {minutes}:{seconds:02d} left"
+    pace = f"{per_epoch_s:.1f} s an epoch, {minutes}:{seconds:02d} left"
+    return f"epoch {row['epoch']:.0f}/{epochs} {figures} | {pace}"
