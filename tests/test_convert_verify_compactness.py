@@ -102,7 +102,7 @@ def test_accuracy_is_the_streams(
 ) -> None:
     for row, variant in zip(record["rows"], variants, strict=True):
         found = predict_clips(by_whole_clip(variant.built), clips, CONTRACT)
-        right = found.windows.argmax(axis=1) == found.truth[found.place]
+        right = found.windows.argmax(axis=1) == found.truth[found.clip_index]
         assert row["accuracy"]["windows"]["share"] == pytest.approx(right.mean(), abs=1.5 / len(right))
         assert row["accuracy"]["clips"]["interval_by"] == "groups"
 

@@ -53,7 +53,7 @@ def test_index_then_split(clips: Path, tmp_path: Path) -> None:
     assert folds.returncode == 0 and len(json.loads((tmp_path / "f.json").read_text())["folds"]) == 5
 
 
-def test_unknown_groups_are_said(tmp_path: Path) -> None:
+def test_unknown_groups_are_recorded(tmp_path: Path) -> None:
     for label in ("Walk", "Run"):
         for number in range(3):
             write_video(tmp_path / "clips" / label / f"{number}.avi", noise(2, seed=number))

@@ -1,4 +1,6 @@
-"""Mirroring follows what labels say; augmented batches are whole numbers, the same for a seed, one change per clip."""
+"""Mirroring follows what labels say; augmented batches are whole numbers, the same for a seed, one change per
+clip.
+"""
 
 import json
 from dataclasses import replace

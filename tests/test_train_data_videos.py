@@ -183,7 +183,7 @@ def test_a_clips_csv_wins_over_folder_names(tmp_path: Path) -> None:
             r"Walk/a\.avi: labelled Run, but its folder says Walk",
         ),
         ("x/v_Walk_g01_c01.avi,Run,\nx/b.avi,Walk,", "labelled Run, but its name says Walk"),
-        ("a.avi,Walk,\na.avi,Walk,\nb.avi,Run,", r"line 3: a\.avi stands there twice"),
+        ("a.avi,Walk,\na.avi,Walk,\nb.avi,Run,", r"line 3: a\.avi is listed twice"),
         ("a.avi,,\nb.avi,Run,", "line 2: path and label must not be empty"),
         ("a.avi,Run,\nb.avi,Run,", r"only one label \(Run\)"),
         ("", "no videos found"),

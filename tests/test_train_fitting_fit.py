@@ -1,4 +1,6 @@
-"""Real, small trainings: they learn, stop, resume after a kill, weigh classes and leave RUNs that say what they are."""
+"""Real, small trainings: they learn, stop, resume after a kill, weigh classes and leave RUNs that say what
+they are.
+"""
 
 import csv
 import json
@@ -330,7 +332,9 @@ LONGER = replace(
 
 
 def build_without_dropout(*arguments: object) -> keras.Model:
-    """Dropout draws from a state that no checkpoint holds: without it a resumed training is the same to the bit."""
+    """Dropout draws from a state that no checkpoint holds: without it a resumed training is the same to the
+    bit.
+    """
     model = build(*arguments)
     for layer in model.layers:
         inner = getattr(layer, "layer", layer)
@@ -431,7 +435,9 @@ def test_a_resumed_training_has_the_state_of_one_that_never_stopped(dataset, cac
 
 
 def test_early_stopping_goes_on_counting_where_it_was(dataset, cache, tmp_path, monkeypatch) -> None:
-    """At this learning rate nothing gets better after the first epoch: patience ends it, however often it is cut off."""
+    """At this learning rate nothing gets better after the first epoch: patience ends it, however often it is
+    cut off.
+    """
     monkeypatch.setattr(fit, "build", build_without_dropout)
     config = replace(SMALL, epochs=30, patience=4, learning_rate=1e-9, average=0.0)
     whole = fit.train_run(

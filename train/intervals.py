@@ -1,4 +1,6 @@
-"""Fractions and means with their 95 % intervals; arithmetic alone, so that pages and commands load it at once."""
+"""Fractions and means with their 95 % intervals; arithmetic alone, so that pages and commands load it at
+once.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +36,11 @@ def wilson_interval(correct: int, count: int, z: float = Z_95) -> Interval:
 
 
 def group_interval(figures: Figures, groups: Sequence[str]) -> Interval:
-    """95 % percentile bootstrap of a mean over clips, such as the fraction of correct ones; whole groups are resampled,
-    because clips of one person are alike.
+    """95 % percentile bootstrap of a mean over clips, such as the fraction of correct ones; whole groups are
+    resampled, because clips of one person are alike.
 
-    figures, groups: one per clip. Seeded: the same clips give the same interval. Raises MisuseError without clips.
+    figures, groups: one per clip. Seeded: the same clips give the same interval. Raises MisuseError without
+    clips.
     """
     values = np.asarray(figures, np.float64)
     if not len(values):
@@ -52,8 +55,8 @@ def group_interval(figures: Figures, groups: Sequence[str]) -> Interval:
 def fraction_interval(
     correct: NDArray[np.bool_], groups: Sequence[str], groups_known: bool = True
 ) -> dict[str, Any]:
-    """The fraction of correct clips or windows with its 95 % interval, as reports and manifests hold it: over groups,
-    or Wilson's where there is one group or they are unknown. correct: bool [n], groups: n.
+    """The fraction of correct clips or windows with its 95 % interval, as reports and manifests hold it: over
+    groups, or Wilson's where there is one group or they are unknown. correct: bool [n], groups: n.
     """
     by_group = groups_known and len(set(groups)) > 1
     interval = (

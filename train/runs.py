@@ -39,17 +39,17 @@ OLD_CHECKPOINT = "checkpoint.npz"  # of trainings that versions before 2026-12 l
 class TrainConfig:
     """Everything a training is made of, but its clips.
 
-    windows_per_epoch: training windows in an epoch, whatever the number of clips. patience: epochs without a better
-    validation loss that end the training. clip_norm: longest gradient over all variables, so that one odd batch does
-    not throw a recurrent model off; 0 for any. average: momentum of the running mean of the weights, which is what
-    is validated and kept; 0 keeps the plain weights. augmentation: factor of all of train.augment's amounts.
-    validate: False trains on the validation groups too, for all epochs.
-    monitor: what chooses the best epoch on validation windows, `loss`, `accuracy` (where equal, loss), or `none`: the
-    last, after all epochs; validation groups then serve later choices alone.
-    standardise: the first layer takes the training clips' mean pixel and deviation to 0 and 1, in place of 0..255 to
-    0..1: what shows little contrast is hardly learnt otherwise.
-    synthetic_share: part of each batch drawn from the synthetic person. still_share: part of each batch in which nothing
-    is done, so that no label is sure of an empty or still scene. Both together below half. Raises MisuseError.
+    windows_per_epoch: training windows in an epoch, whatever the number of clips. patience: epochs without a
+    better validation loss that end the training. clip_norm: longest gradient over all variables, so that one
+    odd batch does not throw a recurrent model off; 0 for any. average: momentum of the running mean of the
+    weights, which is what is validated and kept; 0 keeps the plain weights. augmentation: factor of all of
+    train.augment's amounts. validate: False trains on the validation groups too, for all epochs. monitor:
+    what chooses the best epoch on validation windows, `loss`, `accuracy` (where equal, loss), or `none`: the
+    last, after all epochs; validation groups then serve later choices alone. standardise: the first layer
+    takes the training clips' mean pixel and deviation to 0 and 1, in place of 0..255 to 0..1: what shows
+    little contrast is hardly learnt otherwise. synthetic_share: part of each batch drawn from the synthetic
+    person. still_share: part of each batch in which nothing is done, so that no label is sure of an empty or
+    still scene. Both together below half. Raises MisuseError.
     """
 
     model: str
@@ -128,9 +128,9 @@ class TrainConfig:
         return max(1, round(self.windows_per_epoch / self.batch))
 
 
-# Where a model is best served by other settings than the class's own, tried on weizmann's groups: models of plain RGB
-# learn slowly under strong changes and grow sure of their errors, so that their validation loss is lowest before they
-# know anything; a ConvLSTM wants many small steps whose gradients are kept short.
+# Where other settings than the class's own suit a model better, tried on weizmann's groups: models of plain RGB
+# learn slowly under strong changes and grow sure of their errors, so that their validation loss is lowest before
+# they know anything; a ConvLSTM needs many small steps with clipped gradients.
 PLAIN_RGB = {"augmentation": 0.35, "average": 0.0, "monitor": "accuracy"}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "lrcn": {"epochs": 50, "patience": 50, **PLAIN_RGB},
@@ -155,7 +155,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def default_config(model: str, **changes: Any) -> TrainConfig:
-    """The settings that suit `model`, with changes by name; a ConvLSTM gives four results a window, others one each tick.
+    """The settings that suit `model`, with changes by name; a ConvLSTM gives four results a window, others
+    one each tick.
 
     Raises MisuseError for what cannot be.
     """
@@ -230,20 +231,21 @@ def config_from_json(settings: Mapping[str, Any]) -> TrainConfig:
 def start_run(folder: Path, identity: Mapping[str, Any], split: Mapping[str, Any]) -> bool:
     """Make the RUN folder, or find the same training begun there; returns whether it is finished already.
 
-    identity: what the training is made of (`settings`, labels, hashes); it is compared. Raises MisuseError when the
-    folder holds something else.
+    identity: what the training is made of (`settings`, labels, hashes); it is compared. Raises MisuseError
+    when the folder holds something else.
     """
     if (folder / CONFIG).is_file():
         before = dict(read_json(folder / CONFIG), split=read_json(folder / SPLIT))
         difference = first_difference(before, dict(identity, split=split))
         if difference:
             raise MisuseError(f"{folder}: holds another training ({difference}); choose another --out")
-        if (folder / OLD_CHECKPOINT).is_file():
+        finished = (folder / METRICS).is_file()
+        if not finished and (folder / OLD_CHECKPOINT).is_file():
             raise MisuseError(
-                f"{folder}: left unfinished by an older version, whose {OLD_CHECKPOINT} cannot be resumed; remove "
-                f"that file to train from the start, or choose another --out"
+                f"{folder}: left unfinished by an older version, whose {OLD_CHECKPOINT} cannot be resumed; "
+                f"remove that file to train from the start, or choose another --out"
             )
-        return (folder / METRICS).is_file()
+        return finished
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {SPLIT}):
         raise MisuseError(f"{folder}: exists and is not a RUN; choose another --out")
     try:

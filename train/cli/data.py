@@ -39,8 +39,8 @@ def data() -> None:
 def index(source: Path, out: Path) -> None:
     """Decode and hash every clip of DIR and write an index.
 
-    DIR holds a folder per label (names in UCF50's form give the group), or a clips.csv with the columns path,label,group;
-    such a csv may also be given itself.
+    DIR holds a folder per label (names in UCF50's form give the group), or a clips.csv with the columns
+    path,label,group; such a csv may also be given itself.
     """
     from train.data.index import summary, write_index
 
@@ -109,7 +109,9 @@ def load_and_report(source: Path) -> Dataset:
 
 @contextmanager
 def _progress(label: str) -> Iterator[OnProgress]:
-    """A progress bar with the time left, on stderr; it appears with the first step, so that errors come alone."""
+    """A progress bar with the time left, on stderr; it appears with the first step, so that errors come
+    alone.
+    """
     with ExitStack() as stack:
         bars: list[ProgressBar[int]] = []
 

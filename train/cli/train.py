@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option(
     "--validation/--no-validation",
     default=True,
-    help="--no-validation trains on the validation groups too (without --split: on all groups) and for all --epochs.",
+    help="--no-validation trains on the validation groups too (without --split: on all), for all --epochs.",
 )
 @click.option("--frames", type=click.IntRange(min=2), help="Frames in a window.")
 @click.option("--interval-ms", type=float, help="Milliseconds between two frames of a window.")
@@ -129,8 +129,8 @@ def train(
 ) -> None:
     """Train a model on clips.
 
-    Give the same command again to continue an interrupted training after its last whole epoch. Defaults depend on the
-    model; RUN/config.json holds the values that were used.
+    Give the same command again to continue an interrupted training after its last whole epoch. Defaults
+    depend on the model; RUN/config.json holds the values that were used.
     """
     if fold is not None and split is None:
         raise MisuseError("--fold chooses from the folds of --split FILE")
@@ -172,7 +172,8 @@ def summary(run: Run) -> list[str]:
         low, high = figures["interval_wilson"]
         groups = "unknown" if figures["groups"] == "unknown" else ", ".join(figures["groups"])
         lines.append(
-            f"{part}: {figures['clip_accuracy']:.3f} of {figures['clips']} clips right (95 % {low:.3f} to {high:.3f}), "
+            f"{part}: {figures['clip_accuracy']:.3f} of {figures['clips']} clips right "
+            f"(95 % {low:.3f} to {high:.3f}), "
             f"{figures['window_accuracy']:.3f} of {figures['windows']} windows; groups: {groups}"
         )
     return [*lines, f"finished {run.folder}: best epoch {run.metrics['best_epoch']}"]

@@ -1,7 +1,7 @@
 """Random changes to training clips, a whole batch at a time in TensorFlow: mirror, shift, scale, light.
 
-Every clip changes as a whole: all its frames share one mirror, shift, scale and light. The same seed gives the same
-pixels.
+Every clip changes as a whole: all its frames share one mirror, shift, scale and light. The same seed gives
+the same pixels.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ NEVER = -1  # in Mirror.target: clips of this label stay as they are
 
 @dataclass(frozen=True)
 class Mirror:
-    """What mirroring does to labels: `target[i]` is the label index a mirrored clip of label i has, NEVER when
-    clips of label i must not be mirrored. `note` is one line for people: what was decided and why.
+    """What mirroring does to labels: `target[i]` is the label index a mirrored clip of label i has, NEVER
+    when clips of label i must not be mirrored. `note` is one line for people: what was decided and why.
     """
 
     target: tuple[int, ...]
@@ -51,7 +51,9 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Amounts:
-    """How far clips are changed. Shift as a fraction of the frame's side, scale and light as natural-log half ranges."""
+    """How far clips are changed. Shift as a fraction of the frame's side, scale and light as natural-log half
+    ranges.
+    """
 
     shift: float = 0.1
     scale: float = 0.22
@@ -71,11 +73,12 @@ class Amounts:
 
 
 def decide_mirror(option: str, labels: Sequence[str]) -> Mirror:
-    """Which labels may be mirrored: `auto`, `off`, or a JSON file {label: label it becomes, or null for never}.
+    """Which labels may be mirrored: `auto`, `off`, or a JSON file {label: label it becomes, or null for
+    never}.
 
-    Auto mirrors unless a label names left, right or clockwise; where every such label has the partner that differs
-    only by these, mirrored clips take the partner's label. Labels a file does not name stay themselves.
-    Raises DataError for a file that cannot be used.
+    Auto mirrors unless a label names left, right or clockwise; where every such label has the partner that
+    differs only by these, mirrored clips take the partner's label. Labels a file does not name stay
+    themselves. Raises DataError for a file that cannot be used.
     """
     if option == OFF:
         return Mirror((NEVER,) * len(labels), "mirroring is off")
@@ -114,7 +117,8 @@ def _mirror_from_file(path: Path, labels: Sequence[str]) -> Mirror:
 
 
 def augment(clips: Any, labels: Any, seed: Any, mirror: Mirror, amounts: Amounts) -> tuple[Any, Any]:
-    """Change a batch. clips: uint8 [batch, frames, height, width, 3]; labels: int32 [batch], or BACKGROUND; seed: int [2].
+    """Change a batch. clips: uint8 [batch, frames, height, width, 3]; labels: int32 [batch], or BACKGROUND;
+    seed: int [2].
 
     Returns float32 clips, whole numbers of 0..255, of the same shape, and the labels after mirroring.
     """

@@ -1,8 +1,8 @@
 """From clips to batches of windows: decoded once to a cache on disk, mapped from there, sampled by time.
 
-A clip's frames lie in one uint8 file that is mapped, never read whole; nothing here grows with their number but a
-path and a label per clip. A batch is a pure function of (seed, step), so a resumed training sees what it would have
-seen.
+A clip's frames lie in one uint8 file that is mapped, never read whole; nothing here grows with their number
+but a path and a label per clip. A batch is a pure function of (seed, step), so a resumed training sees what
+it would have seen.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ Times = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class CachedClip:
-    """A clip whose frames are in the cache. label: index into the labels. stem: the cache's files without suffix."""
+    """A clip whose frames are in the cache. label: index into the labels. stem: the cache's files without
+    suffix.
+    """
 
     name: str
     label: int
@@ -69,10 +71,11 @@ class CachedClip:
 
 
 def _mapped(path: str, dtype: type[np.generic]) -> NDArray[Any]:
-    """An array of the cache, mapped from its .npy file. Raises OSError or ValueError where it is absent or damaged.
+    """An array of the cache, mapped from its .npy file. Raises OSError or ValueError where it is absent or
+    damaged.
 
-    The header is not read by numpy, which runs Python's parser for it: on Python 3.11 that fails at random while
-    another thread parses too, as TensorFlow does while it traces a function.
+    The header is not read by numpy, which runs Python's parser for it: on Python 3.11 that fails at random
+    while another thread parses too, as TensorFlow does while it traces a function.
     """
     with open(path, "rb") as file:
         start = file.read(NPY_START)
@@ -101,8 +104,8 @@ def cache_clips(
 ) -> list[CachedClip]:
     """Decode, in parallel, the clips that the cache does not hold yet; the key is content and frame spec.
 
-    Raises DataError for a clip that cannot be decoded or changed since it was indexed, or a cache that cannot be
-    written.
+    Raises DataError for a clip that cannot be decoded or changed since it was indexed, or a cache that cannot
+    be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     cached = [
@@ -121,13 +124,17 @@ def cache_clips(
 
 
 def cache_key(content: str, spec: FrameSpec) -> str:
-    """Names the cached frames of one content (a clip's sha256, or whatever else identifies it) under one frame spec."""
+    """Names the cached frames of one content (a clip's sha256, or whatever else identifies it) under one
+    frame spec.
+    """
     key = json.dumps([CACHE_VERSION, content, spec.to_json()], sort_keys=True)
     return hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
 def store(cached: CachedClip, times_s: Times, frames: Pixels) -> None:
-    """Put decoded frames into the cache; a reader never sees a part. Raises DataError when it cannot be written."""
+    """Put decoded frames into the cache; a reader never sees a part. Raises DataError when it cannot be
+    written.
+    """
     try:
         _save(Path(f"{cached.stem}.times.npy"), times_s)
         _save(Path(f"{cached.stem}.frames.npy"), frames)  # last: its presence says that both are there
@@ -181,7 +188,9 @@ def clip_windows(
 def evaluation_batches(
     clips: Sequence[CachedClip], contract: TemporalContract, hop_ticks: int | None = None
 ) -> Iterator[tuple[Pixels, NDArray[np.int64]]]:
-    """Every window of every clip, in order: uint8 [n, frames, height, width, 3], and int64 [n] positions in `clips`."""
+    """Every window of every clip, in order: uint8 [n, frames, height, width, 3], and int64 [n] positions in
+    `clips`.
+    """
     pixels: list[Pixels] = []
     positions: list[int] = []
     for position, clip in enumerate(clips):
@@ -199,8 +208,8 @@ def evaluation_batches(
 class WindowPlan:
     """Which windows training sees: every clip equally often, each time at a random start and cadence.
 
-    Still windows show a moment of a clip in which nothing is done: it is frozen, or creeps; some are shaken as by the
-    camera, some change their light. Their label is BACKGROUND.
+    Still windows show a moment of a clip in which nothing is done: it is frozen, or creeps; some are shaken
+    as by the camera, some change their light. Their label is BACKGROUND.
     """
 
     def __init__(
@@ -212,7 +221,9 @@ class WindowPlan:
         self.sampling = sampling
 
     def batch(self, step: int) -> tuple[Pixels, NDArray[np.int32]]:
-        """Batch number `step`: uint8 [batch, frames, height, width, 3] and int32 [batch] labels, or BACKGROUND."""
+        """Batch number `step`: uint8 [batch, frames, height, width, 3] and int32 [batch] labels, or
+        BACKGROUND.
+        """
         random = np.random.default_rng([self.sampling.seed, 1, step])
         made, still = self.sampling.synthetic_windows, self.sampling.still_windows
         chosen = self._turn(self._clips, self.sampling.batch - made - still, step, 2)
@@ -290,7 +301,9 @@ def _shuffled(count: int, seed: int, stream: int, turn: int) -> NDArray[np.int64
 
 
 def _longest_piece(times_s: Times, max_gap_s: float) -> tuple[int, int]:
-    """First and last frame of the longest piece without a gap; the device starts again at gaps and backward times."""
+    """First and last frame of the longest piece without a gap; the device starts again at gaps and backward
+    times.
+    """
     steps = np.diff(times_s)
     broken = np.flatnonzero((steps < -TIME_TOLERANCE_S) | (steps > max_gap_s + TIME_TOLERANCE_S)) + 1
     edges = [0, *broken.tolist(), len(times_s)]
@@ -306,8 +319,8 @@ def targets(labels: Any, classes: int) -> Any:
 def training_batches(
     plan: WindowPlan, first_step: int, last_step: int, mirror: Mirror, amounts: Amounts
 ) -> Any:
-    """The augmented batches of steps first_step .. last_step - 1 as a tf.data.Dataset of (float32 clips [batch, frames,
-    height, width, 3] of whole numbers 0..255, int32 labels [batch]).
+    """The augmented batches of steps first_step .. last_step - 1 as a tf.data.Dataset of (float32 clips
+    [batch, frames, height, width, 3] of whole numbers 0..255, int32 labels [batch]).
     """
     pixels, _ = plan.batch(first_step)
     seed = plan.sampling.seed

@@ -1,4 +1,6 @@
-"""The index of a data set: which clips can be decoded, what is in them, and one hash that names exactly this set."""
+"""The index of a data set: which clips can be decoded, what is in them, and one hash that names exactly this
+set.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,9 @@ OnProgress = Callable[[int, int], None]  # clips done, clips in all
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip that decodes. path: what to open. name: path below the data set's common folder, the same on every
-    machine. group: person or source video (the name itself where groups are unknown). sha256: of the file.
+    """One clip that decodes. path: what to open. name: path below the data set's common folder, the same on
+    every machine. group: person or source video (the name itself where groups are unknown). sha256: of the
+    file.
     """
 
     path: Path
@@ -85,10 +88,11 @@ class Dataset:
 
 
 def load_clips(source: str | os.PathLike[str], on_progress: OnProgress | None = None) -> Dataset:
-    """The data set of a folder or clips.csv (every clip is decoded once to check it) or of an index (trusted).
+    """The data set of a folder or clips.csv (every clip is decoded once to check it) or of an index
+    (trusted).
 
-    Raises DataError for what `find_clips` refuses, an index whose clips are gone, more than 5 % unreadable clips, or
-    a label with no readable clip.
+    Raises DataError for what `find_clips` refuses, an index whose clips are gone, more than 5 % unreadable
+    clips, or a label with no readable clip.
     """
     path = Path(source)
     if path.is_file() and path.suffix.lower() == ".csv":
@@ -103,8 +107,8 @@ def build_index(
     on_progress: OnProgress | None = None,
     labels: Collection[str] | None = None,
 ) -> Dataset:
-    """Find, decode and hash every clip (of `labels` alone where they are given) of a folder or clips.csv; errors as in
-    `load_clips`.
+    """Find, decode and hash every clip (of `labels` alone where they are given) of a folder or clips.csv;
+    errors as in `load_clips`.
     """
     found = [clip for clip in find_clips(source) if labels is None or clip.label in labels]
     readable: list[tuple[FoundClip, ClipFacts, str]] = []
@@ -131,7 +135,9 @@ def build_index(
 
 
 def write_index(dataset: Dataset, out: str | os.PathLike[str]) -> None:
-    """Write `dataset` as a csv, paths relative to it; group is empty where unknown. Raises DataError if it cannot."""
+    """Write `dataset` as a csv, paths relative to it; group is empty where unknown. Raises DataError if it
+    cannot.
+    """
     folder = os.path.realpath(Path(out).parent)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -201,7 +207,9 @@ def _too_many_unreadable(
 def _dataset(
     readable: Sequence[tuple[FoundClip, ClipFacts, str]], unreadable: Sequence[tuple[Path, str]] = ()
 ) -> Dataset:
-    """Names are paths below the clips' common folder, so that folder, clips.csv and index give the same names."""
+    """Names are paths below the clips' common folder, so that folder, clips.csv and index give the same
+    names.
+    """
     common = os.path.commonpath([clip.path.parent for clip, _, _ in readable])
     clips = []
     for clip, facts, digest in readable:

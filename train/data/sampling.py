@@ -14,9 +14,10 @@ BACKGROUND = -1  # the label of a window in which nobody does anything: every la
 class Sampling:
     """How training windows are drawn. batch: windows in a batch. jitter: half range of the interval's factor.
 
-    short_share: how many windows hold fewer ticks than a window and are filled, so that length gives no label away.
-    synthetic_share: how much of each batch is drawn from the synthetic clips; below half. still_share: how much of
-    each batch are real scenes without motion, of the label BACKGROUND; below half, as both together are.
+    short_share: how many windows hold fewer ticks than a window and are filled, so that length gives no label
+    away. synthetic_share: how much of each batch is drawn from the synthetic clips; below half. still_share:
+    how much of each batch are real scenes without motion, of the label BACKGROUND; below half, as both
+    together are.
     """
 
     contract: TemporalContract

@@ -1,4 +1,6 @@
-"""Splits that keep every group on one side: train, validation and test by percent, or one group held out at a time."""
+"""Splits that keep every group on one side: train, validation and test by percent, or one group held out at a
+time.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ Key = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Split:
-    """Which groups train, validate and test. Raises DataError when a group is in two parts or a part is empty."""
+    """Which groups train, validate and test. Raises DataError when a group is in two parts or a part is
+    empty.
+    """
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -69,8 +73,9 @@ class Split:
 def make_split(dataset: Dataset, seed: int = 0, percents: Sequence[float] = DEFAULT_PERCENTS) -> Split:
     """Deal whole groups to train, validation and test, as near to `percents` (of the clips) as groups allow.
 
-    Every part holds every label. The same data and seed give the same split. Raises DataError naming a label that
-    cannot be in every part, MisuseError for percents that are not three numbers above 0 with the sum 100.
+    Every part holds every label. The same data and seed give the same split. Raises DataError naming a label
+    that cannot be in every part, MisuseError for percents that are not three numbers above 0 with the sum
+    100.
     """
     check_percents(percents)
     table = _clips_by_group_and_label(dataset)
@@ -104,9 +109,11 @@ def check_percents(percents: Sequence[float]) -> None:
 
 
 def leave_one_group_out(dataset: Dataset) -> tuple[Split, ...]:
-    """One split for each group, in sorted order: it is the test, the next (round the end) validates, the rest train.
+    """One split for each group, in sorted order: it is the test, the next (round the end) validates, the rest
+    train.
 
-    Raises DataError with fewer than three groups, and naming a label that would be missing from a training part.
+    Raises DataError with fewer than three groups, and naming a label that would be missing from a training
+    part.
     """
     groups = dataset.groups
     if len(groups) < len(PARTS):
@@ -129,7 +136,9 @@ def leave_one_group_out(dataset: Dataset) -> tuple[Split, ...]:
 def write_splits(
     path: str | os.PathLike[str], dataset: Dataset, splits: Sequence[Split], *, seed: int = 0
 ) -> None:
-    """Write one split (`parts`) or several (`folds`), with what they were made of. Raises DataError if it cannot."""
+    """Write one split (`parts`) or several (`folds`), with what they were made of. Raises DataError if it
+    cannot.
+    """
     write_text(
         path, json.dumps(splits_to_json(dataset, splits, seed=seed), indent=1, ensure_ascii=False) + "\n"
     )
@@ -151,8 +160,8 @@ def splits_to_json(dataset: Dataset, splits: Sequence[Split], *, seed: int = 0) 
 def load_splits(path: str | os.PathLike[str], dataset: Dataset) -> tuple[Split, ...]:
     """The split, or the folds, of a file for this data set; a hand-made file may leave `index_sha256` out.
 
-    Raises DataError for a file that is no split, was made for other clips, names a group that is not there, leaves a
-    group out, or has one on two sides.
+    Raises DataError for a file that is no split, was made for other clips, names a group that is not there,
+    leaves a group out, or has one on two sides.
     """
     data = _read_json(path)
     if data.get("schema") != SCHEMA:
@@ -266,7 +275,9 @@ def _best_of_climbs(table: Counts, goal: NDArray[np.float64], random: np.random.
 def _climb(
     table: Counts, goal: NDArray[np.float64], chosen: Counts, random: np.random.Generator
 ) -> tuple[Key, Counts]:
-    """Move and swap groups at random while that makes the split `chosen` better; its key and the parts of groups."""
+    """Move and swap groups at random while that makes the split `chosen` better; its key and the parts of
+    groups.
+    """
     counts = np.stack([table[chosen == part].sum(0) for part in range(len(PARTS))])
     best = _keys(counts[None], goal)[0]
     trial, idle = np.arange(CLIMB_TRIALS), 0

@@ -28,7 +28,9 @@ LAYOUT_HINT = "expected DIR/LABEL/video, or a clips.csv with the columns path,la
 
 @dataclass(frozen=True)
 class FoundClip:
-    """A clip as a folder or a csv names it, not yet opened. group: person or source video; None where unknown."""
+    """A clip as a folder or a csv names it, not yet opened. group: person or source video; None where
+    unknown.
+    """
 
     path: Path
     label: str
@@ -37,7 +39,9 @@ class FoundClip:
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """What decoding a clip to its end showed. rate_hz: mean rate by the container's times; 0.0 where it has none."""
+    """What decoding a clip to its end showed. rate_hz: mean rate by the container's times; 0.0 where it has
+    none.
+    """
 
     frames: int
     rate_hz: float
@@ -47,10 +51,11 @@ class ClipFacts:
 
 
 def find_clips(source: str | os.PathLike[str]) -> tuple[FoundClip, ...]:
-    """The clips of a folder (its clips.csv where it has one, else a folder per label) or of a csv, sorted by path.
+    """The clips of a folder (its clips.csv where it has one, else a folder per label) or of a csv, sorted by
+    path.
 
-    Groups come from the csv, else from names in UCF50's form. Opens no clip. Raises DataError for a folder or csv
-    that cannot be read, has no clips or one label only, or contradicts itself.
+    Groups come from the csv, else from names in UCF50's form. Opens no clip. Raises DataError for a folder or
+    csv that cannot be read, has no clips or one label only, or contradicts itself.
     """
     path = Path(os.path.realpath(source))
     if path.is_dir():
@@ -158,9 +163,9 @@ def decode_ticks(
 ) -> Pixels:
     """The frames that the device takes from this clip, prepared: uint8 [ticks, height, width, 3], RGB.
 
-    The device's own sampler takes them: frames that no tick needs are grabbed, not converted. Where a silence above
-    `max_gap_ms` cuts the clip, the longest piece is returned: no window spans a gap. Raises SourceError when nothing
-    can be decoded.
+    The device's own sampler takes them: frames that no tick needs are grabbed, not converted. Where a silence
+    above `max_gap_ms` cuts the clip, the longest piece is returned: no window spans a gap. Raises SourceError
+    when nothing can be decoded.
     """
     runs: list[list[Pixels]] = []
     with FileSource(path) as source:
@@ -174,10 +179,11 @@ def decode_ticks(
 
 
 def decode_prepared(path: str | os.PathLike[str], spec: FrameSpec) -> tuple[NDArray[np.float64], Pixels]:
-    """Every whole frame of a clip: times (float64 [n], seconds, from the container) and pixels (uint8 [n, h, w, 3]).
+    """Every whole frame of a clip: times (float64 [n], seconds, from the container) and pixels (uint8 [n, h,
+    w, 3]).
 
-    `tick_indices` picks from these what `decode_ticks` would give, at any start and interval (cadence jitter).
-    Raises SourceError when nothing can be decoded.
+    `tick_indices` picks from these what `decode_ticks` would give, at any start and interval (cadence
+    jitter). Raises SourceError when nothing can be decoded.
     """
     times_s, prepared = [], []
     with FileSource(path) as source:
@@ -202,8 +208,8 @@ def tick_indices(
     """Which frame each tick takes, as the device's own tick clock decides: int64 [ticks].
 
     times_s: the frames' times. The clock starts at the first frame at or after `start_s` (default: the first
-    frame). Where a silence above `max_gap_ms` (default: the temporal contract's) cuts the clip, the longest piece.
-    Empty when no frame is at or after `start_s`.
+    frame). Where a silence above `max_gap_ms` (default: the temporal contract's) cuts the clip, the longest
+    piece. Empty when no frame is at or after `start_s`.
     """
     runs: list[list[int]] = [[]]
     clock = _contract(interval_ms, max_gap_ms).cadence()

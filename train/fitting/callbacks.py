@@ -1,4 +1,6 @@
-"""Callbacks of `Model.fit`: the averaged weights, their validation, and what Keras' own callbacks forget on a resume."""
+"""Callbacks of `Model.fit`: the averaged weights, their validation, and what Keras' own callbacks forget on a
+resume.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,11 @@ Row = dict[str, float]
 
 
 class WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]
-    """After every step, keep the running mean of the model's weights in `averaged`, a model of the same layers.
+    """After every step, keep the running mean of the model's weights in `averaged`, a model of the same
+    layers.
 
-    Running statistics of batch normalisation are averaged too: they jump most, and the optimizer's own average leaves
-    them out.
+    Running statistics of batch normalisation are averaged too: they jump most, and the optimizer's own
+    average leaves them out.
     """
 
     def __init__(self, averaged: Any, momentum: float) -> None:
@@ -84,7 +87,9 @@ class HeldOutClips(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def monitored_value(monitor: str, figures: dict[str, Any]) -> float:
-    """What is minimised, as one number: the loss; or for `accuracy` the wrong windows, and where equal the loss."""
+    """What is minimised, as one number: the loss; or for `accuracy` the wrong windows, and where equal the
+    loss.
+    """
     loss = float(figures["window_loss"])
     if monitor != "accuracy":
         return loss
@@ -113,7 +118,9 @@ class AveragedCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
         super().set_model(self._averaged)
 
     def load_best(self, epoch: int) -> None:
-        """Give the averaged model the weights of a best epoch, counted from 0. Raises DataError when they are lost."""
+        """Give the averaged model the weights of a best epoch, counted from 0. Raises DataError when they are
+        lost.
+        """
         path = self._folder / BEST_WEIGHTS.format(epoch=epoch + 1)
         try:
             self._averaged.load_weights(path)
@@ -131,14 +138,16 @@ class AveragedCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Progress:
-    """What a backup holds besides variables. history: a row per epoch; early_stopping: EARLY_STOPPING_STATE."""
+    """What a backup holds besides variables. history: a row per epoch; early_stopping: its counts."""
 
     history: list[Row] = field(default_factory=list)
     early_stopping: dict[str, float] = field(default_factory=dict)
 
     @staticmethod
     def load(folder: Path) -> Progress:
-        """The progress of a folder of checkpoints; none where nothing is saved. Raises DataError when it is damaged."""
+        """The progress of a folder of checkpoints; none where nothing is saved. Raises DataError when it is
+        damaged.
+        """
         backups = folder / BACKUP / "chief"
         if not (backups / "checkpoint").exists():
             return Progress()
@@ -156,11 +165,12 @@ class Progress:
 
 
 class ResumableState(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps what Keras' callbacks forget (EarlyStopping's counts, ModelCheckpoint's best, the history, the averaged
-    weights) in what BackupAndRestore saves.
+    """Keeps what Keras' callbacks forget (EarlyStopping's counts, ModelCheckpoint's best, the history, the
+    averaged weights) in what BackupAndRestore saves.
 
-    In the list of callbacks it is behind EarlyStopping and ModelCheckpoint and before BackupAndRestore. The random
-    numbers of dropout start again on a resume: TensorFlow keeps their state where no checkpoint reaches it.
+    In the list of callbacks it is behind EarlyStopping and ModelCheckpoint and before BackupAndRestore. The
+    random numbers of dropout start again on a resume: TensorFlow keeps their state where no checkpoint
+    reaches it.
     """
 
     def __init__(
@@ -206,10 +216,11 @@ class ResumableState(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class EpochReport(keras.callbacks.Callback):  # type: ignore[misc]
-    """After every epoch: history.csv written again, and one line for a person. In the list it is behind BackupAndRestore.
+    """After every epoch: history.csv written again, and one line for a person. In the list it is behind
+    BackupAndRestore.
 
-    history.csv is not CSVLogger's: that counts epochs from 0, adds a `val_` column to each, and repeats a row where a
-    training was killed between its writing and the backup.
+    history.csv is not CSVLogger's: that counts epochs from 0, adds a `val_` column to each, and repeats a row
+    where a training was killed between its writing and the backup.
     """
 
     def __init__(self, history: list[Row], epochs: int, folder: Path, report: Report) -> None:
@@ -239,4 +250,5 @@ def progress_line(row: Row, epochs: int, per_epoch_s: float, left_s: float) -> s
             f" clips {row['validation_clip_accuracy']:.3f}"
         )
     minutes, seconds = divmod(round(left_s), 60)
-    return f"epoch {row['epoch']:.0f}/{epochs} {figures} | {per_epoch_s:.1f} s an epoch, {minutes}:{seconds:02d} left"
+    pace = f"{per_epoch_s:.1f} s an epoch, {minutes}:{seconds:02d} left"
+    return f"epoch {row['epoch']:.0f}/{epochs} {figures} | {pace}"

@@ -27,8 +27,8 @@ Predict = Callable[[Pixels], NDArray[np.float32]]
 class Predictions:
     """Probabilities of every window and clip, and what they should have been.
 
-    windows: float32 [windows, labels]; clip_index: int64 [windows], the clip of each; clips: float32 [clips, labels], the
-    mean over a clip's windows; truth: int64 [clips]; groups, names: one per clip.
+    windows: float32 [windows, labels]; clip_index: int64 [windows], the clip of each; clips: float32 [clips,
+    labels], the mean over a clip's windows; truth: int64 [clips]; groups, names: one per clip.
     """
 
     windows: NDArray[np.float32]
@@ -70,10 +70,12 @@ def predict_clips(
 
 
 def measures(predictions: Predictions, labels: Sequence[str], groups_known: bool = True) -> dict[str, Any]:
-    """Figures for metrics.json: clip and window accuracy with 95 % intervals, loss, recall and confusion by clip.
+    """Figures for metrics.json: clip and window accuracy with 95 % intervals, loss, recall and confusion by
+    clip.
 
-    `interval_wilson` takes clips as independent, `interval_groups` resamples whole groups (null with one group, or
-    where groups are unknown). Rows of the confusion matrix are the truth, columns the predictions, both in `labels`.
+    `interval_wilson` takes clips as independent, `interval_groups` resamples whole groups (null with one
+    group, or where groups are unknown). Rows of the confusion matrix are the truth, columns the predictions,
+    both in `labels`.
     """
     predicted = predictions.clips.argmax(axis=1)
     correct = predicted == predictions.truth
@@ -112,7 +114,9 @@ def confusion_matrix(
 
 
 def draw_confusion(path: Path, confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> None:
-    """Draw a confusion matrix as PNG; the colour of a cell is its fraction of the row. Raises DataError when it cannot be written."""
+    """Draw a confusion matrix as PNG; the colour of a cell is its fraction of the row. Raises DataError when
+    it cannot be written.
+    """
     from matplotlib.figure import Figure
 
     matrix = np.asarray(confusion)

@@ -69,10 +69,10 @@ def train_run(
 ) -> runs.Run:
     """Train `config` on a data set and leave a finished RUN at `out`; a finished one is returned as it is.
 
-    split: trains on its `train`, stops early on `validation` (unless config.validate is False: then it trains on
-    both for all epochs), and reads `test` once at the end. None: trains on all groups for all epochs. An interrupted
-    training goes on from its last whole epoch when called again. cache: where decoded clips are kept. report: takes
-    lines for people; default stderr. tensorboard: a folder for TensorBoard's logs.
+    split: trains on its `train`, stops early on `validation` (unless config.validate is False: then it trains
+    on both for all epochs), and reads `test` once at the end. None: trains on all groups for all epochs. An
+    interrupted training goes on from its last whole epoch when called again. cache: where decoded clips are
+    kept. report: takes lines for people; default stderr. tensorboard: a folder for TensorBoard's logs.
 
     Raises DataError or MisuseError, each one line.
     """
@@ -122,7 +122,8 @@ def _to_stderr(line: str) -> None:
 
 
 def identity(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
-    """What a training is made of, as config.json holds it: two with the same identity and split train the same.
+    """What a training is made of, as config.json holds it: two with the same identity and split train the
+    same.
 
     Raises what `decide_mirror` and `synthetic_identity` raise.
     """
@@ -322,8 +323,9 @@ def compiled(model: Any, config: TrainConfig) -> Any:
 
 
 def weighted_targets(weights: NDArray[np.float32]) -> Callable[[Any, Any], tuple[Any, Any, Any]]:
-    """A map from (clips, labels int32 [batch]) to what `fit` takes: clips, targets float32 [batch, classes], and the
-    weight of each window float32 [batch]. weights: float32 [classes]; a window in which nothing is done weighs 1.
+    """A map from (clips, labels int32 [batch]) to what `fit` takes: clips, targets float32 [batch, classes],
+    and the weight of each window float32 [batch]. weights: float32 [classes]; a window in which nothing is
+    done weighs 1.
     """
     classes = len(weights)
 

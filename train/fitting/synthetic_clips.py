@@ -1,7 +1,8 @@
 """Clips of the synthetic person as extra training data, kept in the cache of decoded clips.
 
-Where still windows are trained on too, some of the clips show the person standing, and their label is BACKGROUND.
-Seeds below FIRST_SEED belong to the demo, golden clips and tests: nothing is ever trained on them.
+Where still windows are trained on too, some of the clips show the person standing, and their label is
+BACKGROUND. Seeds below FIRST_SEED belong to the demo, golden clips and tests: nothing is ever trained on
+them.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ STANDING = ("Bend", "JumpingJack", "WaveOneHand", "WaveTwoHands")  # whoever doe
 
 
 def synthetic_identity(config: TrainConfig, labels: Sequence[str]) -> dict[str, Any] | None:
-    """What config.json holds of the synthetic clips; None without any. Raises MisuseError for labels not drawn."""
+    """What config.json holds of the synthetic clips; None without any. Raises MisuseError for labels not
+    drawn.
+    """
     if config.synthetic_share == 0:
         return None
     absent = [label for label in labels if label not in LABELS]
@@ -89,7 +92,9 @@ def cache_synthetic(
 
 
 def _cast(config: TrainConfig, labels: Sequence[str]) -> dict[int, tuple[str, int]]:
-    """Seed -> (action drawn, label): every label alike, and standing as one more label where it is trained on."""
+    """Seed -> (action drawn, label): every label alike, and standing as one more label where it is trained
+    on.
+    """
     parts = [(name, label) for label, name in enumerate(labels)]
     seeds = range(FIRST_SEED, FIRST_SEED + CLIPS_PER_LABEL * (len(parts) + (config.still_share > 0)))
     cast = {}

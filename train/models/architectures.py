@@ -1,7 +1,9 @@
-"""The Keras models: two published architectures and the variant that ships; each splits into a stream's parts.
+"""The Keras models: two published architectures and the variant that ships; each splits into a stream's
+parts.
 
 Every model takes uint8-valued RGB [batch, frames, size, size, 3] (any numeric dtype) and gives probabilities
-[batch, classes]; the scaling of pixels is its first layer. Layers are plain Keras, without custom objects or Lambdas.
+[batch, classes]; the scaling of pixels is its first layer. Layers are plain Keras, without custom objects or
+Lambdas.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class StreamParts:
 
 
 def build_lrcn(frames: int = 20, size: int = 64, classes: int = 4, pixels: tuple[float, float] = UNIT) -> Any:
-    """The published LRCN: four convolutions per frame, then an LSTM over the frames. 73,060 parameters by default.
+    """The published LRCN: four convolutions per frame, then an LSTM over the frames. 73,060 parameters by
+    default.
 
     Raises MisuseError for sizes the architecture cannot take.
     """
@@ -53,10 +56,11 @@ def build_lrcn(frames: int = 20, size: int = 64, classes: int = 4, pixels: tuple
 def build_convlstm(
     frames: int = 20, size: int = 64, classes: int = 4, pixels: tuple[float, float] = UNIT
 ) -> Any:
-    """The published ConvLSTM: four convolutional LSTMs, each followed by a 2x2 pool. 44,524 parameters by default.
+    """The published ConvLSTM: four convolutional LSTMs, each followed by a 2x2 pool. 44,524 parameters by
+    default.
 
-    `hard_sigmoid` is what the publication's Keras took for the gates; it is written out because Keras 3 differs.
-    Raises MisuseError for sizes the architecture cannot take.
+    `hard_sigmoid` is what the publication's Keras took for the gates; it is written out because Keras 3
+    differs. Raises MisuseError for sizes the architecture cannot take.
     """
     _check_sizes("convlstm", frames, size, classes)
     inputs = L.Input((frames, size, size, 3), name="clip")
@@ -138,8 +142,8 @@ def _scaling(pixels: tuple[float, float]) -> Any:
 def split_stream(model: Any) -> StreamParts:
     """Cut a stateless model (lrcn, motion; trained, pruned or folded) at its features into encoder and head.
 
-    The encoder's layers are unwrapped from TimeDistributed, so its graph is plain 2-D. Raises MisuseError for a
-    model without a layer named `features`.
+    The encoder's layers are unwrapped from TimeDistributed, so its graph is plain 2-D. Raises MisuseError for
+    a model without a layer named `features`.
     """
     names = [layer.name for layer in model.layers]
     if FEATURES not in names:
@@ -160,8 +164,8 @@ def split_stream(model: Any) -> StreamParts:
 
 
 def fold_batch_norm(model: Any) -> Any:
-    """A copy of `model` that computes the same at inference, each batch normalisation folded into the convolution
-    before it (`NAME_bn` after `NAME`) and dropped.
+    """A copy of `model` that computes the same at inference, each batch normalisation folded into the
+    convolution before it (`NAME_bn` after `NAME`) and dropped.
     """
     tensors = {model.layers[0].name: L.Input(model.input_shape[1:], name=model.layers[0].name)}
     inputs = tensors[model.layers[0].name]

@@ -1,5 +1,5 @@
-"""ConvLSTM2D computed in fewer, larger convolutions, for training: the same weights and results in about half the
-time on a CPU.
+"""ConvLSTM2D computed in fewer, larger convolutions, for training: the same weights and results in about half
+the time on a CPU.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from train.tf import keras, tf
 class MergedConvLSTM2D(keras.layers.ConvLSTM2D):  # type: ignore[misc]
     """All frames' input convolutions at once, the gates of a step in one, the steps unrolled.
 
-    Input [batch, frames, height, width, channels] with known sizes; padding valid, whole sequences. In training the
-    gates of a clip share one recurrent dropout mask, where Keras draws one for each gate.
+    Input [batch, frames, height, width, channels] with known sizes; padding valid, whole sequences. In
+    training the gates of a clip share one recurrent dropout mask, where Keras draws one for each gate.
     """
 
     def call(self, inputs: Any, mask: Any = None, training: Any = None, initial_state: Any = None) -> Any:
@@ -40,7 +40,9 @@ class MergedConvLSTM2D(keras.layers.ConvLSTM2D):  # type: ignore[misc]
 
 
 def training_twin(model: Any) -> Any:
-    """A model of the same layers and variables as `model`, with its ConvLSTM2D layers merged; weights are copied."""
+    """A model of the same layers and variables as `model`, with its ConvLSTM2D layers merged; weights are
+    copied.
+    """
 
     def twin(layer: Any) -> Any:
         kind = MergedConvLSTM2D if type(layer) is keras.layers.ConvLSTM2D else layer.__class__
