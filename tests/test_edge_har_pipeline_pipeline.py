@@ -28,11 +28,12 @@ from edge_har.pipeline.pipeline import Pipeline, Summary
 from edge_har.pipeline.sampler import Sampler, Ticks
 from edge_har.pipeline.stream import Stream
 from edge_har.sources import open_source
-from edge_har.sources.base import Source, frames
+from edge_har.sources.base import Source
 from edge_har.sources.named import NamedSource
 from edge_har.sources.synthetic import render_clip
 from tests.helpers.bundles import SHIPPED
 from tests.helpers.colours import FRAMES, GREY, INTERVAL_MS, colour_bundle, colour_bytes, painted
+from tests.helpers.frames import frames
 from tests.helpers.mjpeg import MjpegServer, decoded, jpeg
 from tests.helpers.need import need_clips, need_program
 from tests.helpers.running import RED_THEN_GREEN, Kept, Running, camera, write_scene

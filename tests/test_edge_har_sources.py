@@ -21,12 +21,13 @@ from edge_har.model.preprocess import FrameSpec, Pixels
 from edge_har.options.addresses import mask_uri, split_credentials
 from edge_har.pipeline.sampler import Sampler, ticks_of
 from edge_har.sources import open_source
-from edge_har.sources.base import Source, frames
+from edge_har.sources.base import Source
 from edge_har.sources.files import FileSource
 from edge_har.sources.mjpeg import MjpegSource
 from edge_har.sources.paced import PacedSource
 from edge_har.sources.pictures import JpegSplitter
 from edge_har.sources.rtsp import RtspSource, StreamClock
+from tests.helpers.frames import frames
 from tests.helpers.mjpeg import MjpegServer, decoded, jpeg
 from tests.helpers.need import need_program
 from tests.helpers.rtsp import rtsp_camera
@@ -250,7 +251,7 @@ def test_the_decoders_own_messages_stay_off_stderr(clip: Path, tmp_path: Path) -
     content = bytearray(clip.read_bytes())
     content[len(content) // 3 : len(content) // 3 + 1500] = b"\x5a" * 1500
     (tmp_path / "damaged.mp4").write_bytes(content)
-    code = "import sys; from edge_har.sources.base import frames; from edge_har.sources import open_source\n"
+    code = "import sys; from tests.helpers.frames import frames; from edge_har.sources import open_source\n"
     code += "print(sum(1 for _ in frames(open_source(sys.argv[1]))))"
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "damaged.mp4"], capture_output=True, text=True, check=True

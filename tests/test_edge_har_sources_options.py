@@ -15,11 +15,11 @@ from edge_har.errors import MisuseError, SourceError
 from edge_har.model.preprocess import FrameSpec, prepare_frame
 from edge_har.options.addresses import mask_uri
 from edge_har.sources import open_source, parse_address
-from edge_har.sources.base import frames
 from edge_har.sources.files import FileSource
 from edge_har.sources.options import SourceOptions
 from edge_har.sources.paced import PacedSource
 from edge_har.sources.turned import TurnedSource
+from tests.helpers.frames import frames
 from tests.helpers.videos import noise, write_video
 
 SECRET = "s3cret"

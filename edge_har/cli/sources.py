@@ -32,7 +32,7 @@ def command(as_json: bool) -> None:
 
 def _lines(camera: MachineCamera) -> list[str]:
     """A camera for people: a line about it, and one for each of its formats."""
-    about = ", ".join(part for part in (camera.driver, camera.place) if part)
+    about = ", ".join(part for part in (camera.driver, camera.location) if part)
     lines = [f"{camera.source}  {camera.name}" + (f"  ({about})" if about else "")]
     if camera.problem is not None:
         lines.append(f"    {camera.problem}")

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
-
-import cv2
-import numpy as np
 
 from edge_har.model.preprocess import Pixels
 
@@ -17,20 +12,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One picture. time_s: seconds, monotonic per source. rgb: uint8, height x width x 3."""
-
-    time_s: float
-    rgb: Pixels
-
-
 class Source(ABC):
     """A camera, stream, file or drawing. Use as a context manager: it is released at the end of the block.
 
-    name: what events call it; never shows a password. live: frames come at their own pace and are lost if nobody
-    looks. ends: no more frames is the end that was to come; else the source was lost and may be opened again.
-    part: which of several recordings the frame just grabbed is of; recognition begins anew with each.
+    name: what events call it; never shows a password. live: frames come at their own pace and are lost where
+    nothing grabs them. ends: no more frames is the expected end; else the source was lost and may be opened again.
+    part: which of several recordings the frame just grabbed is of; recognition starts over with each.
     color: the order of the pixels that `retrieve` gives. warning: what could not be read, once it has ended.
     """
 
@@ -94,13 +81,3 @@ class Wrapper(Source):
 
     def _follow(self) -> None:
         self.ends, self.part, self.warning = self.source.ends, self.source.part, self.source.warning
-
-
-def frames(source: Source) -> Iterator[Frame]:
-    """Every frame of `source`, in RGB, until its end; the source is closed then, or when the caller stops early."""
-    with source:
-        while (time_s := source.grab()) is not None:
-            pixels = source.retrieve()
-            if source.color == "bgr":
-                pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
-            yield Frame(time_s, pixels)

@@ -147,8 +147,8 @@ class RpicamSource(PictureStream):
         return SourceError(f"{self._called} ended{self._last_words()}")
 
     def _last_words(self) -> str:
-        said = self._child.said
-        return f"; it says: {said}" if said else ""
+        line = self._child.last_line
+        return f"; it reports: {line}" if line else ""
 
 
 def _coding(

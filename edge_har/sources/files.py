@@ -76,7 +76,7 @@ class FileSource(CapturedSource):
         self.name = mask_uri(str(path))  # an address that was mistyped may hold a password
         self.warning: str | None = None
         self._head = _checked_head(self.path, self.name)
-        # An absolute path, or FFmpeg takes what stands before a colon in a name for a protocol.
+        # An absolute path, or FFmpeg takes what comes before a colon in a name for a protocol.
         self._capture = open_capture(
             os.path.abspath(self.path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, DECODER_THREADS]
         )
@@ -120,7 +120,7 @@ class FileSource(CapturedSource):
         return self._time_s
 
     def _next_time_s(self, container_s: float) -> float:
-        """The container's time, made to run forward: it may lack times (B-frames in AVI) or start anew (joined TS)."""
+        """The container's time, made to run forward: it may lack times (B-frames in AVI) or start over (joined TS)."""
         if self._frames == 0:
             self._container_s = container_s if math.isfinite(container_s) else 0.0
             return self._container_s

@@ -1,4 +1,4 @@
-"""Opening things through OpenCV: quietly, with timeouts, and with no more threads than asked for."""
+"""Opening things through OpenCV: quietly, with timeouts, and with no more threads than requested."""
 
 from __future__ import annotations
 

@@ -34,9 +34,9 @@ class Splitter(Protocol):
 
 
 class JpegSplitter:
-    """Cuts whole JPEG pictures out of a stream of bytes, whatever stands between them.
+    """Cuts whole JPEG pictures out of a stream of bytes, whatever comes between them.
 
-    A multipart stream's headers, and damage, are what stands between. Holds at most one picture's bytes, and looks at
+    A multipart stream's headers, and damage, are what comes between. Holds at most one picture's bytes, and looks at
     each byte a bounded number of times, whatever they are.
     """
 

@@ -42,7 +42,7 @@ OUT_OF_SIGHT = 0.3  # body heights past the edge at which a crossing person turn
 HEAD_START = 0.42  # body heights from there at which a stream of one action begins: just in sight
 ACT_S = 5.0  # an action of the demo lasts at least so long, to the end of its cycle or crossing
 PAUSE_S = 2.0  # between two actions of the demo
-STANDS_S = 30.0  # a clip of somebody who stands begins within this time
+STANDS_S = 30.0  # a clip of a person who stands still begins within this time
 EASE_S = 0.4  # from standing to acting and back, in the demo
 SIZE_LIMITS = (16, 4096)  # px
 RATE_LIMITS = (0.1, 240.0)  # Hz
@@ -57,7 +57,7 @@ def label_named(text: str) -> str:
 
 
 class Performance:
-    """One person doing one action in one place; any moment of it can be asked for, in any order."""
+    """One person doing one action in one room; any moment of it can be drawn, in any order."""
 
     def __init__(self, label: str, seed: int, painter: Painter) -> None:
         rng = np.random.default_rng([seed, 2, LABELS.index(label)])
@@ -173,7 +173,7 @@ def demo_scenes(seed: int, painter: Painter) -> list[Scene]:
 class SyntheticSource(Source):
     """Drawn frames of one label, without end, or of the demo, which ends after its last action.
 
-    label: one of LABELS or "demo", in any case. seed: 0 or more; it draws the person, the clothes, the place, the
+    label: one of LABELS or "demo", in any case. seed: 0 or more; it selects the person, the clothes, the room, the
     light and the way of moving. size_wh: px. rate_hz: frame i is at i / rate_hz seconds. duration_s: ends the stream
     earlier. loop: the demo begins again. live: what the source says of itself; frames never come by a clock.
 
@@ -312,7 +312,7 @@ def contact_sheet(
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="PNG to write.")
 @click.option("--seed", default=0, show_default=True, help="Of the first row; each row takes the next.")
 @click.option(
-    "--hide-labels", is_flag=True, help="Shuffle the rows, number them, put the answers in OUT.txt."
+    "--hide-labels", is_flag=True, help="Shuffle the rows, number them, write the labels to OUT.txt."
 )
 def main(out: Path, seed: int, hide_labels: bool) -> None:
     """Draw a contact sheet of all actions."""

@@ -1,4 +1,4 @@
-"""The drawn picture: a place that is painted once, and a person painted over it for every frame.
+"""The synthetic picture: a room that is painted once, and a person painted over it for every frame.
 
 Everything is RGB uint8. Small pictures are drawn larger and averaged down, as a camera's lens and sensor do.
 """
@@ -18,7 +18,7 @@ from edge_har.sources.synthetic_body import Body, Point, Pose, joints
 
 DRAWN_HEIGHT = 240  # pictures lower than this are drawn at a whole multiple of their size
 SUB_PIXEL_BITS = 4
-CORNERS = 12  # of the polygon that stands for a circle
+CORNERS = 12  # of the polygon drawn for a circle
 NOISE_MARGIN = 48  # px by which the stored sensor noise is larger than the picture, to slide over it
 
 Color = tuple[int, int, int]
@@ -108,13 +108,13 @@ class Look:
 
 @dataclass(frozen=True)
 class Light:
-    """How a place is lit. `side` is where the light comes from: -1 left, 1 right; `shade` how strongly it models."""
+    """How a room is lit. `side` is where the light comes from: -1 left, 1 right; `shade` how strongly it models."""
 
     side: float
     shade: float
     shadow: float  # 0 to 1, darkness of the shadow on the floor
     tint: tuple[float, float, float]
-    drift: float  # share by which the brightness wanders
+    drift: float  # fraction by which the brightness wanders
     noise: float  # standard deviation of the sensor's noise, in grey levels of a 64 px high picture
 
 
@@ -147,7 +147,7 @@ def _shaded(color: Color, factor: float) -> Color:
     return (_clip(color[0] * factor), _clip(color[1] * factor), _clip(color[2] * factor))
 
 
-# The place ------------------------------------------------------------------------------------------------------------
+# The room -------------------------------------------------------------------------------------------------------------
 
 
 def _texture(
@@ -220,8 +220,8 @@ def _park(rng: np.random.Generator, picture: Any, floor: int) -> None:
     picture[trees] = green * float(rng.uniform(0.65, 0.95))
 
 
-def paint_place(rng: np.random.Generator, size_wh: tuple[int, int], floor_px: float) -> tuple[Pixels, Color]:
-    """An empty place, uint8 [h, w, 3], and the colour behind the person. `floor_px` is the row of the person's feet."""
+def paint_room(rng: np.random.Generator, size_wh: tuple[int, int], floor_px: float) -> tuple[Pixels, Color]:
+    """An empty room, uint8 [h, w, 3], and the colour behind the person. `floor_px` is the row of the person's feet."""
     width, height = size_wh
     kind = rng.choice(["stone", "room", "park"], p=[0.5, 0.3, 0.2])
     floor = int(floor_px - height * rng.uniform(0.0, 0.035))  # where the wall meets the floor
@@ -271,7 +271,7 @@ def light_of_seed(rng: np.random.Generator) -> Light:
 
 
 class Painter:
-    """Paints one person in one place, lit one way. Deterministic: `paint` depends on its arguments alone."""
+    """Paints one person in one room, lit one way. Deterministic: `paint` depends on its arguments alone."""
 
     def __init__(self, seed: int, size_wh: tuple[int, int]) -> None:
         self.size_wh = size_wh
@@ -284,11 +284,11 @@ class Painter:
             tilt=float(rng.uniform(0.02, 0.12)),
         )
         self.light = light_of_seed(rng)
-        place, wall = paint_place(rng, (width, height), self.view.floor_px)
+        room, wall = paint_room(rng, (width, height), self.view.floor_px)
         self.body = Body.of_seed(rng)
         self.look = Look.of_seed(rng, wall)
-        self._place = place
-        for row in self._place:
+        self._room = room
+        for row in self._room:
             row[:] = np.clip(row * np.array(self.light.tint, np.float32), 0, 255)
         self._brighter, self._darker = self._sensor_noise(rng, (width, height))
         self._slides = rng.integers(0, NOISE_MARGIN, (257, 2))
@@ -299,7 +299,7 @@ class Painter:
     @property
     def width_heights(self) -> float:
         """Width of the picture in body heights."""
-        return float(self._place.shape[1] / self.view.height_px)
+        return float(self._room.shape[1] / self.view.height_px)
 
     def _sensor_noise(self, rng: np.random.Generator, size_wh: tuple[int, int]) -> tuple[Pixels, Pixels]:
         """Noise split in what it adds and what it takes away; partly coarse, as after a camera's compression."""
@@ -327,7 +327,7 @@ class Painter:
 
         yaw: 0 faces right, pi / 2 the camera, pi left.
         """
-        picture = self._place.copy()
+        picture = self._room.copy()
         if pose is not None:
             self._person(picture, pose, x, yaw)
         gain = 1 + self.light.drift * (sin(index * 0.11 + self._drift_phase) + 0.5 * sin(index * 1.7))
@@ -421,7 +421,7 @@ class Painter:
 
 
 def fill_hull(picture: Pixels, circles: Sequence[Circle], color: Sequence[float]) -> None:
-    """Fill the convex hull of `circles` in place, with smooth edges at sub-pixel places."""
+    """Fill the convex hull of `circles` in place, with smooth edges at sub-pixel positions."""
     # The smoothed edge itself adds about half a pixel around the shape.
     points = np.concatenate([_UNIT * max(r - 0.4, 0.3) + (x, y) for x, y, r in circles])
     fixed = np.round(points * (1 << SUB_PIXEL_BITS)).astype(np.int32)
