@@ -26,8 +26,8 @@ log = logging.getLogger("edge_har")
 class CameraSource(CapturedSource):
     """A V4L2 camera; times are arrivals on time.monotonic().
 
-    uri: `0`, `/dev/video0` (or a link to it), or `usb:NAME`. What of the size, rate and format (four letters, such as
-    MJPG) the camera does not do is one warning.
+    uri: `0`, `/dev/video0` (or a link to it), or `usb:NAME`. What of the size, rate and format (four letters,
+    such as MJPG) the camera does not do is one warning.
 
     Raises SourceError when there is no such camera or it cannot be used.
     """

@@ -17,8 +17,8 @@ MAX_LINE = 300  # characters of its last line that are reported
 LAST_WORDS_S = 1.0  # after the end of stdout, for stderr
 END_S = 3.0  # longer than the shell below needs to end the program
 
-# The shell waits for the program; beside it `cat` waits for the end of our pipe, which comes even where we are killed.
-# (A parent-death signal would come at the end of the thread that started the program.)
+# The shell waits for the program; beside it `cat` waits for the end of our pipe, which comes even where we
+# are killed. (A parent-death signal would come at the end of the thread that started the program.)
 WITH_US = """
 exec 3<&0 </dev/null
 "$@" 3<&- &

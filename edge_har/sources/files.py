@@ -46,7 +46,8 @@ AVI_MISSING_FRAMES = 2
 
 
 def find_videos(path: str) -> Iterator[str]:
-    """The files that `path` means: itself, a folder's videos at any depth, what a pattern matches; in sorted order.
+    """The files that `path` means: itself, a folder's videos at any depth, what a pattern matches; in sorted
+    order.
 
     A path that is not there is given as it is: whoever opens it says so.
     """
@@ -97,7 +98,10 @@ class FileSource(CapturedSource):
 
     @property
     def rate_hz(self) -> float:
-        """The rate that the container states, in frames a second; 0.0 where it states none. Not used for timing."""
+        """The rate that the container states, in frames a second; 0.0 where it states none.
+
+        Not used for timing.
+        """
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         return rate if math.isfinite(rate) and rate > 0 else 0.0
 
@@ -120,7 +124,9 @@ class FileSource(CapturedSource):
         return self._time_s
 
     def _next_time_s(self, container_s: float) -> float:
-        """The container's time, made to run forward: it may lack times (B-frames in AVI) or start over (joined TS)."""
+        """The container's time, made to run forward: it may lack times (B-frames in AVI) or start over
+        (joined TS).
+        """
         if self._frames == 0:
             self._container_s = container_s if math.isfinite(container_s) else 0.0
             return self._container_s

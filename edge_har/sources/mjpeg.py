@@ -1,4 +1,6 @@
-"""Motion JPEG over HTTP, read by our own hands: FFmpeg invents 25 fps for it; here a frame's time is its arrival."""
+"""Motion JPEG over HTTP, read by our own hands: FFmpeg invents 25 fps for it; here a frame's time is its
+arrival.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,12 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class MjpegSource(PictureStream):
-    """A camera or program that sends motion JPEG over HTTP. User and password stand in the URL (basic or digest).
+    """A camera or program that sends motion JPEG over HTTP.
 
-    Raises MisuseError for an address that cannot be, SourceError when nothing responds or it is no motion JPEG; neither
-    shows the password.
+    User and password stand in the URL (basic or digest).
+
+    Raises MisuseError for an address that cannot be, SourceError when nothing responds or it is no motion
+    JPEG; neither shows the password.
     """
 
     def __init__(

@@ -23,7 +23,10 @@ NAMED = re.compile(rf"({NAME.pattern})=(.+)", re.DOTALL)
 
 @dataclass(frozen=True)
 class NamedSource:
-    """A source to follow. name: what events call it, without secrets. open: opens it, as often as it must be."""
+    """A source to follow.
+
+    name: what events call it, without secrets. open: opens it, as often as it must be.
+    """
 
     name: str
     open: Callable[[], Source] = field(repr=False, compare=False)
@@ -32,8 +35,8 @@ class NamedSource:
 def named_source(text: str, *, realtime: bool = False) -> NamedSource:
     """The source that `URI` or `NAME=URI` means; without a name it is called by its URI, password masked.
 
-    A name is letters, digits, `_` and `-`: an `=` further on belongs to the URI. realtime: play files by the clock.
-    Raises MisuseError where there is no URI, or where what comes before one is no name.
+    A name is letters, digits, `_` and `-`: an `=` further on belongs to the URI. realtime: play files by the
+    clock. Raises MisuseError where there is no URI, or where what comes before one is no name.
     """
     named = NAMED.fullmatch(text)
     if not named and (misnamed := MISNAMED.match(text)) and not Path(text).exists():

@@ -1,4 +1,4 @@
-"""RTSP cameras, through OpenCV's FFmpeg with timeouts; times are the stream's own while they go with the clock."""
+"""RTSP cameras, through OpenCV's FFmpeg with timeouts; times are the stream's own if they fit the clock."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StreamClock:
         self._breaks: deque[float] | None = None  # None before the first frame
 
     def at(self, position_s: float, arrival_s: float) -> float:
-        """The time of a frame at `position_s` of the stream that arrived at `arrival_s`; never runs backwards."""
+        """The time of a frame at `position_s` of the stream that arrived at `arrival_s`; never decreases."""
         time_s = self._stream_s(position_s, arrival_s) if self.trusted else arrival_s
         self._time_s = max(self._time_s, time_s)
         return self._time_s
@@ -95,9 +95,10 @@ class RtspSource(CapturedSource):
             )
 
     def grab(self) -> float | None:
-        """Time of the next frame in seconds on time.monotonic()'s clock, or None when the stream broke off."""
+        """Time of the next frame in seconds of time.monotonic(), or None when the stream broke off."""
         started_s = time.monotonic()
-        # After a silence the library may still give a frame that it had kept back: the stream is lost all the same.
+        # After a silence the library may still give a frame that it had kept back: the stream is lost all the
+        # same.
         if not self._capture.grab() or time.monotonic() - started_s > READ_TIMEOUT_MS / 1000:
             return None
         if not self._at_now:
@@ -110,7 +111,7 @@ class RtspSource(CapturedSource):
         return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
 
     def _skip_buffered(self) -> None:
-        """Leave out what the library read while it looked at the stream: it comes in a burst and is seconds old."""
+        """Leave out what the library read while it looked at the stream: it is a burst, seconds old."""
         first_s = last_s = self._position_s
         arrived_s = time.monotonic()
         while last_s - first_s < MAX_BUFFERED_S and self._capture.grab():

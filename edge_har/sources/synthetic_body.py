@@ -1,7 +1,8 @@
-"""The synthetic person's skeleton: poses for nine actions, and forward kinematics from a pose to joints in space.
+"""The synthetic person's skeleton: poses for nine actions, and forward kinematics from a pose to joints in
+space.
 
-Lengths are in body heights (a person is about 1 tall), angles in radians, phases in cycles (0 to 1, then again).
-The body's own axes are: forward (x), to the person's left (y), up (z); the floor is z = 0.
+Lengths are in body heights (a person is about 1 tall), angles in radians, phases in cycles (0 to 1, then
+again). The body's own axes are: forward (x), to the person's left (y), up (z); the floor is z = 0.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ Point = tuple[float, float, float]
 class Pose(NamedTuple):
     """All joint angles, radians; zero everywhere is standing upright with hanging arms.
 
-    Pitches turn forward in the person's sagittal plane, rolls turn outward in the frontal plane. Thigh and foot
-    pitches are against the vertical and the floor, arm pitches and rolls against the chest.
+    Pitches turn forward in the person's sagittal plane, rolls turn outward in the frontal plane. Thigh and
+    foot pitches are against the vertical and the floor, arm pitches and rolls against the chest.
     """
 
     hips: float = 0.0  # forward pitch of the lower back
@@ -123,9 +124,11 @@ def _along(start: Point, length: float, pitch: float, roll: float) -> Point:
 
 
 def joints(pose: Pose, body: Body) -> dict[str, Point]:
-    """Where every joint is, in body heights, standing on (or `pose.air` above) the floor, the hips over x = y = 0.
+    """Where every joint is, in body heights, standing on (or `pose.air` above) the floor, the hips over x = y
+    = 0.
 
-    Names: pelvis, waist, neck, chin, head, and with _l and _r: hip, knee, ankle, heel, toe, shoulder, elbow, wrist, hand.
+    Names: pelvis, waist, neck, chin, head, and with _l and _r: hip, knee, ankle, heel, toe, shoulder, elbow,
+    wrist, hand.
     """
     out: dict[str, Point] = {"pelvis": (0.0, 0.0, 0.0)}
     for side, sign in (("l", 1.0), ("r", -1.0)):
@@ -171,7 +174,7 @@ def joints(pose: Pose, body: Body) -> dict[str, Point]:
     return out
 
 
-# Shapes over one cycle ------------------------------------------------------------------------------------------------
+# Shapes over one cycle --------------------------------------------------------------------------------------
 
 
 Curve = Callable[[float], float]
@@ -207,8 +210,8 @@ def _table(values: npt.NDArray[np.float64]) -> Curve:
 def _lock_to_floor(thigh: Curve, knee: Curve, foot: Curve, stance: float, travel: float, body: Body) -> Curve:
     """`thigh`, changed so that the carrying foot stays where it is while the hips move on evenly.
 
-    The foot carries from phase 0 to `stance`, on its heel and then on its toes; `travel` is what the hips move in a
-    whole cycle, in body heights. In the swing the change fades from its last value to its first.
+    The foot carries from phase 0 to `stance`, on its heel and then on its toes; `travel` is what the hips
+    move in a whole cycle, in body heights. In the swing the change fades from its last value to its first.
     """
     grid = np.arange(CURVE_STEPS) / CURVE_STEPS
     plan = np.array([thigh(p) for p in grid])
@@ -316,8 +319,8 @@ class Style:
     """How one person does one action; drawn by seed.
 
     period_s: one cycle. speed: across the picture, body heights per second (0: stays). amplitude: about 1.
-    second: 0 to 1, a free trait of the action (bent elbows, arms used). lean: about -1.5 to 1.5, of trunk or arm.
-    lead_left: the left side waves or leads; who crosses the picture begins rightwards.
+    second: 0 to 1, a free trait of the action (bent elbows, arms used). lean: about -1.5 to 1.5, of trunk or
+    arm. lead_left: the left side waves or leads; who crosses the picture begins rightwards.
     """
 
     label: str

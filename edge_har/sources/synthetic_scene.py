@@ -108,7 +108,10 @@ class Look:
 
 @dataclass(frozen=True)
 class Light:
-    """How a room is lit. `side` is where the light comes from: -1 left, 1 right; `shade` how strongly it models."""
+    """How a room is lit.
+
+    `side` is where the light comes from: -1 left, 1 right; `shade` how strongly it models.
+    """
 
     side: float
     shade: float
@@ -122,7 +125,8 @@ class Light:
 class View:
     """Where a person of height 1 stands in the drawn picture.
 
-    height_px: of the person. floor_px: row of the feet. tilt: rows (in body heights) per body height of depth.
+    height_px: of the person. floor_px: row of the feet. tilt: rows (in body heights) per body height of
+    depth.
     """
 
     height_px: float
@@ -147,7 +151,7 @@ def _shaded(color: Color, factor: float) -> Color:
     return (_clip(color[0] * factor), _clip(color[1] * factor), _clip(color[2] * factor))
 
 
-# The room -------------------------------------------------------------------------------------------------------------
+# The room ---------------------------------------------------------------------------------------------------
 
 
 def _texture(
@@ -221,7 +225,10 @@ def _park(rng: np.random.Generator, picture: Any, floor: int) -> None:
 
 
 def paint_room(rng: np.random.Generator, size_wh: tuple[int, int], floor_px: float) -> tuple[Pixels, Color]:
-    """An empty room, uint8 [h, w, 3], and the colour behind the person. `floor_px` is the row of the person's feet."""
+    """An empty room, uint8 [h, w, 3], and the colour behind the person.
+
+    `floor_px` is the row of the person's feet.
+    """
     width, height = size_wh
     kind = rng.choice(["stone", "room", "park"], p=[0.5, 0.3, 0.2])
     floor = int(floor_px - height * rng.uniform(0.0, 0.035))  # where the wall meets the floor
@@ -267,7 +274,7 @@ def light_of_seed(rng: np.random.Generator) -> Light:
     )
 
 
-# The painter ----------------------------------------------------------------------------------------------------------
+# The painter ------------------------------------------------------------------------------------------------
 
 
 class Painter:
@@ -302,7 +309,7 @@ class Painter:
         return float(self._room.shape[1] / self.view.height_px)
 
     def _sensor_noise(self, rng: np.random.Generator, size_wh: tuple[int, int]) -> tuple[Pixels, Pixels]:
-        """Noise split in what it adds and what it takes away; partly coarse, as after a camera's compression."""
+        """Noise, its positive and negative part; partly coarse, as after a camera's compression."""
         width, height = size_wh[0] + NOISE_MARGIN, size_wh[1] + NOISE_MARGIN
         grain = max(height // 64, 1)
         grains = rng.standard_normal((height // grain + 1, width // grain + 1)).astype(np.float32)
@@ -323,7 +330,8 @@ class Painter:
         return np.repeat((255 * (1 - dark)).astype(np.uint8)[..., None], 3, 2)
 
     def paint(self, index: int, pose: Pose | None, x: float = 0.0, yaw: float = 0.0) -> Pixels:
-        """Frame `index`: uint8 [h, w, 3] RGB with the person at `x` body heights from the left edge, or nobody.
+        """Frame `index`: uint8 [h, w, 3] RGB with the person at `x` body heights from the left edge, or
+        nobody.
 
         yaw: 0 faces right, pi / 2 the camera, pi left.
         """
@@ -341,7 +349,7 @@ class Painter:
             picture = cv2.resize(picture, self.size_wh, interpolation=cv2.INTER_AREA)
         return np.asarray(picture, np.uint8)
 
-    # One person ---------------------------------------------------------------------------------------------------
+    # One person ---------------------------------------------------------------------------------------------
 
     def _person(self, picture: Pixels, pose: Pose, x: float, yaw: float) -> None:
         at = joints(pose, self.body)
@@ -429,7 +437,9 @@ def fill_hull(picture: Pixels, circles: Sequence[Circle], color: Sequence[float]
 
 
 def lay_shadow(picture: Pixels, patch: Pixels, x: float, y: float) -> None:
-    """Darken `picture` in place by `patch` (255 leaves a pixel as it is), centred at (x, y), cut at the edges."""
+    """Darken `picture` in place by `patch` (255 leaves a pixel as it is), centred at (x, y), cut at the
+    edges.
+    """
     half_h, half_w = patch.shape[0] // 2, patch.shape[1] // 2
     left, top = round(x) - half_w, round(y) - half_h
     x0, y0 = max(left, 0), max(top, 0)

@@ -25,7 +25,8 @@ class TurnedSource(Wrapper):
         super().__init__(source)
         self._crop = options.crop
         quarter, half = options.rotate in (90, 270), options.rotate in (180, 270)
-        # A quarter turn is a transpose and a mirroring; so every combination is one transpose and one flip at most.
+        # A quarter turn is a transpose and a mirroring; so every combination is one transpose and one flip at
+        # most.
         self._transpose = quarter
         self._flip = FLIP_CODES.get((options.flip ^ half, options.mirror ^ half ^ quarter))
         self._warned = False

@@ -1,4 +1,4 @@
-"""What the kernel says about its video devices (V4L2): which are cameras, what they are called, what they can do."""
+"""What the kernel reports of its video devices (V4L2): which are cameras, their names and modes."""
 
 from __future__ import annotations
 
@@ -48,8 +48,10 @@ class Mode:
 
 @dataclass(frozen=True)
 class Device:
-    """A node of a video device. path: of its file. name: as the kernel reports it. location: the bus and port where it
-    sits. unit: the same for all nodes of one camera. modes: empty where they are not known. problem: why.
+    """A node of a video device.
+
+    path: of its file. name: as the kernel reports it. location: the bus and port where it sits. unit: the
+    same for all nodes of one camera. modes: empty where they are not known. problem: why.
     """
 
     path: str
