@@ -54,7 +54,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class MachineInfo:
-    """Where a figure was measured; None where the system does not say. load: runnable tasks of the last minute."""
+    """Where a figure was measured; None where the system does not say.
+
+    load: runnable tasks of the last minute.
+    """
 
     cpu: str
     architecture: str
@@ -67,12 +70,14 @@ class MachineInfo:
 class BenchReport:
     """What `bench` measured.
 
-    parts: `step` and `head` (one call of a graph), `prepare` (640x480 to the model's frame), `tick` (every step and
-    head that one tick needs), `pipeline` (prepare and tick), `result` (the ticks of one hop: what the stream pays for
-    one result), `clip` (the whole-clip graph on one window, for one result). steps_per_tick: state banks that run at
-    every tick; 1 without states, 0 (and no `step`) where the whole clip is the head. clip_to_tick, clip_to_result: how many times longer the whole clip takes, by medians.
-    open_ms, graphs_ms: to read and verify the bundle, to build the stream's graphs. Memory in MB of 10^6 bytes, at its
-    peak: the process with the stream alone, and with the drawn pictures and the whole-clip graph too.
+    parts: `step` and `head` (one call of a graph), `prepare` (640x480 to the model's frame), `tick` (every
+    step and head that one tick needs), `pipeline` (prepare and tick), `result` (the ticks of one hop: what
+    the stream pays for one result), `clip` (the whole-clip graph on one window, for one result).
+    steps_per_tick: state banks that run at every tick; 1 without states, 0 (and no `step`) where the whole
+    clip is the head. clip_to_tick, clip_to_result: how many times longer the whole clip takes, by medians.
+    open_ms, graphs_ms: to read and verify the bundle, to build the stream's graphs. Memory in MB of 10^6
+    bytes, at its peak: the process with the stream alone, and with the drawn pictures and the whole-clip
+    graph too.
     """
 
     model: str
@@ -100,7 +105,7 @@ class BenchReport:
 
 
 class _TimedGraph(Graph):
-    """A graph that notes how long each run takes, its reset included: what a stream pays, where it pays it."""
+    """A graph that notes how long each run takes, its reset included, as it runs in a stream."""
 
     def __init__(self, graph: Graph) -> None:
         self.inputs, self.outputs = graph.inputs, graph.outputs
@@ -130,11 +135,11 @@ def bench(
     ticks: int,
     on_progress: OnProgress | None = None,
 ) -> BenchReport:
-    """Measure a bundle: every tick times the preparing of a camera's frame, the stream and the whole clip in turn.
+    """Measure a bundle: each tick times preparing a camera's frame, the stream, the whole clip.
 
-    model: a path, or a bundle held already (its open_ms is then 0). threads: CPU threads of each graph. ticks: how
-    many are counted, after the warm-up. Raises MisuseError for fewer ticks than a window, BundleError for a bundle
-    that cannot run.
+    model: a path, or a bundle held already (its open_ms is then 0). threads: CPU threads of each graph.
+    ticks: how many are counted, after the warm-up. Raises MisuseError for fewer ticks than a window,
+    BundleError for a bundle that cannot run.
     """
     started = time.perf_counter()
     bundle = model if isinstance(model, Bundle) else open_bundle(model)
@@ -271,7 +276,10 @@ def _text(path: str) -> str:
 def machine_line(here: MachineInfo) -> str:
     """A machine in one line for people."""
     load = "unknown" if here.load is None else f"{here.load:g}"
-    return f"{here.cpu}, {here.cores} cores, {here.architecture}, governor {here.governor or 'unknown'}, load {load}"
+    return (
+        f"{here.cpu}, {here.cores} cores, {here.architecture}, "
+        f"governor {here.governor or 'unknown'}, load {load}"
+    )
 
 
 def report_lines(report: BenchReport) -> list[str]:
@@ -306,7 +314,10 @@ def report_lines(report: BenchReport) -> list[str]:
     return [
         *lines,
         "",
-        f"whole clip / tick: {report.clip_to_tick:.1f}, whole clip / stream per result: {report.clip_to_result:.1f} (p50)",
+        (
+            f"whole clip / tick: {report.clip_to_tick:.1f}, "
+            f"whole clip / stream per result: {report.clip_to_result:.1f} (p50)"
+        ),
         f"a tick comes every {report.interval_ms:g} ms; the pipeline fills {fraction:.2%} of that",
         f"load: bundle {report.open_ms:.1f} ms, graphs {report.graphs_ms:.1f} ms",
         f"peak memory: {memory[0]} with the stream, {memory[1]} with pictures and whole-clip graph too",

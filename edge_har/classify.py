@@ -1,4 +1,7 @@
-"""Recorded files -> what happens in them: one prediction a file, and segments in time. Memory does not grow with the file."""
+"""Recorded files -> what happens in them: one prediction a file, and segments in time.
+
+Memory does not grow with the file.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ TIME_DECIMALS, SCORE_DECIMALS = 3, 6
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a file with one label; None where no label is sure enough. score: mean probability of its top."""
+    """A stretch of a file with one label; None where no label is sure enough.
+
+    score: mean probability of its top.
+    """
 
     label: str | None
     start_s: float
@@ -46,8 +52,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Result:
-    """What one file shows. scores: probability per label, the mean over all windows. rejected: no label is sure
-    enough. padded: a part shorter than a window was filled by repeating its frames. warning: what could not be read.
+    """What one file shows.
+
+    scores: probability per label, the mean over all windows. rejected: no label is sure enough. padded: a
+    part shorter than a window was filled by repeating its frames. warning: what could not be read.
     """
 
     path: str
@@ -91,9 +99,11 @@ class UnreadableFile:
 
 
 def find_files(paths: Iterable[str]) -> list[str]:
-    """The files that `paths` mean: files as named, folders searched for videos in sorted order, patterns expanded.
+    """The files that `paths` mean: files as named, folders searched for videos in sorted order, patterns
+    expanded.
 
-    A path that is not there stays in the list: its line says so. Raises MisuseError when nothing is left to do.
+    A path that is not there stays in the list: its line says so. Raises MisuseError when nothing is left to
+    do.
     """
     given = list(paths)
     found = [file for path in given for file in find_videos(path)]
@@ -167,7 +177,10 @@ class Classifier:
 
 
 class _Part:
-    """A stretch of a file without a gap. Keeps the probabilities of its windows, and frames of one window at most."""
+    """A stretch of a file without a gap.
+
+    Keeps the probabilities of its windows, and frames of one window at most.
+    """
 
     def __init__(self, recognizer: Recognizer, contract: TemporalContract, start_s: float) -> None:
         recognizer.reset()
@@ -181,7 +194,7 @@ class _Part:
         self._labels = 0
 
     def frame_at(self, time_s: float) -> None:
-        """A frame was seen; the part ends when the last one does, which lasts as long as the one before it."""
+        """A frame was seen; the part ends with the last one, which lasts as long as the one before it."""
         self.end_s = time_s + max(0.0, time_s - self._frame_s)
         self._frame_s = time_s
 
@@ -212,7 +225,9 @@ class _Part:
         return np.frombuffer(self._kept, np.float32).reshape(-1, self._labels)
 
     def segments(self, labels: tuple[str, ...], reject_threshold: float | None) -> list[Segment]:
-        """What happens when: each hop has the label of the mean of the windows that cover it, equal ones are joined."""
+        """What happens when: each hop has the label of the mean of the windows that cover it, equal ones are
+        joined.
+        """
         means = hop_means(self.scores, self._ticks, self._contract)
         tops = means.argmax(1)
         sure = means.max(1) >= (reject_threshold or 0.0)
@@ -241,8 +256,8 @@ class _Part:
 def hop_means(scores: Scores, ticks: int, contract: TemporalContract) -> NDArray[np.float64]:
     """Mean probabilities of the windows that cover each hop of a part: float64 [hops, labels].
 
-    scores: float32 [windows, labels]: the windows at the hops, then the one aligned to the end where the part has a
-    rest. A part shorter than a window has one window, which covers all of it.
+    scores: float32 [windows, labels]: the windows at the hops, then the one aligned to the end where the part
+    has a rest. A part shorter than a window has one window, which covers all of it.
     """
     frames, hop = contract.frames, contract.hop_ticks
     hops = -(-ticks // hop)

@@ -1,4 +1,4 @@
-"""What earlier versions published or left on a device is read: bundles, configurations, spools, a device's home."""
+"""What earlier versions published or left on a device is read: bundles, configurations, spools, homes."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def test_a_program_without_a_camera_says_why(programs: Path) -> None:
     )
     with pytest.raises(SourceError) as raised:
         open_source("csi:0")
-    assert str(raised.value) == "csi:0: rpicam-vid ended; it says: ERROR: *** no cameras available ***"
+    assert str(raised.value) == "csi:0: rpicam-vid ended; it reports: ERROR: *** no cameras available ***"
 
 
 def test_a_program_that_dies_is_a_lost_camera_with_its_last_words(programs: Path, tmp_path: Path) -> None:
@@ -123,7 +123,9 @@ def test_a_program_that_dies_is_a_lost_camera_with_its_last_words(programs: Path
     with open_source("csi:0") as source:
         for _ in PICTURES:
             assert source.grab() is not None
-        with pytest.raises(SourceError, match=r"ended; it says: ERROR: \*\*\* Camera frontend has timed out"):
+        with pytest.raises(
+            SourceError, match=r"ended; it reports: ERROR: \*\*\* Camera frontend has timed out"
+        ):
             source.grab()
 
 
@@ -132,7 +134,7 @@ def test_a_program_that_hangs_is_given_up_and_ended(programs: Path, tmp_path: Pa
     with RpicamSource(str(path), 0, SourceOptions(), read_timeout_s=0.3) as source:
         assert source.grab() is not None
         with pytest.raises(
-            SourceError, match=r"rpicam-vid sends no picture for 0\.3 s; it says: INFO Camera"
+            SourceError, match=r"rpicam-vid sends no picture for 0\.3 s; it reports: INFO Camera"
         ):
             source.grab()
     assert wait_until_gone(int((tmp_path / "camera" / "pid").read_text()))
@@ -164,7 +166,7 @@ def test_much_talk_on_stderr_stops_nothing(tmp_path: Path) -> None:
     got = b""
     while data := child.read(20):
         got += data
-    assert (got, child.said) == (b"done\n", "last [1m words")
+    assert (got, child.last_line) == (b"done\n", "last [1m words")
     child.close()
 
 
@@ -192,8 +194,8 @@ def test_a_run_that_is_told_to_end_ends_the_program(programs: Path, tmp_path: Pa
     assert process.stderr is not None and process.stderr.readline() == "csi:0?size=64x48&rotate=90 is open\n"
     pid = int((tmp_path / "camera" / "pid").read_text())
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 0 and "ticks" in said and "Traceback" not in said
+    _, output = process.communicate(timeout=60)
+    assert process.returncode == 0 and "ticks" in output and "Traceback" not in output
     assert wait_until_gone(pid)
 
 

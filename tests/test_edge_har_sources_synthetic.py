@@ -1,4 +1,4 @@
-"""The drawn person: bones that keep their length, feet that stay on the floor, actions that can be told apart."""
+"""The synthetic person: bones that keep their length, feet that stay on the floor, actions that can be told apart."""
 
 import subprocess
 import sys
@@ -217,7 +217,7 @@ def test_a_seed_always_draws_the_same_and_another_seed_something_else(label: str
     assert np.abs(first.astype(int) - render_clip(label, 4, 4, 25.0, SMALL)).mean() > 5
 
 
-def test_all_labels_of_a_seed_share_the_place() -> None:
+def test_all_labels_of_a_seed_share_the_room() -> None:
     """Else a model could tell the label from the background."""
     places = [np.median(render_clip(label, 11, 6, 5.0, SMALL), axis=0)[:8] for label in LABELS]
     assert max(np.abs(place - places[0]).mean() for place in places) < 3

@@ -78,7 +78,7 @@ def test_cameras_are_found_with_what_they_can_do(tmp_path: Path, monkeypatch: py
     cameras = {os.path.basename(camera.path): camera for camera in find_cameras()}
     assert list(cameras) == ["video0", "video2", "video20", "video21", "video30"]
     webcam = cameras["video0"]
-    assert (webcam.name, webcam.driver, webcam.place) == (WEBCAM.name, WEBCAM.driver, WEBCAM.bus)
+    assert (webcam.name, webcam.driver, webcam.location) == (WEBCAM.name, WEBCAM.driver, WEBCAM.bus)
     assert [(m.format, m.size, m.to_size, m.rates_hz) for m in webcam.modes] == [
         ("YUYV", (640, 480), None, (30.0, 7.5)),
         ("YUYV", (1920, 1080), None, (5.0,)),
@@ -106,21 +106,21 @@ def test_a_camera_that_may_not_be_opened_is_listed_with_the_reason(
     assert camera.problem == "no permission; add this user to the group 'video'"
 
 
-def test_a_driver_that_never_ends_its_lists_is_not_asked_for_ever(
+def test_a_driver_that_never_ends_its_lists_is_not_queried_forever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video = machine(tmp_path, monkeypatch, WEBCAM)
-    asked = []
+    requested = []
 
     def endless(descriptor: int, request: int, buffer: bytearray) -> int:
-        asked.append(request)
-        buffer[:4] = bytes(4)  # whatever is asked for, the first one is answered
+        requested.append(request)
+        buffer[:4] = bytes(4)  # whatever is requested, the first entry is returned
         return video.ioctl(descriptor, request, buffer)
 
-    monkeypatch.setattr("edge_har.sources.v4l2.MAX_ANSWERS", 4)
+    monkeypatch.setattr("edge_har.sources.v4l2.MAX_REPLIES", 4)
     monkeypatch.setattr("edge_har.sources.v4l2.ioctl", endless)
     (camera,) = find_cameras()
-    assert len(camera.modes) == 16 and len(asked) < 200
+    assert len(camera.modes) == 16 and len(requested) < 200
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_name_of_several_or_of_none_lists_the_choices(
         open_source("usb:rp1")
 
 
-def test_two_equal_cameras_are_told_apart_by_their_place(
+def test_two_equal_cameras_are_distinguished_by_their_location(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     twin = FakeNode(4, WEBCAM.name, unit="usb9")
@@ -171,13 +171,13 @@ class FakeCamera:
             cv2.CAP_PROP_FPS: 30.0,
             cv2.CAP_PROP_FOURCC: float(cv2.VideoWriter.fourcc(*"YUYV")),
         }
-        self.can, self.asked = can, []
+        self.can, self.requested = can, []
 
     def isOpened(self) -> bool:
         return True
 
     def set(self, what: int, value: float) -> bool:
-        self.asked.append(what)
+        self.requested.append(what)
         if self.can.get(what) == value:
             self.now[what] = value
         return True
@@ -224,7 +224,7 @@ def test_a_camera_is_set_up_format_first(
         cv2.CAP_PROP_FPS: 15.0,
     }
     camera, device = opened(monkeypatch, tmp_path, "usb:c920?rate=15&size=1280x720&format=mjpg", can)
-    assert device == "video0" and camera.asked == list(can) and camera.now == can
+    assert device == "video0" and camera.requested == list(can) and camera.now == can
     assert caplog.text == ""
 
 
@@ -235,7 +235,7 @@ def test_what_a_camera_does_not_do_is_one_warning(
         opened(monkeypatch, tmp_path, "usb:logi?size=1920x1080", {cv2.CAP_PROP_FRAME_WIDTH: 1920.0})
     (record,) = caplog.records
     assert record.getMessage() == (
-        "camera usb:logi does not do all that was asked; it sends 1920x480 at 30 frames a second in YUYV"
+        "camera usb:logi does not support all that was requested; it sends 1920x480 at 30 frames a second in YUYV"
     )
 
 

@@ -47,7 +47,9 @@ RUNTIME_HELP = {
 
 
 def workstation_part(group: str, name: str) -> Any:
-    """What an installed entry point names; raises RuntimeMissingError where the workstation's parts are absent."""
+    """What an installed entry point names; raises RuntimeMissingError where the workstation's parts are
+    absent.
+    """
     found = {entry.name: entry for entry in entry_points(group=group)}.get(name)
     if found is None or not _is_present(found):
         raise RuntimeMissingError(f"'{name}' is of the workstation: {WORKSTATION_INSTALL}")
@@ -55,7 +57,10 @@ def workstation_part(group: str, name: str) -> Any:
 
 
 class ReaderGone(Exception):
-    """Whoever read our output went away. Not an OSError: click makes exit 1 of a broken pipe before we see it."""
+    """Whoever read our output went away.
+
+    Not an OSError: click makes exit 1 of a broken pipe before we see it.
+    """
 
 
 class LazyGroup(click.Group):
@@ -80,7 +85,7 @@ class LazyGroup(click.Group):
         return [*RUNTIME_HELP, *(name for name in WORKSTATION_HELP)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one command; for a workstation command that is not installed, the error names what to install."""
+        """Load one command; the error for a workstation command that is absent names what to install."""
         if cmd_name in RUNTIME_HELP:
             command = importlib.import_module(f"edge_har.cli.{cmd_name}").command
             assert isinstance(command, click.Command)
@@ -178,7 +183,9 @@ def _write_nowhere(*streams: TextIO) -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process; where a source's library hangs in a thread, without taking the interpreter down around it."""
+    """End the process; where a source's library hangs in a thread, without taking the interpreter down around
+    it.
+    """
     if any(thread.name == CAPTURE_THREAD for thread in threading.enumerate()):
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What `edge-har --version` says: this package, what it runs on, and the model that ships with it."""
+"""What `edge-har --version` prints: this package, what it runs on, and the model that ships with it."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ import click
 def command(model: str | None, threads: int, ticks: int, as_json: bool) -> None:
     """Measure latency and memory on this device.
 
-    Every part in turn on the same pictures of the built-in source: preparing a camera's frame, the stream's graphs,
-    and the whole-clip graph beside them. A tick is counted with all that it runs.
+    Every part in turn on the same pictures of the built-in source: preparing a camera's frame, the stream's
+    graphs, and the whole-clip graph beside them. A tick is counted with all that it runs.
     """
     from edge_har.bench import bench, report_lines
     from edge_har.model.bundle import default_bundle_path

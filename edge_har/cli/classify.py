@@ -28,8 +28,8 @@ MAX_SEGMENTS_SHOWN = 6
 def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: int, verbosity: int) -> None:
     """Name the activity in recorded files.
 
-    PATH is a video, a folder (searched for videos, in sorted order) or a pattern. A file that cannot be read gets a
-    line that says why, the others go on, and the exit code is 1.
+    PATH is a video, a folder (searched for videos, in sorted order) or a pattern. A file that cannot be read
+    gets a line that says why, the others go on, and the exit code is 1.
     """
     from edge_har.classify import Classifier, UnreadableFile, find_files
     from edge_har.model.bundle import default_bundle_path, open_bundle
@@ -62,7 +62,9 @@ def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: i
 
 
 def _row(outcome: Result, column: int) -> str:
-    """One line for people: path, label and its probability, then when what happened, then what to know about it."""
+    """One line for people: path, label and its probability, then when what happened, then what to know about
+    it.
+    """
     label = "unknown" if outcome.rejected else outcome.label
     row = f"{outcome.path:<{column}}  {label:<14} {outcome.scores[outcome.label]:.2f}"
     if len(outcome.segments) > 1:

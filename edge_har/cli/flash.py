@@ -29,8 +29,8 @@ def command(
 ) -> None:
     """Put BUNDLE on devices over ssh.
 
-    Each device checks it, runs its golden clips, makes it current and keeps the one before for `edge-har rollback`.
-    Exit code 0 only where every host ends in OK or UNCHANGED.
+    Each device checks it, runs its golden clips, makes it current and keeps the one before, for
+    `edge-har rollback`. Exit code 0 only where every host ends in OK or UNCHANGED.
     """
     from edge_har.deploy import send
 

@@ -1,4 +1,4 @@
-"""`edge-har model`: what is in a bundle, whether this machine computes what it should, and its graphs as plain files."""
+"""`edge-har model`: what is in a bundle, whether it computes the same here, and its graphs as files."""
 
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ def export(bundle: str | None, folder: Path, source: Path | None) -> None:
         click.echo(path)
     if facts is not None:
         click.echo(
-            f"ONNX differs from Keras by at most {facts['max_difference']:.1e} over {facts['clips_compared']} clips",
+            f"ONNX differs from Keras by at most {facts['max_difference']:.1e} "
+            f"over {facts['clips_compared']} clips",
             err=True,
         )
 
@@ -120,18 +121,25 @@ def inspect_lines(bundle: Bundle, size: int) -> list[str]:
     reject = "never" if manifest.reject_threshold is None else f"below {manifest.reject_threshold:g}"
     lines = [
         (
-            f"{manifest.name} {manifest.version}, release {manifest.release}: {manifest.kind}, {manifest.precision}, "
+            f"{manifest.name} {manifest.version}, release {manifest.release}: "
+            f"{manifest.kind}, {manifest.precision}, "
             f"{size:,} bytes"
         ),
         f"digest      {bundle.digest} ({'signed' if bundle.signature is not None else 'unsigned'})",
         f"labels      {', '.join(manifest.labels)}",
-        f"frames      {frame.size_wh[0]}x{frame.size_wh[1]} {frame.color}, {frame.fit}, {frame.interpolation}",
         (
-            f"time        {temporal.frames} frames, {temporal.interval_ms:g} ms apart: a window of {temporal.window_s:.2f} s, "
-            f"a prediction every {_ticks(temporal.hop_ticks)}; a gap above {temporal.gap_ms:g} ms starts over ({temporal.sampling})"
+            f"frames      {frame.size_wh[0]}x{frame.size_wh[1]} {frame.color}, "
+            f"{frame.fit}, {frame.interpolation}"
         ),
         (
-            f"events      mean of {smoothing.smooth_s:g} s, enter {smoothing.enter:g}, leave {smoothing.leave:g}, "
+            f"time        {temporal.frames} frames, {temporal.interval_ms:g} ms apart: "
+            f"a window of {temporal.window_s:.2f} s, "
+            f"a prediction every {_ticks(temporal.hop_ticks)}; "
+            f"a gap above {temporal.gap_ms:g} ms starts over ({temporal.sampling})"
+        ),
+        (
+            f"events      mean of {smoothing.smooth_s:g} s, enter {smoothing.enter:g}, "
+            f"leave {smoothing.leave:g}, "
             f"at least {smoothing.min_s:g} s; temperature {manifest.temperature:g}, rejects {reject}"
         ),
         f"golden      {len(manifest.golden)} clips, tolerance {manifest.golden_tolerance:g}: "
@@ -157,7 +165,9 @@ def inspect_lines(bundle: Bundle, size: int) -> list[str]:
 
 
 def _gate_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """What the parity gate found when the bundle was made, and what its maker let pass; absent from older bundles."""
+    """What the parity gate found when the bundle was made, and what its maker let pass; absent from older
+    bundles.
+    """
     from edge_har.model.bundle import GATE
 
     verdict = metrics.get(GATE)

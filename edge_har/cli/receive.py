@@ -28,8 +28,8 @@ def command(
     """Take a bundle from standard input, check it and make it current on this device.
 
     `edge-har flash` calls this over ssh. Prints one line of JSON. As the forced command of a key
-    (command="edge-har receive" in authorized_keys) it lets that key flash, roll back and request the status, and
-    nothing else.
+    (command="edge-har receive" in authorized_keys) it lets that key flash, roll back and request the status,
+    and nothing else.
     """
     original = os.environ.pop(ORIGINAL_VARIABLE, None)
     if length is None and sha256 is None and original is not None:

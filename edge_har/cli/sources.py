@@ -17,7 +17,7 @@ NONE = "no camera on this machine; rtsp://, http://, files and synthetic:demo ne
 @click.command("sources")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of text.")
 def command(as_json: bool) -> None:
-    """List the cameras of this machine: what `run --source` calls them, and their formats, sizes and rates."""
+    """List the cameras of this machine: their name for `run --source`, their formats, sizes and rates."""
     from edge_har.sources.machine import cameras_of_this_machine
 
     cameras = cameras_of_this_machine()
@@ -32,7 +32,7 @@ def command(as_json: bool) -> None:
 
 def _lines(camera: MachineCamera) -> list[str]:
     """A camera for people: a line about it, and one for each of its formats."""
-    about = ", ".join(part for part in (camera.driver, camera.place) if part)
+    about = ", ".join(part for part in (camera.driver, camera.location) if part)
     lines = [f"{camera.source}  {camera.name}" + (f"  ({about})" if about else "")]
     if camera.problem is not None:
         lines.append(f"    {camera.problem}")

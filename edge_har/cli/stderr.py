@@ -21,10 +21,11 @@ STANDARD_ERROR = 2
 
 
 class NonBlockingStderr(io.TextIOBase):
-    """Text that a thread of its own brings to `descriptor`; writing never waits, unless `waits` and the text is read.
+    """Text that a thread of its own brings to `descriptor`; writing never waits, unless `waits` and the text
+    is read.
 
-    Where more than LINES wait the newest are dropped, and how many is reported when there is room again. BrokenPipeError passes
-    through once the reader has gone.
+    Where more than LINES wait the newest are dropped, and how many is reported when there is room again.
+    BrokenPipeError passes through once the reader has gone.
     """
 
     def __init__(self, descriptor: int, waits: Callable[[], bool]) -> None:
@@ -118,8 +119,10 @@ def _write_all(descriptor: int, text: str) -> None:
 
 @contextmanager
 def non_blocking_stderr(waits: Callable[[], bool], *, libraries: bool) -> Iterator[TextIO]:
-    """In the block, standard error is a NonBlockingStderr, the log's too. libraries: whether what C libraries say is shown;
-    libjpeg has a line for each damaged picture, and would wait for whoever reads it.
+    """In the block, standard error is a NonBlockingStderr, the log's too.
+
+    libraries: whether what C libraries say is shown; libjpeg has a line for each damaged picture, and would
+    wait for whoever reads it.
 
     A stream that is not the process's own, as in a test, is left as it is.
     """

@@ -154,7 +154,7 @@ def status() -> DeviceReply:
 
 
 def read_exactly(source: int, length: int, *, idle_s: float, deadline_s: float) -> bytes:
-    """Exactly `length` bytes from a file descriptor; refused on an end before, a silence or past the deadline."""
+    """Exactly `length` bytes from a file descriptor; refused when cut off, silent or too late."""
     end_s = time.monotonic() + deadline_s
     chunks: list[bytes] = []
     missing = length
@@ -236,7 +236,8 @@ def _check_space(store: BundleStore, length: int) -> None:
     needed, free = 2 * length + SPARE_BYTES, shutil.disk_usage(store.root).free
     if free < needed:
         raise refused(
-            f"the device's disk is too full: {needed >> 20} MiB must be free at {store.root}, {free >> 20} MiB are"
+            f"the device's disk is too full: {needed >> 20} MiB must be free at {store.root}, "
+            f"{free >> 20} MiB are"
         )
 
 
@@ -250,8 +251,8 @@ def _check_release(store: BundleStore, bundle: Bundle) -> None:
         return  # damaged: any whole bundle is better
     if current.name == bundle.manifest.name and bundle.manifest.release < current.release:
         raise refused(
-            f"release {bundle.manifest.release} of {current.name} is older than release {current.release} on the "
-            "device (--allow-downgrade installs it all the same)"
+            f"release {bundle.manifest.release} of {current.name} is older than release "
+            f"{current.release} on the device (--allow-downgrade installs it all the same)"
         )
 
 

@@ -68,7 +68,7 @@ class DeviceReply:
 
     @classmethod
     def from_line(cls, line: str) -> DeviceReply | None:
-        """Read a device's line; None where it is not a reply of this version (a greeting, a newer version)."""
+        """Read a device's line; None where it is not one of this version (a greeting, a newer version)."""
         try:
             data = json.loads(line)
         except (ValueError, RecursionError):

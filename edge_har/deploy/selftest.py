@@ -17,7 +17,8 @@ MAX_CPU_S = 120
 def run_selftest(folder: Path, *, cwd: Path, timeout_s: float) -> None:
     """Check the golden clips of the unpacked bundle in `folder` with this very interpreter.
 
-    cwd: a folder that holds nothing to import. Raises DeploymentFailed (SELFTEST_FAILED) with the first line that says why.
+    cwd: a folder that holds nothing to import. Raises DeploymentFailed (SELFTEST_FAILED) with the first line
+    that says why.
     """
     try:
         done = subprocess.run(

@@ -207,7 +207,7 @@ def run_on(
 
 
 def _read_reply(output: bytes, errors: bytes, code: int) -> DeviceReply:
-    """The device's own line; without one, exit code 255 (ssh's own) is a transport failure, all else a refusal."""
+    """The device's own line; without one, exit code 255 (ssh's own) is UNREACHABLE, all else REFUSED."""
     for line in reversed(output.decode(errors="replace").splitlines()):
         reply = DeviceReply.from_line(line)
         if reply is not None:

@@ -134,8 +134,8 @@ class BundleStore:
     def reconcile(self) -> None:
         """Finish or undo a change of `current` in which a receiver was killed.
 
-        Its golden clips had passed, so it is finished where the swap took place and the version reads back; else
-        `current` and `previous` become what they were.
+        Its golden clips had passed, so it is finished where the swap took place and the version reads back;
+        else `current` and `previous` become what they were.
         """
         self.step("reconcile")
         pending = self.pending()
@@ -165,7 +165,8 @@ class BundleStore:
         sync_directory(self.versions)
 
     def activate(self, digest: str) -> None:
-        """Make a version current and what was current the previous; raises DeploymentFailed where that did not hold.
+        """Make a version current and what was current the previous; raises DeploymentFailed where that did
+        not hold.
 
         What to come back to is written before either link changes: a kill between the two loses neither.
         """

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class Source(ABC):
     """A camera, stream, file or drawing. Use as a context manager: it is released at the end of the block.
 
-    name: what events call it; never shows a password. live: frames come at their own pace and are lost if nobody
-    looks. ends: no more frames is the end that was to come; else the source was lost and may be opened again.
-    part: which of several recordings the frame just grabbed is of; recognition begins anew with each.
+    name: what events call it; never shows a password. live: frames come at their own pace and are lost where
+    nothing grabs them. ends: no more frames is the expected end; else the source was lost and may be opened
+    again. part: which of several recordings the frame just grabbed is of; recognition starts over with each.
     color: the order of the pixels that `retrieve` gives. warning: what could not be read, once it has ended.
     """
 

@@ -26,8 +26,8 @@ log = logging.getLogger("edge_har")
 class CameraSource(CapturedSource):
     """A V4L2 camera; times are arrivals on time.monotonic().
 
-    uri: `0`, `/dev/video0` (or a link to it), or `usb:NAME`. What of the size, rate and format (four letters, such as
-    MJPG) the camera does not do is one warning.
+    uri: `0`, `/dev/video0` (or a link to it), or `usb:NAME`. What of the size, rate and format (four letters,
+    such as MJPG) the camera does not do is one warning.
 
     Raises SourceError when there is no such camera or it cannot be used.
     """
@@ -49,22 +49,24 @@ class CameraSource(CapturedSource):
             raise SourceError(
                 f"camera {device}: cannot be opened; another program holds it, or it is no camera"
             )
-        self._ask(options)
+        self._configure(options)
 
-    def _ask(self, options: SourceOptions) -> None:
+    def _configure(self, options: SourceOptions) -> None:
         """Set the camera up: the format first, as sizes and rates depend on it."""
-        asked: list[tuple[int, float]] = []
+        requested: list[tuple[int, float]] = []
         if options.format is not None:
-            asked.append((cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*options.format.upper())))
+            requested.append((cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*options.format.upper())))
         if options.size is not None:
-            asked += zip((cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT), options.size, strict=True)
+            requested += zip((cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT), options.size, strict=True)
         if options.rate is not None:
-            asked.append((cv2.CAP_PROP_FPS, options.rate))
-        for what, value in asked:
+            requested.append((cv2.CAP_PROP_FPS, options.rate))
+        for what, value in requested:
             self._capture.set(what, value)
-        got = [(value, float(self._capture.get(what))) for what, value in asked]
+        got = [(value, float(self._capture.get(what))) for what, value in requested]
         if any(abs(is_now - value) > RATE_TOLERANCE * value for value, is_now in got):
-            log.warning("camera %s does not do all that was asked; it sends %s", self.name, self._sends())
+            log.warning(
+                "camera %s does not support all that was requested; it sends %s", self.name, self._sends()
+            )
 
     def _sends(self) -> str:
         get = self._capture.get

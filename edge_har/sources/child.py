@@ -12,13 +12,13 @@ from contextlib import suppress
 from typing import IO
 
 CHUNK_BYTES = 256 * 1024
-SAID_BYTES = 4096  # of the end of what the program wrote to stderr
-MAX_LINE = 300  # characters of its last line that are told
+STDERR_BYTES = 4096  # of the end of what the program wrote to stderr
+MAX_LINE = 300  # characters of its last line that are reported
 LAST_WORDS_S = 1.0  # after the end of stdout, for stderr
 END_S = 3.0  # longer than the shell below needs to end the program
 
-# The shell waits for the program; beside it `cat` waits for the end of our pipe, which comes even where we are killed.
-# (A parent-death signal would come at the end of the thread that started the program.)
+# The shell waits for the program; beside it `cat` waits for the end of our pipe, which comes even where we
+# are killed. (A parent-death signal would come at the end of the thread that started the program.)
 WITH_US = """
 exec 3<&0 </dev/null
 "$@" 3<&- &
@@ -51,13 +51,13 @@ class Child:
         self._out: IO[bytes] = self._process.stdout
         self._err: IO[bytes] = self._process.stderr
         self._err_open = True
-        self._said = b""
+        self._stderr = b""
         self._closed = False
 
     @property
-    def said(self) -> str:
+    def last_line(self) -> str:
         """The last line that the program wrote to stderr, or nothing."""
-        lines = [line.strip() for line in self._said.decode("utf-8", "replace").splitlines()]
+        lines = [line.strip() for line in self._stderr.decode("utf-8", "replace").splitlines()]
         last = next((line for line in reversed(lines) if line), "")
         return "".join(c if c.isprintable() else " " for c in last)[:MAX_LINE]
 
@@ -71,12 +71,12 @@ class Child:
         while not self._closed:
             left_s = deadline_s - time.monotonic()
             ready = [fd for fd, _ in poll.poll(max(0.0, 1000 * left_s))]
-            if self._err_open and self._err.fileno() in ready and not self._listen():
+            if self._err_open and self._err.fileno() in ready and not self._read_stderr():
                 poll.unregister(self._err)
             if self._out.fileno() in ready:
                 data = os.read(self._out.fileno(), CHUNK_BYTES)
                 if not data:
-                    self._hear_out()
+                    self._drain_stderr()
                 return data
             if left_s <= 0:
                 return None
@@ -97,16 +97,16 @@ class Child:
         self._out.close()
         self._err.close()
 
-    def _listen(self) -> bool:
-        """Take what is there of stderr; False at its end."""
-        said = os.read(self._err.fileno(), CHUNK_BYTES)
-        self._said = (self._said + said)[-SAID_BYTES:]
-        self._err_open = bool(said)
+    def _read_stderr(self) -> bool:
+        """Read what stderr holds now; False at its end."""
+        text = os.read(self._err.fileno(), CHUNK_BYTES)
+        self._stderr = (self._stderr + text)[-STDERR_BYTES:]
+        self._err_open = bool(text)
         return self._err_open
 
-    def _hear_out(self) -> None:
+    def _drain_stderr(self) -> None:
         """After the end of stdout: the last words, for which an ending program needs a moment."""
         deadline_s = time.monotonic() + LAST_WORDS_S
         while self._err_open and (left_s := deadline_s - time.monotonic()) > 0:
             if select.select([self._err], [], [], left_s)[0]:
-                self._listen()
+                self._read_stderr()

@@ -1,4 +1,6 @@
-"""Cameras on a board's ribbon cable: a Raspberry Pi's through rpicam-vid or picamera2, a Jetson's through GStreamer."""
+"""Cameras on a board's ribbon cable: a Raspberry Pi's through rpicam-vid or picamera2, a Jetson's through
+GStreamer.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ ROW_BYTES = 64  # a raw picture's rows are filled up to a multiple of this
 JETSON_RATE_HZ = 30
 OPEN_TIMEOUT_S = 10.0  # a camera's start takes some seconds
 READ_TIMEOUT_S = 5.0
-# What it raises is not written down. Seen: RuntimeError from libcamera, IndexError where there is no such camera,
-# ImportError without libcamera, ValueError where it was built for another NumPy.
+# What it raises is not written down. Seen: RuntimeError from libcamera, IndexError where there is no such
+# camera, ImportError without libcamera, ValueError where it was built for another NumPy.
 PICAMERA2_ERRORS = (
     RuntimeError,
     LookupError,
@@ -129,7 +131,10 @@ class RpicamSource(PictureStream):
         return self._child.read(timeout_s)
 
     def grab(self) -> float | None:
-        """Arrival of the next whole picture in seconds. Raises SourceError when the program ended or is silent."""
+        """Arrival of the next whole picture in seconds.
+
+        Raises SourceError when the program ended or is silent.
+        """
         time_s = super().grab()
         if time_s is None:
             raise self._ended()
@@ -147,8 +152,8 @@ class RpicamSource(PictureStream):
         return SourceError(f"{self._called} ended{self._last_words()}")
 
     def _last_words(self) -> str:
-        said = self._child.said
-        return f"; it says: {said}" if said else ""
+        line = self._child.last_line
+        return f"; it reports: {line}" if line else ""
 
 
 def _coding(
@@ -161,7 +166,8 @@ def _coding(
         return name, None, decode_jpeg
     if size[0] % ROW_BYTES or size[1] % 2:
         raise MisuseError(
-            f"format=yuv420 needs a width that {ROW_BYTES} divides and an even height, got {size[0]}x{size[1]}"
+            f"format=yuv420 needs a width that {ROW_BYTES} divides and an even height, "
+            f"got {size[0]}x{size[1]}"
         )
     # The program sends full-range luma, as for JPEG.
     splitter, decode = raw_frames("yuvj420p", size)
@@ -219,7 +225,10 @@ class Picamera2Source(Source):
         return time.monotonic()
 
     def retrieve(self) -> Pixels:
-        """The picture just grabbed: uint8, height x width x 3, BGR. Raises SourceError when it cannot be had."""
+        """The picture just grabbed: uint8, height x width x 3, BGR.
+
+        Raises SourceError when it cannot be had.
+        """
         try:
             return cast(Pixels, self._request.make_array("main"))
         except PICAMERA2_ERRORS as error:

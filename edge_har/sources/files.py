@@ -46,7 +46,8 @@ AVI_MISSING_FRAMES = 2
 
 
 def find_videos(path: str) -> Iterator[str]:
-    """The files that `path` means: itself, a folder's videos at any depth, what a pattern matches; in sorted order.
+    """The files that `path` means: itself, a folder's videos at any depth, what a pattern matches; in sorted
+    order.
 
     A path that is not there is given as it is: whoever opens it says so.
     """
@@ -76,7 +77,7 @@ class FileSource(CapturedSource):
         self.name = mask_uri(str(path))  # an address that was mistyped may hold a password
         self.warning: str | None = None
         self._head = _checked_head(self.path, self.name)
-        # An absolute path, or FFmpeg takes what stands before a colon in a name for a protocol.
+        # An absolute path, or FFmpeg takes what comes before a colon in a name for a protocol.
         self._capture = open_capture(
             os.path.abspath(self.path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, DECODER_THREADS]
         )
@@ -97,7 +98,10 @@ class FileSource(CapturedSource):
 
     @property
     def rate_hz(self) -> float:
-        """The rate that the container states, in frames a second; 0.0 where it states none. Not used for timing."""
+        """The rate that the container states, in frames a second; 0.0 where it states none.
+
+        Not used for timing.
+        """
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         return rate if math.isfinite(rate) and rate > 0 else 0.0
 
@@ -120,7 +124,9 @@ class FileSource(CapturedSource):
         return self._time_s
 
     def _next_time_s(self, container_s: float) -> float:
-        """The container's time, made to run forward: it may lack times (B-frames in AVI) or start anew (joined TS)."""
+        """The container's time, made to run forward: it may lack times (B-frames in AVI) or start over
+        (joined TS).
+        """
         if self._frames == 0:
             self._container_s = container_s if math.isfinite(container_s) else 0.0
             return self._container_s

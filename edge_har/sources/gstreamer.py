@@ -1,4 +1,6 @@
-"""Whatever GStreamer can read, through an OpenCV that was built with it; times are arrivals on time.monotonic()."""
+"""Whatever GStreamer can read, through an OpenCV that was built with it; times are arrivals on
+time.monotonic().
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ INSTALL = (
 class GstreamerSource(CapturedSource):
     """The pictures of a GStreamer pipeline; one that names no `appsink` is led to ours.
 
-    name: what messages call it. Raises RuntimeMissingError where OpenCV has no GStreamer, SourceError where the
-    pipeline does not run.
+    name: what messages call it. Raises RuntimeMissingError where OpenCV has no GStreamer, SourceError where
+    the pipeline does not run.
     """
 
     live = True
@@ -44,7 +46,7 @@ class GstreamerSource(CapturedSource):
         if not self._capture.isOpened():
             self._capture.release()
             raise SourceError(
-                f"{name}: GStreamer cannot run this pipeline; try its words with gst-launch-1.0, or GST_DEBUG=3"
+                f"{name}: GStreamer cannot run this pipeline; try it with gst-launch-1.0, or set GST_DEBUG=3"
             )
 
     def grab(self) -> float | None:

@@ -21,32 +21,35 @@ SENSOR_MODE = re.compile(r"(?:'(\w+)' : )?(\d+)x(\d+) \[([\d.]+) fps")
 
 @dataclass(frozen=True)
 class MachineCamera:
-    """A camera of this machine. source: what `--source` takes. problem: why it cannot be used, or asked, as it is."""
+    """A camera of this machine. source: what `--source` takes. location: bus and port.
+
+    problem: why it cannot be used, or queried, as it is.
+    """
 
     source: str
     name: str
     driver: str
-    place: str
+    location: str
     modes: tuple[Mode, ...]
     problem: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The camera as one JSON object; `to_size` and `problem` only where there is something to say."""
-        said: dict[str, Any] = {
+        """The camera as one JSON object; `to_size` and `problem` only where they are set."""
+        fields: dict[str, Any] = {
             "source": self.source,
             "name": self.name,
             "driver": self.driver,
-            "place": self.place,
+            "place": self.location,
             "modes": [_mode_json(mode) for mode in self.modes],
         }
-        return said | ({} if self.problem is None else {"problem": self.problem})
+        return fields | ({} if self.problem is None else {"problem": self.problem})
 
 
 def cameras_of_this_machine() -> list[MachineCamera]:
     """USB and other video devices first, then the cameras on the board's ribbon cables."""
     devices = find_cameras()
     plain = [
-        MachineCamera(d.path, d.name, d.driver, d.place, d.modes, d.problem)
+        MachineCamera(d.path, d.name, d.driver, d.location, d.modes, d.problem)
         for d in devices
         if not d.on_board
     ]
@@ -67,7 +70,7 @@ def sensors_in(text: str) -> list[MachineCamera]:
                 name = mode[1] or name
                 modes.append(Mode(name, (int(mode[2]), int(mode[3])), None, (float(mode[4]),)))
             last = found[-1]
-            found[-1] = MachineCamera(last.source, last.name, last.driver, last.place, tuple(modes))
+            found[-1] = MachineCamera(last.source, last.name, last.driver, last.location, tuple(modes))
     return found
 
 
@@ -78,7 +81,9 @@ def _board_cameras(devices: list[Device]) -> list[MachineCamera]:
     by_unit = {device.unit: device for device in reversed(devices)}
     problem = None if JETSON.exists() else f"its pictures need a program; {INSTALL}"
     return [
-        MachineCamera(f"csi:{number}", d.name, d.driver, d.place, d.modes if problem is None else (), problem)
+        MachineCamera(
+            f"csi:{number}", d.name, d.driver, d.location, d.modes if problem is None else (), problem
+        )
         for number, d in enumerate(sorted(by_unit.values(), key=lambda device: device.path))
     ]
 
@@ -99,5 +104,5 @@ def _output(program: str) -> str:
 
 
 def _mode_json(mode: Mode) -> dict[str, Any]:
-    said: dict[str, Any] = {"format": mode.format, "size": list(mode.size), "rates_hz": list(mode.rates_hz)}
-    return said | ({} if mode.to_size is None else {"to_size": list(mode.to_size)})
+    fields: dict[str, Any] = {"format": mode.format, "size": list(mode.size), "rates_hz": list(mode.rates_hz)}
+    return fields | ({} if mode.to_size is None else {"to_size": list(mode.to_size)})

@@ -1,4 +1,6 @@
-"""Motion JPEG over HTTP, read by our own hands: FFmpeg invents 25 fps for it; here a frame's time is its arrival."""
+"""Motion JPEG over HTTP, read by our own hands: FFmpeg invents 25 fps for it; here a frame's time is its
+arrival.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,12 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class MjpegSource(PictureStream):
-    """A camera or program that sends motion JPEG over HTTP. User and password stand in the URL (basic or digest).
+    """A camera or program that sends motion JPEG over HTTP.
 
-    Raises MisuseError for an address that cannot be, SourceError when nothing answers or it is no motion JPEG; neither
-    shows the password.
+    User and password stand in the URL (basic or digest).
+
+    Raises MisuseError for an address that cannot be, SourceError when nothing responds or it is no motion
+    JPEG; neither shows the password.
     """
 
     def __init__(
@@ -57,7 +61,7 @@ class MjpegSource(PictureStream):
             raise SourceError(f"{self.name}: sends {kind}, not motion JPEG; download it and name the file")
 
     def read(self, timeout_s: float) -> bytes | None:
-        """More bytes, as soon as there are any; how long that may take stands in the socket."""
+        """More bytes, as soon as there are any; how long that may take is set on the socket."""
         try:
             return bytes(self._response.read1(CHUNK_BYTES))
         except (OSError, HTTPException, ValueError, AttributeError) as error:
@@ -81,7 +85,7 @@ def _opener(url: str, user: str, password: str) -> urllib.request.OpenerDirector
 
 
 def _reason(error: object) -> str:
-    """One line about an error that cannot hold a password: what the system said, or the error's kind."""
+    """One line about an error that cannot hold a password: the system's message, or the error's kind."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, OSError) and error.strerror:

@@ -23,17 +23,20 @@ NAMED = re.compile(rf"({NAME.pattern})=(.+)", re.DOTALL)
 
 @dataclass(frozen=True)
 class NamedSource:
-    """A source to follow. name: what events call it, without secrets. open: opens it, as often as it must be."""
+    """A source to follow.
+
+    name: what events call it, without secrets. open: opens it, as often as it must be.
+    """
 
     name: str
     open: Callable[[], Source] = field(repr=False, compare=False)
 
 
 def named_source(text: str, *, realtime: bool = False) -> NamedSource:
-    """The feed that `URI` or `NAME=URI` means; without a name it is called by its URI, password masked.
+    """The source that `URI` or `NAME=URI` means; without a name it is called by its URI, password masked.
 
-    A name is letters, digits, `_` and `-`: an `=` further on belongs to the URI. realtime: play files by the clock.
-    Raises MisuseError where there is no URI, or where what stands before one is no name.
+    A name is letters, digits, `_` and `-`: an `=` further on belongs to the URI. realtime: play files by the
+    clock. Raises MisuseError where there is no URI, or where what comes before one is no name.
     """
     named = NAMED.fullmatch(text)
     if not named and (misnamed := MISNAMED.match(text)) and not Path(text).exists():
@@ -44,8 +47,8 @@ def named_source(text: str, *, realtime: bool = False) -> NamedSource:
     return NamedSource(name, partial(open_source, uri, realtime=realtime))
 
 
-def check_names(feeds: Iterable[NamedSource]) -> None:
-    """Raises MisuseError where two feeds have the same name: nobody could tell their events apart."""
-    for name, times in Counter(feed.name for feed in feeds).items():
+def check_names(sources: Iterable[NamedSource]) -> None:
+    """Raises MisuseError where two sources have the same name, as their events could not be distinguished."""
+    for name, times in Counter(source.name for source in sources).items():
         if times > 1:
             raise MisuseError(f"{times} sources are called {name}; give each a name: --source NAME=URI")

@@ -1,4 +1,4 @@
-"""Opening things through OpenCV: quietly, with timeouts, and with no more threads than asked for."""
+"""Opening things through OpenCV: quietly, with timeouts, and with no more threads than requested."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def open_capture(target: str | int, backend: int, options: Sequence[int] = ()) -
 
 @functools.cache
 def _release_codec_tables() -> None:
-    """Once, after the first opening: FFmpeg walks through all that it knows to find what this stream needs."""
+    """Once, after the first opening: FFmpeg reads all its tables to find what this stream needs."""
     release_library_pages()
 
 

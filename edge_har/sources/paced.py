@@ -9,7 +9,10 @@ from edge_har.sources.base import Source, Wrapper
 
 
 class PacedSource(Wrapper):
-    """Holds each frame of `source` back until its time has come, counted from the first frame. Times stay as they are."""
+    """Holds each frame of `source` back until its time has come, counted from the first frame.
+
+    Times stay as they are.
+    """
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)

@@ -1,4 +1,4 @@
-"""Pictures out of a stream of bytes, whoever sends it: motion JPEG or raw frames, cut, guarded and decoded."""
+"""Pictures out of a stream of bytes, whoever sends it: motion JPEG or raw frames, cut, checked, decoded."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Splitter(Protocol):
 
 
 class JpegSplitter:
-    """Cuts whole JPEG pictures out of a stream of bytes, whatever stands between them.
+    """Cuts whole JPEG pictures out of a stream of bytes, whatever comes between them.
 
-    A multipart stream's headers, and damage, are what stands between. Holds at most one picture's bytes, and looks at
-    each byte a bounded number of times, whatever they are.
+    A multipart stream's headers, and damage, are what comes between. Holds at most one picture's bytes, and
+    looks at each byte a bounded number of times, whatever they are.
     """
 
     def __init__(self) -> None:
@@ -142,7 +142,7 @@ def jpeg_size(picture: bytes) -> tuple[int, int] | None:
 
 
 def decode_jpeg(picture: bytes) -> Pixels | None:
-    """The pixels of a JPEG: uint8 [height, width, 3], BGR; None where it is damaged, or larger than a camera's."""
+    """The pixels of a JPEG: uint8 [height, width, 3], BGR; None where it is damaged, or too large."""
     size = jpeg_size(picture)
     if size is None or not 0 < size[0] * size[1] <= MAX_JPEG_PIXELS or picture.count(SCAN_MARK) > MAX_SCANS:
         return None
@@ -222,8 +222,8 @@ def raw_frames(name: str, size: tuple[int, int] | None) -> tuple[RawSplitter, Ca
 class PictureStream(Source):
     """A source that reads bytes and cuts them into pictures; only pictures that are retrieved are decoded.
 
-    Times are arrivals on time.monotonic(). splitter: cuts. decode: gives the pixels of one picture, BGR, or None where
-    it is damaged. read_timeout_s: the longest time without a whole picture.
+    Times are arrivals on time.monotonic(). splitter: cuts. decode: gives the pixels of one picture, BGR, or
+    None where it is damaged. read_timeout_s: the longest time without a whole picture.
     """
 
     live = True
@@ -246,7 +246,10 @@ class PictureStream(Source):
 
     @abstractmethod
     def read(self, timeout_s: float) -> bytes | None:
-        """More bytes; b"" at the end, None where nothing comes in time. Raises SourceError where the stream fails."""
+        """More bytes; b"" at the end, None where nothing comes in time.
+
+        Raises SourceError where the stream fails.
+        """
 
     def grab(self) -> float | None:
         """Arrival of the next whole picture in seconds, or None at the end.

@@ -62,7 +62,10 @@ class PlaylistSource(Source):
         return None
 
     def retrieve(self) -> Pixels:
-        """The frame just grabbed: uint8, height x width x 3, BGR. Raises SourceError when it cannot be converted."""
+        """The frame just grabbed: uint8, height x width x 3, BGR.
+
+        Raises SourceError when it cannot be converted.
+        """
         if self._file is None:
             raise SourceError(f"{self.name}: no frame was grabbed")
         return self._file.retrieve()

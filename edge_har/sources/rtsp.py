@@ -1,4 +1,4 @@
-"""RTSP cameras, through OpenCV's FFmpeg with timeouts; times are the stream's own while they go with the clock."""
+"""RTSP cameras, through OpenCV's FFmpeg with timeouts; times are the stream's own if they fit the clock."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from edge_har.sources.opencv import CapturedSource, ffmpeg_options, open_capture
 OPEN_TIMEOUT_MS = 5000
 READ_TIMEOUT_MS = 5000
 MAX_DRIFT_S = 3.0  # of a stream's clock from ours: more than a network's hiccup
-MAX_BREAKS, BREAKS_WITHIN_S = (
-    3,
-    60.0,
-)  # drifting away more often than this, a stream's times are not worth having
-FOLLOW_SHARE = 0.001  # of the time that passes, by which our idea of the stream's clock is put right
+# A stream that drifts away more often than this has no times worth having.
+MAX_BREAKS, BREAKS_WITHIN_S = 3, 60.0
+# Of the time that passes: by how much our idea of the stream's clock is corrected.
+FOLLOW_FRACTION = 0.001
 INSTANT_S = 0.005  # a frame that comes sooner was there already
 MAX_BUFFERED_S = 10.0  # of pictures that the library read while it opened the stream
 
@@ -26,7 +25,7 @@ MAX_BUFFERED_S = 10.0  # of pictures that the library read while it opened the s
 class StreamClock:
     """Seconds on our clock from a stream's own positions, as long as these advance as our clock does.
 
-    A position that stands still or drifts away sets the relation anew; where that keeps happening, arrival is the
+    A position that stops or drifts away resets the relation; where that keeps happening, arrival is the
     time from then on.
     """
 
@@ -38,7 +37,7 @@ class StreamClock:
         self._breaks: deque[float] | None = None  # None before the first frame
 
     def at(self, position_s: float, arrival_s: float) -> float:
-        """The time of a frame at `position_s` of the stream that arrived at `arrival_s`; never runs backwards."""
+        """The time of a frame at `position_s` of the stream that arrived at `arrival_s`; never decreases."""
         time_s = self._stream_s(position_s, arrival_s) if self.trusted else arrival_s
         self._time_s = max(self._time_s, time_s)
         return self._time_s
@@ -51,7 +50,7 @@ class StreamClock:
             self._offset_s = arrival_s - position_s
         else:
             # Clocks of cameras run some 100 ppm fast or slow.
-            step_s = FOLLOW_SHARE * passed_s
+            step_s = FOLLOW_FRACTION * passed_s
             self._offset_s += min(step_s, max(-step_s, drift_s))
         self._position_s = position_s
         return position_s + self._offset_s
@@ -96,10 +95,11 @@ class RtspSource(CapturedSource):
             )
 
     def grab(self) -> float | None:
-        """Time of the next frame in seconds on time.monotonic()'s clock, or None when the stream broke off."""
-        asked_s = time.monotonic()
-        # After a silence the library may still give a frame that it had kept back: the stream is lost all the same.
-        if not self._capture.grab() or time.monotonic() - asked_s > READ_TIMEOUT_MS / 1000:
+        """Time of the next frame in seconds of time.monotonic(), or None when the stream broke off."""
+        started_s = time.monotonic()
+        # After a silence the library may still give a frame that it had kept back: the stream is lost all the
+        # same.
+        if not self._capture.grab() or time.monotonic() - started_s > READ_TIMEOUT_MS / 1000:
             return None
         if not self._at_now:
             self._at_now = True
@@ -111,7 +111,7 @@ class RtspSource(CapturedSource):
         return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
 
     def _skip_buffered(self) -> None:
-        """Leave out what the library read while it looked at the stream: it comes in a burst and is seconds old."""
+        """Leave out what the library read while it looked at the stream: it is a burst, seconds old."""
         first_s = last_s = self._position_s
         arrived_s = time.monotonic()
         while last_s - first_s < MAX_BUFFERED_S and self._capture.grab():

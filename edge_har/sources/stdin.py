@@ -23,8 +23,8 @@ _taken = threading.Lock()  # two readers would each get half of the bytes
 class StdinSource(PictureStream):
     """Pictures on standard input, until its end.
 
-    Without a rate they are live: a time is the arrival. With one they are a recording: frame i is at i / rate, each is
-    waited for as long as it takes, and none is left out.
+    Without a rate they are live: a time is the arrival. With one they are a recording: frame i is at i /
+    rate, each is waited for as long as it takes, and none is left out.
 
     Raises MisuseError for a terminal, what cannot be read, a second reader, or a format that cannot be.
     """

@@ -1,7 +1,9 @@
-"""The built-in source: `synthetic:LABEL` draws an articulated person doing one of nine actions, the same for a seed.
+"""The built-in source: `synthetic:LABEL` draws an articulated person doing one of nine actions, the same for
+a seed.
 
 `synthetic:demo` plays them all in one stream, with pauses. Options stand after a question mark:
-`synthetic:Walk?seed=3&size=320x240&rate=25&duration=20`. `python -m edge_har.sources.synthetic` draws a contact sheet.
+`synthetic:Walk?seed=3&size=320x240&rate=25&duration=20`. `python -m edge_har.sources.synthetic` draws a
+contact sheet.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ OUT_OF_SIGHT = 0.3  # body heights past the edge at which a crossing person turn
 HEAD_START = 0.42  # body heights from there at which a stream of one action begins: just in sight
 ACT_S = 5.0  # an action of the demo lasts at least so long, to the end of its cycle or crossing
 PAUSE_S = 2.0  # between two actions of the demo
-STANDS_S = 30.0  # a clip of somebody who stands begins within this time
+STANDS_S = 30.0  # a clip of a person who stands still begins within this time
 EASE_S = 0.4  # from standing to acting and back, in the demo
 SIZE_LIMITS = (16, 4096)  # px
 RATE_LIMITS = (0.1, 240.0)  # Hz
@@ -58,7 +60,7 @@ def label_named(text: str) -> str:
 
 
 class Performance:
-    """One person doing one action in one place; any moment of it can be asked for, in any order."""
+    """One person doing one action in one room; any moment of it can be drawn, in any order."""
 
     def __init__(self, label: str, seed: int, painter: Painter) -> None:
         rng = np.random.default_rng([seed, 2, LABELS.index(label)])
@@ -72,7 +74,8 @@ class Performance:
     def act(self, index: int, seconds: float, way: float = HEAD_START, still: float = 0.0) -> Pixels:
         """Frame `index` of a stream: uint8 [h, w, 3] RGB, the person `seconds` into the action.
 
-        way: body heights of the first crossing that were done before. still: 0 acts, 1 stands, between: part of each.
+        way: body heights of the first crossing that were done before. still: 0 acts, 1 stands, between: part
+        of each.
         """
         pose = self._motion.pose(seconds)
         rightwards, x = self.style.lead_left, self.painter.stand_x
@@ -99,11 +102,13 @@ def render_clip(
     *,
     stands: bool = False,
 ) -> Pixels:
-    """One clip for training or checking: uint8 [frames, h, w, 3] RGB, begun at a moment of the action that `seed` chooses.
+    """One clip for training or checking: uint8 [frames, h, w, 3] RGB, begun at a moment of the action that
+    `seed` chooses.
 
-    A person who crosses the picture stays in it as long as the clip is short enough. stands: the person does nothing,
-    as between two actions of the demo. Equal arguments give equal bytes (with the same OpenCV). Raises MisuseError for
-    an unknown label, one that crosses the picture where it `stands`, or a size, rate, seed that cannot be.
+    A person who crosses the picture stays in it as long as the clip is short enough. stands: the person does
+    nothing, as between two actions of the demo. Equal arguments give equal bytes (with the same OpenCV).
+    Raises MisuseError for an unknown label, one that crosses the picture where it `stands`, or a size, rate,
+    seed that cannot be.
     """
     label = label_named(label)
     _check(seed, size_wh, rate_hz)
@@ -174,9 +179,10 @@ def demo_scenes(seed: int, painter: Painter) -> list[Scene]:
 class SyntheticSource(Source):
     """Drawn frames of one label, without end, or of the demo, which ends after its last action.
 
-    label: one of LABELS or "demo", in any case. seed: 0 or more; it draws the person, the clothes, the place, the
-    light and the way of moving. size_wh: px. rate_hz: frame i is at i / rate_hz seconds. duration_s: ends the stream
-    earlier. loop: the demo begins again. live: what the source says of itself; frames never come by a clock.
+    label: one of LABELS or "demo", in any case. seed: 0 or more; it selects the person, the clothes, the
+    room, the light and the way of moving. size_wh: px. rate_hz: frame i is at i / rate_hz seconds.
+    duration_s: ends the stream earlier. loop: the demo begins again. live: what the source says of itself;
+    frames never come by a clock.
 
     Raises MisuseError for values that cannot be.
     """
@@ -216,7 +222,10 @@ class SyntheticSource(Source):
 
     @staticmethod
     def from_uri(uri: str) -> SyntheticSource:
-        """The source that `synthetic:LABEL?option=value&...` names. Raises MisuseError saying what is wrong."""
+        """The source that `synthetic:LABEL?option=value&...` names.
+
+        Raises MisuseError saying what is wrong.
+        """
         label, _, query = uri.removeprefix(SCHEME).partition("?")
         options = dict(parse_qsl(query, keep_blank_values=True))
         known = ("seed", "size", "rate", "duration", "loop", "live")
@@ -237,12 +246,13 @@ class SyntheticSource(Source):
             raise
         except ValueError as error:
             raise MisuseError(
-                f"cannot read {uri!r}: {error}; expected like synthetic:Walk?seed=3&size=320x240&rate=25&duration=20"
+                f"cannot read {uri!r}: {error}; "
+                "expected like synthetic:Walk?seed=3&size=320x240&rate=25&duration=20"
             ) from None
 
     @property
     def script(self) -> list[tuple[str, float, float]]:
-        """(label, start_s, end_s) of every action of one round of the demo; of one endless action, nothing."""
+        """(label, start_s, end_s) of each action of one round of the demo; none of an endless action."""
         return [
             (scene.performance.style.label, scene.start_s, scene.end_s)
             for scene in self._scenes
@@ -258,7 +268,10 @@ class SyntheticSource(Source):
         return time_s
 
     def retrieve(self) -> Pixels:
-        """The frame just grabbed: uint8, height x width x 3, RGB. Raises SourceError before the first grab."""
+        """The frame just grabbed: uint8, height x width x 3, RGB.
+
+        Raises SourceError before the first grab.
+        """
         if self._index < 0:
             raise SourceError(f"{self.name}: no frame was grabbed yet; call grab() first")
         seconds = self._index / self.rate_hz
@@ -282,7 +295,7 @@ class SyntheticSource(Source):
         self._closed = True
 
 
-# A sheet to look at ---------------------------------------------------------------------------------------------------
+# A sheet to look at -----------------------------------------------------------------------------------------
 
 
 def contact_sheet(
@@ -313,7 +326,7 @@ def contact_sheet(
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="PNG to write.")
 @click.option("--seed", default=0, show_default=True, help="Of the first row; each row takes the next.")
 @click.option(
-    "--hide-labels", is_flag=True, help="Shuffle the rows, number them, put the answers in OUT.txt."
+    "--hide-labels", is_flag=True, help="Shuffle the rows, number them, write the labels to OUT.txt."
 )
 def main(out: Path, seed: int, hide_labels: bool) -> None:
     """Draw a contact sheet of all actions."""

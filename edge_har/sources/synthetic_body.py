@@ -1,7 +1,8 @@
-"""The drawn person's skeleton: poses for nine actions, and forward kinematics from a pose to joints in space.
+"""The synthetic person's skeleton: poses for nine actions, and forward kinematics from a pose to joints in
+space.
 
-Lengths are in body heights (a person is about 1 tall), angles in radians, phases in cycles (0 to 1, then again).
-The body's own axes are: forward (x), to the person's left (y), up (z); the floor is z = 0.
+Lengths are in body heights (a person is about 1 tall), angles in radians, phases in cycles (0 to 1, then
+again). The body's own axes are: forward (x), to the person's left (y), up (z); the floor is z = 0.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ Point = tuple[float, float, float]
 class Pose(NamedTuple):
     """All joint angles, radians; zero everywhere is standing upright with hanging arms.
 
-    Pitches turn forward in the person's sagittal plane, rolls turn outward in the frontal plane. Thigh and foot
-    pitches are against the vertical and the floor, arm pitches and rolls against the chest.
+    Pitches turn forward in the person's sagittal plane, rolls turn outward in the frontal plane. Thigh and
+    foot pitches are against the vertical and the floor, arm pitches and rolls against the chest.
     """
 
     hips: float = 0.0  # forward pitch of the lower back
@@ -72,9 +73,9 @@ class Pose(NamedTuple):
         return self._replace(sway=-self.sway, twist=-self.twist, **sides)
 
 
-def blend(first: Pose, second: Pose, share: float) -> Pose:
-    """The pose `share` (0 to 1) of the way from `first` to `second`."""
-    return Pose(*(a + (b - a) * share for a, b in zip(first, second, strict=True)))
+def blend(first: Pose, second: Pose, fraction: float) -> Pose:
+    """The pose `fraction` (0 to 1) of the way from `first` to `second`."""
+    return Pose(*(a + (b - a) * fraction for a, b in zip(first, second, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,11 @@ def _along(start: Point, length: float, pitch: float, roll: float) -> Point:
 
 
 def joints(pose: Pose, body: Body) -> dict[str, Point]:
-    """Where every joint is, in body heights, standing on (or `pose.air` above) the floor, the hips over x = y = 0.
+    """Where every joint is, in body heights, standing on (or `pose.air` above) the floor, the hips over x = y
+    = 0.
 
-    Names: pelvis, waist, neck, chin, head, and with _l and _r: hip, knee, ankle, heel, toe, shoulder, elbow, wrist, hand.
+    Names: pelvis, waist, neck, chin, head, and with _l and _r: hip, knee, ankle, heel, toe, shoulder, elbow,
+    wrist, hand.
     """
     out: dict[str, Point] = {"pelvis": (0.0, 0.0, 0.0)}
     for side, sign in (("l", 1.0), ("r", -1.0)):
@@ -171,14 +174,14 @@ def joints(pose: Pose, body: Body) -> dict[str, Point]:
     return out
 
 
-# Shapes over one cycle ------------------------------------------------------------------------------------------------
+# Shapes over one cycle --------------------------------------------------------------------------------------
 
 
 Curve = Callable[[float], float]
 
 
 def _curve(percent: Sequence[float], degrees: Sequence[float]) -> Curve:
-    """A smooth periodic curve past `degrees` at `percent` of the cycle; the answer is in radians."""
+    """A smooth periodic curve past `degrees` at `percent` of the cycle; returns radians."""
     at = np.array(percent) / 100
     grid = np.arange(CURVE_STEPS) / CURVE_STEPS
     raw = np.interp(grid, np.concatenate([at - 1, at, at + 1]), np.tile(np.array(degrees, np.float64), 3))
@@ -194,21 +197,21 @@ def _table(values: npt.NDArray[np.float64]) -> Curve:
     steps = len(table)
 
     def look_up(phase: float) -> float:
-        place = (phase % 1.0) * steps
-        low = int(place)
-        share = place - low
+        position = (phase % 1.0) * steps
+        low = int(position)
+        fraction = position - low
         first: float = table[low % steps]
         second: float = table[(low + 1) % steps]
-        return first + (second - first) * share
+        return first + (second - first) * fraction
 
     return look_up
 
 
 def _lock_to_floor(thigh: Curve, knee: Curve, foot: Curve, stance: float, travel: float, body: Body) -> Curve:
-    """`thigh`, changed so that the carrying foot stays where it stands while the hips move on evenly.
+    """`thigh`, changed so that the carrying foot stays where it is while the hips move on evenly.
 
-    The foot carries from phase 0 to `stance`, on its heel and then on its toes; `travel` is what the hips move in a
-    whole cycle, in body heights. In the swing the change fades from its last value to its first.
+    The foot carries from phase 0 to `stance`, on its heel and then on its toes; `travel` is what the hips
+    move in a whole cycle, in body heights. In the swing the change fades from its last value to its first.
     """
     grid = np.arange(CURVE_STEPS) / CURVE_STEPS
     plan = np.array([thigh(p) for p in grid])
@@ -224,8 +227,8 @@ def _lock_to_floor(thigh: Curve, knee: Curve, foot: Curve, stance: float, travel
     from_ankle = np.where(sole >= 0, on_heel, on_toe)
     carrying = grid < stance
     start = float(np.mean((ankle + from_ankle + travel * grid)[carrying]))
-    wanted = start - travel * grid - from_ankle
-    locked = behind + np.arcsin(np.clip(wanted / reach, -0.95, 0.95))
+    target = start - travel * grid - from_ankle
+    locked = behind + np.arcsin(np.clip(target / reach, -0.95, 0.95))
     last = int(np.flatnonzero(carrying)[-1])
     fade = (grid - grid[last]) / (1 - grid[last])
     fade = fade * fade * (3 - 2 * fade)
@@ -239,23 +242,23 @@ def _wave(phase: float) -> float:
     return 0.5 - 0.5 * cos(2 * pi * phase)
 
 
-def ease(share: float) -> float:
+def ease(fraction: float) -> float:
     """0 to 1 with no speed at either end."""
-    share = min(max(share, 0.0), 1.0)
-    return share * share * (3 - 2 * share)
+    fraction = min(max(fraction, 0.0), 1.0)
+    return fraction * fraction * (3 - 2 * fraction)
 
 
 def _hop(phase: float, start: float, end: float, period_s: float) -> float:
     """Height of a ballistic flight that lasts from phase `start` to `end`."""
-    share = ((phase - start) % 1.0) / (end - start)
-    if share >= 1.0:
+    fraction = ((phase - start) % 1.0) / (end - start)
+    if fraction >= 1.0:
         return 0.0
     flight_s = (end - start) * period_s
-    return GRAVITY_HEIGHTS_PER_S2 / 2 * flight_s**2 * share * (1 - share)
+    return GRAVITY_HEIGHTS_PER_S2 / 2 * flight_s**2 * fraction * (1 - fraction)
 
 
 # The gait cycle of one leg, which strikes the floor at phase 0 (after the tables of Winter's normal gait).
-WALK_STANCE = 0.6  # share of the cycle in which the foot carries
+WALK_STANCE = 0.6  # fraction of the cycle in which the foot carries
 WALK_THIGH = _curve(
     (0, 10, 20, 30, 40, 50, 57, 66, 76, 86, 94),
     (25, 19, 10, 0, -9, -16, -15, 2, 19, 27, 26),
@@ -316,8 +319,8 @@ class Style:
     """How one person does one action; drawn by seed.
 
     period_s: one cycle. speed: across the picture, body heights per second (0: stays). amplitude: about 1.
-    second: 0 to 1, a free trait of the action (bent elbows, arms used). lean: about -1.5 to 1.5, of trunk or arm.
-    lead_left: the left side waves or leads; who crosses the picture begins rightwards.
+    second: 0 to 1, a free trait of the action (bent elbows, arms used). lean: about -1.5 to 1.5, of trunk or
+    arm. lead_left: the left side waves or leads; who crosses the picture begins rightwards.
     """
 
     label: str

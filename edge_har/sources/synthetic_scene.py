@@ -1,4 +1,4 @@
-"""The drawn picture: a place that is painted once, and a person painted over it for every frame.
+"""The synthetic picture: a room that is painted once, and a person painted over it for every frame.
 
 Everything is RGB uint8. Small pictures are drawn larger and averaged down, as a camera's lens and sensor do.
 """
@@ -18,7 +18,7 @@ from edge_har.sources.synthetic_body import Body, Point, Pose, joints
 
 DRAWN_HEIGHT = 240  # pictures lower than this are drawn at a whole multiple of their size
 SUB_PIXEL_BITS = 4
-CORNERS = 12  # of the polygon that stands for a circle
+CORNERS = 12  # of the polygon drawn for a circle
 NOISE_MARGIN = 48  # px by which the stored sensor noise is larger than the picture, to slide over it
 
 Color = tuple[int, int, int]
@@ -108,13 +108,16 @@ class Look:
 
 @dataclass(frozen=True)
 class Light:
-    """How a place is lit. `side` is where the light comes from: -1 left, 1 right; `shade` how strongly it models."""
+    """How a room is lit.
+
+    `side` is where the light comes from: -1 left, 1 right; `shade` how strongly it models.
+    """
 
     side: float
     shade: float
     shadow: float  # 0 to 1, darkness of the shadow on the floor
     tint: tuple[float, float, float]
-    drift: float  # share by which the brightness wanders
+    drift: float  # fraction by which the brightness wanders
     noise: float  # standard deviation of the sensor's noise, in grey levels of a 64 px high picture
 
 
@@ -122,7 +125,8 @@ class Light:
 class View:
     """Where a person of height 1 stands in the drawn picture.
 
-    height_px: of the person. floor_px: row of the feet. tilt: rows (in body heights) per body height of depth.
+    height_px: of the person. floor_px: row of the feet. tilt: rows (in body heights) per body height of
+    depth.
     """
 
     height_px: float
@@ -143,7 +147,7 @@ def _tint(color: Color, rng: np.random.Generator, spread: float) -> Color:
     return (_clip(color[0] + shift[0]), _clip(color[1] + shift[1]), _clip(color[2] + shift[2]))
 
 
-# The place ------------------------------------------------------------------------------------------------------------
+# The room ---------------------------------------------------------------------------------------------------
 
 
 def _texture(
@@ -216,8 +220,11 @@ def _park(rng: np.random.Generator, picture: Any, floor: int) -> None:
     picture[trees] = green * float(rng.uniform(0.65, 0.95))
 
 
-def paint_place(rng: np.random.Generator, size_wh: tuple[int, int], floor_px: float) -> tuple[Pixels, Color]:
-    """An empty place, uint8 [h, w, 3], and the colour behind the person. `floor_px` is the row of the person's feet."""
+def paint_room(rng: np.random.Generator, size_wh: tuple[int, int], floor_px: float) -> tuple[Pixels, Color]:
+    """An empty room, uint8 [h, w, 3], and the colour behind the person.
+
+    `floor_px` is the row of the person's feet.
+    """
     width, height = size_wh
     kind = rng.choice(["stone", "room", "park"], p=[0.5, 0.3, 0.2])
     floor = int(floor_px - height * rng.uniform(0.0, 0.035))  # where the wall meets the floor
@@ -263,11 +270,11 @@ def light_of_seed(rng: np.random.Generator) -> Light:
     )
 
 
-# The painter ----------------------------------------------------------------------------------------------------------
+# The painter ------------------------------------------------------------------------------------------------
 
 
 class Painter:
-    """Paints one person in one place, lit one way. Deterministic: `paint` depends on its arguments alone."""
+    """Paints one person in one room, lit one way. Deterministic: `paint` depends on its arguments alone."""
 
     def __init__(self, seed: int, size_wh: tuple[int, int]) -> None:
         self.size_wh = size_wh
@@ -280,11 +287,11 @@ class Painter:
             tilt=float(rng.uniform(0.02, 0.12)),
         )
         self.light = light_of_seed(rng)
-        place, wall = paint_place(rng, (width, height), self.view.floor_px)
+        room, wall = paint_room(rng, (width, height), self.view.floor_px)
         self.body = Body.of_seed(rng)
         self.look = Look.of_seed(rng, wall)
-        self._place = place
-        for row in self._place:
+        self._room = room
+        for row in self._room:
             row[:] = np.clip(row * np.array(self.light.tint, np.float32), 0, 255)
         self._brighter, self._darker = self._sensor_noise(rng, (width, height))
         self._slides = rng.integers(0, NOISE_MARGIN, (257, 2))
@@ -295,10 +302,10 @@ class Painter:
     @property
     def width_heights(self) -> float:
         """Width of the picture in body heights."""
-        return float(self._place.shape[1] / self.view.height_px)
+        return float(self._room.shape[1] / self.view.height_px)
 
     def _sensor_noise(self, rng: np.random.Generator, size_wh: tuple[int, int]) -> tuple[Pixels, Pixels]:
-        """Noise split in what it adds and what it takes away; partly coarse, as after a camera's compression."""
+        """Noise, its positive and negative part; partly coarse, as after a camera's compression."""
         width, height = size_wh[0] + NOISE_MARGIN, size_wh[1] + NOISE_MARGIN
         grain = max(height // 64, 1)
         grains = rng.standard_normal((height // grain + 1, width // grain + 1)).astype(np.float32)
@@ -319,11 +326,12 @@ class Painter:
         return np.repeat((255 * (1 - dark)).astype(np.uint8)[..., None], 3, 2)
 
     def paint(self, index: int, pose: Pose | None, x: float = 0.0, yaw: float = 0.0) -> Pixels:
-        """Frame `index`: uint8 [h, w, 3] RGB with the person at `x` body heights from the left edge, or nobody.
+        """Frame `index`: uint8 [h, w, 3] RGB with the person at `x` body heights from the left edge, or
+        nobody.
 
         yaw: 0 faces right, pi / 2 the camera, pi left.
         """
-        picture = self._place.copy()
+        picture = self._room.copy()
         if pose is not None:
             self._person(picture, pose, x, yaw)
         gain = 1 + self.light.drift * (sin(index * 0.11 + self._drift_phase) + 0.5 * sin(index * 1.7))
@@ -337,7 +345,7 @@ class Painter:
             picture = cv2.resize(picture, self.size_wh, interpolation=cv2.INTER_AREA)
         return np.asarray(picture, np.uint8)
 
-    # One person ---------------------------------------------------------------------------------------------------
+    # One person ---------------------------------------------------------------------------------------------
 
     def _person(self, picture: Pixels, pose: Pose, x: float, yaw: float) -> None:
         at = joints(pose, self.body)
@@ -417,7 +425,7 @@ class Painter:
 
 
 def fill_hull(picture: Pixels, circles: Sequence[Circle], color: Sequence[float]) -> None:
-    """Fill the convex hull of `circles` in place, with smooth edges at sub-pixel places."""
+    """Fill the convex hull of `circles` in place, with smooth edges at sub-pixel positions."""
     # The smoothed edge itself adds about half a pixel around the shape.
     points = np.concatenate([_UNIT * max(r - 0.4, 0.3) + (x, y) for x, y, r in circles])
     fixed = np.round(points * (1 << SUB_PIXEL_BITS)).astype(np.int32)
@@ -425,7 +433,9 @@ def fill_hull(picture: Pixels, circles: Sequence[Circle], color: Sequence[float]
 
 
 def lay_shadow(picture: Pixels, patch: Pixels, x: float, y: float) -> None:
-    """Darken `picture` in place by `patch` (255 leaves a pixel as it is), centred at (x, y), cut at the edges."""
+    """Darken `picture` in place by `patch` (255 leaves a pixel as it is), centred at (x, y), cut at the
+    edges.
+    """
     half_h, half_w = patch.shape[0] // 2, patch.shape[1] // 2
     left, top = round(x) - half_w, round(y) - half_h
     x0, y0 = max(left, 0), max(top, 0)

@@ -1,4 +1,4 @@
-"""A source whose pictures are cut out, turned and mirrored; only pictures that somebody asks for are touched."""
+"""A source whose pictures are cut out, turned and mirrored; only pictures that are retrieved are touched."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ from edge_har.model.preprocess import Pixels
 from edge_har.sources.base import Source, Wrapper
 from edge_har.sources.options import SourceOptions
 
-FLIP_CODES = {
-    (True, False): 0,
-    (False, True): 1,
-    (True, True): -1,
-}  # (upside down, left for right) of cv2.flip
+# By (upside down, left for right): the code of cv2.flip.
+FLIP_CODES = {(True, False): 0, (False, True): 1, (True, True): -1}
 
 log = logging.getLogger("edge_har")
 
@@ -28,10 +25,11 @@ class TurnedSource(Wrapper):
         super().__init__(source)
         self._crop = options.crop
         quarter, half = options.rotate in (90, 270), options.rotate in (180, 270)
-        # A quarter turn is a transpose and a mirroring; so whatever is asked is one transpose and one flip at most.
+        # A quarter turn is a transpose and a mirroring; so every combination is one transpose and one flip at
+        # most.
         self._transpose = quarter
         self._flip = FLIP_CODES.get((options.flip ^ half, options.mirror ^ half ^ quarter))
-        self._told = False
+        self._warned = False
 
     def retrieve(self) -> Pixels:
         """The frame just grabbed, turned. Raises SourceError where nothing of it is inside the crop."""
@@ -45,8 +43,8 @@ class TurnedSource(Wrapper):
             return pixels
         x, y, width, height = self._crop
         cut = pixels[y : y + height, x : x + width]
-        if cut.shape[:2] != (height, width) and not self._told:
-            self._told = True
+        if cut.shape[:2] != (height, width) and not self._warned:
+            self._warned = True
             log.warning(
                 "%s: the crop %d,%d,%d,%d is not wholly inside its picture of %dx%d",
                 *(self.name, *self._crop, pixels.shape[1], pixels.shape[0]),

@@ -1,4 +1,4 @@
-"""What the kernel says about its video devices (V4L2): which are cameras, what they are called, what they can do."""
+"""What the kernel reports of its video devices (V4L2): which are cameras, their names and modes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENUM_FRAMEINTERVALS, FRAME_INTERVAL = 0xC034564B, struct.Struct("IIIII6I8x")
 CAN_CAPTURE, CAN_CAPTURE_PLANES, HAS_DEVICE_CAPS = 0x1, 0x1000, 0x80000000
 CAPTURE, CAPTURE_PLANES = 1, 9  # enum v4l2_buf_type
 DISCRETE = 1  # of v4l2_frmsizetypes and v4l2_frmivaltypes; else a range
-MAX_ANSWERS = 256  # a driver that never says "no more" is not asked for ever
+MAX_REPLIES = 256  # to one request, against a driver that never ends its list
 
 # Parts of a camera's way, or of a video decoder: no picture for us comes from them.
 NO_CAMERAS = ("bcm2835-codec", "bcm2835-isp", "pispbe", "rpivid", "rpi-hevc-dec")
@@ -48,14 +48,16 @@ class Mode:
 
 @dataclass(frozen=True)
 class Device:
-    """A node of a video device. path: of its file. name: as the kernel reports it. place: the bus and port where it
-    sits. unit: the same for all nodes of one camera. modes: empty where they are not known. problem: why.
+    """A node of a video device.
+
+    path: of its file. name: as the kernel reports it. location: the bus and port where it sits. unit: the
+    same for all nodes of one camera. modes: empty where they are not known. problem: why.
     """
 
     path: str
     name: str
     driver: str = ""
-    place: str = ""
+    location: str = ""
     unit: str = ""
     modes: tuple[Mode, ...] = ()
     problem: str | None = None
@@ -80,8 +82,8 @@ def device_called(name: str) -> str:
     Raises SourceError where none does, or several cameras do; it lists the choices.
     """
     cameras = [device for device in find_cameras() if not device.on_board]
-    wanted = name.strip().lower()
-    matching = [device for device in cameras if wanted and wanted in device.name.lower()]
+    requested = name.strip().lower()
+    matching = [device for device in cameras if requested and requested in device.name.lower()]
     if not matching:
         raise SourceError(f"no camera is called {name!r}; cameras of this machine: {_choices(cameras)}")
     if len({device.unit for device in matching}) > 1:
@@ -113,7 +115,7 @@ def _device(entry: str) -> Device | None:
             return None
         return Device(path, name, unit=unit, problem=_why_not(error))
     try:
-        return _asked(descriptor, path, name, unit)
+        return _query(descriptor, path, name, unit)
     finally:
         os.close(descriptor)
 
@@ -124,13 +126,13 @@ def _why_not(error: OSError) -> str:
     return f"cannot be opened: {os.strerror(error.errno or 0)}"
 
 
-def _asked(descriptor: int, path: str, name: str, unit: str) -> Device | None:
-    answer = bytearray(CAPABILITY.size)
+def _query(descriptor: int, path: str, name: str, unit: str) -> Device | None:
+    reply = bytearray(CAPABILITY.size)
     try:
-        ioctl(descriptor, QUERYCAP, answer)
+        ioctl(descriptor, QUERYCAP, reply)
     except OSError:
         return None
-    driver, card, bus, _, caps, device_caps = CAPABILITY.unpack(answer)
+    driver, card, bus, _, caps, device_caps = CAPABILITY.unpack(reply)
     caps = device_caps if caps & HAS_DEVICE_CAPS else caps
     kind = CAPTURE if caps & CAN_CAPTURE else CAPTURE_PLANES if caps & CAN_CAPTURE_PLANES else None
     if kind is None or _cut(driver).startswith(NO_CAMERAS):
@@ -140,10 +142,10 @@ def _asked(descriptor: int, path: str, name: str, unit: str) -> Device | None:
 
 
 def _modes(descriptor: int, kind: int) -> Iterator[Mode]:
-    for answer in _answers(descriptor, ENUM_FMT, FORMAT, (kind, 0, b"", 0)):
-        code = answer[4]
+    for reply in _replies(descriptor, ENUM_FMT, FORMAT, (kind, 0, b"", 0)):
+        code = reply[4]
         four = code.to_bytes(4, "little").decode("ascii", "replace").strip("\0 ")
-        sizes = _answers(descriptor, ENUM_FRAMESIZES, FRAME_SIZE, (code, *[0] * 7))
+        sizes = _replies(descriptor, ENUM_FRAMESIZES, FRAME_SIZE, (code, *[0] * 7))
         for _, _, discrete, *size in sizes:
             if discrete == DISCRETE:
                 rates = _rates(descriptor, code, size[0], size[1])
@@ -157,8 +159,10 @@ def _modes(descriptor: int, kind: int) -> Iterator[Mode]:
 
 def _rates(descriptor: int, code: int, width: int, height: int) -> tuple[float, ...]:
     rates = []
-    asked = (code, width, height, *[0] * 7)
-    for _, _, _, _, discrete, *interval in _answers(descriptor, ENUM_FRAMEINTERVALS, FRAME_INTERVAL, asked):
+    arguments = (code, width, height, *[0] * 7)
+    for _, _, _, _, discrete, *interval in _replies(
+        descriptor, ENUM_FRAMEINTERVALS, FRAME_INTERVAL, arguments
+    ):
         # Of a range: the shortest interval, the longest, the step.
         ends = [interval[:2]] if discrete == DISCRETE else [interval[:2], interval[2:4]]
         rates += [round(under / over, 3) for over, under in ends if over and under]
@@ -167,17 +171,17 @@ def _rates(descriptor: int, code: int, width: int, height: int) -> tuple[float, 
     return tuple(sorted(set(rates), reverse=True))
 
 
-def _answers(
-    descriptor: int, request: int, layout: struct.Struct, asked: tuple[object, ...]
+def _replies(
+    descriptor: int, request: int, layout: struct.Struct, arguments: tuple[object, ...]
 ) -> Iterator[tuple[int, ...]]:
-    """What the driver says to `request` for index 0, 1, ... until it has no more."""
-    for index in range(MAX_ANSWERS):
-        answer = bytearray(layout.pack(index, *asked))
+    """The driver's replies to `request` for index 0, 1, ... until it has no more."""
+    for index in range(MAX_REPLIES):
+        reply = bytearray(layout.pack(index, *arguments))
         try:
-            ioctl(descriptor, request, answer)
+            ioctl(descriptor, request, reply)
         except OSError:
             return
-        yield layout.unpack(answer)
+        yield layout.unpack(reply)
 
 
 def _text(path: Path) -> str:

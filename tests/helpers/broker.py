@@ -1,4 +1,4 @@
-"""A real MQTT broker on loopback that can be stopped, frozen and brought back, and somebody who listens to all of it."""
+"""A real MQTT broker on loopback that can be stopped, frozen and brought back, and a client that hears all of it."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Broker:
 
 
 class Listener:
-    """Somebody who hears all that is published, also what was while the broker or the listener was away."""
+    """A client that receives all that is published, also what was while the broker or the listener was away."""
 
     def __init__(self, broker: Broker, name: str = "listener") -> None:
         self.heard: list[tuple[str, bytes, bool]] = []

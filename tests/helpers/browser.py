@@ -51,13 +51,13 @@ UNTIL = """new Promise((done, fail) => {{
 
 
 class NavigatedError(AssertionError):
-    """The page went elsewhere while it was asked something."""
+    """The page went elsewhere while a command was under way."""
 
 
 class Browser:
     """One page of a Chromium of its own; a context manager.
 
-    requests: addresses that the page asked for. errors: what its console said that is wrong.
+    requests: addresses that the page requested. errors: what its console reported as wrong.
     """
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class Browser:
         self._folder.cleanup()
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
-        """One command of the protocol, and its answer."""
+        """One command of the protocol, and its result."""
         return self._loop.run_until_complete(asyncio.wait_for(self._call(method, parameters), 2 * WAIT_S))
 
     def look(self, *, width: int, height: int, dark: bool = False, still: bool = False) -> None:
@@ -118,7 +118,7 @@ class Browser:
         )
 
     def open(self, url: str) -> None:
-        """Go to an address, and forget what the page before asked for."""
+        """Go to an address, and forget what the page before requested."""
         self.call("Page.navigate", url="about:blank")
         self.wait("location.href === 'about:blank'")
         self.requests.clear()
@@ -128,9 +128,9 @@ class Browser:
 
     def run(self, expression: str) -> Any:
         """What a JavaScript expression gives in the page; promises are awaited."""
-        answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]["exception"].get("description")
-        return answer["result"].get("value")
+        result = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in result, result["exceptionDetails"]["exception"].get("description")
+        return result["result"].get("value")
 
     def wait(self, condition: str) -> Any:
         """Wait until a JavaScript expression is true, in this page or one that follows it; its value."""
@@ -164,10 +164,10 @@ class Browser:
             assert text is not None, "Chromium has gone"
             message = json.loads(text)
             if message.get("id") == number:
-                told = message.get("error", {}).get("message", "")
-                if any(sign in told for sign in NAVIGATED):
-                    raise NavigatedError(told)
-                assert not told, f"{method}: {told}"
+                error = message.get("error", {}).get("message", "")
+                if any(sign in error for sign in NAVIGATED):
+                    raise NavigatedError(error)
+                assert not error, f"{method}: {error}"
                 return dict(message["result"])
             self._note(message.get("method", ""), message.get("params", {}))
 

@@ -73,9 +73,9 @@ def damage_header(rng: random.Random, picture: bytearray) -> None:
             break
         at += 2 + (picture[at + 2] << 8 | picture[at + 3])
     for _ in range(rng.randrange(1, 4)):
-        place = rng.choice(places) + rng.randrange(1, 14)
-        if place < len(picture):
-            picture[place] = rng.choice((0, 1, 0x7F, 0xFF, rng.randrange(256), rng.choice(MARKERS)))
+        position = rng.choice(places) + rng.randrange(1, 14)
+        if position < len(picture):
+            picture[position] = rng.choice((0, 1, 0x7F, 0xFF, rng.randrange(256), rng.choice(MARKERS)))
 
 
 def pieces(rng: random.Random, data: bytes) -> Iterator[bytes]:

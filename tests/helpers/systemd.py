@@ -109,9 +109,9 @@ class Systemd:
         return self.run("systemctl", "show", "--value", f"--property={name}", unit).strip()
 
     def journal(self, unit: str) -> str:
-        """What was said of a unit, and what it said itself, a line each: `<priority>text`."""
-        told = self.run("journalctl", f"--unit={unit}", "--output=json", "--no-pager")
-        lines = map(json.loads, told.splitlines())
+        """What systemd logged of a unit, and what the unit wrote, a line each: `<priority>text`."""
+        output = self.run("journalctl", f"--unit={unit}", "--output=json", "--no-pager")
+        lines = map(json.loads, output.splitlines())
         return "\n".join(f"<{line['PRIORITY']}>{line['MESSAGE']}" for line in lines)
 
     def _wait_for_boot(self) -> None:
@@ -122,7 +122,7 @@ class Systemd:
             )
             self._leader = int(children[0]) if children else 0
             if self._leader:
-                asked = [
+                command = [
                     "nsenter",
                     f"--target={self._leader}",
                     "--mount",
@@ -131,8 +131,8 @@ class Systemd:
                     "is-active",
                     "test.target",
                 ]
-                told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-                if told == "active":
+                output = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+                if output == "active":
                     return
             time.sleep(0.05)
         self._process.kill()

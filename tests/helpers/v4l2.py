@@ -149,8 +149,8 @@ class FakeVideo:
     def _enumerate(self, node: FakeNode, answer: ctypes.Structure) -> None:
         codes = {int.from_bytes(name.encode(), "little"): sizes for name, sizes in node.formats.items()}
         if isinstance(answer, FormatDescription):
-            wanted = 1 if node.caps & VIDEO_CAPTURE else 9
-            if answer.type != wanted or answer.index >= len(codes):
+            expected = 1 if node.caps & VIDEO_CAPTURE else 9
+            if answer.type != expected or answer.index >= len(codes):
                 raise OSError(errno.EINVAL, "no more")
             answer.pixelformat = list(codes)[answer.index]
             return
