@@ -87,6 +87,13 @@ def test_a_clock_that_jumps_is_followed_at_once() -> None:
     assert gate.barred(names)[0]
 
 
+def test_other_names_are_looked_up_within_the_same_second() -> None:
+    gate = Rules({"A": LabelRule(enabled=False)}).gate("cam", clock=lambda: 0.0)
+    assert gate.barred(("A", "B")).tolist() == [True, False]
+    assert gate.barred(("B", "A")).tolist() == [False, True]
+    assert gate.barred(("B", "C", "A")).tolist() == [False, False, True]
+
+
 def test_rules_hold_where_and_for_what_they_are_made() -> None:
     rules = Rules(
         {"A": LabelRule(sources=("door",)), "B": LabelRule(enabled=False), "C": LabelRule(enter=0.9)}
