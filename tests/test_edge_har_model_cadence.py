@@ -36,7 +36,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_which_ticks_a_frame_answers(name: str) -> None:
+def test_which_ticks_a_frame_serves(name: str) -> None:
     times_s, counts = CASES[name]
     assert [due.count for due in taken(times_s)] == counts
 

@@ -529,7 +529,7 @@ def probabilities(cuts: list[float], labels: int) -> list[float]:
 
 
 class Both:
-    """The machine and its reference, to which the same happens; every answer is compared."""
+    """The machine and its reference, to which the same happens; all events are compared."""
 
     def __init__(self, model: tuple[tuple[str, ...], Smoothing, Tuning, Rules]) -> None:
         self.time_s, self.minute, self.swaps = 0.0, 0, 0
@@ -597,7 +597,7 @@ class Both:
             self.time_s = 0.0 if kind == "rewind" else self.time_s
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(model=models(), play=plays)
 @example(  # a rule enters below the `leave` of all labels
     model=(LABELS, Smoothing(0.0, 0.5, 0.5), Tuning(rules={"A": LabelRule(enter=0.25)}), Rules()),

@@ -133,9 +133,9 @@ def test_hours_that_cannot_be(text: str) -> None:
 
 def test_what_a_rule_names_must_be_there() -> None:
     with pytest.raises(MisuseError, match="the label 'Wlak'; the model has Walk, Run"):
-        Rules({"Wlak": LabelRule()}).check(("Walk", "Run"), ("cam",))
+        Rules({"Wlak": LabelRule()}).check_names(("Walk", "Run"), ("cam",))
     with pytest.raises(MisuseError, match="the rule of 'Walk' names the source 'dor'; there are door"):
-        Rules({"Walk": LabelRule(sources=("dor",))}).check(("Walk", "Run"), ("door",))
+        Rules({"Walk": LabelRule(sources=("dor",))}).check_names(("Walk", "Run"), ("door",))
     with pytest.raises(MisuseError, match="no time zone 'Europe/Paradise'"):
         Rules(zone="Europe/Paradise")
     for wrong in ({"enter": 1.5}, {"cooldown_s": -1.0}, {"cooldown_s": float("nan")}):

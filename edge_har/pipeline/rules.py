@@ -1,4 +1,4 @@
-"""Which activities are told: on or off, how sure, at which hours of the day, from which sources."""
+"""Which activities are reported: on or off, how sure, at which hours of the day, from which sources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from edge_har.errors import MisuseError
 
-UNKNOWN = "unknown"  # what is told, where asked for, while no label is sure enough
+# The activity that is reported, where requested, while no label is sure enough.
+UNKNOWN = "unknown"
 HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
 MINUTES_A_DAY = 24 * 60
 
@@ -52,11 +53,11 @@ class Hours:
 
 @dataclass(frozen=True)
 class LabelRule:
-    """What holds for one label in place of what holds for all.
+    """The rule of one label, which replaces that of all labels.
 
-    enabled: whether it is told at all. enter: an event starts at this smoothed probability. cooldown_s: seconds after
+    enabled: whether it is reported at all. enter: an event starts at this smoothed probability. cooldown_s: seconds after
     an event's end in which no other of this label starts. hours: only then, local time; empty: always. sources: only
-    there, by name; empty: everywhere. Raises MisuseError for values that cannot be.
+    there, by name; empty: everywhere. Raises MisuseError for values out of range.
     """
 
     enabled: bool = True
@@ -97,8 +98,8 @@ class Rules:
     def __post_init__(self) -> None:
         _zone(self.zone)
 
-    def check(self, labels: Iterable[str], sources: Iterable[str]) -> None:
-        """Raises MisuseError where a rule names a label or a source that there is not."""
+    def check_names(self, labels: Iterable[str], sources: Iterable[str]) -> None:
+        """Raises MisuseError where a rule names a label or a source that does not exist."""
         known, named = tuple(labels), tuple(sources)
         for label, rule in self.labels.items():
             if label not in known:
@@ -116,7 +117,7 @@ class Rules:
 
 
 class RuleClock:
-    """Says which labels may start an event at one source now; looked up once a second, as hours change at no other time."""
+    """Which labels may start an event at one source now; looked up once a second, as hours change at no other time."""
 
     def __init__(self, rules: Rules, source: str, clock: Callable[[], float]) -> None:
         self._rules = rules
