@@ -112,7 +112,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 
 def test_equal_content_is_equal_bytes_in_another_process(packed: bytes) -> None:
     code = (
-        "import sys, tests.test_edge_har_bundle as t; "
+        "import sys, tests.test_edge_har_model_bundle as t; "
         "sys.stdout.buffer.write(t.pack_bundle(t.made_manifest(), dict(reversed(t.made_files().items())))[0])"
     )
     other = subprocess.run(
@@ -269,7 +269,7 @@ def test_files_must_be_complete() -> None:
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     """/dev/full's stand-in for a folder: a file size limit below the bundle's size."""
     code = (
-        "import resource, signal, sys, pathlib, tests.test_edge_har_bundle as t\n"
+        "import resource, signal, sys, pathlib, tests.test_edge_har_model_bundle as t\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try:\n    t.write_bundle(pathlib.Path(sys.argv[1]), t.made_manifest(), t.made_files())\n"
