@@ -172,6 +172,22 @@ def test_the_file_is_followed_and_the_command_line_wins(models: Path, tmp_path: 
     assert wrong.returncode == 2 and "the rule of 'Green' names the source 'attic'" in wrong.stderr
 
 
+def test_a_label_option_replaces_the_files_rule_of_that_label_alone(models: Path, tmp_path: Path) -> None:
+    parts = [painted(c, n, (32, 24)) for c, n in (("Red", 50), ("Green", 50))]
+    write_video(tmp_path / "scene.avi", np.concatenate(parts))
+    config = write(
+        tmp_path / "c.toml",
+        f"model = '{models}/colours.ehar'\n[[source]]\nname = 'door'\nuri = 'scene.avi'\n"
+        "[labels.Red]\nenabled = false\n[labels.Green]\nenabled = false\nsources = ['nowhere']\n",
+    )
+    wrong = edge_har("run", "--config", config)
+    assert wrong.returncode == 2 and "no source is called 'nowhere'" in wrong.stderr
+    # What is wrong in the rule that is replaced does not matter any more.
+    done = edge_har("run", "--config", config, "--label", "Green?enabled=yes")
+    assert done.returncode == 0, done.stderr
+    assert told(done.stdout) == [("door", "start", "Green"), ("door", "end", "Green")]
+
+
 def test_without_any_source_it_says_where_one_may_be(tmp_path: Path) -> None:
     done = edge_har("run", "--config", write(tmp_path / "c.toml", "threads = 1\n"))
     assert done.returncode == 2 and "add a [[source]], or name one with --source" in done.stderr

@@ -24,7 +24,7 @@ CASES = {
     "25 fps: every other frame": ([i / 25 for i in range(5)], [1, 0, 1, 0, 1]),
     "at the rate: every frame": ([i * 0.08 for i in range(4)], [1, 1, 1, 1]),
     "a tick takes the first frame at or after it": ([0, 0.079, 0.081, 0.159, 0.2], [1, 0, 1, 0, 1]),
-    "8 fps: frames are lent": ([i / 8 for i in range(6)], [1, 1, 2, 1, 2, 1]),
+    "8 fps: frames are repeated": ([i / 8 for i in range(6)], [1, 1, 2, 1, 2, 1]),
     "rounding in a container is no late frame": ([0, 0.0799999999, 0.1600000001], [1, 1, 1]),
     "ticks are not accumulated": ([0, 0.1, 0.2, 0.3, 0.4], [1, 1, 1, 1, 2]),
     "two frames at one time": ([0, 0.08, 0.08], [1, 1, 0]),
@@ -36,16 +36,23 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_which_ticks_a_frame_answers(name: str) -> None:
+def test_which_ticks_a_frame_serves(name: str) -> None:
     times_s, counts = CASES[name]
     assert [due.count for due in taken(times_s)] == counts
 
 
-def test_resets_are_told() -> None:
+def test_resets_are_reported() -> None:
     assert [due.reset for due in taken([0, 0.1, 1.2, 1.3, 0.5])] == [True, False, True, False, True]
 
 
-def test_counters_say_what_was_lent_and_left() -> None:
+def test_float_noise_is_no_step_backwards() -> None:
+    cadence = Cadence(INTERVAL_MS, GAP_MS)
+    for time_s in (5.0, 5.08, 5.08 - 0.9e-6, 5.16):
+        assert cadence.due(time_s).reset == (time_s == 5.0)
+    assert cadence.due(5.16 - 2e-6).reset
+
+
+def test_counters_say_what_was_repeated_and_unused() -> None:
     cadence = Cadence(INTERVAL_MS, GAP_MS)
     for time_s in (0, 0.04, 0.08, 0.4):
         cadence.due(time_s)
@@ -95,7 +102,7 @@ def test_each_tick_takes_the_first_frame_at_or_after_it(
         at_s = cadence.tick_time_s(tick)
         assert times_s[index] >= at_s - 2e-6
         assert index == 0 or times_s[index - 1] < at_s
-    assert times_s[-1] < cadence.tick_time_s(len(frame_of)) + 2e-6  # no tick was left out
+    assert times_s[-1] < cadence.tick_time_s(len(frame_of)) + 2e-6  # no tick is missing
     assert cadence.repeated + cadence.unused == sum(
         abs(list(frame_of.values()).count(i) - 1) for i in range(len(times_s))
     )

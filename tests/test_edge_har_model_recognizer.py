@@ -41,9 +41,9 @@ def check_every_window(bundle: Bundle, ticks: Pixels) -> int:
         first = tick - contract.frames + 1
         assert (scores is not None) == (first >= 0 and first % contract.hop_ticks == 0)
         if scores is not None:
-            wanted = whole.clip(ticks[first : tick + 1])
-            assert int(scores.argmax()) == int(wanted.argmax())
-            assert np.abs(scores - wanted).max() <= bundle.manifest.golden_tolerance
+            expected = whole.clip(ticks[first : tick + 1])
+            assert int(scores.argmax()) == int(expected.argmax())
+            assert np.abs(scores - expected).max() <= bundle.manifest.golden_tolerance
             assert scores.sum() == pytest.approx(1.0, abs=1e-5)
             compared += 1
     return compared
@@ -69,17 +69,17 @@ def test_every_answer_is_the_whole_clips_on_real_clips(bundle: Bundle) -> None:
 def test_a_reset_forgets_what_came_before(bundle: Bundle) -> None:
     recognizer = Recognizer(bundle)
     fresh = prepared(bundle, "JumpingJack", 1, bundle.manifest.temporal.frames)
-    wanted = recognizer.clip(fresh)
+    expected = recognizer.clip(fresh)
     for frame in prepared(bundle, "Bend", 2, 33):
         recognizer.tick(frame)
     recognizer.reset()
-    answers = [recognizer.tick(frame) for frame in fresh]
-    assert all(answer is None for answer in answers[:-1])
-    assert answers[-1] is not None and np.array_equal(answers[-1], wanted)
+    predictions = [recognizer.tick(frame) for frame in fresh]
+    assert all(answer is None for answer in predictions[:-1])
+    assert predictions[-1] is not None and np.array_equal(predictions[-1], expected)
 
 
 def test_streams_that_share_graphs_do_not_mix(bundle: Bundle) -> None:
-    """Their ticks alternate, one begins later, and each answers as it does alone."""
+    """Their ticks alternate, one begins later, and each predictions as it does alone."""
     labels = ("Walk", "JumpingJack", "Bend")
     shown = {label: prepared(bundle, label, 5, bundle.manifest.temporal.frames + 12) for label in labels}
     first = Recognizer(bundle)
@@ -91,9 +91,9 @@ def test_streams_that_share_graphs_do_not_mix(bundle: Bundle) -> None:
             if tick < 3 * number:
                 continue
             frame = shown[label][tick - 3 * number]
-            got, wanted = shared[label].tick(frame), alone[label].tick(frame)
-            assert (got is None) == (wanted is None)
-            assert got is None or np.array_equal(got, wanted)
+            got, expected = shared[label].tick(frame), alone[label].tick(frame)
+            assert (got is None) == (expected is None)
+            assert got is None or np.array_equal(got, expected)
 
 
 def test_a_graph_with_state_inside_is_never_shared(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

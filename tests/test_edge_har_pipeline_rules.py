@@ -87,6 +87,13 @@ def test_a_clock_that_jumps_is_followed_at_once() -> None:
     assert gate.barred(names)[0]
 
 
+def test_other_names_are_looked_up_within_the_same_second() -> None:
+    gate = Rules({"A": LabelRule(enabled=False)}).gate("cam", clock=lambda: 0.0)
+    assert gate.barred(("A", "B")).tolist() == [True, False]
+    assert gate.barred(("B", "A")).tolist() == [False, True]
+    assert gate.barred(("B", "C", "A")).tolist() == [False, False, True]
+
+
 def test_rules_hold_where_and_for_what_they_are_made() -> None:
     rules = Rules(
         {"A": LabelRule(sources=("door",)), "B": LabelRule(enabled=False), "C": LabelRule(enter=0.9)}
@@ -126,9 +133,9 @@ def test_hours_that_cannot_be(text: str) -> None:
 
 def test_what_a_rule_names_must_be_there() -> None:
     with pytest.raises(MisuseError, match="the label 'Wlak'; the model has Walk, Run"):
-        Rules({"Wlak": LabelRule()}).check(("Walk", "Run"), ("cam",))
+        Rules({"Wlak": LabelRule()}).check_names(("Walk", "Run"), ("cam",))
     with pytest.raises(MisuseError, match="the rule of 'Walk' names the source 'dor'; there are door"):
-        Rules({"Walk": LabelRule(sources=("dor",))}).check(("Walk", "Run"), ("door",))
+        Rules({"Walk": LabelRule(sources=("dor",))}).check_names(("Walk", "Run"), ("door",))
     with pytest.raises(MisuseError, match="no time zone 'Europe/Paradise'"):
         Rules(zone="Europe/Paradise")
     for wrong in ({"enter": 1.5}, {"cooldown_s": -1.0}, {"cooldown_s": float("nan")}):

@@ -30,7 +30,7 @@ import numpy.fft, sqlite3, decimal  # libraries still load
 NOISE_BYTES = 1 << 20
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells and takes back pages")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lists pages and takes them back")
 def test_pages_of_libraries_are_given_back_and_nothing_of_our_own() -> None:
     done = subprocess.run(
         [sys.executable, "-c", RELEASE], capture_output=True, text=True, check=True, env=environment()

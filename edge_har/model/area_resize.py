@@ -18,7 +18,7 @@ MAX_ROWS = 257  # of a group of rows: their weighted sum fits 16 bits
 MAX_GROUP_COLUMNS = 256
 FLOAT_ERROR = 255 * 2.0**-24  # grey levels, of one operation on 32-bit floats up to 255
 ERROR_MARGIN = 2.0
-MAX_NEAR_SHARE = 0.05  # of values: above, OpenCV does the whole picture
+MAX_NEAR_FRACTION = 0.05  # of values: above, OpenCV does the whole picture
 MAX_SUM = 2**16 - 1
 
 
@@ -75,7 +75,7 @@ class _Plan:
         """As `shrink_area`; None where too many values hang on OpenCV's rounding."""
         pixels = np.ascontiguousarray(pixels)
         made, near = self._round_sums(pixels) if self._sums_fit else self._round_means(pixels)
-        if len(near) > MAX_NEAR_SHARE * made.size:
+        if len(near) > MAX_NEAR_FRACTION * made.size:
             return None
         if len(near):
             self._leave_to_opencv(pixels, near, made)
@@ -120,11 +120,11 @@ class _Plan:
             if rows.made > 1:
                 total *= np.uint16(rows.made)
                 total += above
-            share = (row + 1) * rows.size - after * rows.made
-            if share:
+            part = (row + 1) * rows.size - after * rows.made
+            if part:
                 shared = grouped[:, after].astype(np.uint16)
-                total += shared if share == 1 else shared * np.uint16(share)
-                left = rows.made - share
+                total += shared if part == 1 else shared * np.uint16(part)
+                left = rows.made - part
                 above = shared if left == 1 else shared * np.uint16(left)
             sums[:, row] = total
         return sums
@@ -143,7 +143,7 @@ class _Plan:
 
 
 def _sum_runs(values: NDArray[np.uint16], length: int, *, step: int) -> NDArray[np.uint16]:
-    """At each place the sum of `length` values, `step` apart, that begin there; where they pass the end, anything."""
+    """At each position the sum of `length` values from it on, `step` apart; where they pass the end, any number."""
     sums, summed = values, 1
     for bit in f"{length:b}"[1:]:
         sums, summed = _plus(sums, sums, summed * step), 2 * summed
@@ -153,7 +153,7 @@ def _sum_runs(values: NDArray[np.uint16], length: int, *, step: int) -> NDArray[
 
 
 def _plus(values: NDArray[np.uint16], others: NDArray[np.uint16], ahead: int) -> NDArray[np.uint16]:
-    """At each place the sum of what stands there and what stands `ahead` of it among the others."""
+    """At each position the sum of the value there and of the one among `others` that is `ahead` of it."""
     sums = np.empty_like(values)
     np.add(values[:-ahead], others[ahead:], out=sums[:-ahead])
     return sums
@@ -182,7 +182,7 @@ def _plan(from_width: int, from_height: int, width: int, height: int) -> _Plan |
 
 
 def _holds(plan: _Plan, from_width: int, from_height: int) -> bool:
-    """Whether this OpenCV, on this processor, gives the same bytes: noise has its share of means near a half."""
+    """Whether this OpenCV, on this processor, gives the same bytes: in noise some means are near a half."""
     noise = np.random.default_rng(0).integers(0, 256, (from_height, from_width, 3), np.uint8)
     made = plan.shrink(noise)
     return made is None or bool(np.array_equal(made, _by_opencv(noise, *plan.size_wh)))

@@ -27,7 +27,8 @@ DEFAULT_NAME = "default.ehar"
 SIGNATURE = "manifest.json.sig"
 LABELS = "labels.txt"
 MODEL_CARD = "MODEL_CARD.md"
-GATE = "gate"  # the key of a manifest's metrics under which the parity gate's verdict stands
+# The key of a manifest's metrics that holds the parity gate's verdict.
+GATE = "gate"
 MAX_BUNDLE_BYTES = 64 * 1024 * 1024
 MAX_MANIFEST_BYTES = 1024 * 1024
 FIXED_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a ZIP can say: equal content must be equal bytes
@@ -115,7 +116,7 @@ def pack_bundle(manifest: Manifest, files: Mapping[str, bytes]) -> tuple[bytes, 
     table = {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in contents.items()}
     manifest_bytes = replace(manifest, files=table).to_bytes()
     bundle = Bundle(Manifest.from_bytes(manifest_bytes), manifest_bytes, contents)
-    _check(bundle)
+    _check_contents(bundle)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, data in sorted({MANIFEST: manifest_bytes, **contents}.items()):
@@ -212,7 +213,7 @@ def _read_archive(archive: zipfile.ZipFile, length: int) -> Bundle:
     contents = {e.filename: archive.read(e) for e in entries if e.filename not in (MANIFEST, SIGNATURE)}
     signature = archive.read(SIGNATURE) if SIGNATURE in names else None
     bundle = Bundle(manifest, manifest_bytes, contents, signature)
-    _check(bundle)
+    _check_contents(bundle)
     return bundle
 
 
@@ -226,7 +227,7 @@ def _read_folder(folder: Path) -> Bundle:
         _read_capped(folder / SIGNATURE, MAX_MANIFEST_BYTES) if (folder / SIGNATURE).is_file() else None
     )
     bundle = Bundle(manifest, manifest_bytes, contents, signature)
-    _check(bundle)
+    _check_contents(bundle)
     return bundle
 
 
@@ -243,7 +244,7 @@ def _check_name(name: str) -> None:
         raise BundleError(f"the bundle has a file name that is not allowed: {name!r}")
 
 
-def _check(bundle: Bundle) -> None:
+def _check_contents(bundle: Bundle) -> None:
     manifest = bundle.manifest
     if set(bundle.contents) != set(manifest.files):
         odd = sorted(set(bundle.contents) ^ set(manifest.files))

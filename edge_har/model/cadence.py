@@ -51,7 +51,7 @@ class TemporalContract:
 
     @property
     def gap_ms(self) -> float:
-        """The silence, in milliseconds, after which a stream starts anew."""
+        """The silence, in milliseconds, after which a stream's clock starts again."""
         return self.max_gap_ms if self.max_gap_ms is not None else max(2 * self.interval_ms, 1000.0)
 
     def cadence(self) -> Cadence:
@@ -59,7 +59,7 @@ class TemporalContract:
         return Cadence(self.interval_ms, self.gap_ms)
 
     def to_json(self) -> dict[str, Any]:
-        """The contract as it stands in a manifest."""
+        """The contract as a manifest's JSON."""
         return {
             "frames": self.frames,
             "interval_ms": self.interval_ms,
@@ -95,8 +95,8 @@ class Due:
 class Cadence:
     """The tick clock of one stream: tick k is at t0 + k x interval and takes the first frame at or after it.
 
-    interval_ms, max_gap_ms: milliseconds. `repeated` counts ticks that had to share a frame, `unused` frames that
-    no tick needed. A gap longer than max_gap_ms, or a time that runs backwards, starts the clock anew at that frame.
+    interval_ms, max_gap_ms: milliseconds. `repeated` counts ticks that repeated a frame, `unused` frames that
+    no tick needed. A gap longer than max_gap_ms, or a time that runs backwards, starts the clock again at that frame.
     """
 
     def __init__(self, interval_ms: float, max_gap_ms: float) -> None:
@@ -109,7 +109,7 @@ class Cadence:
         self._next_tick = 0
 
     def due(self, time_s: float) -> Due:
-        """The ticks that the frame at `time_s` (seconds on the source's clock) answers; count 0 when none."""
+        """The ticks that the frame at `time_s` (seconds on the source's clock) serves; count 0 when none."""
         if not math.isfinite(time_s):
             raise MisuseError(f"a frame's time must be a finite number of seconds, got {time_s}")
         reset = self._start_s is None or not (
@@ -135,7 +135,7 @@ class Cadence:
         return self._start_s + tick * self.interval_s
 
     def restart(self) -> None:
-        """Forget the clock (a reconnect, a new file); the next frame starts it anew. Counters go on."""
+        """Forget the clock (a reconnect, a new file); the next frame starts it again. Counters go on."""
         self._start_s = None
 
 

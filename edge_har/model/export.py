@@ -53,8 +53,13 @@ def check_empty(folder: Path) -> None:
 def description(bundle: Bundle) -> dict[str, Any]:
     """What a program needs to feed the graphs: the manifest's own words for pixels, time, tensors and labels."""
     manifest = bundle.manifest.to_json()
-    said = {key: manifest[key] for key in ("precision", "labels", "frame", "temporal", "graphs", "tensors")}
-    return {"model": bundle.model_id, "digest": bundle.digest, **said, "temperature": manifest["temperature"]}
+    fields = {key: manifest[key] for key in ("precision", "labels", "frame", "temporal", "graphs", "tensors")}
+    return {
+        "model": bundle.model_id,
+        "digest": bundle.digest,
+        **fields,
+        "temperature": manifest["temperature"],
+    }
 
 
 def readme_lines(bundle: Bundle, *, with_onnx: bool = False) -> list[str]:

@@ -52,7 +52,7 @@ class TensorInfo:
 
     @property
     def quantised(self) -> bool:
-        """Whether its integers stand for real numbers."""
+        """Whether its integers represent real numbers."""
         return self.scale > 0
 
 
@@ -68,24 +68,24 @@ def quantise(real: Array, info: TensorInfo) -> Array:
 
 
 def dequantise(stored: Array, info: TensorInfo) -> Array:
-    """The real numbers (float32) that the tensor's integers stand for; floats pass unchanged."""
+    """The real numbers (float32) that the tensor's integers represent; floats pass unchanged."""
     if not info.quantised:
         return stored
     return cast(Array, (stored.astype(np.float32) - np.float32(info.zero_point)) * np.float32(info.scale))
 
 
-def requantise(stored: Array, held_as: TensorInfo, wanted_as: TensorInfo) -> Array:
+def requantise(stored: Array, held_as: TensorInfo, needed_as: TensorInfo) -> Array:
     """Carry a tensor's content from one quantisation into another; equal ones pass unchanged."""
     same = (held_as.dtype, held_as.scale, held_as.zero_point) == (
-        wanted_as.dtype,
-        wanted_as.scale,
-        wanted_as.zero_point,
+        needed_as.dtype,
+        needed_as.scale,
+        needed_as.zero_point,
     )
-    return stored if same else quantise(dequantise(stored, held_as), wanted_as)
+    return stored if same else quantise(dequantise(stored, held_as), needed_as)
 
 
 def zeros(info: TensorInfo) -> Array:
-    """A tensor whose content stands for 0.0, as `info` holds it."""
+    """A tensor whose content represents 0.0, as `info` holds it."""
     return np.full(info.shape, info.zero_point if info.quantised else 0, info.dtype)
 
 
@@ -109,7 +109,7 @@ def runtime_name() -> str:
 
 @contextmanager
 def _quiet_start() -> Iterator[None]:
-    """Keep the runtime's own greeting ("Created ... delegate") off stderr, which no option does.
+    """Keep the runtime's own greeting ("Created ... delegate") off stderr: the runtime has no option for it.
 
     Once per process, as the greeting is; what goes wrong comes as an exception all the same.
     """
@@ -163,7 +163,7 @@ class Graph:
 def _holds_state(interpreter: Any) -> bool:
     try:
         names = {operation["op_name"] for operation in interpreter._get_ops_details()}
-    except (AttributeError, KeyError):  # a runtime that does not tell
+    except (AttributeError, KeyError):  # a runtime without this list
         return True
     return not names.isdisjoint(STATE_OPS)
 

@@ -1,4 +1,4 @@
-"""What a bundle says of itself: `manifest.json` as values that check themselves."""
+"""A bundle's description of itself: `manifest.json` as values that validate themselves."""
 
 from __future__ import annotations
 
@@ -165,12 +165,12 @@ class Manifest:
 
     @property
     def slow_source(self) -> dict[int, float]:
-        """Share of held-out windows that are right where each frame serves so many ticks; {} where not measured."""
-        said = self.metrics.get(SLOW_SOURCE)
-        shares = said.get("window_accuracy") if isinstance(said, Mapping) else None
-        if not isinstance(shares, Mapping):
+        """Accuracy on held-out windows by the number of ticks that each frame serves; {} where not measured."""
+        record = self.metrics.get(SLOW_SOURCE)
+        accuracies = record.get("window_accuracy") if isinstance(record, Mapping) else None
+        if not isinstance(accuracies, Mapping):
             return {}
-        return {int(ticks): float(share) for ticks, share in shares.items() if str(ticks).isdecimal()}
+        return {int(ticks): float(value) for ticks, value in accuracies.items() if str(ticks).isdecimal()}
 
     @property
     def features_per_window(self) -> int:

@@ -51,7 +51,7 @@ class FrameSpec:
             raise MisuseError(f"color must be rgb, got {self.color!r}; fold another order into the graph")
 
     def to_json(self) -> dict[str, Any]:
-        """The spec as it stands in a manifest."""
+        """The spec as a manifest's JSON."""
         return {
             "size_wh": list(self.size_wh),
             "fit": self.fit,

@@ -100,15 +100,15 @@ class Recognizer:
         at_once = manifest.graphs.frames_per_step if step is not None else manifest.temporal.frames
         feature = self._frame_info.shape[2:] if step is None else step.outputs[self._feature_at].shape[1:]
         states = () if step is None else zip(self._states_in, self._states_out, strict=True)
-        wanted = {
+        expected = {
             "frames": (self._frame_info.shape, (1, at_once, height, width, 3)),
             "features": (head.inputs[self._features_at].shape, (1, manifest.features_per_window, *feature)),
             "scores": (head.outputs[self._scores_at].shape, (1, len(manifest.labels))),
         }
         for into, out in states:
             assert step is not None
-            wanted[f"state {into}"] = (step.outputs[out].shape, step.inputs[into].shape)
-        for name, (shape, needed) in wanted.items():
+            expected[f"state {into}"] = (step.outputs[out].shape, step.inputs[into].shape)
+        for name, (shape, needed) in expected.items():
             if shape != needed:
                 raise BundleError(f"the graph's {name} have the shape {shape}, the manifest needs {needed}")
         if len(head.inputs) != 1 or (step is not None and len(step.inputs) != 1 + len(self._states_in)):
@@ -238,8 +238,10 @@ def check_golden(bundle: Bundle, *, threads: int = 1) -> float:
         scores = recognizer.clip(frames)
         difference = float(np.abs(scores - expected).max())
         if int(scores.argmax()) != int(expected.argmax()):
-            got, wanted = manifest.labels[int(scores.argmax())], manifest.labels[int(expected.argmax())]
-            raise BundleError(f"golden clip {golden.file}: this machine says {got}, expected {wanted}")
+            got, golden_label = (manifest.labels[int(s.argmax())] for s in (scores, expected))
+            raise BundleError(
+                f"golden clip {golden.file}: this machine predicts {got}, expected {golden_label}"
+            )
         if difference >= worst:
             worst, worst_file = difference, golden.file
     if not worst <= manifest.golden_tolerance:
@@ -264,7 +266,11 @@ def _probabilities(stored: Array, info: TensorInfo, temperature: float) -> Score
 
 
 def _position(specs: tuple[TensorSpec, ...], role: str, actual: list[TensorInfo]) -> int:
-    places = [i for i, spec in enumerate(specs) if spec.role == role]
-    if len(places) != 1 or len(specs) != len(actual) or specs[places[0]].shape != actual[places[0]].shape:
+    positions = [i for i, spec in enumerate(specs) if spec.role == role]
+    if (
+        len(positions) != 1
+        or len(specs) != len(actual)
+        or specs[positions[0]].shape != actual[positions[0]].shape
+    ):
         raise BundleError(f"the graph's tensors are not those of the manifest (role {role!r})")
-    return places[0]
+    return positions[0]

@@ -106,7 +106,7 @@ class RunOptions:
         if self.unknown and manifest.reject_threshold is None:
             raise MisuseError("the bundle has no reject threshold: nothing in it is unknown")
         labels = (*manifest.labels, UNKNOWN) if self.unknown else manifest.labels
-        self.rules.check(labels, sources)
+        self.rules.check_names(labels, sources)
 
     def smoothing(self, of_bundle: Smoothing) -> Smoothing:
         """The bundle's smoothing with what is set here; raises MisuseError where that cannot be."""

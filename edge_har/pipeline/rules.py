@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-UNKNOWN = "unknown"  # what is reported, where requested, while no label is sure enough
+# The activity that is reported, where requested, while no label is sure enough.
+UNKNOWN = "unknown"
 HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
 MINUTES_A_DAY = 24 * 60
 
@@ -69,10 +70,7 @@ HOURS_OF_DAY = Kind(
 
 @dataclass(frozen=True)
 class LabelRule:
-    """What holds for one label instead of what holds for all.
-
-    Raises MisuseError for values that cannot be.
-    """
+    """The rule of one label, which replaces that of all labels. Raises MisuseError for values out of range."""
 
     enabled: bool = option(TRUTH, "whether its events are reported at all", default=True)
     enter: float | None = option(PROBABILITY, "an event starts at this average", default=None)
@@ -117,8 +115,8 @@ class Rules:
     def __post_init__(self) -> None:
         _zone(self.zone)
 
-    def check(self, labels: Iterable[str], sources: Iterable[str]) -> None:
-        """Raises MisuseError where a rule names a label or a source that there is not."""
+    def check_names(self, labels: Iterable[str], sources: Iterable[str]) -> None:
+        """Raises MisuseError where a rule names a label or a source that does not exist."""
         known, named = tuple(labels), tuple(sources)
         for label, rule in self.labels.items():
             if label not in known:
@@ -136,7 +134,7 @@ class Rules:
 
 
 class RuleClock:
-    """Says which labels may start an event at one source now; looked up once a second, as hours change at no other time."""
+    """Which labels may start an event at one source now; looked up once a second, as hours change at no other time."""
 
     def __init__(self, rules: Rules, source: str, clock: Callable[[], float]) -> None:
         self._rules = rules

@@ -15,7 +15,7 @@ DEFAULT_HOME = "~/.local/share/edge-har"
 
 @contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` when the block ends: readers see the old file or the new
+    """A path to write to, which replaces `path` when the block ends: readers see the old file or the new
     one, never a part of it. Where the block raises nothing is left. Raises OSError.
     """
     partial = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}.partial{path.suffix}")
