@@ -419,18 +419,18 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 from pathlib import Path
 from edge_har.pipeline.pipeline import Pipeline
-from edge_har.sinks import open_outlets, options_of_text
-from edge_har.sinks.options import Setting
+from edge_har.sinks import open_outputs, options_of_text
+from edge_har.sinks.options import SinkContext
 from tests.helpers.colours import colour_bundle
 source, hook, broker, folder = sys.argv[1:]
 pipeline = Pipeline(colour_bundle(), [source], [])
-asked = [f"jsonl:{folder}/events.jsonl?spool={folder}/file", f"{hook}#spool={folder}/hook", f"{broker}?spool={folder}/mqtt"]
-outlets = open_outlets(map(options_of_text, asked), Setting(pipeline.board, waits=lambda: True))
-assert outlets.frame_sinks == []
-pipeline.sinks = outlets.sinks
+sinks = [f"jsonl:{folder}/events.jsonl?spool={folder}/file", f"{hook}#spool={folder}/hook", f"{broker}?spool={folder}/mqtt"]
+outputs = open_outputs(map(options_of_text, sinks), SinkContext(pipeline.run_status, waits=lambda: True))
+assert outputs.frame_sinks == []
+pipeline.sinks = outputs.sinks
 assert not pipeline.frame_sinks.wanted(source)
 pipeline.run()
-outlets.close()
+outputs.close()
 print(*sorted(written), sep="\\n")
 """
 
