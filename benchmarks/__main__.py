@@ -161,6 +161,14 @@ def ship_model(clips: Path, jobs: int, out: Path, release: int | None) -> None:
     _say(f"wrote {out}, {out.stat().st_size / 1000:.0f} kB, {digest[:12]}")
 
 
+@group.command("code-hash")
+def code_hash() -> None:
+    """Print the hash of what the code of `convert` does: the left side of an entry in CARRIED_OVER."""
+    from benchmarks.experiments.code import code_sha256
+
+    click.echo(code_sha256())
+
+
 @group.command()
 @click.option(
     "--model", "models", multiple=True, metavar="BUNDLE", help="Bundles to check; default: the shipped one."
@@ -247,7 +255,7 @@ def _tell(figures: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
 def _command(name: str, clips: Path | None, out: Path, *more: str) -> list[str]:
     """What a page says made it: without the folders of this machine."""
     given = ["--clips", clips.name] if clips is not None else []
-    return ["python", "-m", "benchmarks", name, *given, *more, "--out", f"docs/{out.name}"]
+    return ["python", "-m", "benchmarks", name, *given, *more, "--out", f"docs/figures/{out.name}"]
 
 
 def _write(out: Path, text: str) -> None:

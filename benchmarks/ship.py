@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.experiments.cache import keep
+from benchmarks.experiments.code import package_sha256
 from benchmarks.experiments.entries import MOTION, SMOOTHING
 from benchmarks.experiments.folds import (
     BUNDLE,
@@ -21,7 +22,6 @@ from benchmarks.experiments.folds import (
     Say,
     describe,
     measure_drawn,
-    package_sha256,
     slow_source,
 )
 from benchmarks.measure.clips import Figures
@@ -66,7 +66,7 @@ def ship(
         "work": "ship",
         "identity": describe(MOTION, accuracy.folds, cache),
         "epochs": epochs,
-        "code": package_sha256("convert"),
+        "code": package_sha256(),
         "figures": said,
         "terms": [WEIGHTS_TERMS, DATA_TERMS],
         "release": release,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.experiments.cache import keep
+from benchmarks.experiments.code import package_sha256
 from benchmarks.experiments.folds import (
     BUNDLE,
     LOG,
@@ -22,7 +23,6 @@ from benchmarks.experiments.folds import (
     Folds,
     Say,
     float_figures,
-    package_sha256,
     reported_figures,
 )
 from benchmarks.measure import keras_forms
@@ -112,7 +112,7 @@ def subjects_of_folds(
             "schema": SCHEMA,
             "work": "float",
             "model": metrics["model_sha256"],
-            "code": package_sha256("convert"),
+            "code": package_sha256(),
         }
         folder, _ = keep(cache, made_of, partial(_float, run=run, say=say))
         clips = tuple(folds.held_out(fold))

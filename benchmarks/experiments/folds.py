@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.experiments.cache import keep, key_of
+from benchmarks.experiments.code import package_sha256
 from benchmarks.measure.clips import Figures, HeldOut, by_stream, clip_ticks, figures, indexed_clips
 from benchmarks.measure.commands import ROOT, edge_har, interrupt_all, last_line
 from benchmarks.measure.provenance import commit
@@ -36,7 +36,6 @@ UNSEEN_SEEDS = range(
     200, 204
 )  # of the drawn person; training begins at 1000, demo and golden clips lie below 100
 DRAWN_TICKS = 30
-TEXTS = ("card.py", "cli.py", "runtimes.py")  # what they say changes no figure
 NO_CONTROL = "--no-control"  # what pruning saves is not asked here
 STATUS_S = 60.0  # between two lines of progress while nothing ends
 
@@ -273,30 +272,8 @@ def conversion_of(entry: Experiment, training: Mapping[str, Any]) -> dict[str, A
         "work": "convert",
         "training": key_of(training),
         "options": list(entry.conversion),
-        "code": package_sha256("convert"),
+        "code": package_sha256(),
     }
-
-
-def package_sha256(package: str) -> str:
-    """Hash of what a package's code does: docstrings, comments, formatting and the files of TEXTS do not count."""
-    digest = hashlib.sha256()
-    for path in sorted((ROOT / package).rglob("*.py")):
-        if path.name not in TEXTS:
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            for node in ast.walk(tree):
-                body = getattr(node, "body", None)
-                if isinstance(body, list) and body and _is_text(body[0]):
-                    del body[0]
-            digest.update(f"{path.name}\n{ast.dump(tree)}\n".encode())
-    return digest.hexdigest()
-
-
-def _is_text(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
 
 
 def run_fold(

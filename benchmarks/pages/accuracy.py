@@ -1,4 +1,4 @@
-"""docs/accuracy.md: every model on people it never saw, float and int8 stream, beside the linear motion baseline."""
+"""docs/figures/accuracy.md: every model on people it never saw, float and int8 stream, beside the linear motion baseline."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Fraction:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Everything that docs/accuracy.md says, before it is words. baseline: over the same clips."""
+    """Everything that docs/figures/accuracy.md says, before it is words. baseline: over the same clips."""
 
     folds: Folds
     clips: tuple[HeldOut, ...]
@@ -123,7 +123,7 @@ def measure_baseline(clips: Sequence[HeldOut]) -> Fraction:
 
 
 def page(accuracy: Accuracy, command: list[str]) -> str:
-    """docs/accuracy.md."""
+    """docs/figures/accuracy.md."""
     groups = accuracy.folds.groups
     made_at = [at for result in accuracy.results for at in result.made_at]
     lines = [
@@ -156,7 +156,7 @@ def _controls(accuracy: Accuracy) -> str:
     return (
         f"Controls from {CONTROLS_SOURCE}, one person left out each time: {quoted}, chance "
         f"{1 / len(accuracy.labels):.2f}. The baseline of the table is a regression on motion features of our own "
-        "(`benchmarks/baseline.py`), measured on the same clips."
+        "(`benchmarks/measure/baseline.py`), measured on the same clips."
     )
 
 

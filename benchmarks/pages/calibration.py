@@ -1,4 +1,4 @@
-"""docs/conversion.md: what int8 loses with ranges from nothing, from noise, and from more and more real clips."""
+"""docs/figures/calibration.md: what int8 loses with ranges from nothing, from noise, and from more and more real clips."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.experiments.cache import keep
+from benchmarks.experiments.code import package_sha256
 from benchmarks.experiments.entries import PARTS, SETS
 from benchmarks.experiments.folds import (
     CACHE,
@@ -20,7 +21,6 @@ from benchmarks.experiments.folds import (
     Folds,
     Say,
     describe,
-    package_sha256,
     prepare_split,
     run_fold,
 )
@@ -133,7 +133,7 @@ def _rows(name: str, run_dir: Path, choices: Sequence[str], cache: Path, say: Sa
             "model_sha256": run.metrics["model_sha256"],
             "index_sha256": run.index_sha256,
             "choice": choice,
-            "code": package_sha256("convert"),
+            "code": package_sha256(),
         }
 
         def measure(folder: Path, choice: str = choice) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""docs/compactness.md: what pruning, shrinking and training under rounding buy and cost, beside a dense control."""
+"""docs/figures/compactness.md: what pruning, shrinking and training under rounding buy and cost, beside a dense control."""
 
 from __future__ import annotations
 

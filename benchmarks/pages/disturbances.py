@@ -1,4 +1,4 @@
-"""docs/events.md: what light and knocks make of scenes in which nothing happens, and what a slow camera costs.
+"""docs/figures/disturbances.md: what light and knocks make of scenes in which nothing happens, and what a slow camera costs.
 
 Scenes are stills of real clips, of people that the model never saw, with sensor noise; what disturbs them is drawn.
 """
@@ -211,7 +211,7 @@ def _windows_right(bundle: Bundle, recognizer: Recognizer, clip: HeldOut) -> Cou
 
 
 def page(measured: Disturbances, command: list[str]) -> str:
-    """docs/events.md."""
+    """docs/figures/disturbances.md."""
     people = [result.group for result in measured.results if result.bundle is not None]
     made_at = [at for result in measured.results for at in result.made_at]
     refused = (

@@ -1,4 +1,4 @@
-"""docs/benchmark.md and its picture: what `edge-har benchmark` measured, in words and tables."""
+"""docs/figures/benchmark.md and its picture: what `edge-har benchmark` measured, in words and tables."""
 
 from __future__ import annotations
 
@@ -113,7 +113,10 @@ def write(
     note = f"{here.cpu}, {here.cores} cores, {here.architecture}, {threads} thread{'s' * (threads > 1)}; commit {made_at}"
     draw(picture, compared, note)
     text = page(
-        compared, picture.name, protocol, provenance.lines([*command, "--out", out.name], index_sha256)
+        compared,
+        picture.name,
+        protocol,
+        provenance.lines([*command, "--out", f"docs/figures/{out.name}"], index_sha256),
     )
     out.write_text(text, encoding="utf-8")
 

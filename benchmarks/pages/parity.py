@@ -1,4 +1,4 @@
-"""docs/parity.md: what each precision keeps of the float model, on several data sets, one split by groups each."""
+"""docs/figures/parity.md: what each precision keeps of the float model, on several data sets, one split by groups each."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ParityRow:
 
 @dataclass(frozen=True)
 class Parity:
-    """Everything that docs/parity.md says. index_sha256: of each set's clips."""
+    """Everything that docs/figures/parity.md says. index_sha256: of each set's clips."""
 
     rows: tuple[ParityRow, ...]
     index_sha256: tuple[str, ...]
@@ -142,7 +142,7 @@ def row_of(clips: str, result: FoldResult) -> ParityRow:
 
 
 def page(parity: Parity, command: list[str]) -> str:
-    """docs/parity.md."""
+    """docs/figures/parity.md."""
     head = ["clips", "model", "--precision", "trained", "float", "clip", "stream", "agree", "drop", "gate"]
     lines = [
         "# Parity",

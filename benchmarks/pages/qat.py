@@ -1,4 +1,4 @@
-"""docs/qat.md: what fine-tuning under int8's rounding buys, on one split by groups."""
+"""docs/figures/qat.md: what fine-tuning under int8's rounding buys, on one split by groups."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ MEANS = {
 
 
 def page(soaked: Soaked, command: Sequence[str]) -> str:
-    """The page `docs/reliability.md`."""
+    """The page `docs/figures/soak.md`."""
     here = machine()
     kinds = [camera.kind for camera in CAMERAS]
     size = "x".join(map(str, SIZES_WH[0]))
