@@ -59,7 +59,7 @@ compactness: $(WORKSTATION)  ## make docs/figures/compactness.md again: pruning 
 qat: $(WORKSTATION)  ## make docs/figures/qat.md again: fine-tuning under int8's rounding (needs CLIPS/weizmann; resumable)
 	$(BIN)/python -m benchmarks qat --clips $(CLIPS)/weizmann --out docs/figures/qat.md
 
-disturbances: $(WORKSTATION)  ## make docs/figures/disturbances.md again: what light, knocks and slow cameras do (needs CLIPS/weizmann)
+disturbances: $(WORKSTATION)  ## make docs/figures/disturbances.md again: what light, bumps and slow cameras do (needs CLIPS/weizmann)
 	$(BIN)/python -m benchmarks disturbances --clips $(CLIPS)/weizmann --out docs/figures/disturbances.md
 
 benchmark: $(WORKSTATION)  ## make docs/figures/benchmark.md and its plot again (needs CLIPS/weizmann)
@@ -73,7 +73,7 @@ fuzz: $(DEVICE_TEST)  ## 10,000 damaged streams, bundles and configurations each
 	$(BIN)/python -m tests.helpers.fuzz_bundle --count 10000
 	$(BIN)/python -m tests.helpers.fuzz_config --count 10000
 
-soak: $(DEVICE_TEST)  ## run for MINUTES (60) while cameras, places and disks fail, and make docs/figures/soak.md again
+soak: $(DEVICE_TEST)  ## run for MINUTES (60) while cameras, receivers and disks fail, and make docs/figures/soak.md again
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) --out docs/figures/soak.md
 
 clean:  ## remove what these commands made, but not the caches of training

@@ -46,7 +46,7 @@ def test_a_fold_is_made_once_and_known_by_its_clips(tmp_path: Path, monkeypatch:
     assert result.stream is not None and result.stream.clips == 2 and result.stream.windows >= 2
     assert result.gate is not None and (result.gate.failed is None) == (result.bundle is not None)
     trained_on = json.loads((result.folder / RUN / "metrics.json").read_text())["trained_on"]["groups"]
-    assert trained_on == ["g01"]  # g02 is left out, g03 validates
+    assert trained_on == ["g01"]  # g02 is held out, g03 validates
 
     log = result.folder / LOG
     before = log.stat()

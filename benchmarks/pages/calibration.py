@@ -78,7 +78,7 @@ class Calibrations:
 
 
 def calibration_of(choice: str, material: ClipParts, contract: TemporalContract) -> Calibration | None:
-    """The windows that a choice stands for: None for `none`, else noise, a number of real windows, or all.
+    """The windows of a choice: None for `none`, else noise, a number of real windows, or all.
 
     Raises MisuseError for another choice.
     """

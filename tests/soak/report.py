@@ -47,8 +47,8 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         (
             f"`edge-har run` followed {len(CAMERAS)} cameras on loopback ({kinds.count('mjpeg')} motion JPEG over HTTP, "
             f"{kinds.count('rtsp')} H.264 over RTSP from GStreamer, {size}, {RATE_HZ} frames a second) for "
-            f"{soaked.length_s / 60:.0f} minutes and told what it saw to a file of JSON lines, a mosquitto and a web server, while "
-            "cameras, places and disks failed by a plan. `make soak` does it again; a form of three minutes with every kind of "
+            f"{soaked.length_s / 60:.0f} minutes and emitted what it saw to a file of JSON lines, a mosquitto and a web server, while "
+            "cameras, receivers and disks failed by a plan. `make soak` does it again; a form of three minutes with every kind of "
             "fault is one of the tests."
         ),
         "",
@@ -59,10 +59,10 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         "",
         f"Result: {'every limit below was kept.' if not soaked.problems() else '**not kept: ' + '; '.join(soaked.problems()) + '**'}",
         "",
-        "## What was to be told, and what was",
+        "## Expected events, and what came",
         "",
         (
-            f"Each camera shows a drawn person who does {', '.join(LABELS[:-1])} and {LABELS[-1]} in turns and stands still in "
+            f"Each camera shows a synthetic person who does {', '.join(LABELS[:-1])} and {LABELS[-1]} in turns and keeps still in "
             "between; the drawings were chosen for being recognised in files, at every phase of the model's ticks, so the model's "
             "errors stay out of it ([accuracy.md](accuracy.md) has those). What it shows follows from the clock alone, and it writes down what it sent. So the list of events is made "
             "without the runtime: a play that was sent whole (no "
@@ -92,13 +92,13 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         "## What arrived",
         "",
         (
-            f"{len(soaked.lines)} lines were told (`start`, `update`, `end`, `source_lost`, `source_back`; "
+            f"{len(soaked.lines)} lines were emitted (`start`, `update`, `end`, `source_lost`, `source_back`; "
             f"{len({line['id'] for line in soaked.lines})} ids, which count up without a gap). Those that disturbed plays gave "
             "count as well. Each receiver is a process of its own that writes a line down before it acknowledges it."
         ),
         "",
         *_table(
-            ("Place", "Lines", "Absent", "Twice", "Never told"),
+            ("Receiver", "Lines", "Absent", "Twice", "Never emitted"),
             [
                 (
                     {"file": "JSON lines (exactly once)"}.get(place, f"{place} (at least once)"),
@@ -112,7 +112,7 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         ),
         "",
         (
-            f"The file holds all lines in the order in which they were told, in {soaked.files} files of {FILE_BYTES} at most. "
+            f"The file holds all lines in the order in which they were emitted, in {soaked.files} files of {FILE_BYTES} at most. "
             f"{soaked.left} lines were left in the spools at the end for another run to deliver."
         ),
         "",
@@ -127,11 +127,11 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         "",
         _disks(soaked),
         (
-            f"{sum(fault.target == PAGE for fault in soaked.faults)} times somebody asked the live page for pictures and did not "
+            f"{sum(fault.target == PAGE for fault in soaked.faults)} times a client asked the live page for pictures and did not "
             "take them, for up to a minute."
         ),
         "",
-        "Opened again: "
+        "Reconnected: "
         + ", ".join(
             f"{name} {int(soaked.readings[-1].values.get(('source_reconnects_total', name), 0))} times"
             for name in (camera.name for camera in CAMERAS)
