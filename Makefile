@@ -44,26 +44,26 @@ runtimes: $(WORKSTATION)  ## environments of older TFLite runtimes, which `edge-
 model: $(WORKSTATION)  ## make the shipped model again (needs CLIPS/weizmann)
 	$(BIN)/python -m benchmarks ship-model --clips $(CLIPS)/weizmann --out edge_har/default.ehar
 
-accuracy: $(WORKSTATION)  ## make docs/accuracy.md again (needs CLIPS/weizmann; resumable)
-	$(BIN)/python -m benchmarks accuracy --clips $(CLIPS)/weizmann --out docs/accuracy.md
+accuracy: $(WORKSTATION)  ## make docs/figures/accuracy.md again (needs CLIPS/weizmann; resumable)
+	$(BIN)/python -m benchmarks accuracy --clips $(CLIPS)/weizmann --out docs/figures/accuracy.md
 
-parity: $(WORKSTATION)  ## make docs/parity.md again: float against int8 on three data sets (needs CLIPS; resumable)
-	$(BIN)/python -m benchmarks parity --clips $(CLIPS) --out docs/parity.md
+parity: $(WORKSTATION)  ## make docs/figures/parity.md again: float against int8 on three data sets (needs CLIPS; resumable)
+	$(BIN)/python -m benchmarks parity --clips $(CLIPS) --out docs/figures/parity.md
 
-calibration: $(WORKSTATION)  ## make docs/conversion.md again: what int8 is calibrated on (needs CLIPS/weizmann; resumable)
-	$(BIN)/python -m benchmarks calibration --clips $(CLIPS)/weizmann --out docs/conversion.md
+calibration: $(WORKSTATION)  ## make docs/figures/calibration.md again: what int8 is calibrated on (needs CLIPS/weizmann; resumable)
+	$(BIN)/python -m benchmarks calibration --clips $(CLIPS)/weizmann --out docs/figures/calibration.md
 
-compactness: $(WORKSTATION)  ## make docs/compactness.md again: pruning and shrinking beside a control (needs CLIPS; resumable)
-	$(BIN)/python -m benchmarks compactness --clips $(CLIPS) --out docs/compactness.md
+compactness: $(WORKSTATION)  ## make docs/figures/compactness.md again: pruning and shrinking beside a control (needs CLIPS; resumable)
+	$(BIN)/python -m benchmarks compactness --clips $(CLIPS) --out docs/figures/compactness.md
 
-qat: $(WORKSTATION)  ## make docs/qat.md again: fine-tuning under int8's rounding (needs CLIPS/weizmann; resumable)
-	$(BIN)/python -m benchmarks qat --clips $(CLIPS)/weizmann --out docs/qat.md
+qat: $(WORKSTATION)  ## make docs/figures/qat.md again: fine-tuning under int8's rounding (needs CLIPS/weizmann; resumable)
+	$(BIN)/python -m benchmarks qat --clips $(CLIPS)/weizmann --out docs/figures/qat.md
 
-disturbances: $(WORKSTATION)  ## make docs/events.md again: what light, knocks and slow cameras do (needs CLIPS/weizmann)
-	$(BIN)/python -m benchmarks disturbances --clips $(CLIPS)/weizmann --out docs/events.md
+disturbances: $(WORKSTATION)  ## make docs/figures/disturbances.md again: what light, bumps and slow cameras do (needs CLIPS/weizmann)
+	$(BIN)/python -m benchmarks disturbances --clips $(CLIPS)/weizmann --out docs/figures/disturbances.md
 
-benchmark: $(WORKSTATION)  ## make docs/benchmark.md and its plot again (needs CLIPS/weizmann)
-	$(BIN)/edge-har benchmark --clips $(CLIPS)/weizmann --out docs/benchmark.md
+benchmark: $(WORKSTATION)  ## make docs/figures/benchmark.md and its plot again (needs CLIPS/weizmann)
+	$(BIN)/edge-har benchmark --clips $(CLIPS)/weizmann --out docs/figures/benchmark.md
 
 bench-check: $(WORKSTATION)  ## the limits on speed and memory, as ratios in one run
 	$(BIN)/python -m benchmarks check
@@ -73,8 +73,8 @@ fuzz: $(DEVICE_TEST)  ## 10,000 damaged streams, bundles and configurations each
 	$(BIN)/python -m tests.helpers.fuzz_bundle --count 10000
 	$(BIN)/python -m tests.helpers.fuzz_config --count 10000
 
-soak: $(DEVICE_TEST)  ## run for MINUTES (60) while cameras, places and disks fail, and make docs/reliability.md again
-	$(BIN)/python -m tests.soak --minutes $(MINUTES) --out docs/reliability.md
+soak: $(DEVICE_TEST)  ## run for MINUTES (60) while cameras, receivers and disks fail, and make docs/figures/soak.md again
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --out docs/figures/soak.md
 
 clean:  ## remove what these commands made, but not the caches of training
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,1 +1,1 @@
-"""Workstation: accuracy by people left out, latency of every form, the shipped model, limits."""
+"""Workstation: accuracy by held-out people, latency of every form, the shipped model, limits."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
 from edge_har.errors import EdgeHarError, MisuseError
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 CLIPS = click.option(
     "--clips",
@@ -24,7 +28,7 @@ JOBS = click.option(
 )
 ROOT_OF_SETS = click.option(
     "--clips",
-    "root",
+    "clips",
     required=True,
     type=click.Path(path_type=Path),
     help="The folder that holds the data sets weizmann, thermal and fight.",
@@ -34,24 +38,75 @@ PAGE = click.option(
 )
 
 
+@dataclass(frozen=True)
+class Page:
+    """A command that measures `--clips` and writes one page. measure: the function, in the
+    module of benchmarks.pages named as the command, whose result the module's `page` takes.
+    """
+
+    name: str
+    measure: str
+    clips: Decorator
+    help: str
+
+
+PAGES = (
+    Page(
+        "accuracy",
+        "measure_accuracy",
+        CLIPS,
+        "Hold one group out with every model, and write the table.",
+    ),
+    Page(
+        "compactness",
+        "measure_compactness",
+        ROOT_OF_SETS,
+        "Compare pruned, shrunk and dense models on one data set, and write the tables.",
+    ),
+    Page(
+        "parity",
+        "measure_parity",
+        ROOT_OF_SETS,
+        "Compare float and quantised models on three data sets, and write the table; exit 1 past a limit.",
+    ),
+    Page(
+        "qat",
+        "measure_qat",
+        CLIPS,
+        "Compare quantised models with and without fine-tuning under int8's rounding, and write the table.",
+    ),
+    Page(
+        "disturbances",
+        "measure_disturbances",
+        CLIPS,
+        "Count the events that light and bumps cause where nothing happens, and write the tables.",
+    ),
+)
+RESUMES = "Results are kept by content: given again, the command goes on where it was interrupted."
+
+
 @click.group()
 def group() -> None:
-    """Accuracy on people left out, the shipped model, limits on speed and memory."""
+    """Accuracy on people held out, the shipped model, limits on speed and memory."""
 
 
-@group.command()
-@CLIPS
-@JOBS
-@PAGE
-def accuracy(clips: Path, jobs: int, out: Path) -> None:
-    """Leave one group out with every model, and write the table.
+def _command_of(kind: Page) -> click.Command:
+    @click.command(kind.name, help=f"{kind.help}\n\n{RESUMES}")
+    @kind.clips
+    @JOBS
+    @PAGE
+    def command(clips: Path, jobs: int, out: Path) -> None:
+        module = import_module(f"benchmarks.pages.{kind.name}")
+        measured = getattr(module, kind.measure)(clips, say=_say, jobs=jobs)
+        _write(out, module.page(measured, _command(kind.name, clips, out)))
+        if hasattr(measured, "check_limits"):
+            measured.check_limits()
 
-    Folds are kept by content: given again, the command goes on where it was interrupted.
-    """
-    from benchmarks.pages.accuracy import measure_accuracy, page
+    return command
 
-    measured = measure_accuracy(clips, say=_say, jobs=jobs)
-    _write(out, page(measured, _command("accuracy", clips, out)))
+
+for one in PAGES:
+    group.add_command(_command_of(one))
 
 
 @group.command()
@@ -78,70 +133,9 @@ def calibration(clips: Path | None, runs: tuple[Path, ...], out: Path) -> None:
         raise MisuseError("name either --clips DIR or one or more --run RUN")
     from benchmarks.pages.calibration import compare_calibrations, page
 
-    rows, index_sha256 = compare_calibrations(clips, runs, say=_say)
+    measured = compare_calibrations(clips, runs, say=_say)
     named = [word for run in runs for word in ("--run", run.name)]
-    _write(out, page(rows, _command("calibration", clips, out, *named), index_sha256))
-
-
-@group.command()
-@ROOT_OF_SETS
-@JOBS
-@PAGE
-def compactness(root: Path, jobs: int, out: Path) -> None:
-    """Compare pruned, shrunk and dense models on one data set, and write the tables.
-
-    Kept by content: given again, the command goes on where it was interrupted.
-    """
-    from benchmarks.pages.compactness import measure_compactness, page
-
-    sections, index_sha256, made_at = measure_compactness(root, say=_say, jobs=jobs)
-    _write(out, page(sections, _command("compactness", root, out), index_sha256, made_at))
-
-
-@group.command()
-@ROOT_OF_SETS
-@JOBS
-@PAGE
-def parity(root: Path, jobs: int, out: Path) -> None:
-    """Compare float and quantised models on three data sets, and write the table; exit 1 past a limit.
-
-    Kept by content: given again, the command goes on where it was interrupted.
-    """
-    from benchmarks.pages.parity import measure_parity, page
-
-    measured = measure_parity(root, say=_say, jobs=jobs)
-    _write(out, page(measured, _command("parity", root, out)))
-    measured.check()
-
-
-@group.command()
-@CLIPS
-@JOBS
-@PAGE
-def qat(clips: Path, jobs: int, out: Path) -> None:
-    """Compare quantised models with and without fine-tuning under int8's rounding, and write the table.
-
-    Kept by content: given again, the command goes on where it was interrupted.
-    """
-    from benchmarks.pages.qat import measure_qat, page
-
-    rows, index_sha256 = measure_qat(clips, say=_say, jobs=jobs)
-    _write(out, page(rows, _command("qat", clips, out), index_sha256))
-
-
-@group.command()
-@CLIPS
-@JOBS
-@PAGE
-def disturbances(clips: Path, jobs: int, out: Path) -> None:
-    """Count the events that light and knocks cause where nothing happens, and write the tables.
-
-    Kept by content: given again, the command goes on where it was interrupted.
-    """
-    from benchmarks.pages.disturbances import measure_disturbances, page
-
-    measured = measure_disturbances(clips, say=_say, jobs=jobs)
-    _write(out, page(measured, _command("disturbances", clips, out)))
+    _write(out, page(measured, _command("calibration", clips, out, *named)))
 
 
 @group.command("ship-model")
@@ -159,6 +153,14 @@ def ship_model(clips: Path, jobs: int, out: Path, release: int | None) -> None:
 
     digest = ship(clips, out, release=release, say=_say, jobs=jobs)
     _say(f"wrote {out}, {out.stat().st_size / 1000:.0f} kB, {digest[:12]}")
+
+
+@group.command("code-hash")
+def code_hash() -> None:
+    """Print the hash of what the code of `convert` does: the left side of an entry in CARRIED_OVER."""
+    from benchmarks.experiments.code import code_sha256
+
+    click.echo(code_sha256())
 
 
 @group.command()
@@ -185,7 +187,7 @@ def overhead(model: Path | None, as_json: bool) -> None:
     from benchmarks.limits.overhead import measure_overhead
 
     measured = measure_overhead(model)
-    _tell(measured.to_json(), measured.lines(), as_json)
+    _print_figures(measured.to_json(), measured.lines(), as_json)
     broken = [limit.line() for limit in measured.limits() if not limit.kept]
     if broken:
         raise EdgeHarError("; ".join(broken))
@@ -206,7 +208,7 @@ def cameras(count: int, rate: float, seconds: float, model: Path | None, as_json
     from benchmarks.limits.cameras import watch_cameras
 
     watch = watch_cameras(count, rate, seconds, model=model)
-    _tell(watch.to_json(), watch.lines(), as_json)
+    _print_figures(watch.to_json(), watch.lines(), as_json)
     if watch.skipped or watch.repeated:
         raise EdgeHarError(f"{watch.skipped} ticks were skipped and {watch.repeated} shared a frame")
 
@@ -223,14 +225,14 @@ def age(minutes: float, rate: float, slow_ms: float, as_json: bool) -> None:
     from benchmarks.limits.cameras import AGE_PERIODS, watch_cameras
 
     watch = watch_cameras(1, rate, 60 * minutes, slow_ms=slow_ms)
-    _tell(watch.to_json(), watch.lines(), as_json)
+    _print_figures(watch.to_json(), watch.lines(), as_json)
     if watch.oldest_periods >= AGE_PERIODS:
         raise EdgeHarError(
             f"a frame was {watch.oldest_periods:.2f} periods old, {AGE_PERIODS:g} are the limit"
         )
 
 
-def _tell(figures: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
+def _print_figures(figures: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
     """Print figures with what made them, for programs or for people."""
     from benchmarks.measure.provenance import commit
     from edge_har.bench import machine, machine_line, versions
@@ -247,7 +249,7 @@ def _tell(figures: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
 def _command(name: str, clips: Path | None, out: Path, *more: str) -> list[str]:
     """What a page says made it: without the folders of this machine."""
     given = ["--clips", clips.name] if clips is not None else []
-    return ["python", "-m", "benchmarks", name, *given, *more, "--out", f"docs/{out.name}"]
+    return ["python", "-m", "benchmarks", name, *given, *more, "--out", f"docs/figures/{out.name}"]
 
 
 def _write(out: Path, text: str) -> None:

@@ -15,7 +15,7 @@ from edge_har.errors import MisuseError
 @click.option(
     "--clips",
     type=click.Path(path_type=Path),
-    help="A data set whose groups are left out in turn, every model.",
+    help="A data set whose groups are held out in turn, every model.",
 )
 @click.option(
     "--run",
@@ -47,8 +47,8 @@ def benchmark(
     """Compare float Keras, float TFLite, int8 and the int8 stream.
 
     Latency of all forms is measured in turns in one run, so that ratios hold; accuracy is on the same held-out clips
-    for all. With --clips, folds that an earlier command made are used again. With --run, the clips that the RUN left
-    out are looked at.
+    for all. With --clips, folds that an earlier command made are used again. With --run, the clips that the RUN held
+    out are used.
     """
     if (clips is None) == (not runs):
         raise MisuseError("name either --clips DIR or one or more --run RUN")

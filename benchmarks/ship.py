@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.experiments.cache import keep
+from benchmarks.experiments.code import package_sha256
 from benchmarks.experiments.entries import MOTION, SMOOTHING
 from benchmarks.experiments.folds import (
     BUNDLE,
@@ -21,7 +22,6 @@ from benchmarks.experiments.folds import (
     Say,
     describe,
     measure_drawn,
-    package_sha256,
     slow_source,
 )
 from benchmarks.measure.clips import Figures
@@ -53,28 +53,28 @@ def ship(
 ) -> str:
     """Write the shipped model to `out` and return its digest; folds that the cache lacks are made first.
 
-    release: default, where it is made anew, 1 more than that of the bundle at `out`.
+    release: default, where it is made again, 1 more than that of the bundle at `out`.
 
     Raises ConversionError when it is too large or does not recognise the built-in source; `out` is then not written.
     """
     accuracy = measure_accuracy(clips, say=say, jobs=jobs, entries=(MOTION,), cache=cache)
     results = accuracy.of(MOTION)
     epochs = round(median(result.best_epoch for result in results))
-    said = figures_json(accuracy, results)
+    report = figures_json(accuracy, results)
     made_of = {
         "schema": SCHEMA,
         "work": "ship",
         "identity": describe(MOTION, accuracy.folds, cache),
         "epochs": epochs,
-        "code": package_sha256("convert"),
-        "figures": said,
+        "code": package_sha256(),
+        "figures": report,
         "terms": [WEIGHTS_TERMS, DATA_TERMS],
         "release": release,
     }
 
     def make(folder: Path) -> dict[str, Any]:
         say(f"training on all groups for {epochs} epochs, the folds' median")
-        (folder / FIGURES).write_text(json.dumps(said, indent=1, sort_keys=True) + "\n")
+        (folder / FIGURES).write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
         index, run = accuracy.folds.index, folder / RUN
         options: list[str | Path] = [
             "--data",
@@ -103,7 +103,9 @@ def ship(
 
     folder, made = keep(cache, made_of, make)
     drawn = Figures.from_json(made["drawn"])
-    say(f"it recognises {drawn.right} of {drawn.clips} clips of the drawn person that it was not trained on")
+    say(
+        f"it recognises {drawn.right} of {drawn.clips} clips of the synthetic person that it was not trained on"
+    )
     converted = open_bundle(folder / BUNDLE)
     return write_bundle(out, replace(converted.manifest, smoothing=SMOOTHING), converted.contents)
 
@@ -117,13 +119,13 @@ def check_shippable(path: Path) -> Figures:
     if drawn is None or drawn.accuracy < DRAWN_RECALL:
         got = "other labels" if drawn is None else f"{drawn.accuracy:.3f} of its clips"
         raise ConversionError(
-            f"the shipped model must recognise {DRAWN_RECALL} of the drawn person's clips, got {got}"
+            f"the shipped model must recognise {DRAWN_RECALL} of the synthetic person's clips, got {got}"
         )
     return drawn
 
 
 def figures_json(accuracy: Accuracy, results: list[FoldResult]) -> dict[str, Any]:
-    """What the manifest says: measured on people left out, by models trained as the shipped one but without them."""
+    """What the manifest says: measured on held-out people, by models trained as the shipped one but without them."""
     floats = [result.float_figures for result in results]
     streams = [result.stream for result in results if result.stream is not None]
     gates = [result.gate for result in results if result.gate is not None]

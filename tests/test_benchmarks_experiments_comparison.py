@@ -56,7 +56,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> ComparedModel:
     """The tiny bundle as both forms, a Keras model of its shape, and clips it never saw."""
     need_module("tensorflow", "pip install -e '.[workstation]'")
     tiny_bundle()
-    run, place = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("clips")
+    run, folder = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("clips")
     from train.tf import keras
 
     shape = (TINY_FRAMES, TINY_SIDE, TINY_SIDE, 3)
@@ -76,7 +76,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> ComparedModel:
     (run / "metrics.json").write_text(json.dumps({"test": test}))
     clips = []
     for number, label in enumerate(TINY_LABELS):
-        path = write_video(place / f"{label}.avi", moving_square(number, 13, seed=number))
+        path = write_video(folder / f"{label}.avi", moving_square(number, 13, seed=number))
         clips.append(HeldOut(path, path.name, label, "g01"))
     return ComparedModel("tiny", run, TINY, TINY, tuple(clips))
 
@@ -89,8 +89,8 @@ def test_the_same_clips_for_every_form(subject: ComparedModel) -> None:
     assert found[FLOAT] == found[INT8] == found[RESULT]  # the same graphs: the stream equals the whole clip
     refused = ComparedModel(subject.name, subject.run, subject.float_bundle, None, subject.held_out)
     assert set(accuracy_of([subject, refused])) == {PREDICT, FLOAT}
-    told = {form: Figures(3, 2, (), 9, 4) for form in (INT8, RESULT)}
-    found = accuracy_of([subject, replace(refused, reported=told)])
+    reported = {form: Figures(3, 2, (), 9, 4) for form in (INT8, RESULT)}
+    found = accuracy_of([subject, replace(refused, reported=reported)])
     assert found[RESULT].windows_right == accuracy_of([subject])[RESULT].windows_right + 4
 
 

@@ -51,7 +51,7 @@ def test_a_command_that_fails_is_no_figure() -> None:
 def test_what_may_not_ship(tmp_path: Path) -> None:
     tiny_bundle()
     with pytest.raises(
-        ConversionError, match=f"must recognise {DRAWN_RECALL} of the drawn person's clips, got other"
+        ConversionError, match=f"must recognise {DRAWN_RECALL} of the synthetic person's clips, got other"
     ):
         check_shippable(TINY)
     large = tmp_path / "large.ehar"

@@ -1,4 +1,4 @@
-"""The linear baseline learns motion, not place, and never sees the group it answers for."""
+"""The linear baseline learns motion, not position, and never sees the held-out group."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def test_motions_of_unseen_groups_are_told_apart() -> None:
             features.append(motion_features(clip))
             labels.append(label)
             groups.append(f"g{group}")
-    said = leave_one_group_out(features, labels, groups)
-    assert np.mean([answer == label for answer, label in zip(said, labels, strict=True)]) >= 0.7
+    predicted = leave_one_group_out(features, labels, groups)
+    assert np.mean([one == label for one, label in zip(predicted, labels, strict=True)]) >= 0.7
 
 
 def test_a_shifted_motion_has_the_same_picture() -> None:
@@ -40,7 +40,7 @@ def test_what_is_known_of_the_left_out_group_does_not_count() -> None:
     labels = ["a", "b"] * 6
     groups = ["g1"] * 4 + ["g2"] * 4 + ["g3"] * 4
     features = [np.r_[1.0 if label == "a" else -1.0, random.normal(size=3)] for label in labels]
-    said = leave_one_group_out(features, labels, groups)
+    predicted = leave_one_group_out(features, labels, groups)
     flipped = ["b" if label == "a" else "a" for label in labels[:4]] + labels[4:]
-    assert leave_one_group_out(features, flipped, groups)[:4] == said[:4]
-    assert said == labels
+    assert leave_one_group_out(features, flipped, groups)[:4] == predicted[:4]
+    assert predicted == labels

@@ -28,13 +28,13 @@ from tests.helpers.videos import noise, numbered, write_video
 LABELS = ("a", "b")
 
 
-def said(*windows: str) -> np.ndarray:
+def scores_of(*windows: str) -> np.ndarray:
     """Probabilities that name these labels."""
     return np.array([[0.8, 0.2] if label == "a" else [0.3, 0.7] for label in windows], np.float32)
 
 
 def test_clips_and_windows_are_counted_apart() -> None:
-    answers = {"one": said("a", "a", "b"), "two": said("b", "a"), "three": said("a")}
+    answers = {"one": scores_of("a", "a", "b"), "two": scores_of("b", "a"), "three": scores_of("a")}
     clips = [(HeldOut(Path(), name, "a", "g1"), np.array(name)) for name in answers]
     found = figures(lambda ticks: answers[str(ticks)], clips, LABELS)
     assert (found.clips, found.missed, found.right) == (3, 0, 3)

@@ -79,7 +79,7 @@ def test_the_page_shows_every_model_form_and_fold(accuracy: Accuracy) -> None:
     assert "| LRCN | float Keras | 2/2 (0.95) | 1/2 (0.50) | 2/2 (0.95) |" in text
     assert "LRCN without g02: the quantised stream agrees" in text
     assert "| Run | 2 | 1 |" in text and "`Run/g02.avi` as Walk" in text
-    assert "21/24 clips (0.875" in text  # the drawn person, all folds
+    assert "21/24 clips (0.875" in text  # the synthetic person, all folds
     assert "5dfd" * 16 in text and "abc, abd" in text
 
 
@@ -99,9 +99,9 @@ def test_a_table_keeps_its_columns() -> None:
 
 
 def test_the_manifest_gets_the_figures_of_the_folds(accuracy: Accuracy) -> None:
-    said = figures_json(accuracy, accuracy.of(MOTION))
-    assert said["protocol"] == "leave-one-group-out"
-    metrics = said["metrics"]
+    report = figures_json(accuracy, accuracy.of(MOTION))
+    assert report["protocol"] == "leave-one-group-out"
+    metrics = report["metrics"]
     assert metrics["left_out_stream"]["clip_accuracy"] == pytest.approx(5 / 6, abs=1e-6)
     assert metrics["left_out_stream"]["window_accuracy"] == pytest.approx(0.8)
     assert metrics["left_out_parity"] == {"windows": 300, "agreement": 0.99, "folds_refused": 0}

@@ -45,15 +45,14 @@ def test_each_choice_has_its_windows(run: Run, material: ClipParts) -> None:
 
 def test_the_table_is_made_once(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGE_HAR_CACHE", str(run.folder.parent / "cache"))
-    said: list[str] = []
-    rows, sha256 = compare_calibrations(
-        None, [run.folder], choices=(NONE, "8"), say=said.append, cache=tmp_path
-    )
+    lines: list[str] = []
+    measured = compare_calibrations(None, [run.folder], choices=(NONE, "8"), say=lines.append, cache=tmp_path)
+    rows = measured.rows
     assert [row.windows for row in rows] == [0, 8] and rows[0].compared == rows[1].compared > 0
     assert all(0 <= row.stream <= 1 and 0 <= row.mean_error <= row.max_error <= 1 for row in rows)
     results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/result.json")}
-    again, _ = compare_calibrations(None, [run.folder], choices=(NONE, "8"), say=said.append, cache=tmp_path)
-    assert again == rows and len(results) == 2
+    again = compare_calibrations(None, [run.folder], choices=(NONE, "8"), say=lines.append, cache=tmp_path)
+    assert again == measured and len(results) == 2
     assert results == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/result.json")}
-    text = page(rows, ["python", "-m", "benchmarks", "calibration"], sha256)
-    assert "| motion | none" in text and "| 8" in text and sha256 in text
+    text = page(measured, ["python", "-m", "benchmarks", "calibration"])
+    assert "| motion | none" in text and "| 8" in text and measured.index_sha256 in text

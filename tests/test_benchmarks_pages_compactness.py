@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.experiments.folds import REPORT, Experiment, FoldResult, GateResult
 from benchmarks.measure.clips import Figures
-from benchmarks.pages.compactness import page, section_of
+from benchmarks.pages.compactness import Compactness, page, section_of
 
 ROW = {
     "name": "pruned 80%",
@@ -26,16 +26,18 @@ def test_a_section_is_a_conversions_own_table_or_why_it_was_refused(tmp_path: Pa
     for failed in (None, "it has collapsed"):
         folder = tmp_path / str(failed)
         folder.mkdir()
-        said = {"failed": failed} | (
+        report = {"failed": failed} | (
             {} if failed else {"compactness": {"rows": [ROW], "says": ["no speed-up"]}}
         )
-        (folder / REPORT).write_text(json.dumps(said))
+        (folder / REPORT).write_text(json.dumps(report))
         entry = Experiment("LRCN --prune 0.8", "lrcn", conversion=("--prune", "0.8"))
         floats = Figures(20, 9, (), 200, 110)
         gate = GateResult(200, 0.99, failed)
         result = FoldResult(entry, "2 groups", folder, 50, floats, None, gate, None, folder, ("c0ffee",), 1.0)
         sections.append(section_of(result))
-    shown = page(sections, ["python", "-m", "benchmarks", "compactness"], "5dfd", ["c0ffee"])
+    shown = page(
+        Compactness(tuple(sections), "5dfd", ("c0ffee",)), ["python", "-m", "benchmarks", "compactness"]
+    )
     assert shown.count("## LRCN, `--prune 0.8`") == 2
     assert "| pruned 80% | 73,060 | 79% | 88 | 39 | not measured | not measured | 0.200 ms, × 1.01 |" in shown
     assert "no speed-up" in shown and "The gate refused it: it has collapsed" in shown

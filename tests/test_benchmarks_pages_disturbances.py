@@ -32,8 +32,8 @@ STILL = np.full((48, 64, 3), 100, np.uint8)
 def fold(folder: Path, group: str, windows: int, shares: tuple[float, float]) -> FoldResult:
     """A fold that was converted into `folder`."""
     folder.mkdir()
-    said = {"windows": windows, "window_accuracy": {"1": shares[0], "2": shares[1]}}
-    (folder / REPORT).write_text(json.dumps({SLOW_SOURCE: said}))
+    report = {"windows": windows, "window_accuracy": {"1": shares[0], "2": shares[1]}}
+    (folder / REPORT).write_text(json.dumps({SLOW_SOURCE: report}))
     (folder / BUNDLE).write_bytes(colour_bytes())
     gate, figures = GateResult(windows, 0.99, None), Figures(4, 0, (), windows, windows)
     return FoldResult(MOTION, group, folder, 9, figures, figures, gate, None, folder, ("c0ffee",), 1.0)

@@ -18,7 +18,7 @@ from edge_har.pipeline.events import Event
 from tests.helpers.need import need_module
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NEEDS_WORKSTATION = ("data", "train", "convert", "benchmark")
 
 

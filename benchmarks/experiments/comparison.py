@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.experiments.cache import keep
+from benchmarks.experiments.code import package_sha256
 from benchmarks.experiments.folds import (
     BUNDLE,
     LOG,
@@ -22,7 +23,6 @@ from benchmarks.experiments.folds import (
     Folds,
     Say,
     float_figures,
-    package_sha256,
     reported_figures,
 )
 from benchmarks.measure import keras_forms
@@ -112,7 +112,7 @@ def subjects_of_folds(
             "schema": SCHEMA,
             "work": "float",
             "model": metrics["model_sha256"],
-            "code": package_sha256("convert"),
+            "code": package_sha256(),
         }
         folder, _ = keep(cache, made_of, partial(_float, run=run, say=say))
         clips = tuple(folds.held_out(fold))
@@ -127,7 +127,7 @@ def subjects_of_folds(
 
 
 def subject_of_run(run: Path, folder: Path, say: Say) -> ComparedModel:
-    """A user's own RUN, converted now into `folder`; raises DataError when it left no clips out."""
+    """A user's own RUN, converted now into `folder`; raises DataError when it held no clips out."""
     split = _json(run / "split.json")["parts"]
     clips = tuple(clip for clip in indexed_clips(run / "index.csv") if clip.group in split["test"])
     if not clips or "test" not in _json(run / "metrics.json"):
@@ -147,10 +147,10 @@ def _float(folder: Path, run: Path, say: Say) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path.parent}: not a finished RUN: {path.name} cannot be read") from error
-    return dict(said)
+    return dict(value)
 
 
 def compare(
@@ -196,11 +196,11 @@ def compare(
 
 
 def accuracy_of(subjects: Sequence[ComparedModel]) -> dict[str, Figures]:
-    """Figures of each form over the held-out clips of all subjects; a form that one of them lacks is left out."""
+    """Figures of each form over the held-out clips of all subjects; a form that one of them lacks is absent."""
     found: dict[str, list[Figures]] = {}
     for subject in subjects:
-        for form, said in _accuracy(subject).items():
-            found.setdefault(form, []).append(said)
+        for form, figures_of_form in _accuracy(subject).items():
+            found.setdefault(form, []).append(figures_of_form)
     return {form: Figures.total(parts) for form, parts in found.items() if len(parts) == len(subjects)}
 
 

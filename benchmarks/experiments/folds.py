@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.experiments.cache import keep, key_of
+from benchmarks.experiments.code import package_sha256
 from benchmarks.measure.clips import Figures, HeldOut, by_stream, clip_ticks, figures, indexed_clips
 from benchmarks.measure.commands import ROOT, edge_har, interrupt_all, last_line
 from benchmarks.measure.provenance import commit
@@ -24,7 +24,8 @@ from edge_har.model.bundle import open_bundle
 from edge_har.model.manifest import SLOW_SOURCE
 from edge_har.model.preprocess import prepare_frame
 from edge_har.model.recognizer import Recognizer
-from edge_har.sources.synthetic import LABELS, render_clip
+from edge_har.sources.synthetic import render_clip
+from edge_har.sources.synthetic_body import LABELS
 
 SCHEMA = 1
 CACHE = ROOT / ".cache" / "folds"
@@ -34,10 +35,10 @@ BUNDLE = "stream.ehar"
 REPORT = "stream.report.json"  # beside it, also where the gate refused it
 UNSEEN_SEEDS = range(
     200, 204
-)  # of the drawn person; training begins at 1000, demo and golden clips lie below 100
+)  # of the synthetic person; training begins at 1000, demo and golden clips lie below 100
 DRAWN_TICKS = 30
-TEXTS = ("card.py", "cli.py", "runtimes.py")  # what they say changes no figure
-NO_CONTROL = "--no-control"  # what pruning saves is not asked here
+# What pruning saves is not measured here.
+NO_CONTROL = "--no-control"
 STATUS_S = 60.0  # between two lines of progress while nothing ends
 
 Say = Callable[[str], None]
@@ -45,7 +46,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Experiment:
-    """A row of the accuracy table. options: of `edge-har train`, besides data, split and place.
+    """A row of the accuracy table. options: of `edge-har train`, besides data, split and destination.
 
     converted: the int8 stream is made and measured too. conversion: options of `edge-har convert`.
     """
@@ -64,20 +65,20 @@ class Folds:
     index: Path
     splits: Path
     sha256: str
-    groups: tuple[str, ...]  # what each fold leaves out, for a person to read
+    groups: tuple[str, ...]  # what each fold holds out, for a person to read
 
     def split(self, fold: int) -> dict[str, list[str]]:
         """The groups of each part."""
-        said = json.loads(self.splits.read_text())
-        return dict(said["folds"][fold] if "folds" in said else said["parts"])
+        split = json.loads(self.splits.read_text())
+        return dict(split["folds"][fold] if "folds" in split else split["parts"])
 
     def options(self, fold: int) -> list[str]:
-        """How `edge-har train` is told."""
+        """The options of `edge-har train` for this split."""
         only = "folds" not in json.loads(self.splits.read_text())
         return ["--split", str(self.splits), *([] if only else ["--fold", str(fold)])]
 
     def held_out(self, fold: int) -> list[HeldOut]:
-        """The clips of the groups that a fold leaves out."""
+        """The clips of the groups that a fold holds out."""
         groups = set(self.split(fold)["test"])
         return [clip for clip in self.clips() if clip.group in groups]
 
@@ -88,7 +89,7 @@ class Folds:
 
 @dataclass(frozen=True)
 class GateResult:
-    """The parity gate on the group left out. windows: at every offset. failed: why it refused, or None."""
+    """The parity gate on the held-out group. windows: at every offset. failed: why it refused, or None."""
 
     windows: int
     agreement: float
@@ -99,7 +100,7 @@ class GateResult:
 class FoldResult:
     """One entry on the group it never saw. stream: None where it is not converted.
 
-    gate: what `convert` said of parity. drawn: the stream on the built-in source's clips of UNSEEN_SEEDS, where its
+    gate: the parity figures of `convert`. drawn: the stream on the built-in source's clips of UNSEEN_SEEDS, where its
     labels are the model's. conversion: the folder of bundle and report. made_at: the commits of training and conversion.
     """
 
@@ -151,33 +152,33 @@ class Work:
 
 def prepare_folds(clips: Path, cache: Path, say: Say) -> Folds:
     """Index `clips` and leave out one group at a time; raises DataError where that cannot be."""
-    index, splits, said = _split(clips, cache, "folds.json", ["--folds", "leave-one-group-out"], say)
-    return Folds(index, splits, said["index_sha256"], tuple(fold["test"][0] for fold in said["folds"]))
+    index, splits, written = _split(clips, cache, "folds.json", ["--folds", "leave-one-group-out"], say)
+    return Folds(index, splits, written["index_sha256"], tuple(fold["test"][0] for fold in written["folds"]))
 
 
 def prepare_split(clips: Path, parts: str, cache: Path, say: Say) -> Folds:
     """Index `clips` and split them once, by groups. parts: percent that train, validate and test, as `edge-har data
     split` takes them. Raises DataError where that cannot be.
     """
-    index, splits, said = _split(clips, cache, f"split-{parts}.json", ["--parts", parts], say)
-    count = len(said["parts"]["test"])
-    return Folds(index, splits, said["index_sha256"], (f"{count} group{'s' * (count != 1)}",))
+    index, splits, written = _split(clips, cache, f"split-{parts}.json", ["--parts", parts], say)
+    count = len(written["parts"]["test"])
+    return Folds(index, splits, written["index_sha256"], (f"{count} group{'s' * (count != 1)}",))
 
 
 def _split(
     clips: Path, cache: Path, name: str, options: Sequence[str], say: Say
 ) -> tuple[Path, Path, dict[str, Any]]:
     """Index and split file of `clips`, and what the latter says."""
-    place = cache / "data" / hashlib.sha256(os.fsencode(clips.resolve())).hexdigest()[:16]
-    place.mkdir(parents=True, exist_ok=True)
-    index, splits, log = place / "index.csv", place / name, place / LOG
+    folder = cache / "data" / hashlib.sha256(os.fsencode(clips.resolve())).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    index, splits, log = folder / "index.csv", folder / name, folder / LOG
     say(f"checking the clips of {clips}")
     edge_har("data", "index", clips.resolve(), "--out", index, log=log)
     edge_har("data", "split", index, *options, "--out", splits, log=log)
-    said = json.loads(splits.read_text())
-    if said["groups"] != "known":
+    written = json.loads(splits.read_text())
+    if written["groups"] != "known":
         raise DataError(f"{clips}: leaving groups out needs clips whose groups are known")
-    return index, splits, said
+    return index, splits, written
 
 
 def run_folds(
@@ -217,7 +218,7 @@ def _follow(
     made_of: Mapping[str, Mapping[str, Any]],
     say: Say,
 ) -> None:
-    said_s = time.monotonic()
+    reported_s = time.monotonic()
     while running:
         ended, _ = wait(running, STATUS_S, FIRST_COMPLETED)
         for job in ended:
@@ -226,14 +227,14 @@ def _follow(
             results[entry.name, fold] = result
             work.finished(entry.name, result.seconds)
             say(f"{fold_line(result)}; {_progress(work)}")
-            said_s = time.monotonic()
-        if time.monotonic() - said_s >= STATUS_S:
+            reported_s = time.monotonic()
+        if time.monotonic() - reported_s >= STATUS_S:
             for job, (entry, fold) in running.items():
                 if job.running():
                     folder = cache / key_of(training_of(made_of[entry.name], folds, fold))
                     say(f"{entry.name} without {folds.groups[fold]}: {last_line(folder / LOG) or 'starting'}")
             say(_progress(work))
-            said_s = time.monotonic()
+            reported_s = time.monotonic()
 
 
 def _progress(work: Work) -> str:
@@ -252,9 +253,11 @@ def fold_line(result: FoldResult) -> str:
 
 
 def describe(entry: Experiment, folds: Folds, cache: Path) -> dict[str, Any]:
-    """What a training of this entry is made of but for its split, as `edge-har train` says it."""
-    said = edge_har("train", *_train_options(entry, folds, cache / "unused"), "--describe", log=cache / LOG)
-    return dict(json.loads(said))
+    """What a training of this entry is made of but for its split, as `edge-har train` describes it."""
+    identity = edge_har(
+        "train", *_train_options(entry, folds, cache / "unused"), "--describe", log=cache / LOG
+    )
+    return dict(json.loads(identity))
 
 
 def _train_options(entry: Experiment, folds: Folds, out: Path) -> list[str]:
@@ -273,49 +276,30 @@ def conversion_of(entry: Experiment, training: Mapping[str, Any]) -> dict[str, A
         "work": "convert",
         "training": key_of(training),
         "options": list(entry.conversion),
-        "code": package_sha256("convert"),
+        "code": package_sha256(),
     }
-
-
-def package_sha256(package: str) -> str:
-    """Hash of what a package's code does: docstrings, comments, formatting and the files of TEXTS do not count."""
-    digest = hashlib.sha256()
-    for path in sorted((ROOT / package).rglob("*.py")):
-        if path.name not in TEXTS:
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            for node in ast.walk(tree):
-                body = getattr(node, "body", None)
-                if isinstance(body, list) and body and _is_text(body[0]):
-                    del body[0]
-            digest.update(f"{path.name}\n{ast.dump(tree)}\n".encode())
-    return digest.hexdigest()
-
-
-def _is_text(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
 
 
 def run_fold(
     entry: Experiment, folds: Folds, fold: int, made_of: Mapping[str, Any], cache: Path, threads: int
 ) -> FoldResult:
-    """Train and, where wanted, convert and measure one fold; raises EdgeHarError saying which failed."""
+    """Train and, where the entry asks for it, convert and measure one fold; raises EdgeHarError saying which failed."""
     training = training_of(made_of, folds, fold)
 
     def train(folder: Path) -> dict[str, Any]:
         options = [*_train_options(entry, folds, folder / RUN), *folds.options(fold)]
         edge_har("train", *options, log=folder / LOG, threads=threads)
-        return json.loads((folder / RUN / "metrics.json").read_text()) | {"made_at": commit()}
+        metrics = dict(json.loads((folder / RUN / "metrics.json").read_text()))
+        return metrics | {"made_at": commit()}
 
     try:
         folder, trained = keep(cache, training, train)
-        place: Path | None = None
+        conversion: Path | None = None
         converted: dict[str, Any] = {}
         if entry.converted:
-            place, converted = _convert(entry, folder / RUN, folds.held_out(fold), training, cache, threads)
+            conversion, converted = _convert(
+                entry, folder / RUN, folds.held_out(fold), training, cache, threads
+            )
     except EdgeHarError as error:
         raise EdgeHarError(f"{entry.name} without {folds.groups[fold]}: {error}") from error
     return FoldResult(
@@ -327,7 +311,7 @@ def run_fold(
         _figures(converted.get("stream")),
         GateResult(**converted["gate"]) if converted else None,
         _figures(converted.get("drawn")),
-        place,
+        conversion,
         tuple(made["made_at"] for made in (trained, converted) if made),
         trained["seconds"] + converted.get("seconds", 0.0),
     )
@@ -385,7 +369,7 @@ def _convert(
 
 
 def measure_stream(bundle: Path, clips: Sequence[HeldOut]) -> Figures:
-    """What a bundle's stream answers on clips."""
+    """What a bundle's stream predicts on clips."""
     opened = open_bundle(bundle)
     manifest = opened.manifest
     decoded = [(clip, clip_ticks(clip.path, manifest.frame, manifest.temporal)) for clip in clips]
@@ -393,7 +377,7 @@ def measure_stream(bundle: Path, clips: Sequence[HeldOut]) -> Figures:
 
 
 def measure_drawn(bundle: Path) -> Figures | None:
-    """What a bundle's stream answers on the built-in source, one clip of each unseen seed and label."""
+    """What a bundle's stream predicts on the built-in source, one clip of each unseen seed and label."""
     opened = open_bundle(bundle)
     manifest = opened.manifest
     if not set(manifest.labels) <= set(LABELS):
@@ -422,23 +406,25 @@ def slow_source(results: Sequence[FoldResult]) -> dict[str, Any] | None:
     """What a source costs that is slower than the model, over the windows of all folds, as a manifest says it; None
     where no fold was converted.
     """
-    said = [
+    reports = [
         json.loads((result.conversion / REPORT).read_text())[SLOW_SOURCE]
         for result in results
         if result.conversion is not None
     ]
-    if not said:
+    if not reports:
         return None
-    windows = [one["windows"] for one in said]
-    shares = {
-        ticks: round(float(np.average([one["window_accuracy"][ticks] for one in said], weights=windows)), 6)
-        for ticks in said[0]["window_accuracy"]
+    windows = [one["windows"] for one in reports]
+    fractions = {
+        ticks: round(
+            float(np.average([one["window_accuracy"][ticks] for one in reports], weights=windows)), 6
+        )
+        for ticks in reports[0]["window_accuracy"]
     }
-    return {"windows": sum(windows), "window_accuracy": shares}
+    return {"windows": sum(windows), "window_accuracy": fractions}
 
 
-def _figures(said: dict[str, Any] | None) -> Figures | None:
-    return None if said is None else Figures.from_json(said)
+def _figures(values: dict[str, Any] | None) -> Figures | None:
+    return None if values is None else Figures.from_json(values)
 
 
 def float_figures(test: Mapping[str, Any]) -> Figures:

@@ -20,7 +20,8 @@ from edge_har.errors import EdgeHarError
 from edge_har.model.bundle import Bundle, default_bundle_path, open_bundle
 from edge_har.model.preprocess import Pixels, prepare_frame
 from edge_har.model.recognizer import Recognizer
-from edge_har.sources.synthetic import LABELS, render_clip
+from edge_har.sources.synthetic import render_clip
+from edge_har.sources.synthetic_body import LABELS
 
 TICKS = 300
 ROUNDS = 60

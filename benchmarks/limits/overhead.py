@@ -36,7 +36,8 @@ from edge_har.sources.base import Source
 from edge_har.sources.named import NamedSource
 from edge_har.sources.opencv import open_capture
 from edge_har.sources.pictures import decode_jpeg
-from edge_har.sources.synthetic import LABELS, render_clip
+from edge_har.sources.synthetic import render_clip
+from edge_har.sources.synthetic_body import LABELS
 
 SIZE_WH = (640, 480)
 RATE_HZ = 25.0

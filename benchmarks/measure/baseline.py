@@ -37,9 +37,10 @@ def motion_features(ticks: Pixels) -> Floats:
     grid = np.mean([_around(picture, at) for picture, *at in zip(change, x, y, strict=True)], axis=0)
     wander = [x.std(), y.std(), np.abs(np.diff(x)).sum(), np.abs(np.diff(y)).sum(), abs(x[-1] - x[0])]
     per_tick = np.array([1, 1, *[1 / len(ticks)] * 3])
-    return np.r_[
+    features: Floats = np.r_[
         grid.ravel() / (grid.mean() + 1e-6), np.array(wander) * per_tick, amount.std() / amount.mean()
     ]
+    return features
 
 
 def _around(picture: NDArray[np.float32], middle_xy: Sequence[float]) -> Floats:
@@ -56,21 +57,21 @@ def leave_one_group_out(
     """The label each clip gets from a regression on all other groups' clips."""
     table, names = np.stack(features), sorted(set(labels))
     truth, group = np.array([names.index(label) for label in labels]), np.array(groups)
-    said = np.empty(len(truth), np.int64)
-    for left_out in sorted(set(groups)):
-        test = group == left_out
+    predicted = np.empty(len(truth), np.int64)
+    for held_out in sorted(set(groups)):
+        test = group == held_out
         middle, spread = table[~test].mean(0), table[~test].std(0) + 1e-6
         known, unknown = (
             np.c_[(table[part] - middle) / spread, np.ones(part.sum())] for part in (~test, test)
         )
-        said[test] = (unknown @ _regress(known, truth[~test], len(names))).argmax(1)
-    return [names[place] for place in said]
+        predicted[test] = (unknown @ _regress(known, truth[~test], len(names))).argmax(1)
+    return [names[index] for index in predicted]
 
 
 def _regress(known: Floats, truth: NDArray[np.int64], classes: int) -> Floats:
     """Softmax regression with a ridge (not on the last, constant column), by accelerated gradient steps."""
     count = len(known)
-    wanted = np.eye(classes)[truth]
+    targets = np.eye(classes)[truth]
     ridge = np.full((known.shape[1], 1), RIDGE / count)
     ridge[-1] = 0
     pace = 1 / (np.linalg.norm(known, 2) ** 2 / count / 2 + RIDGE / count)
@@ -80,7 +81,7 @@ def _regress(known: Floats, truth: NDArray[np.int64], classes: int) -> Floats:
         logits = known @ ahead
         scores = np.exp(logits - logits.max(1, keepdims=True))
         scores /= scores.sum(1, keepdims=True)
-        stepped = ahead - pace * (known.T @ (scores - wanted) / count + ridge * ahead)
+        stepped = ahead - pace * (known.T @ (scores - targets) / count + ridge * ahead)
         following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         ahead, weights, momentum = (
             stepped + (momentum - 1) / following * (stepped - weights),

@@ -1,4 +1,4 @@
-"""What a form of a model answers on recorded clips: the windows that `classify` takes, the mean over each clip."""
+"""What a form of a model predicts on recorded clips: the windows that `classify` takes, the mean over each clip."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edge_har.pipeline.sampler import Sampler, ticks_of
 from edge_har.sources.files import FileSource
 
 Scores = NDArray[np.float32]
-Answer = Callable[[Pixels], Scores]  # the ticks of one clip -> probabilities [windows, labels]
+Classify = Callable[[Pixels], Scores]  # the ticks of one clip -> probabilities [windows, labels]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class HeldOut:
 
 
 def indexed_clips(index: Path) -> list[HeldOut]:
-    """The clips of an index.csv, named by what tells them apart; raises DataError where it cannot be read."""
+    """The clips of an index.csv, named by the part of their path that differs; raises DataError where it cannot be read."""
     try:
         with index.open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
@@ -51,7 +51,7 @@ def indexed_clips(index: Path) -> list[HeldOut]:
 
 @dataclass(frozen=True)
 class Figures:
-    """Answers on held-out clips. missed: clips that were not recognised; wrong: {"clip", "label", "answer"} of each of
+    """Predictions on held-out clips. missed: clips that were not recognised; wrong: {"clip", "label", "answer"} of each of
     them, or nothing where they are not known by name. windows, windows_right: over all windows of all clips.
     """
 
@@ -66,9 +66,9 @@ class Figures:
         return vars(self) | {"wrong": list(self.wrong)}
 
     @classmethod
-    def from_json(cls, said: dict[str, Any]) -> Figures:
+    def from_json(cls, values: dict[str, Any]) -> Figures:
         """Read what `to_json` gave."""
-        return cls(**(said | {"wrong": tuple(said["wrong"])}))
+        return cls(**(values | {"wrong": tuple(values["wrong"])}))
 
     @classmethod
     def total(cls, parts: Iterable[Figures]) -> Figures:
@@ -89,12 +89,12 @@ class Figures:
 
     @property
     def accuracy(self) -> float:
-        """Share of clips recognised."""
+        """Fraction of clips recognised."""
         return self.right / self.clips
 
     @property
     def window_accuracy(self) -> float:
-        """Share of windows recognised."""
+        """Fraction of windows recognised."""
         return self.windows_right / self.windows
 
 
@@ -117,33 +117,33 @@ def clip_windows(ticks: Pixels, contract: TemporalContract) -> list[Pixels]:
     return [ticks[window] for window in window_indices(len(ticks), contract.frames, contract.hop_ticks)]
 
 
-def by_window(contract: TemporalContract, predict: Callable[[Pixels], Scores]) -> Answer:
-    """An answer by asking `predict` for each window alone: uint8 [frames, h, w, 3] -> [labels]."""
+def by_window(contract: TemporalContract, predict: Callable[[Pixels], Scores]) -> Classify:
+    """A classifier that runs `predict` on each window alone: uint8 [frames, h, w, 3] -> [labels]."""
     return lambda ticks: np.stack([predict(window) for window in clip_windows(ticks, contract)])
 
 
-def by_stream(recognizer: Recognizer) -> Answer:
-    """An answer as `run` comes to it: tick after tick, and only the window at a file's very end by itself."""
+def by_stream(recognizer: Recognizer) -> Classify:
+    """A classifier as `run` is one: tick after tick, and only the window at a file's very end by itself."""
     contract = recognizer.manifest.temporal
 
-    def answer(ticks: Pixels) -> Scores:
+    def classify(ticks: Pixels) -> Scores:
         windows = clip_windows(ticks, contract)
         recognizer.reset()
         scores = [made for frame in ticks if (made := recognizer.tick(frame)) is not None]
         scores += [recognizer.clip(window) for window in windows[len(scores) :]]
         return np.stack(scores)
 
-    return answer
+    return classify
 
 
-def figures(answer: Answer, clips: Sequence[tuple[HeldOut, Pixels]], labels: Sequence[str]) -> Figures:
-    """Run `answer` over clips with their ticks, and count what is right."""
+def figures(classify: Classify, clips: Sequence[tuple[HeldOut, Pixels]], labels: Sequence[str]) -> Figures:
+    """Run `classify` over clips with their ticks, and count what is right."""
     wrong, windows, windows_right = [], 0, 0
     for clip, ticks in clips:
-        scores = answer(ticks)
-        said = labels[int(scores.mean(axis=0).argmax())]
+        scores = classify(ticks)
+        predicted = labels[int(scores.mean(axis=0).argmax())]
         windows += len(scores)
         windows_right += int((scores.argmax(axis=1) == labels.index(clip.label)).sum())
-        if said != clip.label:
-            wrong.append({"clip": clip.name, "label": clip.label, "answer": said})
+        if predicted != clip.label:
+            wrong.append({"clip": clip.name, "label": clip.label, "answer": predicted})
     return Figures(len(clips), len(wrong), tuple(wrong), windows, windows_right)

@@ -31,7 +31,7 @@ def edge_har(*arguments: str | os.PathLike[str], log: Path, threads: int | None 
     line when it fails.
     """
     limits = {name: str(threads) for name in THREAD_VARIABLES} if threads else {}
-    command = [sys.executable, "-m", "edge_har", *map(os.fspath, arguments)]
+    command = [sys.executable, "-m", "edge_har", *(os.fspath(argument) for argument in arguments)]
     with log.open("a", encoding="utf-8") as errors:
         child = subprocess.Popen(
             command,

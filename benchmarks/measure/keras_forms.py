@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure.clips import Answer, Scores, clip_windows
+from benchmarks.measure.clips import Classify, Scores, clip_windows
 from edge_har.errors import DataError
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import Pixels
@@ -39,7 +39,7 @@ def load_keras(path: Path) -> Any:
 
 def call(model: Any) -> Predict:
     """`model(x)`."""
-    return lambda windows: model(windows, training=False).numpy()  # type: ignore[no-any-return]
+    return lambda windows: model(windows, training=False).numpy()
 
 
 def predict(model: Any) -> Predict:
@@ -47,10 +47,10 @@ def predict(model: Any) -> Predict:
     return lambda windows: np.asarray(model.predict(windows, verbose=0))
 
 
-def answer(model: Any, contract: TemporalContract) -> Answer:
+def answer(model: Any, contract: TemporalContract) -> Classify:
     """Probabilities of every window of a clip at once: for accuracy, not for latency."""
-    said = predict(model)
-    return lambda ticks: said(np.stack(clip_windows(ticks, contract)))
+    run = predict(model)
+    return lambda ticks: run(np.stack(clip_windows(ticks, contract)))
 
 
 def _tensorflow() -> tuple[Any, Any]:

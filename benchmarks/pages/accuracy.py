@@ -1,4 +1,4 @@
-"""docs/accuracy.md: every model on people it never saw, float and int8 stream, beside the linear motion baseline."""
+"""docs/figures/accuracy.md: every model on people it never saw, float and int8 stream, beside the linear motion baseline."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ ENTRIES = (MOTION, MOTION_ALONE, LRCN, CONVLSTM)
 
 BASELINE_SPEC = FrameSpec((64, 64))
 BASELINE_CONTRACT = TemporalContract(20, 80.0)
-# Measured with the data set, by logistic regression with one group left out: see its own notes.
+# Measured with the data set, by logistic regression with one group held out: see its own notes.
 CONTROLS = {"border pixels only": 0.27, "single first frame": 0.39, "simple motion features": 0.86}
 CONTROLS_SOURCE = "`CLIPS.md` beside the clips"
 
 PROTOCOL = (
-    "Each person is left out once: a model that never saw them, with one seed, answers for their clips. For the motion "
+    "Each person is held out once: a model that never saw them, with one seed, predicts their clips. For the motion "
     "model the next person in order decides when training stops and the rest train; LRCN and ConvLSTM train on all the "
     "others for a fixed number of epochs. Calibration and pruning see the training people alone."
 )
 NOTES = (
     "Intervals are 95 %: *clips* (Wilson) takes every clip as independent, *people* resamples whole people (a "
     "percentile bootstrap over few people): read the wider one. *Windows* are all windows that `classify` takes; a "
-    "clip's answer is the mean over its windows. *Agree* is the share of held-out windows, at every offset, on which "
+    "clip's prediction is the mean over its windows. *Agree* is the share of held-out windows, at every offset, on which "
     "the int8 stream gives the label of the float model. The ConvLSTM's int8 stream has int8 weights, integer "
     "convolutions and float states."
 )
@@ -52,7 +52,7 @@ DRAWN_NOTE = (
 
 @dataclass(frozen=True)
 class Fraction:
-    """A share of clips with both intervals. by_clips takes clips as independent, by_groups resamples whole groups."""
+    """A fraction of clips with both intervals. by_clips takes clips as independent, by_groups resamples whole groups."""
 
     right: int
     count: int
@@ -61,7 +61,7 @@ class Fraction:
 
     @classmethod
     def of(cls, right: Sequence[bool], groups: Sequence[str]) -> Fraction:
-        """From one answer per clip."""
+        """From one prediction per clip."""
         return cls(
             sum(right), len(right), wilson_interval(sum(right), len(right)), group_interval(right, groups)
         )
@@ -74,7 +74,7 @@ class Fraction:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Everything that docs/accuracy.md says, before it is words. baseline: over the same clips."""
+    """Everything that docs/figures/accuracy.md says, before it is words. baseline: over the same clips."""
 
     folds: Folds
     clips: tuple[HeldOut, ...]
@@ -95,7 +95,7 @@ class Accuracy:
         """Over all folds of one form. Raises DataError where they are not all of the clips."""
         if sum(part.clips for part in parts) != len(self.clips):
             raise DataError("the folds were measured on other clips than the index lists")
-        right = [place < part.right for part in parts for place in range(part.clips)]
+        right = [index < part.right for part in parts for index in range(part.clips)]
         groups = [
             result.group for result, part in zip(results, parts, strict=True) for _ in range(part.clips)
         ]
@@ -115,15 +115,15 @@ def measure_accuracy(
 
 
 def measure_baseline(clips: Sequence[HeldOut]) -> Fraction:
-    """Linear regression on motion features, each group left out in turn."""
+    """Logistic regression on motion features, each group held out in turn."""
     features = [motion_features(clip_ticks(clip.path, BASELINE_SPEC, BASELINE_CONTRACT)) for clip in clips]
     labels, groups = [clip.label for clip in clips], [clip.group for clip in clips]
-    said = leave_one_group_out(features, labels, groups)
-    return Fraction.of([answer == label for answer, label in zip(said, labels, strict=True)], groups)
+    predicted = leave_one_group_out(features, labels, groups)
+    return Fraction.of([one == label for one, label in zip(predicted, labels, strict=True)], groups)
 
 
 def page(accuracy: Accuracy, command: list[str]) -> str:
-    """docs/accuracy.md."""
+    """docs/figures/accuracy.md."""
     groups = accuracy.folds.groups
     made_at = [at for result in accuracy.results for at in result.made_at]
     lines = [
@@ -137,7 +137,7 @@ def page(accuracy: Accuracy, command: list[str]) -> str:
         "",
         _controls(accuracy),
         "",
-        "## By person left out",
+        "## By held-out person",
         "",
         *_by_group(accuracy),
         "",
@@ -154,9 +154,9 @@ def page(accuracy: Accuracy, command: list[str]) -> str:
 def _controls(accuracy: Accuracy) -> str:
     quoted = ", ".join(f"{name} {share:.2f}" for name, share in CONTROLS.items())
     return (
-        f"Controls from {CONTROLS_SOURCE}, one person left out each time: {quoted}, chance "
+        f"Controls from {CONTROLS_SOURCE}, one person held out each time: {quoted}, chance "
         f"{1 / len(accuracy.labels):.2f}. The baseline of the table is a regression on motion features of our own "
-        "(`benchmarks/baseline.py`), measured on the same clips."
+        "(`benchmarks/measure/baseline.py`), measured on the same clips."
     )
 
 
@@ -238,14 +238,14 @@ def _confused(accuracy: Accuracy) -> list[str]:
     if not clips:
         return []
     wrong = [answer for stream in named.values() for answer in stream.wrong]
-    table = [["truth \\ answer", *accuracy.labels]]
+    table = [["truth \\ prediction", *accuracy.labels]]
     for label, row in zip(accuracy.labels, confusion(clips, wrong, accuracy.labels).tolist(), strict=True):
         table.append([label, *(str(count) if count else "" for count in row)])
     listed = "; ".join(f"`{answer['clip']}` as {answer['answer']}" for answer in wrong)
     return [
         f"## What the {MOTION.name} model confuses",
         "",
-        f"Its int8 stream, {len(clips)} clips of {len(named)} people, counted by truth (row) and answer (column).",
+        f"Its int8 stream, {len(clips)} clips of {len(named)} people, counted by truth (row) and prediction (column).",
         "",
         *markdown_table(table),
         "",
@@ -255,11 +255,11 @@ def _confused(accuracy: Accuracy) -> list[str]:
 
 
 def _drawn(accuracy: Accuracy) -> list[str]:
-    """With and without the drawn person, on the same people; and how the drawn person itself is recognised."""
+    """With and without the synthetic person, on the same people; and how the synthetic person itself is recognised."""
     if not {MOTION, MOTION_ALONE} <= set(accuracy.entries):
         return []
     names = {
-        MOTION: f"{float(SYNTHETIC_SHARE):.0%} drawn person, the rest real clips",
+        MOTION: f"{float(SYNTHETIC_SHARE):.0%} synthetic person, the rest real clips",
         MOTION_ALONE: "real clips alone",
     }
     table = [["training batches", "clips", "share", "95 % clips", "95 % people", "windows"]]
@@ -267,20 +267,20 @@ def _drawn(accuracy: Accuracy) -> list[str]:
         results = accuracy.of(entry)
         table.append([name, *_figure_cells(accuracy, results, _floats(results))])
     drawn = [result.drawn for result in accuracy.of(MOTION) if result.drawn is not None]
-    lines = ["## What the drawn person changes", "", DRAWN_NOTE, "", *markdown_table(table), ""]
+    lines = ["## What the synthetic person changes", "", DRAWN_NOTE, "", *markdown_table(table), ""]
     if not drawn:
         return lines
     total = Figures.total(drawn)
     low, high = wilson_interval(total.right, total.clips)
     share = f"{total.right}/{total.clips} clips ({total.accuracy:.3f}, 95 % {low:.2f} to {high:.2f})"
-    said = f"The drawn person itself, seeds never trained on, int8 stream: {share}, windows {total.window_accuracy:.3f}."
-    return [*lines, said, ""]
+    summary = f"The synthetic person itself, seeds never trained on, int8 stream: {share}, windows {total.window_accuracy:.3f}."
+    return [*lines, summary, ""]
 
 
 def confusion(
     clips: Sequence[HeldOut], wrong: Sequence[Mapping[str, str]], labels: Sequence[str]
 ) -> NDArray[np.int64]:
-    """Clips by truth (row) and answer (column), int64 [labels, labels]; those not among `wrong` are right."""
+    """Clips by truth (row) and prediction (column), int64 [labels, labels]; those not among `wrong` are right."""
     answers = {answer["clip"]: answer["answer"] for answer in wrong}
     counts = np.zeros((len(labels), len(labels)), np.int64)
     for clip in clips:

@@ -1,4 +1,4 @@
-"""docs/conversion.md: what int8 loses with ranges from nothing, from noise, and from more and more real clips."""
+"""docs/figures/calibration.md: what int8 loses with ranges from nothing, from noise, and from more and more real clips."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.experiments.cache import keep
+from benchmarks.experiments.code import package_sha256
+from benchmarks.experiments.conversions import entries_of
 from benchmarks.experiments.entries import PARTS, SETS
 from benchmarks.experiments.folds import (
     CACHE,
@@ -20,13 +22,11 @@ from benchmarks.experiments.folds import (
     Folds,
     Say,
     describe,
-    package_sha256,
     prepare_split,
     run_fold,
 )
 from benchmarks.measure import provenance
 from benchmarks.pages.markdown import markdown_table
-from benchmarks.pages.parity import entries_of
 from convert.inputs.clips import Calibration, ClipParts, all_windows, choose_calibration, clip_parts_of_run
 from convert.tflite.build import GraphBuilder
 from convert.verify.comparison import Reference, compare
@@ -70,8 +70,16 @@ class CalibrationRow:
     max_error: float
 
 
+@dataclass(frozen=True)
+class Calibrations:
+    """Everything that the page reports. index_sha256: of the clips."""
+
+    rows: tuple[CalibrationRow, ...]
+    index_sha256: str
+
+
 def calibration_of(choice: str, material: ClipParts, contract: TemporalContract) -> Calibration | None:
-    """The windows that a choice stands for: None for `none`, else noise, a number of real windows, or all.
+    """The windows of a choice: None for `none`, else noise, a number of real windows, or all.
 
     Raises MisuseError for another choice.
     """
@@ -91,11 +99,13 @@ def calibration_of(choice: str, material: ClipParts, contract: TemporalContract)
 def measure_calibration(
     run: Run, choice: str, *, log: Path, cache: Path | None = None, say: Say
 ) -> dict[str, Any]:
-    """Agreement of a RUN's int8 form, calibrated by `choice`, on the clips that it left out."""
+    """Agreement of a RUN's int8 form, calibrated by `choice`, on the clips that it held out."""
     material = clip_parts_of_run(run, None, cache, say)
     held_out = [*material.validation, *material.test]
     if not held_out:
-        raise MisuseError(f"{run.folder}: nothing was left out of this training to compare on")
+        raise MisuseError(
+            f"{run.folder}: no clips were held out of this training: there is nothing to compare on"
+        )
     contract, model = run.config.contract, run.model()
     calibration = calibration_of(choice, material, contract)
     built = GraphBuilder(
@@ -112,14 +122,14 @@ def measure_calibration(
     bundle = built.bundle()
     reference = Reference(model, held_out, run.labels, contract, groups_known=run.groups_known)
     compared = compare(reference, bundle)
-    said = figures(compared)
+    compared_figures = figures(compared)
     return {
         "windows": 0 if calibration is None else len(calibration.pixels),
         "calibration_sha256": None if calibration is None else calibration.sha256,
-        "compared": said["windows"],
-        "stream": said["agreement"]["share"],
-        "whole": said["agreement_whole_clip"]["share"],
-        **said["probability_error"],
+        "compared": compared_figures["windows"],
+        "stream": compared_figures["agreement"]["share"],
+        "whole": compared_figures["agreement_whole_clip"]["share"],
+        **compared_figures["probability_error"],
     }
 
 
@@ -134,17 +144,17 @@ def _rows(name: str, run_dir: Path, choices: Sequence[str], cache: Path, say: Sa
             "model_sha256": run.metrics["model_sha256"],
             "index_sha256": run.index_sha256,
             "choice": choice,
-            "code": package_sha256("convert"),
+            "code": package_sha256(),
         }
 
         def measure(folder: Path, choice: str = choice) -> dict[str, Any]:
             return measure_calibration(run, choice, log=folder / LOG, say=say)
 
-        _, said = keep(cache, made_of, measure)
+        _, result = keep(cache, made_of, measure)
         row = CalibrationRow(
             name,
             choice,
-            *(said[key] for key in ("windows", "compared", "stream", "whole", "mean_error", "max_error")),
+            *(result[key] for key in ("windows", "compared", "stream", "whole", "mean_error", "max_error")),
         )
         made.append(row)
         say(f"{name}, {choice}: stream agrees on {row.stream:.3f}, at most {row.max_error:.3f} off")
@@ -159,20 +169,18 @@ def compare_calibrations(
     choices: Sequence[str] = CHOICES,
     entries: Sequence[Experiment] = ENTRIES,
     cache: Path = CACHE,
-) -> tuple[list[CalibrationRow], str]:
-    """Rows for one split of `clips` with every entry, trained where the cache lacks it, or for the `runs` given;
-    and the hash of the clips' index.
-    """
+) -> Calibrations:
+    """Rows for one split of `clips` with every entry, trained where the cache lacks it, or for the `runs` given."""
     if clips is None:
         rows = [row for run in runs for row in _rows(load_run(run).config.model, run, choices, cache, say)]
-        return rows, ", ".join(sorted({load_run(run).index_sha256 for run in runs}))
+        return Calibrations(tuple(rows), ", ".join(sorted({load_run(run).index_sha256 for run in runs})))
     folds = prepare_split(clips, PARTS, cache, say)
     rows = [
         row
         for entry in entries
         for row in _rows(entry.name, _trained(entry, folds, cache, say), choices, cache, say)
     ]
-    return rows, folds.sha256
+    return Calibrations(tuple(rows), folds.sha256)
 
 
 def _trained(entry: Experiment, folds: Folds, cache: Path, say: Say) -> Path:
@@ -181,7 +189,7 @@ def _trained(entry: Experiment, folds: Folds, cache: Path, say: Say) -> Path:
     return run_fold(alone, folds, 0, describe(alone, folds, cache), cache, threads=1).folder / RUN
 
 
-def page(rows: Sequence[CalibrationRow], command: list[str], index_sha256: str) -> str:
+def page(measured: Calibrations, command: list[str]) -> str:
     """The page as Markdown."""
     head = [
         "model",
@@ -202,11 +210,11 @@ def page(rows: Sequence[CalibrationRow], command: list[str], index_sha256: str) 
             f"{row.mean_error:.4f}",
             f"{row.max_error:.3f}",
         ]
-        for row in rows
+        for row in measured.rows
     ]
     compared = "; ".join(
-        f"{model}: {count} windows" for model, count in sorted({(r.model, r.compared) for r in rows})
+        f"{model}: {count} windows" for model, count in sorted({(r.model, r.compared) for r in measured.rows})
     )
     lines = ["# What calibration is worth", "", INTRODUCTION, "", *markdown_table([head, *table]), "", NOTES]
     lines += ["", f"Compared on {compared}.", ""]
-    return "\n".join([*lines, *provenance.section(command, index_sha256)])
+    return "\n".join([*lines, *provenance.section(command, measured.index_sha256)])

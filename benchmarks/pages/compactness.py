@@ -1,4 +1,4 @@
-"""docs/compactness.md: what pruning, shrinking and training under rounding buy and cost, beside a dense control."""
+"""docs/figures/compactness.md: what pruning, shrinking and training under rounding buy and cost, beside a dense control."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.experiments.conversions import PRECISIONS, entries_of
 from benchmarks.experiments.entries import PARTS, SETS, TRAINING, ClipSet
 from benchmarks.experiments.folds import CACHE, REPORT, Experiment, FoldResult, Say, prepare_split, run_folds
 from benchmarks.measure import provenance
-from benchmarks.pages.parity import PRECISIONS, entries_of
 from convert.verify.compactness import table
 
 CHANGES = (("--prune", "0.5"), ("--prune", "0.8"), ("--shrink", "0.5"), ("--prune", "0", "--qat"))
@@ -29,12 +29,21 @@ INTRODUCTION = (
 
 @dataclass(frozen=True)
 class Section:
-    """One conversion: what was asked, what its report says, why the gate refused it or None."""
+    """One conversion: its requested options, the rows of its report, why the gate refused it or None."""
 
     model: str
-    asked: str
-    said: dict[str, Any] | None
+    requested: str
+    report: dict[str, Any] | None
     failed: str | None
+
+
+@dataclass(frozen=True)
+class Compactness:
+    """Everything that the page reports. index_sha256: of the clips; made_at: commits that trained and converted."""
+
+    sections: tuple[Section, ...]
+    index_sha256: str
+    made_at: tuple[str, ...]
 
 
 def measure_compactness(
@@ -45,8 +54,8 @@ def measure_compactness(
     clips: ClipSet | None = None,
     changes: Sequence[tuple[str, ...]] = CHANGES,
     cache: Path = CACHE,
-) -> tuple[list[Section], str, tuple[str, ...]]:
-    """A section per model and change, the hash of the clips' index, and the commits that trained and converted.
+) -> Compactness:
+    """A section per model and change.
 
     root: the folder of the sets. The trainings are those of the parity table. Raises DataError for unfit clips,
     EdgeHarError where a training or conversion fails.
@@ -66,22 +75,22 @@ def measure_compactness(
     ]
     results = run_folds(folds, entries, cache=cache, jobs=jobs, say=say)
     made_at = tuple(sorted({at for result in results for at in result.made_at}))
-    return [section_of(result) for result in results], folds.sha256, made_at
+    return Compactness(tuple(section_of(result) for result in results), folds.sha256, made_at)
 
 
 def section_of(result: FoldResult) -> Section:
     """A result with what its conversion's report says."""
     assert result.conversion is not None
-    said = json.loads((result.conversion / REPORT).read_text())
-    model, _, asked = result.entry.name.partition(" ")
-    return Section(model, asked, said.get("compactness"), said["failed"])
+    report = json.loads((result.conversion / REPORT).read_text())
+    model, _, requested = result.entry.name.partition(" ")
+    return Section(model, requested, report.get("compactness"), report["failed"])
 
 
-def page(sections: Sequence[Section], command: list[str], index_sha256: str, made_at: Sequence[str]) -> str:
+def page(measured: Compactness, command: list[str]) -> str:
     """The page as Markdown."""
     lines = ["# What pruning and shrinking buy", "", INTRODUCTION, ""]
-    for section in sections:
-        lines += [f"## {section.model}, `{section.asked}`", ""]
-        lines += table(section.said) if section.said else [f"The gate refused it: {section.failed}"]
+    for section in measured.sections:
+        lines += [f"## {section.model}, `{section.requested}`", ""]
+        lines += table(section.report) if section.report else [f"The gate refused it: {section.failed}"]
         lines.append("")
-    return "\n".join([*lines, *provenance.section(command, index_sha256, made_at)])
+    return "\n".join([*lines, *provenance.section(command, measured.index_sha256, measured.made_at)])

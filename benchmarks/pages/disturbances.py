@@ -1,4 +1,4 @@
-"""docs/events.md: what light and knocks make of scenes in which nothing happens, and what a slow camera costs.
+"""docs/figures/disturbances.md: what light and bumps make of scenes in which nothing happens, and what a slow camera costs.
 
 Scenes are stills of real clips, of people that the model never saw, with sensor noise; what disturbs them is drawn.
 """
@@ -47,7 +47,7 @@ class Disturbance:
     passing: bool = True
 
 
-def _knock(since_s: float) -> tuple[float, float]:
+def _bump(since_s: float) -> tuple[float, float]:
     if since_s < 0:
         return 0.0, 0.0
     size = 2.0 * np.exp(-since_s / 0.2)
@@ -68,7 +68,7 @@ DISTURBANCES = (
     Disturbance(
         "a cloud: .7 times as bright within 3 s", light=lambda s: 1 - 0.3 * min(1.0, max(0.0, s / 3))
     ),
-    Disturbance("a knock: 2 px at 6 Hz, gone in .6 s", shift=_knock),
+    Disturbance("a bump: 2 px at 6 Hz, gone in .6 s", shift=_bump),
     Disturbance(
         "the camera is turned by 3 px within .4 s", shift=lambda s: (3 * min(1.0, max(0.0, s / 0.4)), 0.0)
     ),
@@ -78,17 +78,17 @@ DISTURBANCES = (
 
 @dataclass(frozen=True)
 class Disturbed:
-    """One disturbance in all scenes. events: that began, by label; scenes_told: scenes with one or more."""
+    """One disturbance in all scenes. events: that began, by label; scenes_with_events: scenes with one or more."""
 
     disturbance: Disturbance
     scenes: int
-    scenes_told: int
+    scenes_with_events: int
     events: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Relit:
-    """Windows of clips in which something is done, as they are and with a burst of light or a knock in their middle."""
+    """Windows of clips in which something is done, as they are and with a burst of light or a bump in their middle."""
 
     disturbance: Disturbance
     windows: int
@@ -111,13 +111,13 @@ class Disturbances:
 
 
 def measure_disturbances(clips: Path, *, say: Say, jobs: int, cache: Path = CACHE) -> Disturbances:
-    """Run the folds of the shipped model that are not in the cache yet, and disturb the scenes of the people left out.
+    """Run the folds of the shipped model that are not in the cache yet, and disturb the scenes of the held-out people.
 
     Raises DataError for unfit clips, EdgeHarError where a fold fails.
     """
     folds = prepare_folds(clips, cache, say)
     results = run_folds(folds, (MOTION,), cache=cache, jobs=jobs, say=say)
-    told: dict[str, list[Counter[str]]] = {one.name: [] for one in DISTURBANCES}
+    counted: dict[str, list[Counter[str]]] = {one.name: [] for one in DISTURBANCES}
     windows: Counter[str] = Counter()
     random = np.random.default_rng(SEED)
     for fold, result in enumerate(results):
@@ -128,7 +128,7 @@ def measure_disturbances(clips: Path, *, say: Say, jobs: int, cache: Path = CACH
         for clip in folds.held_out(fold):
             for still in _stills(clip):
                 for one in DISTURBANCES:
-                    told[one.name].append(_events(bundle, recognizer, scene(still, one, bundle, random)))
+                    counted[one.name].append(_events(bundle, recognizer, scene(still, one, bundle, random)))
             windows += _windows_right(bundle, recognizer, clip)
         say(f"the scenes of {result.group}")
     passing = [one for one in DISTURBANCES if one.passing]
@@ -136,7 +136,7 @@ def measure_disturbances(clips: Path, *, say: Say, jobs: int, cache: Path = CACH
         tuple(results),
         tuple(
             Disturbed(one, len(found), sum(bool(events) for events in found), sum(found, Counter()))
-            for one, found in ((one, told[one.name]) for one in DISTURBANCES)
+            for one, found in ((one, counted[one.name]) for one in DISTURBANCES)
         ),
         tuple(Relit(one, windows["all"], windows[one.name], windows[passing[0].name]) for one in passing[1:]),
         folds.sha256,
@@ -168,11 +168,11 @@ def disturbed(picture: Pixels, disturbance: Disturbance, since_s: float) -> NDAr
 
 
 def _stills(clip: HeldOut) -> tuple[Pixels, Pixels]:
-    """The clip's first frame, in which somebody stands, and its median, which is mostly the empty scene."""
+    """The clip's first frame, in which a person is to be seen, and its median, which is mostly the empty scene."""
     frames = []
     with FileSource(clip.path) as source:
         while source.grab() is not None:
-            frames.append(np.array(source.retrieve())[..., :: 1 if source.color == "rgb" else -1])
+            frames.append(np.asarray(cv2.cvtColor(source.retrieve(), cv2.COLOR_BGR2RGB), np.uint8))
     return frames[0], np.median(np.stack(frames), axis=0).astype(np.uint8)
 
 
@@ -211,7 +211,7 @@ def _windows_right(bundle: Bundle, recognizer: Recognizer, clip: HeldOut) -> Cou
 
 
 def page(measured: Disturbances, command: list[str]) -> str:
-    """docs/events.md."""
+    """docs/figures/disturbances.md."""
     people = [result.group for result in measured.results if result.bundle is not None]
     made_at = [at for result in measured.results for at in result.made_at]
     refused = (
@@ -220,17 +220,17 @@ def page(measured: Disturbances, command: list[str]) -> str:
         else ""
     )
     lines = [
-        "# Light, knocks and slow cameras",
+        "# Light, bumps and slow cameras",
         "",
         (
-            f"The shipped model's form, each of {len(people)} people left out of the training once and their clips alone "
+            f"The shipped model's form, each of {len(people)} people held out of the training once and their clips alone "
             f"disturbed; int8 stream, the shipped event thresholds.{refused}"
         ),
         "",
         "## Scenes in which nothing is done",
         "",
         (
-            f"Of every clip two stills: its first frame, in which somebody stands, and its median, which is mostly empty. "
+            f"Of every clip two stills: its first frame, in which a person is to be seen, and its median, which is mostly empty. "
             f"Each is shown for {SCENE_S:g} s with sensor noise (standard deviation {NOISE:g} of 255), and disturbed after "
             f"{AT_S:g} s. Pixels are of 80x64 pictures in which a person is some 20 px tall. An event is false here."
         ),
@@ -241,7 +241,7 @@ def page(measured: Disturbances, command: list[str]) -> str:
         "",
         "## Clips in which something is done",
         "",
-        "The same in the middle of each clip (here in pixels of the model's 64x64). Share of windows that are right:",
+        "The same in the middle of each clip (here in pixels of the model's 64x64). Window accuracy:",
         "",
         *markdown_table(
             [
@@ -267,9 +267,15 @@ def page(measured: Disturbances, command: list[str]) -> str:
 
 
 def _scene_row(one: Disturbed) -> list[str]:
-    low, high = wilson_interval(one.scenes_told, one.scenes)
+    low, high = wilson_interval(one.scenes_with_events, one.scenes)
     which = ", ".join(f"{label} {count}" for label, count in sorted(one.events.items())) or "-"
-    return [one.disturbance.name, str(one.scenes), str(one.scenes_told), f"{low:.2f} to {high:.2f}", which]
+    return [
+        one.disturbance.name,
+        str(one.scenes),
+        str(one.scenes_with_events),
+        f"{low:.2f} to {high:.2f}",
+        which,
+    ]
 
 
 def _slow(measured: Disturbances) -> Sequence[str]:
@@ -283,9 +289,9 @@ def _slow(measured: Disturbances) -> Sequence[str]:
     ]
     return [
         (
-            f"The model was made for {rate_hz:g} frames a second. A slower camera lends each frame to several ticks, which "
-            f"`run` warns about, with the figures that stand in the bundle. Over {slow['windows']} windows of all people:"
+            f"The model was made for {rate_hz:g} frames a second. A slower camera serves several ticks with each frame, which "
+            f"`run` warns about, with the figures of the bundle. Over {slow['windows']} windows of all people:"
         ),
         "",
-        *markdown_table([["camera", "windows right"], *rows]),
+        *markdown_table([["camera", "window accuracy"], *rows]),
     ]

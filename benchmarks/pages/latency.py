@@ -1,4 +1,4 @@
-"""docs/benchmark.md and its picture: what `edge-har benchmark` measured, in words and tables."""
+"""docs/figures/benchmark.md and its picture: what `edge-har benchmark` measured, in words and tables."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def compare_folds(
     on_progress: OnProgress | None = None,
     cache: Path = CACHE,
 ) -> None:
-    """Compare all models on groups left out; folds that the cache lacks are trained first."""
+    """Compare all models on held-out groups; folds that the cache lacks are trained first."""
     use_cpu(threads)
     folds = prepare_folds(clips, cache, say)
     results = run_folds(folds, ENTRIES, cache=cache, jobs=jobs, say=say)
@@ -69,7 +69,7 @@ def compare_folds(
         for entry in ENTRIES
     }
     protocol = (
-        f"Accuracy: one of {len(folds.groups)} people left out at a time, {len(folds.clips())} clips in all. Latency: the "
+        f"Accuracy: one of {len(folds.groups)} people held out at a time, {len(folds.clips())} clips in all. Latency: the "
         "models of one of these folds."
     )
     compared = compare(models, rounds=rounds, threads=threads, say=say, on_progress=on_progress)
@@ -86,14 +86,14 @@ def compare_runs(
     say: Say,
     on_progress: OnProgress | None = None,
 ) -> None:
-    """Compare a user's RUNs, each on the clips that it left out."""
+    """Compare a user's RUNs, each on the clips that it held out."""
     use_cpu(threads)
     with tempfile.TemporaryDirectory(prefix="edge-har-benchmark-") as folder:
         models: dict[str, list[ComparedModel]] = {}
         for number, run in enumerate(runs):
-            place = Path(folder) / str(number)
-            place.mkdir()
-            models[run.name if run.name not in models else str(run)] = [subject_of_run(run, place, say)]
+            work = Path(folder) / str(number)
+            work.mkdir()
+            models[run.name if run.name not in models else str(run)] = [subject_of_run(run, work, say)]
         compared = compare(models, rounds=rounds, threads=threads, say=say, on_progress=on_progress)
     hashes = sorted({json.loads((run / "config.json").read_text())["index_sha256"] for run in runs})
     protocol = "Accuracy: the test groups of each RUN's own split."
@@ -113,7 +113,10 @@ def write(
     note = f"{here.cpu}, {here.cores} cores, {here.architecture}, {threads} thread{'s' * (threads > 1)}; commit {made_at}"
     draw(picture, compared, note)
     text = page(
-        compared, picture.name, protocol, provenance.lines([*command, "--out", out.name], index_sha256)
+        compared,
+        picture.name,
+        protocol,
+        provenance.lines([*command, "--out", f"docs/figures/{out.name}"], index_sha256),
     )
     out.write_text(text, encoding="utf-8")
 

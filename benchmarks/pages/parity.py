@@ -1,21 +1,24 @@
-"""docs/parity.md: what each precision keeps of the float model, on several data sets, one split by groups each."""
+"""docs/figures/parity.md: what each precision keeps of the float model, on several data sets, one split by groups each."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.experiments.entries import PARTS, SETS, TRAINING, ClipSet
-from benchmarks.experiments.folds import CACHE, REPORT, Experiment, FoldResult, Say, prepare_split, run_folds
+from benchmarks.experiments.conversions import (
+    MAX_DROP_POINTS,
+    MIN_AGREEMENT,
+    ParityRow,
+    entries_of,
+    row_of,
+)
+from benchmarks.experiments.entries import PARTS, SETS, ClipSet
+from benchmarks.experiments.folds import CACHE, FoldResult, Say, prepare_split, run_folds
 from benchmarks.measure import provenance
 from benchmarks.pages.markdown import markdown_table
 from edge_har.errors import EdgeHarError
-
-MIN_AGREEMENT, MAX_DROP_POINTS = 0.97, 2.0
-AUTO = "auto"
 
 INTRODUCTION = (
     "Both published models on three sets of clips, each split once by groups (people; scenes): "
@@ -34,70 +37,19 @@ NOTES = (
 )
 
 
-PRECISIONS = {"LRCN": (AUTO, "int8"), "ConvLSTM": (AUTO,)}
-ALL_INTEGER = {"ConvLSTM": ("int8-cells16", "int8")}
-
-
-@dataclass(frozen=True)
-class ParityRow:
-    """One conversion. said: its report's figures on the test groups. failed: why the gate refused it, or None."""
-
-    clips: str
-    model: str
-    asked: str
-    made: str
-    trained: float
-    said: dict[str, Any]
-    failed: str | None
-
-    @property
-    def agreement(self) -> float:
-        """Share of windows with the float model's label."""
-        return float(self.said["agreement"]["share"])
-
-    @property
-    def drop_points(self) -> float:
-        """Window accuracy lost, percentage points."""
-        return float(self.said["drop"]["points"])
-
-    @property
-    def breach(self) -> str | None:
-        """What is past a limit, where this is what should ship. That a float model knows too little is no breach."""
-        if self.asked != AUTO:
-            return None
-        name = f"{self.model} on {self.clips}"
-        if self.drop_points > MAX_DROP_POINTS:
-            return f"{name}: loses {self.drop_points:.1f} points"
-        return f"{name}: agrees on {self.agreement:.3f}" if self.agreement < MIN_AGREEMENT else None
-
-
 @dataclass(frozen=True)
 class Parity:
-    """Everything that docs/parity.md says. index_sha256: of each set's clips."""
+    """Everything that docs/figures/parity.md says. index_sha256: of each set's clips."""
 
     rows: tuple[ParityRow, ...]
     index_sha256: tuple[str, ...]
     made_at: tuple[str, ...]
 
-    def check(self) -> None:
+    def check_limits(self) -> None:
         """Raises EdgeHarError, in one line, where what should ship is past a limit."""
         breaches = [row.breach for row in self.rows if row.breach]
         if breaches:
             raise EdgeHarError("; ".join(breaches))
-
-
-def entries_of(clips: ClipSet, *, converted: bool) -> list[Experiment]:
-    """The trainings of a set, or its conversions."""
-    made = []
-    for model, precisions in PRECISIONS.items():
-        options = (*TRAINING, *clips.options)
-        if not converted:
-            made.append(Experiment(model, model.lower(), options, converted=False))
-            continue
-        for precision in (*precisions, *(ALL_INTEGER.get(model, ()) if clips.all_integer else ())):
-            name = f"{clips.name} {model} {precision}"
-            made.append(Experiment(name, model.lower(), options, conversion=("--precision", precision)))
-    return made
 
 
 def measure_parity(
@@ -120,29 +72,8 @@ def measure_parity(
     )
 
 
-def row_of(clips: str, result: FoldResult) -> ParityRow:
-    """A result with what its conversion's report says."""
-    assert result.conversion is not None
-    said = json.loads((result.conversion / REPORT).read_text())
-    _, model, asked = result.entry.name.split()
-    made = said["precision"]
-    taken = [trial["route"] for trial in said.get("trials", ()) if trial["taken"]]
-    if made == "mixed" and taken:
-        made = ", ".join(f"{part} {form}" for part, form in taken[0].items())
-    figures = result.float_figures
-    return ParityRow(
-        clips,
-        model,
-        asked,
-        made,
-        figures.windows_right / figures.windows,
-        said["parity"]["test"],
-        said["failed"],
-    )
-
-
 def page(parity: Parity, command: list[str]) -> str:
-    """docs/parity.md."""
+    """docs/figures/parity.md."""
     head = ["clips", "model", "--precision", "trained", "float", "clip", "stream", "agree", "drop", "gate"]
     lines = [
         "# Parity",
@@ -162,32 +93,32 @@ def page(parity: Parity, command: list[str]) -> str:
 
 
 def _cells(row: ParityRow) -> list[str]:
-    asked = row.asked if row.asked == row.made else f"{row.asked} ({row.made})"
-    low, high = row.said["drop"]["interval"]
-    ways = row.said["accuracy"]
+    requested = row.requested if row.requested == row.made else f"{row.requested} ({row.made})"
+    low, high = row.report["drop"]["interval"]
+    ways = row.report["accuracy"]
     return [
         row.clips,
         row.model,
-        asked,
+        requested,
         f"{row.trained:.3f}",
-        *(_share(ways[way]["windows"]) for way in ("float", "whole_clip", "stream")),
-        _share(row.said["agreement"]),
+        *(_fraction(ways[way]["windows"]) for way in ("float", "whole_clip", "stream")),
+        _fraction(row.report["agreement"]),
         f"{row.drop_points:.1f} ({low:.1f} to {high:.1f})",
         "passed" if row.failed is None else "refused",
     ]
 
 
-def _share(said: dict[str, Any]) -> str:
-    low, high = said["interval"]
-    return f"{said['share']:.3f} ({low:.2f} to {high:.2f})"
+def _fraction(figure: dict[str, Any]) -> str:
+    low, high = figure["interval"]
+    return f"{figure['share']:.3f} ({low:.2f} to {high:.2f})"
 
 
 def _measured_on(rows: Sequence[ParityRow]) -> list[str]:
     """Each set's test part."""
-    by_set = {row.clips: row.said for row in rows}
+    by_set = {row.clips: row.report for row in rows}
     return [
-        f"- {name}: {said['windows']} windows of {said['clips']} clips, {len(said['groups'])} groups"
-        for name, said in by_set.items()
+        f"- {name}: {report['windows']} windows of {report['clips']} clips, {len(report['groups'])} groups"
+        for name, report in by_set.items()
     ]
 
 
@@ -195,5 +126,5 @@ def _refusals(rows: Sequence[ParityRow]) -> list[str]:
     refused = [row for row in rows if row.failed is not None]
     if not refused:
         return []
-    told = [f"- {row.clips}, {row.model}, {row.asked}: {row.failed}" for row in refused]
-    return ["## What the gate refused", "", *told, ""]
+    listed = [f"- {row.clips}, {row.model}, {row.requested}: {row.failed}" for row in refused]
+    return ["## What the gate refused", "", *listed, ""]

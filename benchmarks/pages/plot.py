@@ -10,6 +10,7 @@ import matplotlib
 
 matplotlib.use("Agg")  # no window, wherever this runs
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from benchmarks.experiments.comparison import CALL, FLOAT, INT8, PREDICT, RESULT, ModelComparison
@@ -59,7 +60,7 @@ def draw(path: Path, compared: Sequence[ModelComparison], note: str) -> None:
     plt.close(figure)
 
 
-def _draw_model(axes: plt.Axes, model: ModelComparison, colour: str) -> None:
+def _draw_model(axes: Axes, model: ModelComparison, colour: str) -> None:
     points = []
     keras = next((form.figures for form in model.forms if form.form == PREDICT), None)
     for form in model.forms:

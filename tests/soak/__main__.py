@@ -1,4 +1,4 @@
-"""`python -m tests.soak --minutes 60 --out docs/reliability.md`: exit 0 where every limit was kept."""
+"""`python -m tests.soak --minutes 60 --out docs/figures/soak.md`: exit 0 where every limit was kept."""
 
 from __future__ import annotations
 

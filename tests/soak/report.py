@@ -37,7 +37,7 @@ MEANS = {
 
 
 def page(soaked: Soaked, command: Sequence[str]) -> str:
-    """The page `docs/reliability.md`."""
+    """The page `docs/figures/soak.md`."""
     here = machine()
     kinds = [camera.kind for camera in CAMERAS]
     size = "x".join(map(str, SIZES_WH[0]))
@@ -47,8 +47,8 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         (
             f"`edge-har run` followed {len(CAMERAS)} cameras on loopback ({kinds.count('mjpeg')} motion JPEG over HTTP, "
             f"{kinds.count('rtsp')} H.264 over RTSP from GStreamer, {size}, {RATE_HZ} frames a second) for "
-            f"{soaked.length_s / 60:.0f} minutes and wrote what it saw to a file of JSON lines, a mosquitto and a web server, while "
-            "cameras, destinations and disks failed by a plan. `make soak` does it again; a variant of three minutes with every kind of "
+            f"{soaked.length_s / 60:.0f} minutes and emitted what it saw to a file of JSON lines, a mosquitto and a web server, while "
+            "cameras, receivers and disks failed by a plan. `make soak` does it again; a form of three minutes with every kind of "
             "fault is one of the tests."
         ),
         "",
@@ -59,10 +59,10 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         "",
         f"Result: {'every limit below was kept.' if not soaked.problems() else '**not kept: ' + '; '.join(soaked.problems()) + '**'}",
         "",
-        "## Expected events, and emitted ones",
+        "## Expected events, and what came",
         "",
         (
-            f"Each camera shows a synthetic person who does {', '.join(LABELS[:-1])} and {LABELS[-1]} in turns and is still in "
+            f"Each camera shows a synthetic person who does {', '.join(LABELS[:-1])} and {LABELS[-1]} in turns and keeps still in "
             "between; the drawings were chosen for being recognised in files, at every phase of the model's ticks, so the model's "
             "errors stay out of it ([accuracy.md](accuracy.md) has those). What it shows follows from the clock alone, and it writes down what it sent. So the list of events is made "
             "without the runtime: a play that was sent whole (no "
@@ -98,7 +98,7 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         ),
         "",
         *_table(
-            ("Destination", "Lines", "Absent", "Twice", "Never emitted"),
+            ("Receiver", "Lines", "Absent", "Twice", "Never emitted"),
             [
                 (
                     {"file": "JSON lines (exactly once)"}.get(destination, f"{destination} (at least once)"),
@@ -127,11 +127,11 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         "",
         _disks(soaked),
         (
-            f"{sum(fault.target == PAGE for fault in soaked.faults)} times a client requested pictures of the live page and did not "
+            f"{sum(fault.target == PAGE for fault in soaked.faults)} times a client asked the live page for pictures and did not "
             "take them, for up to a minute."
         ),
         "",
-        "Opened again: "
+        "Reconnected: "
         + ", ".join(
             f"{name} {int(soaked.readings[-1].values.get(('source_reconnects_total', name), 0))} times"
             for name in (camera.name for camera in CAMERAS)
