@@ -183,7 +183,9 @@ def check(models: tuple[str, ...]) -> None:
 @click.option("--model", type=click.Path(path_type=Path), help="A bundle; default: the shipped one.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object instead of a table.")
 def overhead(model: Path | None, as_json: bool) -> None:
-    """Measure what everything but decoding and the model costs; exit 1 naming what is past its limit (needs ffmpeg)."""
+    """Measure what everything but decoding and the model costs;
+    exit 1 naming what is past its limit (needs ffmpeg).
+    """
     from benchmarks.limits.overhead import measure_overhead
 
     measured = measure_overhead(model)
@@ -204,7 +206,9 @@ def overhead(model: Path | None, as_json: bool) -> None:
 @click.option("--model", type=click.Path(path_type=Path), help="A bundle; default: the shipped one.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object instead of a table.")
 def cameras(count: int, rate: float, seconds: float, model: Path | None, as_json: bool) -> None:
-    """Follow many cameras at their own rate in one process; exit 1 where ticks were skipped or shared a frame."""
+    """Follow many cameras at their own rate in one process;
+    exit 1 where ticks were skipped or shared a frame.
+    """
     from benchmarks.limits.cameras import watch_cameras
 
     watch = watch_cameras(count, rate, seconds, model=model)
@@ -221,7 +225,9 @@ def cameras(count: int, rate: float, seconds: float, model: Path | None, as_json
 )
 @click.option("--json", "as_json", is_flag=True, help="A JSON object instead of a table.")
 def age(minutes: float, rate: float, slow_ms: float, as_json: bool) -> None:
-    """Follow one camera with a model that is too slow for it; exit 1 where a frame was older than two periods."""
+    """Follow one camera with a model that is too slow for it;
+    exit 1 where a frame was older than two periods.
+    """
     from benchmarks.limits.cameras import AGE_PERIODS, watch_cameras
 
     watch = watch_cameras(1, rate, 60 * minutes, slow_ms=slow_ms)

@@ -1,4 +1,6 @@
-"""`edge-har benchmark`: every form of the models beside each other, accuracy against latency, as Markdown and PNG."""
+"""`edge-har benchmark`: every form of the models beside each other, accuracy against latency,
+as Markdown and PNG.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +48,9 @@ def benchmark(
 ) -> None:
     """Compare float Keras, float TFLite, int8 and the int8 stream.
 
-    Latency of all forms is measured in turns in one run, so that ratios hold; accuracy is on the same held-out clips
-    for all. With --clips, folds that an earlier command made are used again. With --run, the clips that the RUN held
-    out are used.
+    Latency of all forms is measured in turns in one run, so that ratios hold; accuracy is on the same
+    held-out clips for all. With --clips, folds that an earlier command made are used again. With --run, the
+    clips that the RUN held out are used.
     """
     if (clips is None) == (not runs):
         raise MisuseError("name either --clips DIR or one or more --run RUN")

@@ -1,4 +1,6 @@
-"""The shipped model: trained on every group for the folds' median best epoch, packed with the folds' figures."""
+"""The shipped model: trained on every group for the folds' median best epoch,
+packed with the folds' figures.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +40,17 @@ MAX_BYTES = 1_000_000
 DRAWN_RECALL = 0.9  # of the built-in source's clips, which the demo shows
 FIGURES = "figures.json"
 WEIGHTS_TERMS = (
-    "research use; trained on research data (the Weizmann clips and clips of edge_har's own drawn person): cite "
-    "L. Gorelick, M. Blank, E. Shechtman, M. Irani, R. Basri, 'Actions as Space-Time Shapes', IEEE Transactions on "
+    "research use; trained on research data (the Weizmann clips and clips of edge_har's own drawn person): "
+    "cite "
+    "L. Gorelick, M. Blank, E. Shechtman, M. Irani, R. Basri, 'Actions as Space-Time Shapes', IEEE "
+    "Transactions on "
     "Pattern Analysis and Machine Intelligence 29(12), 2007. These terms are not those of the code"
 )
 DATA_TERMS = (
-    "Weizmann 'Actions as Space-Time Shapes' (Gorelick et al.), research use, to be cited, not to be redistributed: no "
-    "clip of it is in this bundle. The golden clips show edge_har's own drawn person and fall under the code's licence"
+    "Weizmann 'Actions as Space-Time Shapes' (Gorelick et al.), research use, to be cited, not to be "
+    "redistributed: no "
+    "clip of it is in this bundle. The golden clips show edge_har's own drawn person and fall under the "
+    "code's licence"
 )
 
 
@@ -55,7 +61,8 @@ def ship(
 
     release: default, where it is made again, 1 more than that of the bundle at `out`.
 
-    Raises ConversionError when it is too large or does not recognise the built-in source; `out` is then not written.
+    Raises ConversionError when it is too large or does not recognise the built-in source;
+    `out` is then not written.
     """
     accuracy = measure_accuracy(clips, say=say, jobs=jobs, entries=(MOTION,), cache=cache)
     results = accuracy.of(MOTION)
@@ -104,7 +111,8 @@ def ship(
     folder, made = keep(cache, made_of, make)
     drawn = Figures.from_json(made["drawn"])
     say(
-        f"it recognises {drawn.right} of {drawn.clips} clips of the synthetic person that it was not trained on"
+        f"it recognises {drawn.right} of {drawn.clips} clips of the synthetic person that it was not trained "
+        "on"
     )
     converted = open_bundle(folder / BUNDLE)
     return write_bundle(out, replace(converted.manifest, smoothing=SMOOTHING), converted.contents)
@@ -125,7 +133,9 @@ def check_shippable(path: Path) -> Figures:
 
 
 def figures_json(accuracy: Accuracy, results: list[FoldResult]) -> dict[str, Any]:
-    """What the manifest says: measured on held-out people, by models trained as the shipped one but without them."""
+    """What the manifest says: measured on held-out people,
+    by models trained as the shipped one but without them.
+    """
     floats = [result.float_figures for result in results]
     streams = [result.stream for result in results if result.stream is not None]
     gates = [result.gate for result in results if result.gate is not None]

@@ -13,7 +13,9 @@ from tests.helpers.alone import alone
 
 @pytest.fixture(scope="session")
 def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where `trained` keeps its RUNs, their `clips`, and their decoded `cache`: of all processes of this test run."""
+    """Where `trained` keeps its RUNs, their `clips`, and their decoded `cache`:
+    of all processes of this test run.
+    """
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "runs"
     folder.mkdir(exist_ok=True)

@@ -1,7 +1,8 @@
 """Mutants of this project's code: each must make the tests named beside it fail.
 
-`python -m tests.mutants` applies one after the other in a temporary copy of the tree and prints which are killed.
-Exits 1 where one survives or its fragment is not found exactly once, and where the tests fail without any mutant.
+`python -m tests.mutants` applies one after the other in a temporary copy of the tree and prints which are
+killed. Exits 1 where one survives or its fragment is not found exactly once,
+and where the tests fail without any mutant.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ LIMIT_S = 600.0  # of one run of tests: a mutant that never ends is killed as we
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of the code. name: what goes wrong by it. fragment: stands once in `file`, as short as that allows.
+    """One change of the code. name: what goes wrong by it.
+    fragment: stands once in `file`, as short as that allows.
 
     tests: arguments of pytest; at least one test of them must fail.
     """

@@ -138,7 +138,10 @@ def test_a_stream_with_states_says_what_a_tick_costs() -> None:
 
 
 def test_the_picture_is_drawn_beside_the_page(tmp_path: Path) -> None:
-    slow = tuple(Measured(f.form, timing(f.timing.p50_ms * 3), f.size_bytes, f.figures) for f in made_forms())  # type: ignore[union-attr]
+    slow = tuple(
+        Measured(form.form, timing(form.timing.p50_ms * 3), form.size_bytes, form.figures)  # type: ignore[union-attr]
+        for form in made_forms()
+    )
     compared = [ModelComparison("motion", 1, "int8", made_forms()), ModelComparison("LRCN", 1, "int8", slow)]
     write(tmp_path / "benchmark.md", compared, "Protocol.", ["edge-har", "benchmark"], "5dfd", 1)
     picture = cv2.imread(str(tmp_path / "benchmark.png"))

@@ -1,4 +1,6 @@
-"""Every page command measures, writes the page of its name and states how it was made; limits fail after writing."""
+"""Every page command measures, writes the page of its name and states how it was made;
+limits fail after writing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Pruning sets the requested fraction of every kernel to zero, on every kind of model whole, and keeps it learning."""
+"""Pruning sets the requested fraction of every kernel to zero, on every kind of model whole,
+and keeps it learning.
+"""
 
 from collections.abc import Callable
 from typing import Any

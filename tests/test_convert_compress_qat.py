@@ -35,7 +35,9 @@ def windows(size: int) -> np.ndarray:
 
 
 def stirred(kind: str) -> Any:
-    """A model whose running statistics are not those of a fresh one, a third of its kernels' weights at zero."""
+    """A model whose running statistics are not those of a fresh one,
+    a third of its kernels' weights at zero.
+    """
     keras.utils.set_random_seed(3)
     model = build(kind, FRAMES, SIZES[kind], 2)
     random = np.random.default_rng(1)

@@ -43,7 +43,9 @@ def known(kind: str) -> Any:
 
 
 def branched() -> Any:
-    """Added, concatenated and normalised channels, a recurrent head, and a layer that shrinking does not know."""
+    """Added, concatenated and normalised channels, a recurrent head,
+    and a layer that shrinking does not know.
+    """
     clip = L.Input((FRAMES, 16, 16, 3), name="clip")
     x = L.TimeDistributed(L.Rescaling(1 / 255), name="scale")(clip)
     x = L.TimeDistributed(L.Conv2D(8, 3, padding="same"), name="first")(x)

@@ -1,4 +1,6 @@
-"""A converter that crashes or hangs, through `edge-har convert`: exit 1, one line with the log's place, no bundle."""
+"""A converter that crashes or hangs, through `edge-har convert`:
+exit 1, one line with the log's place, no bundle.
+"""
 
 from __future__ import annotations
 

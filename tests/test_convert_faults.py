@@ -1,4 +1,6 @@
-"""Faults planted into conversions of really trained models: each is refused in words, and leaves no bundle."""
+"""Faults planted into conversions of really trained models:
+each is refused in words, and leaves no bundle.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace

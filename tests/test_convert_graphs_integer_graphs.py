@@ -39,7 +39,9 @@ def stirred(model: Any) -> Any:
 
 
 def small(hidden: str = "relu", **changes: Any) -> Any:
-    """Two ConvLSTMs and two dense layers. hidden: activation of the first of these. changes: of the second ConvLSTM."""
+    """Two ConvLSTMs and two dense layers. hidden: activation of the first of these.
+    changes: of the second ConvLSTM.
+    """
     settings = {"filters": 4, "kernel_size": 3, "recurrent_activation": "hard_sigmoid"} | changes
     inputs = L.Input((FRAMES, SIZE, SIZE, 3))
     x = L.Rescaling(1 / 255)(inputs)

@@ -1,4 +1,6 @@
-"""Somebody else's Keras 2 files: read as data, rewritten exactly, refused in one line where they cannot be."""
+"""Somebody else's Keras 2 files: read as data, rewritten exactly,
+refused in one line where they cannot be.
+"""
 
 import json
 import os

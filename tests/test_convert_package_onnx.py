@@ -1,4 +1,6 @@
-"""ONNX of the float model: equal to Keras in ONNX Runtime for every kind; a model that is not the bundle's is refused."""
+"""ONNX of the float model: equal to Keras in ONNX Runtime for every kind;
+a model that is not the bundle's is refused.
+"""
 
 from __future__ import annotations
 

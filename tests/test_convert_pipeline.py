@@ -1,4 +1,6 @@
-"""RUN to bundle, for every kind of model: parity, sizes, zeros, provenance, sameness; and nothing left when it fails."""
+"""RUN to bundle, for every kind of model: parity, sizes, zeros, provenance, sameness;
+and nothing left when it fails.
+"""
 
 import json
 import os

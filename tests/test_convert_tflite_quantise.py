@@ -143,7 +143,8 @@ def test_the_real_worker_fails_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConversionError) as caught:
         tflite_files({"odd": Job(strings, FLOAT32)}, log=log)
     assert str(caught.value) == (
-        "the converter failed on the graph 'odd': TFLite has no operator for AsString, StringLength: use layers "
+        "the converter failed on the graph 'odd': TFLite has no operator for AsString, StringLength: use "
+        "layers "
         f"that do without; see {log}"
     )
     assert "Traceback" in log.read_text()

@@ -1,4 +1,6 @@
-"""The choice of a precision: the fastest that passes, what is tried instead of a refused one, and who measured it."""
+"""The choice of a precision: the fastest that passes, what is tried instead of a refused one,
+and who measured it.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,6 @@
-"""The comparison says what the exported files show: sizes, zeros, accuracy of the stream, and whether it is faster."""
+"""The comparison says what the exported files show: sizes, zeros, accuracy of the stream,
+and whether it is faster.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,6 @@
-"""Golden clips: drawn by reserved seeds, or the user's own; always far from a tie, always what the runtime computes."""
+"""Golden clips: drawn by reserved seeds, or the user's own;
+always far from a tie, always what the runtime computes.
+"""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Older runtimes in their own environments: found, made, tried, listed; a promise that is broken is an error."""
+"""Older runtimes in their own environments: found, made, tried, listed;
+a promise that is broken is an error.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Structure checks: made graphs pass and are described; each planted fault is one line that names its file."""
+"""Structure checks: made graphs pass and are described;
+each planted fault is one line that names its file.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""docs/config.md has every key there is, and no other, with what holds without it; the example is a file that works."""
+"""docs/config.md has every key there is, and no other, with what holds without it;
+the example is a file that works.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ def test_the_example_is_one_that_check_takes(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_problems_that_the_page_shows_are_what_is_reported(tmp_path: Path) -> None:
     shown_lines = re.findall(r"^error: (edge-har\.toml:.*)$", (DOCS / "config.md").read_text(), re.MULTILINE)
-    wrong = '[[source]]\nuri = "0"\nrotat = 90\n[[sink]]\nkind = "jsonl"\n[[sink]]\nkind = "mqtt"\nhost = "h"\nport = "abc"\n'
+    wrong = (
+        '[[source]]\nuri = "0"\nrotat = 90\n[[sink]]\nkind = "jsonl"\n[[sink]]\nkind = "mqtt"\nhost = '
+        '"h"\nport = "abc"\n'
+    )
     reported = []
     for text in (wrong, "\n" * 11 + "model = \n"):
         (tmp_path / "edge-har.toml").write_text(text)

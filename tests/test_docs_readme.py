@@ -1,4 +1,6 @@
-"""What README and the pages in docs promise: commands that parse, links that lead somewhere, shapes that are true."""
+"""What README and the pages in docs promise: commands that parse, links that lead somewhere,
+shapes that are true.
+"""
 
 from __future__ import annotations
 

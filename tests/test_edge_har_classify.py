@@ -1,4 +1,6 @@
-"""Recorded files: windows at the hops, segments that cover the file, short clips, gaps, files that cannot be read."""
+"""Recorded files: windows at the hops, segments that cover the file, short clips, gaps,
+files that cannot be read.
+"""
 
 from __future__ import annotations
 

@@ -93,14 +93,15 @@ def told(text: str) -> list[tuple[str, str, str | None]]:
     return [(e["source"], e["type"], e["label"]) for e in events if e["type"] != "update"]
 
 
-# config check ---------------------------------------------------------------------------------------------------------
+# config check -----------------------------------------------------------------------------------------------
 
 
 def test_check_says_what_would_run_and_opens_no_camera(models: Path, tmp_path: Path) -> None:
     config = write(
         tmp_path / "c.toml",
         f'model = "{models}/colours.ehar"\n[[source]]\nname = "door"\nuri = "/dev/video77"\nrotate = 90\n'
-        '[labels.Red]\nenabled = false\n[[sink]]\nkind = "webhook"\nurl = "http://127.0.0.1:1/SECRET"\n[web]\n',
+        '[labels.Red]\nenabled = false\n[[sink]]\nkind = "webhook"\nurl = '
+        '"http://127.0.0.1:1/SECRET"\n[web]\n',
     )
     done = edge_har("config", "check", config)
     assert (done.returncode, done.stderr) == (0, "")
@@ -118,10 +119,13 @@ def test_check_says_what_would_run_and_opens_no_camera(models: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[[source]]\nuri = '0'\nrotat = 90\n", ["c.toml: source[1].rotat: no such key; did you mean rotate?"]),
+        (("[[source]]\nuri = '0'\nrotat = "
+         "90\n"), ["c.toml: source[1].rotat: no such key; did you mean rotate?"]),
         ("model = 'x'\nthreads 1\n", ["c.toml:2: Expected '=' after a key"]),
-        ("model = 'none.ehar'\n", ["c.toml: model: {folder}/none.ehar: no such bundle", "c.toml: source: there is none"]),
-        ("[[source]]\nuri = '0'\n[labels.Wlak]\n", ["labels.Wlak: no label of the model is called 'Wlak'; did you"]),
+        ("model = 'none.ehar'\n", [("c.toml: model: {folder}/none.ehar: no such "
+                                   "bundle"), "c.toml: source: there is none"]),
+        (("[[source]]\nuri = "
+         "'0'\n[labels.Wlak]\n"), ["labels.Wlak: no label of the model is called 'Wlak'; did you"]),
     ],
 )  # fmt: skip
 def test_check_names_every_problem_and_exits_with_2(text: str, says: list[str], tmp_path: Path) -> None:
@@ -139,7 +143,7 @@ def test_check_names_every_problem_and_exits_with_2(text: str, says: list[str], 
     assert ran.returncode in (1, 2) and "Traceback" not in ran.stderr and ran.stdout == ""
 
 
-# run --config ---------------------------------------------------------------------------------------------------------
+# run --config -----------------------------------------------------------------------------------------------
 
 
 def test_the_file_is_followed_and_the_command_line_wins(models: Path, tmp_path: Path) -> None:
@@ -149,7 +153,8 @@ def test_the_file_is_followed_and_the_command_line_wins(models: Path, tmp_path: 
     (tmp_path / "colours.ehar").write_bytes((models / "colours.ehar").read_bytes())
     config = write(
         tmp_path / "c.toml",
-        "model = 'colours.ehar'\n[[source]]\nname = 'door'\nuri = 'scene.avi'\n[labels.Red]\nenabled = false\n"
+        "model = 'colours.ehar'\n[[source]]\nname = 'door'\nuri = 'scene.avi'\n[labels.Red]\nenabled = "
+        "false\n"
         "[[sink]]\nkind = 'jsonl'\npath = 'events.jsonl'\n[log]\nlevel = 'error'\n",
     )
     done = edge_har("run", "--config", config, cwd=models)
@@ -158,8 +163,9 @@ def test_the_file_is_followed_and_the_command_line_wins(models: Path, tmp_path: 
     assert (tmp_path / "events.jsonl").read_text() == done.stdout
 
     other = edge_har(
-        "run", "--config", config, "--source", f"attic={tmp_path}/green.avi", "--sink", f"jsonl:{tmp_path}/o.jsonl", "-v"
-    )  # fmt: skip
+        *("run", "--config", config, "-v"),
+        *("--source", f"attic={tmp_path}/green.avi", "--sink", f"jsonl:{tmp_path}/o.jsonl"),
+    )
     assert told(other.stdout) == [("attic", "start", "Green"), ("attic", "end", "Green")]
     assert (tmp_path / "o.jsonl").read_text() == other.stdout and "attic: " in other.stderr
     assert (tmp_path / "events.jsonl").read_text() == done.stdout
@@ -252,7 +258,7 @@ def test_a_hangup_has_the_file_read_again(models: Path, tmp_path: Path, red: Mjp
     assert "Traceback" not in said.text
 
 
-# Secrets --------------------------------------------------------------------------------------------------------------
+# Secrets ----------------------------------------------------------------------------------------------------
 
 
 def test_no_secret_of_any_kind_shows_anywhere(
@@ -260,8 +266,11 @@ def test_no_secret_of_any_kind_shows_anywhere(
 ) -> None:
     secrets = {
         name: f"hunter2-{name}-{'x' * 12}"
-        for name in ("camera", "refused", "rtsp", "query", "whole", "broker", "path", "basic", "sign", "bearer", "page")
-    }  # fmt: skip
+        for name in [
+            *("camera", "refused", "rtsp", "query", "whole"),
+            *("broker", "path", "basic", "sign", "bearer", "page"),
+        ]
+    }
     for name, value in secrets.items():
         (home / name).touch(mode=0o600)
         (home / name).write_text(f"{value}\n")
@@ -282,7 +291,8 @@ def test_no_secret_of_any_kind_shows_anywhere(
         config = write(
             home / "c.toml",
             f'model = "{models}/colours.ehar"\nwait_for_source = true\n'
-            f'[[source]]\nname = "works"\nuri = "{camera.url.replace("://", "://me@")}"\npassword_env = "TEST_CAMERA"\n'
+            f'[[source]]\nname = "works"\nuri = "{camera.url.replace("://", "://me@")}"\npassword_env = '
+            '"TEST_CAMERA"\n'
             f'[[source]]\nuri = "{refusing.url.replace("://", "://me@")}"\npassword_file = "refused"\n'
             f'[[source]]\nuri = "rtsp://me@127.0.0.1:{closed}/s"\npassword_file = "rtsp"\n'
             '[[source]]\nuri_env = "TEST_QUERY"\n[[source]]\nuri_file = "whole"\n'
@@ -290,7 +300,8 @@ def test_no_secret_of_any_kind_shows_anywhere(
             'password_file = "broker"\n'
             '[[sink]]\nkind = "webhook"\nname = "hook"\nurl_env = "TEST_PATH"\nsecret_file = "sign"\n'
             'token_env = "TEST_BEARER"\n'
-            f'[[sink]]\nkind = "webhook"\nname = "gone"\nurl = "http://127.0.0.1:{closed}/z"\nsecret_env = "TEST_SIGN"\n'
+            f'[[sink]]\nkind = "webhook"\nname = "gone"\nurl = "http://127.0.0.1:{closed}/z"\nsecret_env = '
+            '"TEST_SIGN"\n'
             '[web]\nlisten = "127.0.0.1:0"\ntoken_file = "page"\n[log]\nlevel = "debug"\n',
         )
         checked = edge_har("config", "check", config)
@@ -336,7 +347,7 @@ def test_no_secret_of_any_kind_shows_anywhere(
         assert f"hunter2-{name}" not in everything, name
 
 
-# The journal, and what is not installed -------------------------------------------------------------------------------
+# The journal, and what is not installed ---------------------------------------------------------------------
 
 
 def journal_lines(arguments: tuple[object, ...], *, matches: bool) -> list[str]:
@@ -405,7 +416,8 @@ def without(module: str, *arguments: object) -> subprocess.CompletedProcess[str]
     ("module", "table", "option", "install"),
     [
         ("tornado", "[web]\n", ("--web", "127.0.0.1:0"), "pip install 'edge-har[web]'"),
-        ("paho", "[[sink]]\nkind = 'mqtt'\nhost = 'h'\n", ("--sink", "mqtt://h"), "pip install 'edge-har[mqtt]'"),
+        ("paho", ("[[sink]]\nkind = 'mqtt'\nhost = "
+                 "'h'\n"), ("--sink", "mqtt://h"), "pip install 'edge-har[mqtt]'"),
     ],
 )  # fmt: skip
 def test_what_is_not_installed_is_one_line_with_its_command(

@@ -1,4 +1,6 @@
-"""Standard error that nobody reads, or that is on a full disk: a run goes on, and ends when that is requested."""
+"""Standard error that nobody reads, or that is on a full disk:
+a run goes on, and ends when that is requested.
+"""
 
 import fcntl
 import json

@@ -1,4 +1,6 @@
-"""The configuration file: what its keys become, what is said of what is wrong, where secrets come from and never go."""
+"""The configuration file: what its keys become, what is said of what is wrong,
+where secrets come from and never go.
+"""
 
 from __future__ import annotations
 
@@ -200,16 +202,20 @@ def test_secrets_never_show_in_what_is_made_of_them(folder: Path) -> None:
         ("[[source]]\nuri = '0'\ntransport = 'tcp'", "source[1]: 0: 'transport' is no option of such a"),
         ("[[source]]\nuri = 'gopher://h'", "source[1]: no source is called 'gopher://h'"),
         ("[[source]]\nuri = '0'\n[[source]]\nuri = '0'", "source: 2 of them are called 0"),
-        ("[[sink]]\npath = 'x'", "sink[1].kind: expected one of jsonl, mqtt, webhook, video, clips, window; it"),
+        (("[[sink]]\npath = "
+         "'x'"), "sink[1].kind: expected one of jsonl, mqtt, webhook, video, clips, window; it"),
         ("[[sink]]\nkind = 'mqt'", 'found "mqt"; did you mean mqtt?'),
-        ("[[sink]]\nkind = 'mqtt'\nhost = 'h'\nport = 'x'", 'sink[1].port: expected a whole number, 1 to 65535, found "x"'),
-        ("[[sink]]\nkind = 'mqtt'\nhost = 'h'\nport = 99999", "sink[1].port: expected a whole number, 1 to 65535, found 99999"),
+        (("[[sink]]\nkind = 'mqtt'\nhost = 'h'\nport = "
+         "'x'"), 'sink[1].port: expected a whole number, 1 to 65535, found "x"'),
+        (("[[sink]]\nkind = 'mqtt'\nhost = 'h'\nport = "
+         "99999"), "sink[1].port: expected a whole number, 1 to 65535, found 99999"),
         ("[[sink]]\nkind = 'clips'", "sink[1].path: is the folder to record to"),
         ("[[sink]]\nkind = 'jsonl'\n[[sink]]\nkind = 'jsonl'", "sink: 2 of them are called jsonl"),
         ("display = true\n[[sink]]\nkind = 'window'", "sink: 2 of them are called window"),
         ("[[sink]]\nkind = 'jsonl'\npath = 'x'\nname = 'stdout'", "sink: 2 of them are called stdout"),
         ("[web]\nlisten = '0.0.0.0:80'", "web: 0.0.0.0:80 can be reached from other machines"),
-        ("[web]\nport = 80", "web.port: no such key; expected one of listen, rate_hz, picture_px, token_env,"),
+        (("[web]\nport = "
+         "80"), "web.port: no such key; expected one of listen, rate_hz, picture_px, token_env,"),
         ("[log]\nlevel = 'loud'", 'log.level: expected "error", "warning", "info" or "debug", found "loud"'),
         ("\nmodel = \n", ":2: Invalid value (column 9)"),
         ("a = [", ":1: Invalid value (at the end)"),
@@ -225,9 +231,20 @@ def test_what_is_wrong_is_said_by_key(text: str, says: str, folder: Path) -> Non
 
 
 def test_all_problems_are_told_at_once(folder: Path) -> None:
-    text = "threads = 'x'\n[events]\nentr = 1\nenter = 2\n[[source]]\nrotat = 1\n[[sink]]\nkind = 'x'\n[web]\nlisten = 1\n"
+    text = (
+        "threads = 'x'\n[events]\nentr = 1\nenter = 2\n[[source]]\nrotat = 1\n[[sink]]\nkind = "
+        "'x'\n[web]\nlisten = 1\n"
+    )
     keys = [line.split(":")[0] for line in problems(text, folder)]
-    assert keys == ["threads", "events.entr", "events.enter", "source[1].rotat", "source[1]", "sink[1].kind", "web.listen"]  # fmt: skip
+    assert keys == [
+        "threads",
+        "events.entr",
+        "events.enter",
+        "source[1].rotat",
+        "source[1]",
+        "sink[1].kind",
+        "web.listen",
+    ]
     many = "".join(f"key{number} = 1\n" for number in range(80))
     assert problems(many, folder)[-1] == "and 30 more"
 
@@ -368,7 +385,7 @@ def test_the_pages_token_does_not_stand_on_the_command_line(folder: Path) -> Non
     assert web_of_text("0.0.0.0:80?token_env=TOKEN", None).token == TOKEN
 
 
-# What must agree ------------------------------------------------------------------------------------------------------
+# What must agree --------------------------------------------------------------------------------------------
 
 
 def test_every_option_of_the_command_line_is_in_the_file() -> None:
@@ -379,8 +396,11 @@ def test_every_option_of_the_command_line_is_in_the_file() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [(90, 90.0), (1.5, 1.5), ("90", 90.0), ("90s", 90.0), ("1.5m", 90.0), ("10m", 600.0), (" 2 H", 7200.0), (0, 0.0)],
-)  # fmt: skip
+    [
+        *((90, 90.0), (1.5, 1.5), (0, 0.0)),
+        *(("90", 90.0), ("90s", 90.0), ("1.5m", 90.0), ("10m", 600.0), (" 2 H", 7200.0)),
+    ],
+)
 def test_times_are_read(text: object, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
@@ -394,7 +414,7 @@ def test_what_is_no_time_is_refused(text: object) -> None:
         parse_duration(text)
 
 
-# Hostile input; 10,000 of each are fed by `make fuzz` -----------------------------------------------------------------
+# Hostile input; 10,000 of each are fed by `make fuzz` -------------------------------------------------------
 
 
 def test_damaged_configurations_are_refused_in_words() -> None:

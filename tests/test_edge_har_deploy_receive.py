@@ -1,4 +1,6 @@
-"""The device's store: whatever is sent, whenever it is cut off, `current` is whole and the next flash heals."""
+"""The device's store: whatever is sent, whenever it is cut off,
+`current` is whole and the next flash heals.
+"""
 
 from __future__ import annotations
 
@@ -419,14 +421,17 @@ def no_selftest(folder: Path, *, cwd: Path, timeout_s: float) -> None:
 
 
 def killed_at_change(number: int, act: Callable[[], object]) -> bool:
-    """Run `act` in a child that dies as by a power cut before its n-th change of a file; False if it came to an end."""
+    """Run `act` in a child that dies as by a power cut before its n-th change of a file;
+    False if it came to an end.
+    """
     child = os.fork()
     if child == 0:
         left = number
 
         def hook(event: str, arguments: tuple[object, ...]) -> None:
             nonlocal left
-            if event in CHANGES or (event == "open" and int(arguments[2]) & os.O_ACCMODE != os.O_RDONLY):  # type: ignore[call-overload]
+            opened = event == "open" and int(arguments[2]) & os.O_ACCMODE  # type: ignore[call-overload]
+            if event in CHANGES or (event == "open" and opened != os.O_RDONLY):
                 left -= 1
                 if left == 0:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -504,7 +509,8 @@ def test_readers_never_see_a_mixed_or_absent_version(
     """A process opens through `current` as fast as it can while the bundle changes some fifty times."""
     monkeypatch.setattr(device, "run_selftest", no_selftest)
     code = (
-        "import sys, time; from edge_har.model.bundle import open_bundle; seen = set(); n = 0; print('go', flush=True)\n"
+        "import sys, time; from edge_har.model.bundle import open_bundle; seen = set(); n = 0; print('go', "
+        "flush=True)\n"
         "import pathlib; stop = pathlib.Path(sys.argv[2])\n"
         "while not stop.exists():\n"
         "    seen.add(open_bundle(sys.argv[1]).digest); n += 1\n"

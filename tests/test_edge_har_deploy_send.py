@@ -1,4 +1,6 @@
-"""Flash, rollback and status through a real sshd on loopback: every way it can go wrong has a name of its own."""
+"""Flash, rollback and status through a real sshd on loopback:
+every way it can go wrong has a name of its own.
+"""
 
 from __future__ import annotations
 

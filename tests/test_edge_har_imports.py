@@ -1,4 +1,6 @@
-"""Imports point one way: between the four packages, between the folders of each; edge_har never names TensorFlow."""
+"""Imports point one way: between the four packages, between the folders of each;
+edge_har never names TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,8 @@ PACKAGES = {
     "convert": {"train", "edge_har"},
     "benchmarks": {"convert", "train", "edge_har"},
 }
-# In each package the folders and loose modules, lowest first: those of one line import only from lines above theirs.
-# A folder is free inside.
+# In each package the folders and loose modules, lowest first: those of one line import only from lines above
+# theirs. A folder is free inside.
 LAYERS = {
     "edge_har": (
         {"errors", "__init__"},
@@ -95,7 +97,9 @@ def module_of(path: Path) -> str:
 
 
 def imported_modules(source: str) -> Iterator[str]:
-    """Every module of ours that `source` imports, also inside a function; `from package import module` as both."""
+    """Every module of ours that `source` imports, also inside a function;
+    `from package import module` as both.
+    """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -200,7 +204,11 @@ def test_no_module_names_them_not_even_inside_a_function(module: str) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["classify", "--help"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
-    code = f"from edge_har.cli import cli\ntry:\n    cli.main({arguments!r})\nexcept SystemExit as end:\n    assert end.code == 0"
+    code = (
+        f"from edge_har.cli import cli\ntry:\n    cli.main({arguments!r})\nexcept SystemExit as end:\n   "
+        " "
+        "assert end.code == 0"
+    )
     loaded = in_a_fresh_interpreter(code)
     heavy = [m for m in loaded if m.partition(".")[0] in (*FORBIDDEN, "cv2", "numpy", "ai_edge_litert")]
     assert heavy == []

@@ -1,4 +1,6 @@
-"""Shrinking by area gives OpenCV's bytes at every size, also where means lie halfway between two grey levels."""
+"""Shrinking by area gives OpenCV's bytes at every size,
+also where means lie halfway between two grey levels.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ OPENCV_ALONE = [((641, 480), (64, 64)), ((640, 480), (80, 60)), ((160, 120), (64
 
 
 def pictures(width: int, height: int) -> dict[str, np.ndarray]:
-    """Noise, what a camera gives, few grey levels (many means are halfway), one level, and a cut out of more."""
+    """Noise, what a camera gives, few grey levels (many means are halfway), one level,
+    and a cut out of more.
+    """
     noise = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
     return {
         "noise": noise,

@@ -80,7 +80,8 @@ def spelled(path: Path) -> set[str]:
     return found
 
 
-# Words that mean something else there: keys of events, of a source, of a page; a thread's or an argument's name.
+# Words that mean something else there: keys of events, of a source, of a page;
+# a thread's or an argument's name.
 COMMON = {"name", "path", "labels", "spool", "keep", "password", "token", "secret"}
 
 
@@ -156,7 +157,7 @@ def test_values_are_checked_when_options_are_made_in_python() -> None:
     assert "s1" not in repr(Options())
 
 
-# The schema -----------------------------------------------------------------------------------------------------------
+# The schema -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -197,7 +198,7 @@ def test_the_schema_refuses_what_the_reader_refuses(text: str) -> None:
         config_of(text.encode(), Path("/c.toml"))
 
 
-# config show, config schema -------------------------------------------------------------------------------------------
+# config show, config schema ---------------------------------------------------------------------------------
 
 
 def test_show_prints_every_setting_and_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

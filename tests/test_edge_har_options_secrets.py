@@ -1,4 +1,6 @@
-"""No message shows the value of a secret, not even of one with the wrong type or of one that cannot be read."""
+"""No message shows the value of a secret, not even of one with the wrong type or of one that cannot be
+read.
+"""
 
 from __future__ import annotations
 

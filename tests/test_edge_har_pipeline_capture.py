@@ -288,7 +288,7 @@ def test_a_file_may_take_its_time(hanging: Hanging) -> None:
         followed.until(lambda: followed.news[-1] == Ended(None))
 
 
-# In a whole run ---------------------------------------------------------------------------------------------------
+# In a whole run ---------------------------------------------------------------------------------------------
 
 
 def test_a_camera_that_stalls_is_told_as_lost_and_comes_back() -> None:

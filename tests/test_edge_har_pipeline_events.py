@@ -261,7 +261,7 @@ def test_below_the_reject_threshold_nothing_begins() -> None:
     assert ended(played(".AAAA.", tuning=Tuning(0.85))) == [("A", 1, 4, "left")]
 
 
-# Rules ------------------------------------------------------------------------------------------------------------
+# Rules ------------------------------------------------------------------------------------------------------
 
 COOL = Tuning(cooldown_s=0.5)
 BARS_A = Rules({"A": LabelRule(enabled=False)})
@@ -466,7 +466,7 @@ def test_times_of_day_are_rfc_3339() -> None:
     assert datetime.fromisoformat(utc_now().replace("Z", "+00:00")).utcoffset().total_seconds() == 0
 
 
-# Against the reference ------------------------------------------------------------------------------------------------
+# Against the reference --------------------------------------------------------------------------------------
 
 STEP_S = 0.125  # all times and probabilities are exact in binary, so both machines compute the same numbers
 SIXTEENTHS = [n / 16 for n in range(17)]

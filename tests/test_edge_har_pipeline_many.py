@@ -1,4 +1,6 @@
-"""Several sources in one run: nothing mixed up, nobody waits for another, one that fails ends alone; too much to do."""
+"""Several sources in one run: nothing mixed up, nobody waits for another, one that fails ends alone;
+too much to do.
+"""
 
 from __future__ import annotations
 
@@ -146,11 +148,12 @@ def test_the_end_waits_for_all_hanging_sources_together(monkeypatch: pytest.Monk
     assert all(allowed_s <= max(0.0, JOIN_S - waited_s[0][1]) + 0.01 for allowed_s, _ in waited_s[1:])
 
 
-# Too much to do ---------------------------------------------------------------------------------------------------
+# Too much to do ---------------------------------------------------------------------------------------------
 
 
 def recognised(cost_s: float, interval_s: float, seconds: float) -> tuple[int, float]:
-    """A recognizer that takes `cost_s` for each tick, on a simulated clock: ticks skipped, and the greatest age of a
+    """A recognizer that takes `cost_s` for each tick, on a simulated clock: ticks skipped, and the greatest
+    age of a
     tick when it was recognised, in periods: the longer of interval and cost.
     """
     from threading import Condition
@@ -214,7 +217,9 @@ def test_many_small_loads_are_too_much_together() -> None:
 
 
 def test_with_a_slow_recognizer_only_the_newest_tick_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Real threads and a real camera: while one tick is recognised others come, and none but the last is taken."""
+    """Real threads and a real camera: while one tick is recognised others come,
+    and none but the last is taken.
+    """
     import threading
 
     behind, plain = [], Recognizer.tick
@@ -242,7 +247,7 @@ def test_a_camera_at_ease_skips_nothing() -> None:
     assert running.summary.skipped == 0
 
 
-# Settings read again ----------------------------------------------------------------------------------------------
+# Settings read again ----------------------------------------------------------------------------------------
 
 
 def test_settings_are_read_again_between_two_ticks(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,6 @@
-"""From a source to events: the pixels and times of training, live cameras that come and go, a model that changes."""
+"""From a source to events: the pixels and times of training, live cameras that come and go,
+a model that changes.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,7 @@ def run(uri: str | Path, **options: object) -> tuple[Kept, Summary]:
     return sink, summary
 
 
-# Training and device see the same ---------------------------------------------------------------------------------
+# Training and device see the same ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rate_hz", [10, 25, 30000 / 1001, 30])
@@ -143,7 +145,7 @@ def test_a_live_8_fps_stream_gives_training_and_device_the_same() -> None:
     assert sum(len(ticks.times_s) for ticks in made) == pytest.approx(19 * 12.5 / 8, abs=3)
 
 
-# Streams and windows ----------------------------------------------------------------------------------------------
+# Streams and windows ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stateful", [False, True])
@@ -189,7 +191,9 @@ def test_the_same_scene_gives_the_same_events_at_any_rate(
 
 
 def write_encoded(path: Path, shown: Pixels, rate_hz: float, *, drop: bool = False) -> Path:
-    """A video as cameras record it (H.264); drop: leave out frames at random, at most two in a row, so the rate varies."""
+    """A video as cameras record it (H.264); drop: leave out frames at random, at most two in a row,
+    so the rate varies.
+    """
     height, width = shown.shape[1:3]
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(rate_hz), "-i", "-"]
     fewer = [
@@ -295,7 +299,7 @@ def test_options_stand_above_the_bundles_smoothing() -> None:
         RunOptions(enter=0.2, leave=0.3).smoothing(of_bundle)
 
 
-# Handing over -----------------------------------------------------------------------------------------------------
+# Handing over -----------------------------------------------------------------------------------------------
 
 
 def one_tick(time_s: float, reset: bool = False) -> Ticks:
@@ -360,7 +364,7 @@ def test_a_file_waits_for_room_until_nobody_takes() -> None:
     queue.push(one_tick(4), lossless=True)  # does not hang
 
 
-# Live -------------------------------------------------------------------------------------------------------------
+# Live -------------------------------------------------------------------------------------------------------
 
 
 def test_a_live_stream_gives_events_and_a_stop_closes_them() -> None:
@@ -454,7 +458,7 @@ def test_realtime_plays_a_file_by_the_clock(tmp_path: Path) -> None:
     assert sink.told == [("start", "Red"), ("end", "Red")] and summary.ticks == 15
 
 
-# Another model ----------------------------------------------------------------------------------------------------
+# Another model ----------------------------------------------------------------------------------------------
 
 
 class Store:
@@ -502,7 +506,9 @@ def test_a_new_model_takes_over_what_is_open(store: Store, stateful: bool) -> No
 
 
 def test_a_new_model_goes_on_in_the_middle_of_a_window() -> None:
-    """The frames of the running window are shown to it: its results are those of a model that ran all along."""
+    """The frames of the running window are shown to it:
+    its results are those of a model that ran all along.
+    """
     shown = noise(23, (8, 8))
     for stateful in (False, True):
         bundle, steady = colour_bundle(stateful), Recognizer(colour_bundle(stateful))

@@ -1,4 +1,6 @@
-"""`edge-har run --sink` in a process of its own: the same events everywhere, and an end in time whatever hangs."""
+"""`edge-har run --sink` in a process of its own: the same events everywhere,
+and an end in time whatever hangs.
+"""
 
 from __future__ import annotations
 

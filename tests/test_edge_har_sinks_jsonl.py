@@ -1,4 +1,6 @@
-"""JSON lines: whole lines whatever the disk does, rotation, nothing of others touched; a full disk is told and waited for."""
+"""JSON lines: whole lines whatever the disk does, rotation, nothing of others touched;
+a full disk is told and waited for.
+"""
 
 from __future__ import annotations
 

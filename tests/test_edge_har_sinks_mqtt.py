@@ -1,4 +1,6 @@
-"""MQTT with a real broker: acknowledged or not delivered, retained state, last will, Home Assistant, TLS, outages."""
+"""MQTT with a real broker: acknowledged or not delivered, retained state, last will, Home Assistant,
+TLS, outages.
+"""
 
 from __future__ import annotations
 
@@ -151,7 +153,8 @@ def test_home_assistant_may_be_told_nothing(broker: Broker) -> None:
 def test_the_last_will_says_that_a_killed_process_is_gone(broker: Broker) -> None:
     code = (
         "import sys, time; from tests.test_edge_har_sinks_mqtt import *; "
-        "sink = MqttOptions(host='127.0.0.1', port=int(sys.argv[1]), node='will', spool='off').open(setting()).events; "
+        "sink = MqttOptions(host='127.0.0.1', port=int(sys.argv[1]), node='will', "
+        "spool='off').open(setting()).events; "
         "time.sleep(600)"
     )
     listener = Listener(broker, "mourner")

@@ -1,4 +1,6 @@
-"""Sinks as a user says them: tables and lines of text, secrets from the environment and files, never on show."""
+"""Sinks as a user says them: tables and lines of text, secrets from the environment and files,
+never on show.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Sinks of pictures: annotated video, event clips, the window; and that nothing is a picture unless it was asked for."""
+"""Sinks of pictures: annotated video, event clips, the window;
+and that nothing is a picture unless it was asked for.
+"""
 
 from __future__ import annotations
 
@@ -415,7 +417,9 @@ import os, sys
 written = set()
 
 def watch(event, arguments):
-    if event == "open" and isinstance(arguments[0], (str, bytes)) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+    if event != "open" or not isinstance(arguments[0], (str, bytes)):
+        return
+    if arguments[2] & (os.O_WRONLY | os.O_RDWR):
         written.add(os.path.abspath(os.fsdecode(arguments[0])))
 
 sys.addaudithook(watch)
@@ -426,7 +430,11 @@ from edge_har.sinks.options import SinkContext
 from tests.helpers.colours import colour_bundle
 source, hook, broker, folder = sys.argv[1:]
 pipeline = Pipeline(colour_bundle(), [source], [])
-texts = [f"jsonl:{folder}/events.jsonl?spool={folder}/file", f"{hook}#spool={folder}/hook", f"{broker}?spool={folder}/mqtt"]
+texts = [
+    f"jsonl:{folder}/events.jsonl?spool={folder}/file",
+    f"{hook}#spool={folder}/hook",
+    f"{broker}?spool={folder}/mqtt",
+]
 outputs = open_outputs(map(options_of_text, texts), SinkContext(pipeline.run_status, waits=lambda: True))
 assert outputs.frame_sinks == []
 pipeline.sinks = outputs.event_sinks

@@ -1,4 +1,6 @@
-"""The queue before a sink: recognition never waits, order is kept, nothing is lost within the bound, all ends in time."""
+"""The queue before a sink: recognition never waits, order is kept, nothing is lost within the bound,
+all ends in time.
+"""
 
 from __future__ import annotations
 

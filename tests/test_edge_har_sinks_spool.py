@@ -1,4 +1,6 @@
-"""The spool: order and every event through restarts, power cuts at any byte, a full disk, damage; bounds by a stated rule."""
+"""The spool: order and every event through restarts, power cuts at any byte, a full disk, damage;
+bounds by a stated rule.
+"""
 
 from __future__ import annotations
 

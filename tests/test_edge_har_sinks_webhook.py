@@ -1,4 +1,6 @@
-"""The webhook with a real server: signed, in order, again until taken, never what is refused; across restarts of both."""
+"""The webhook with a real server: signed, in order, again until taken, never what is refused;
+across restarts of both.
+"""
 
 from __future__ import annotations
 

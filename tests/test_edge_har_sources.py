@@ -1,4 +1,6 @@
-"""Sources: what a URI names, files of every kind and state, cameras on the network, and no password in sight."""
+"""Sources: what a URI names, files of every kind and state, cameras on the network,
+and no password in sight.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-# URIs -------------------------------------------------------------------------------------------------------------
+# URIs -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_a_file_and_a_drawing_play_unpaced_unless_asked(tmp_path: Path) -> None:
         assert isinstance(source, PacedSource)
 
 
-# Files ------------------------------------------------------------------------------------------------------------
+# Files ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rate_hz", [10, 25, 30000 / 1001, 30])
@@ -268,7 +270,7 @@ def test_a_paced_file_comes_by_the_clock_and_stops_at_once(tmp_path: Path) -> No
     source.close()
 
 
-# Ticks ------------------------------------------------------------------------------------------------------------
+# Ticks ------------------------------------------------------------------------------------------------------
 
 
 class Watched(Source):
@@ -315,7 +317,7 @@ def test_a_model_that_does_not_sample_by_time_is_refused() -> None:
         Sampler(FrameSpec((8, 8)), TemporalContract(4, 80.0, sampling="spread"))
 
 
-# Motion JPEG ------------------------------------------------------------------------------------------------------
+# Motion JPEG ------------------------------------------------------------------------------------------------
 
 PICTURES = [jpeg(p) for p in noise(4, (16, 8))]
 
@@ -429,7 +431,7 @@ def test_a_stream_of_anything_else_is_given_up() -> None:
         source.grab()
 
 
-# RTSP -------------------------------------------------------------------------------------------------------------
+# RTSP -------------------------------------------------------------------------------------------------------
 
 
 def clocked(positions_s: list[float], arrivals_s: list[float]) -> tuple[list[float], bool]:

@@ -59,7 +59,7 @@ def wait_until_gone(pid: int, timeout_s: float = 20.0) -> bool:
     return not is_running(pid)
 
 
-# A program on a pipe ----------------------------------------------------------------------------------------------
+# A program on a pipe ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["rpicam-vid", "libcamera-vid"])
@@ -78,7 +78,8 @@ def test_a_camera_program_gives_its_pictures_and_is_asked_for_what_is_wanted(
         assert is_running(pid)
     assert wait_until_gone(pid)
     assert (programs / f"{name}.arguments").read_text().strip() == (
-        "--camera 1 --nopreview --timeout 0 --width 64 --height 48 --framerate 15 --codec mjpeg --flush --output -"
+        "--camera 1 --nopreview --timeout 0 --width 64 --height 48 --framerate 15 --codec mjpeg --flush "
+        "--output -"
     )
 
 
@@ -91,7 +92,9 @@ def test_the_newer_program_is_preferred(programs: Path, tmp_path: Path) -> None:
 
 
 def test_raw_pictures_have_full_range_colours(programs: Path, tmp_path: Path) -> None:
-    """As the program sends them: luma from 0 to 255, and not 16 to 235, which would change what a model sees."""
+    """As the program sends them: luma from 0 to 255, and not 16 to 235,
+    which would change what a model sees.
+    """
     grey = np.repeat(np.arange(0, 256, 4, np.uint8)[None, :, None], 48, 0).repeat(3, 2)
     colours = np.full((48, 64, 3), (200, 60, 30), np.uint8)
     content = b""
@@ -158,7 +161,11 @@ def test_a_program_that_will_not_end_is_ended(tmp_path: Path) -> None:
 
 
 def test_much_talk_on_stderr_stops_nothing(tmp_path: Path) -> None:
-    talk = "i=0; while [ $i -lt 3000 ]; do echo 'a line of some length, over and over again, to fill a pipe' >&2; i=$((i+1)); done"
+    talk = (
+        "i=0; while [ $i -lt 3000 ]; do echo 'a line of some length, over and over again, to fill a "
+        "pipe' "
+        ">&2; i=$((i+1)); done"
+    )
     path = fake_program(
         tmp_path / "bin", "talker", f"{talk}\necho done\nprintf 'last\\033[1m words\\n\\n' >&2"
     )
@@ -172,7 +179,10 @@ def test_much_talk_on_stderr_stops_nothing(tmp_path: Path) -> None:
 
 def test_the_program_ends_with_us_even_if_we_are_killed(programs: Path, tmp_path: Path) -> None:
     fake_program(programs, "rpicam-vid", camera_script(PICTURES[0], tmp_path / "camera", HANGS))
-    code = "import time; from edge_har.sources import open_source\nopen_source('csi:0').grab(); print('up', flush=True); time.sleep(600)"
+    code = (
+        "import time; from edge_har.sources import open_source\nopen_source('csi:0').grab(); print('up', "
+        "flush=True); time.sleep(600)"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment() | {"PATH": os.environ["PATH"]}
     ) as process:
@@ -199,7 +209,7 @@ def test_a_run_that_is_told_to_end_ends_the_program(programs: Path, tmp_path: Pa
     assert wait_until_gone(pid)
 
 
-# picamera2 --------------------------------------------------------------------------------------------------------
+# picamera2 --------------------------------------------------------------------------------------------------
 
 
 def test_picamera2_is_used_where_there_is_no_program(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +272,7 @@ def test_with_nothing_at_all_one_line_says_what_to_install(programs: Path) -> No
     )
 
 
-# GStreamer, and a Jetson ------------------------------------------------------------------------------------------
+# GStreamer, and a Jetson ------------------------------------------------------------------------------------
 
 
 class FakeCapture:

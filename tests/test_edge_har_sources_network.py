@@ -96,11 +96,13 @@ def test_a_rtsp_camera_that_is_not_there_says_over_what() -> None:
     assert "s3cret" not in str(raised.value)
 
 
-# Sizes that change ------------------------------------------------------------------------------------------------
+# Sizes that change ------------------------------------------------------------------------------------------
 
 
 def test_a_rtsp_camera_may_change_its_size() -> None:
-    """Its pictures go on, whole and in their colours; some versions of OpenCV scale them to the first size."""
+    """Its pictures go on, whole and in their colours;
+    some versions of OpenCV scale them to the first size.
+    """
     with rtsp_process("red", 20, "320x240,640x480") as (url, server), open_source(url) as source:
         changed = threading.Thread(target=lambda: [server.stdout.readline() for _ in range(3)], daemon=True)
         changed.start()
@@ -143,7 +145,7 @@ def test_a_file_may_change_its_size(tmp_path: Path) -> None:
     assert colours == ["red"] * 25 + ["blue"] * 25
 
 
-# Addresses --------------------------------------------------------------------------------------------------------
+# Addresses --------------------------------------------------------------------------------------------------
 
 
 def test_the_query_is_the_servers_and_the_fragment_ours() -> None:
@@ -174,7 +176,7 @@ def test_a_password_of_the_config_reaches_the_camera_and_no_message() -> None:
         assert "s3" not in str(raised.value)
 
 
-# Hostile servers --------------------------------------------------------------------------------------------------
+# Hostile servers --------------------------------------------------------------------------------------------
 
 ANSWER = (
     b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n"

@@ -1,4 +1,6 @@
-"""Addresses and options: one grammar, every mistake one line, no password in sight; pictures turned as asked."""
+"""Addresses and options: one grammar, every mistake one line, no password in sight;
+pictures turned as asked.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ from tests.helpers.videos import noise, write_video
 SECRET = "s3cret"
 
 
-# Addresses --------------------------------------------------------------------------------------------------------
+# Addresses --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,7 @@ def test_passwords_are_masked_wherever_they_stand(uri: str, shown: str) -> None:
     assert mask_uri(shown) == shown
 
 
-# Turning ----------------------------------------------------------------------------------------------------------
+# Turning ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

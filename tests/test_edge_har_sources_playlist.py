@@ -106,7 +106,7 @@ def test_it_plays_by_the_clock_where_that_is_asked_and_stops_when_closed(tmp_pat
         source.retrieve()
 
 
-# Ticks and events -------------------------------------------------------------------------------------------------
+# Ticks and events -------------------------------------------------------------------------------------------
 
 
 def test_every_file_has_a_tick_clock_of_its_own(tmp_path: Path) -> None:
@@ -135,7 +135,9 @@ def told_by(uri: Path | str, **options: object) -> tuple[list[Event], Summary]:
 
 
 def test_a_folder_tells_what_its_files_tell_alone(tmp_path: Path) -> None:
-    """Red to the last frame of one file and from the first frame of the next is two events, each of its own file."""
+    """Red to the last frame of one file and from the first frame of the next is two events,
+    each of its own file.
+    """
     folder = tmp_path / "clips"
     files = [
         scene(folder / "a.avi", (GREY, 0.8), ("Red", 1.6)),

@@ -151,7 +151,7 @@ def test_a_terminal_is_refused() -> None:
     os.close(theirs)
 
 
-# Raw frames -------------------------------------------------------------------------------------------------------
+# Raw frames -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", RAW_FORMATS)
@@ -210,7 +210,7 @@ def test_jpeg_has_its_own_size(pipe: tuple[int, int]) -> None:
         StdinSource(SourceOptions(size=(64, 48)), descriptor=pipe[0])
 
 
-# The command ------------------------------------------------------------------------------------------------------
+# The command ------------------------------------------------------------------------------------------------
 
 
 def test_a_program_can_be_piped_into_run(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""The synthetic person: bones that keep their length, feet that stay on the floor, actions that can be told apart."""
+"""The synthetic person: bones that keep their length, feet that stay on the floor,
+actions that can be told apart.
+"""
 
 import subprocess
 import sys
@@ -59,7 +61,7 @@ def assert_bones(at: dict[str, Point], body: Body) -> None:
     assert dist(at["chin"], at["head"]) == pytest.approx(body.head)
 
 
-# The skeleton ---------------------------------------------------------------------------------------------------------
+# The skeleton -----------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=60, deadline=None)
@@ -190,7 +192,7 @@ def test_side_steps_lead_with_the_foot_on_the_way_back_too() -> None:
         assert ways == {True, False}
 
 
-# The pictures ---------------------------------------------------------------------------------------------------------
+# The pictures -----------------------------------------------------------------------------------------------
 
 
 def middles(clip: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
@@ -247,7 +249,7 @@ def test_the_person_is_seen_in_the_first_frame() -> None:
         assert (np.abs(source.retrieve().astype(int) - empty).max(-1) > 30).sum() > 40, label
 
 
-# The source -----------------------------------------------------------------------------------------------------------
+# The source -------------------------------------------------------------------------------------------------
 
 
 def test_a_bounded_source_ends_and_its_times_are_exact() -> None:

@@ -70,7 +70,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *nodes: FakeNode) -
     return FakeVideo(tmp_path / "machine", nodes).install(monkeypatch)
 
 
-# What is there ----------------------------------------------------------------------------------------------------
+# What is there ----------------------------------------------------------------------------------------------
 
 
 def test_cameras_are_found_with_what_they_can_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +158,7 @@ def test_two_equal_cameras_are_distinguished_by_their_location(
         open_source("usb:c920")
 
 
-# Opening one ------------------------------------------------------------------------------------------------------
+# Opening one ------------------------------------------------------------------------------------------------
 
 
 class FakeCamera:
@@ -235,7 +235,8 @@ def test_what_a_camera_does_not_do_is_one_warning(
         opened(monkeypatch, tmp_path, "usb:logi?size=1920x1080", {cv2.CAP_PROP_FRAME_WIDTH: 1920.0})
     (record,) = caplog.records
     assert record.getMessage() == (
-        "camera usb:logi does not support all that was requested; it sends 1920x480 at 30 frames a second in YUYV"
+        "camera usb:logi does not support all that was requested; it sends 1920x480 at 30 frames a second in "
+        "YUYV"
     )
 
 
@@ -244,7 +245,7 @@ def test_a_format_that_is_none_is_refused() -> None:
         open_source("0?format=motionjpeg")
 
 
-# The command ------------------------------------------------------------------------------------------------------
+# The command ------------------------------------------------------------------------------------------------
 
 
 def listed(*arguments: str) -> str:
@@ -265,7 +266,11 @@ def test_the_command_lists_cameras_for_people(
         f"{dev}/video30  HDMI grabber  (tc358743, platform:x)",
         "    RGB3  32x16 to 1920x1080 at 60 to 1",
         "csi:0  rp1-cfe-csi2_ch0  (rp1-cfe, platform:1f00110000.csi)",
-        "    its pictures need a program; Raspberry Pi: sudo apt install rpicam-apps; Jetson: an OpenCV with GStreamer",
+        (
+            "    its pictures need a program; Raspberry Pi: sudo apt install rpicam-apps; Jetson: an OpenCV "
+            "with "
+            "GStreamer"
+        ),
     ]
 
 

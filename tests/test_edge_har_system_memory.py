@@ -1,4 +1,6 @@
-"""The peak is read from the system; what is given back was not needed, and everything still works after it."""
+"""The peak is read from the system; what is given back was not needed,
+and everything still works after it.
+"""
 
 import subprocess
 import sys
@@ -9,7 +11,8 @@ import pytest
 from edge_har.system import memory
 from tests.helpers.command import environment
 
-# Before and after: resident bytes, what was given back, and a picture computed by the library whose pages went.
+# Before and after: resident bytes, what was given back,
+# and a picture computed by the library whose pages went.
 RELEASE = """
 import re
 import numpy as np

@@ -10,7 +10,8 @@ def test_only_what_is_written_in_the_block_is_dropped() -> None:
     code = (
         "import os, sys\n"
         "from edge_har.system.stderr import quiet_stderr\n"
-        "sys.stderr = open(2, 'w', buffering=100, closefd=False)\n"  # what waits in a buffer belongs to its own time
+        # what waits in a buffer belongs to its own time
+        "sys.stderr = open(2, 'w', buffering=100, closefd=False)\n"
         "sys.stderr.write('before ')\n"
         "try:\n"
         "    with quiet_stderr():\n"

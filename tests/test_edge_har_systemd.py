@@ -1,4 +1,6 @@
-"""The unit of the docs under a real systemd: it starts, feeds its watchdog, and is started again when frames stop."""
+"""The unit of the docs under a real systemd: it starts, feeds its watchdog,
+and is started again when frames stop.
+"""
 
 from __future__ import annotations
 

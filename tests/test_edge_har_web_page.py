@@ -25,7 +25,10 @@ SHOTS = "EDGE_HAR_SCREENSHOTS"  # a folder: pictures of the page are kept there 
 
 # Text whose contrast to what is behind it is too low (WCAG 2, AA); pictures have a shade of their own.
 FAINT = """(() => {
-  const numbers = (colour) => { const n = colour.match(/[\\d.]+/g).map(Number); return n.length > 3 ? n : [...n, 1]; };
+  const numbers = (colour) => {
+    const n = colour.match(/[\\d.]+/g).map(Number);
+    return n.length > 3 ? n : [...n, 1];
+  };
   const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
     .map((c) => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
     .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
@@ -36,10 +39,13 @@ FAINT = """(() => {
       layers.push(colour);
       if (colour[3] === 1) break;
     }
-    return layers.reverse().reduce((under, over) => under.map((c, i) => c * (1 - over[3]) + over[i] * over[3]), [255, 255, 255]);
+    const blend = (under, over) => under.map((c, i) => c * (1 - over[3]) + over[i] * over[3]);
+    return layers.reverse().reduce(blend, [255, 255, 255]);
   };
-  const texts = [...document.body.querySelectorAll("*")].filter((e) => e.checkVisibility() && !e.closest(".picture")
-    && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()) && e.getBoundingClientRect().width > 1);
+  const texts = [...document.body.querySelectorAll("*")]
+    .filter((e) => e.checkVisibility() && !e.closest(".picture"))
+    .filter((e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()))
+    .filter((e) => e.getBoundingClientRect().width > 1);
   return texts.map((element) => {
     const style = getComputedStyle(element);
     const size = parseFloat(style.fontSize);
@@ -49,8 +55,10 @@ FAINT = """(() => {
     return [element.textContent.trim().slice(0, 30), element.className, ratio, large ? 3 : 4.5];
   }).filter(([, , ratio, least]) => ratio < least);
 })()"""
-SMALL_TARGETS = """[...document.querySelectorAll("button, summary, input, a")].filter((e) => e.checkVisibility() && !e.matches(".skip"))
-  .map((e) => [e.textContent.trim(), e.getBoundingClientRect()]).filter(([, box]) => box.width < 24 || box.height < 24)"""
+SMALL_TARGETS = """[...document.querySelectorAll("button, summary, input, a")]
+  .filter((e) => e.checkVisibility() && !e.matches(".skip"))
+  .map((e) => [e.textContent.trim(), e.getBoundingClientRect()])
+  .filter(([, box]) => box.width < 24 || box.height < 24)"""
 UNNAMED = """[...document.querySelectorAll("button, input, [role=img]")].filter((e) => e.checkVisibility()
   && !(e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.length)).map((e) => e.outerHTML)"""
 PIXEL = "[...document.querySelector('canvas').getContext('2d').getImageData(4, 4, 1, 1).data]"
@@ -144,7 +152,8 @@ def test_it_fits_can_be_read_and_asks_nobody_else(
         browser.look(width=size[0], height=size[1], dark=dark)
         browser.open(run.web.url)
         browser.wait(
-            "document.querySelector('.veil[data-kind=none]') && document.querySelectorAll('.entry').length > 9"
+            "document.querySelector('.veil[data-kind=none]') && document.querySelectorAll('.entry').length > "
+            "9"
         )
         keep(
             browser,
@@ -169,7 +178,8 @@ def test_names_and_labels_are_text(browser: Browser) -> None:
         run.run_status.source(HOSTILE[0]).turn("lost", HOSTILE[1])
         browser.open(run.web.url)
         browser.wait(
-            "document.querySelectorAll('.entry').length === 2 && document.querySelector('.veil[data-kind=none]')"
+            "document.querySelectorAll('.entry').length === 2 && "
+            "document.querySelector('.veil[data-kind=none]')"
         )
         assert browser.run(
             "[...document.querySelectorAll('.source .name')].map((e) => e.textContent)"
@@ -278,7 +288,8 @@ def test_the_token_is_asked_for_once(browser: Browser, tmp_path: Path) -> None:
         browser.wait("location.pathname === '/login' && !document.querySelector('.wrong').hidden")
         keep(browser, "token", tmp_path)
         browser.run(
-            f"document.querySelector('#token').value = '{TOKEN}', document.querySelector('form').requestSubmit()"
+            f"document.querySelector('#token').value = '{TOKEN}', "
+            "document.querySelector('form').requestSubmit()"
         )
         browser.wait("document.querySelector('.veil[data-kind=none]')")
         assert browser.run("location.pathname + document.cookie") == "/"

@@ -43,7 +43,10 @@ def page_of(running: subprocess.Popen[str]) -> str:
     [
         (
             "0.0.0.0:0",
-            "error: 0.0.0.0:0 can be reached from other machines: give the page a token, in EDGE_HAR_WEB_TOKEN",
+            (
+                "error: 0.0.0.0:0 can be reached from other machines: give the page a token, in "
+                "EDGE_HAR_WEB_TOKEN"
+            ),
         ),
         ("8080", "error: the page cannot listen on '8080'; expected HOST:PORT"),
     ],

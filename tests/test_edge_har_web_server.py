@@ -1,4 +1,6 @@
-"""The page's server over real sockets: what it tells, whom, and that nobody can slow it down or fill it up."""
+"""The page's server over real sockets: what it tells, whom,
+and that nobody can slow it down or fill it up.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The wheel holds the runtime and the shipped model alone, and works in an environment that has nothing else."""
+"""The wheel holds the runtime and the shipped model alone,
+and works in an environment that has nothing else.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy that holds all packages of the checkout: building leaves traces beside its sources."""
+    """Built from a copy that holds all packages of the checkout:
+    building leaves traces beside its sources.
+    """
     need_module("build", "pip install -e '.[test]'")
     copy = tmp_path_factory.mktemp("checkout")
     for name in SOURCES:

@@ -112,7 +112,9 @@ def test_folds_leave_each_group_out_once(table: Table) -> None:
 
 
 def test_many_small_groups_come_within_a_point() -> None:
-    """150 scenes of one to ten clips, nearly all of one label only; and 2,000 clips whose groups are unknown."""
+    """150 scenes of one to ten clips, nearly all of one label only;
+    and 2,000 clips whose groups are unknown.
+    """
     scenes: Table = {
         f"g{n:03d}": {("Fight", "NoFight")[n % 2]: 1 + n % 3 + 7 * (n % 50 == 0)} for n in range(150)
     }

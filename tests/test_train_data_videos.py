@@ -1,4 +1,6 @@
-"""Clips are found as their folders or csv say, and decode to the frames that the device's tick clock takes."""
+"""Clips are found as their folders or csv say, and decode to the frames that the device's tick clock
+takes.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def test_ticks_are_the_prepared_frames_byte_for_byte(tmp_path: Path, rate_hz: fl
 
 
 def variable_rate(video: Path, seconds: int, dropped: str) -> None:
-    """Make a Matroska file with B-frames from a 30 fps picture, without the frames `dropped` says, by ffmpeg."""
+    """Make a Matroska file with B-frames from a 30 fps picture, without the frames `dropped` says,
+    by ffmpeg.
+    """
     made = f"-f lavfi -i testsrc=rate=30:size=64x48:duration={seconds} -vf select=not({dropped})"
     coded = "-fps_mode vfr -c:v libx264 -bf 2 -g 15"
     ffmpeg = need_program("ffmpeg")

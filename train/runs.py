@@ -128,9 +128,9 @@ class TrainConfig:
         return max(1, round(self.windows_per_epoch / self.batch))
 
 
-# Where other settings than the class's own suit a model better, tried on weizmann's groups: models of plain RGB
-# learn slowly under strong changes and grow sure of their errors, so that their validation loss is lowest before
-# they know anything; a ConvLSTM needs many small steps with clipped gradients.
+# Where other settings than the class's own suit a model better, tried on weizmann's groups: models of plain
+# RGB learn slowly under strong changes and grow sure of their errors, so that their validation loss is lowest
+# before they know anything; a ConvLSTM needs many small steps with clipped gradients.
 PLAIN_RGB = {"augmentation": 0.35, "average": 0.0, "monitor": "accuracy"}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "lrcn": {"epochs": 50, "patience": 50, **PLAIN_RGB},
@@ -169,7 +169,9 @@ def default_config(model: str, **changes: Any) -> TrainConfig:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training. labels: in the order of the model's outputs. split: the parts' groups as stored."""
+    """A finished training. labels: in the order of the model's outputs.
+    split: the parts' groups as stored.
+    """
 
     folder: Path
     config: TrainConfig

@@ -14,16 +14,20 @@ from benchmarks.measure.commands import ROOT
 
 PACKAGE = "convert"  # the one whose code is part of keys; `edge-har train --describe` states its own
 OURS = ("edge_har", "train", "convert", "benchmarks")
-# Modules whose changes change no figure: the text of cards and of the command, the environments of older runtimes.
+# Modules whose changes change no figure: the text of cards and of the command,
+# the environments of older runtimes.
 TEXTS = ("card.py", "cli.py", "runtimes.py")
 
-# Hash of code that does what earlier code did -> the hash that keys were made with, so that what was made before a
-# change of names or files alone is not made again. An entry needs the reason; `code-hash` prints its left side.
+# Hash of code that does what earlier code did -> the hash that keys were made with, so that what was made
+# before a change of names or files alone is not made again.
+# An entry needs the reason; `code-hash` prints its left side.
 CARRIED_OVER: Mapping[str, str] = MappingProxyType(
     {
-        # Modules moved into folders and classes got the field's names; behaviour is that of commit 1a06a19, whose own
-        # function gave the right side (on Python 3.11).
-        "cb49150e8ee2bc6da0fffd16dacc1317d146bf6652f9048bc8f976e733918378": "dcf491d33f986149cf2ff6cb34ec19097649fbe5aba2923dc869b3675b27d000",
+        # Modules moved into folders and classes got the field's names; behaviour is that of commit 1a06a19,
+        # whose own function gave the right side (on Python 3.11).
+        "cb49150e8ee2bc6da0fffd16dacc1317d146bf6652f9048bc8f976e733918378": (
+            "dcf491d33f986149cf2ff6cb34ec19097649fbe5aba2923dc869b3675b27d000"
+        ),
     }
 )
 
@@ -35,10 +39,12 @@ def package_sha256(package: str = PACKAGE, *, carried_over: Mapping[str, str] = 
 
 
 def code_sha256(package: str = PACKAGE) -> str:
-    """Hash of the statements at the top level of a package's modules, in no order and without their modules' names.
+    """Hash of the statements at the top level of a package's modules,
+    in no order and without their modules' names.
 
-    So it stays as it is when code moves to another module or folder. Docstrings, comments, formatting, the module that
-    a name of our own is imported from, and the files of TEXTS do not count; names of variables do.
+    So it stays as it is when code moves to another module or folder. Docstrings, comments, formatting, the
+    module that a name of our own is imported from, and the files of TEXTS do not count;
+    names of variables do.
     """
     imports: set[str] = set()
     definitions: list[str] = []
@@ -79,7 +85,9 @@ def _without_modules(tree: ast.Module) -> ast.Module:
 
 
 def _each_name(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
-    """An import as text, once for each name; nothing for a name of ours, whose definition counts where it is."""
+    """An import as text, once for each name; nothing for a name of ours,
+    whose definition counts where it is.
+    """
     module = getattr(node, "module", None)
     for alias in node.names:
         if module != OURS[0] or alias.asname:

@@ -1,4 +1,6 @@
-"""Every form of a model beside the others: float Keras, float TFLite, int8 whole clip, int8 stream; one run for all."""
+"""Every form of a model beside the others: float Keras, float TFLite, int8 whole clip, int8 stream;
+one run for all.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +59,8 @@ RESULT = "TFLite int8, stream, a result"
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """A trained model in all its forms, and the clips it never saw. int8: None where the parity gate refused it;
-    reported is then what the conversion measured, by form.
+    """A trained model in all its forms, and the clips it never saw. int8: None where the parity gate refused
+    it; reported is then what the conversion measured, by form.
     """
 
     name: str
@@ -71,8 +73,8 @@ class ComparedModel:
 
 @dataclass(frozen=True)
 class Measured:
-    """One form of one model. timing: of one result (TICK: of one tick, where a result takes several); None where it could
-    not be measured.
+    """One form of one model. timing: of one result (TICK: of one tick, where a result takes several); None
+    where it could not be measured.
 
     figures: on held-out clips; None for a form that computes what another one of the table does.
     """
@@ -85,8 +87,8 @@ class Measured:
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """All forms of one model. hop_ticks: how many ticks of its stream one result takes. precision: of the int8 forms,
-    as their manifest says it.
+    """All forms of one model. hop_ticks: how many ticks of its stream one result takes. precision: of the
+    int8 forms, as their manifest says it.
     """
 
     name: str
@@ -163,8 +165,8 @@ def compare(
 ) -> list[ModelComparison]:
     """Accuracy of every form on all subjects' clips; latency of one subject of each model, all in one run.
 
-    models: by name, each with its subjects (folds). Keras takes the threads that `keras_forms.use_cpu` gave it. Raises
-    EdgeHarError where one cannot be read.
+    models: by name, each with its subjects (folds). Keras takes the threads that `keras_forms.use_cpu` gave
+    it. Raises EdgeHarError where one cannot be read.
     """
     accuracy = {}
     for name, subjects in models.items():
@@ -196,7 +198,9 @@ def compare(
 
 
 def accuracy_of(subjects: Sequence[ComparedModel]) -> dict[str, Figures]:
-    """Figures of each form over the held-out clips of all subjects; a form that one of them lacks is absent."""
+    """Figures of each form over the held-out clips of all subjects;
+    a form that one of them lacks is absent.
+    """
     found: dict[str, list[Figures]] = {}
     for subject in subjects:
         for form, figures_of_form in _accuracy(subject).items():
@@ -224,7 +228,9 @@ def _accuracy(subject: ComparedModel) -> dict[str, Figures]:
 
 
 def calls_of(subject: ComparedModel, threads: int) -> dict[str, Call]:
-    """One call a form on the same windows of held-out clips, in turns; each makes one result (TICK: one tick)."""
+    """One call a form on the same windows of held-out clips, in turns;
+    each makes one result (TICK: one tick).
+    """
     bundle = open_bundle(subject.float_bundle)
     manifest = bundle.manifest
     ticks = [clip_ticks(clip.path, manifest.frame, manifest.temporal) for clip in subject.held_out]

@@ -39,7 +39,9 @@ class ParityRow:
 
     @property
     def breach(self) -> str | None:
-        """What is past a limit, where this is what should ship. That a float model knows too little is no breach."""
+        """What is past a limit, where this is what should ship.
+        That a float model knows too little is no breach.
+        """
         if self.requested != AUTO:
             return None
         name = f"{self.model} on {self.clips}"

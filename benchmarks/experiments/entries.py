@@ -10,8 +10,8 @@ from edge_har.model.manifest import Smoothing
 
 @dataclass(frozen=True)
 class ClipSet:
-    """A folder of clips, and the options of `edge-har train` that fit it. all_integer: a ConvLSTM's integer forms are
-    measured too; their 16-bit kernels take most of an hour over thousands of windows.
+    """A folder of clips, and the options of `edge-har train` that fit it. all_integer: a ConvLSTM's integer
+    forms are measured too; their 16-bit kernels take most of an hour over thousands of windows.
     """
 
     name: str

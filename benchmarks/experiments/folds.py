@@ -1,4 +1,6 @@
-"""Leave one group out: train, convert and measure every fold, several at once, each kept by what it was made of."""
+"""Leave one group out: train, convert and measure every fold, several at once,
+each kept by what it was made of.
+"""
 
 from __future__ import annotations
 
@@ -100,8 +102,9 @@ class GateResult:
 class FoldResult:
     """One entry on the group it never saw. stream: None where it is not converted.
 
-    gate: the parity figures of `convert`. drawn: the stream on the built-in source's clips of UNSEEN_SEEDS, where its
-    labels are the model's. conversion: the folder of bundle and report. made_at: the commits of training and conversion.
+    gate: the parity figures of `convert`. drawn: the stream on the built-in source's clips of UNSEEN_SEEDS,
+    where its labels are the model's. conversion: the folder of bundle and report.
+    made_at: the commits of training and conversion.
     """
 
     entry: Experiment
@@ -157,8 +160,8 @@ def prepare_folds(clips: Path, cache: Path, say: Say) -> Folds:
 
 
 def prepare_split(clips: Path, parts: str, cache: Path, say: Say) -> Folds:
-    """Index `clips` and split them once, by groups. parts: percent that train, validate and test, as `edge-har data
-    split` takes them. Raises DataError where that cannot be.
+    """Index `clips` and split them once, by groups. parts: percent that train, validate and test, as
+    `edge-har data split` takes them. Raises DataError where that cannot be.
     """
     index, splits, written = _split(clips, cache, f"split-{parts}.json", ["--parts", parts], say)
     count = len(written["parts"]["test"])
@@ -186,8 +189,8 @@ def run_folds(
 ) -> list[FoldResult]:
     """Every fold of every entry; what is in the cache is not done again, what was interrupted goes on.
 
-    jobs: folds at once; threads: CPU threads of each. Raises EdgeHarError with the first failure, after the folds
-    under way have ended.
+    jobs: folds at once; threads: CPU threads of each. Raises EdgeHarError with the first failure, after the
+    folds under way have ended.
     """
     cache.mkdir(parents=True, exist_ok=True)
     made_of = {entry.name: describe(entry, folds, cache) for entry in entries}
@@ -246,7 +249,10 @@ def _progress(work: Work) -> str:
 
 def fold_line(result: FoldResult) -> str:
     """One fold for a person."""
-    line = f"{result.entry.name} without {result.group}: {result.float_figures.right}/{result.float_figures.clips} float"
+    line = (
+        f"{result.entry.name} without {result.group}: "
+        f"{result.float_figures.right}/{result.float_figures.clips} float"
+    )
     if result.stream is not None:
         line += f", {result.stream.right}/{result.stream.clips} stream"
     return line + f", {result.seconds:.0f} s"
@@ -283,7 +289,9 @@ def conversion_of(entry: Experiment, training: Mapping[str, Any]) -> dict[str, A
 def run_fold(
     entry: Experiment, folds: Folds, fold: int, made_of: Mapping[str, Any], cache: Path, threads: int
 ) -> FoldResult:
-    """Train and, where the entry asks for it, convert and measure one fold; raises EdgeHarError saying which failed."""
+    """Train and, where the entry asks for it, convert and measure one fold;
+    raises EdgeHarError saying which failed.
+    """
     training = training_of(made_of, folds, fold)
 
     def train(folder: Path) -> dict[str, Any]:
@@ -325,8 +333,8 @@ def _convert(
     cache: Path,
     threads: int,
 ) -> tuple[Path, dict[str, Any]]:
-    """The int8 stream of a fold's RUN, and its figures. Where the gate refuses it there is no bundle: the figures are
-    then those of the conversion's own report, over windows at every offset.
+    """The int8 stream of a fold's RUN, and its figures. Where the gate refuses it there is no bundle: the
+    figures are then those of the conversion's own report, over windows at every offset.
     """
 
     def convert(folder: Path) -> dict[str, Any]:
@@ -393,7 +401,8 @@ def measure_drawn(bundle: Path) -> Figures | None:
 
 
 def reported_figures(report: Path, way: str) -> Figures:
-    """What a conversion's report says of one way (`float`, `whole_clip`, `stream`) on the test clips, over windows at
+    """What a conversion's report says of one way (`float`, `whole_clip`, `stream`) on the test clips, over
+    windows at
     every offset: for folds that the gate refused. Which clips are wrong is not known.
     """
     parity = json.loads(report.read_text())["parity"]["test"]
@@ -403,8 +412,8 @@ def reported_figures(report: Path, way: str) -> Figures:
 
 
 def slow_source(results: Sequence[FoldResult]) -> dict[str, Any] | None:
-    """What a source costs that is slower than the model, over the windows of all folds, as a manifest says it; None
-    where no fold was converted.
+    """What a source costs that is slower than the model, over the windows of all folds, as a manifest says
+    it; None where no fold was converted.
     """
     reports = [
         json.loads((result.conversion / REPORT).read_text())[SLOW_SOURCE]

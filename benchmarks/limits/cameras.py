@@ -94,7 +94,8 @@ class CameraRun:
             )
         yield ""
         yield (
-            f"oldest frame {self.oldest_periods:.2f} periods of {self.period_ms:.0f} ms; processor {self.cpu_share:.0%} of a core, "
+            f"oldest frame {self.oldest_periods:.2f} periods of {self.period_ms:.0f} ms; processor "
+            f"{self.cpu_share:.0%} of a core, "
             f"the servers {self.server_share:.0%} beside it; peak memory {self.peak_mb:.0f} MB"
         )
 

@@ -128,7 +128,8 @@ class Overhead:
         yield ""
         yield f"start of `edge-har run` to its first tick: {self.first_tick_s:.2f} s"
         yield (
-            f"`edge-har classify` of {self.files_s:.0f} s of H.264, start-up apart: {self.files_ratio:.2f} times decoding "
+            f"`edge-har classify` of {self.files_s:.0f} s of H.264, start-up apart: {self.files_ratio:.2f} "
+            "times decoding "
             f"alone; {self.peak_mb:.0f} MB at its peak"
         )
 

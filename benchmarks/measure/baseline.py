@@ -1,6 +1,8 @@
-"""The linear motion baseline: where a person moves, seen from the middle of the motion, and a logistic regression.
+"""The linear motion baseline: where a person moves, seen from the middle of the motion,
+and a logistic regression.
 
-Any model worth its cost must beat it. Its few constants were set once and plainly, not searched for the best figure.
+Any model worth its cost must beat it. Its few constants were set once and plainly,
+not searched for the best figure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What a form of a model predicts on recorded clips: the windows that `classify` takes, the mean over each clip."""
+"""What a form of a model predicts on recorded clips:
+the windows that `classify` takes, the mean over each clip.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class HeldOut:
 
 
 def indexed_clips(index: Path) -> list[HeldOut]:
-    """The clips of an index.csv, named by the part of their path that differs; raises DataError where it cannot be read."""
+    """The clips of an index.csv, named by the part of their path that differs;
+    raises DataError where it cannot be read.
+    """
     try:
         with index.open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
@@ -51,8 +55,9 @@ def indexed_clips(index: Path) -> list[HeldOut]:
 
 @dataclass(frozen=True)
 class Figures:
-    """Predictions on held-out clips. missed: clips that were not recognised; wrong: {"clip", "label", "answer"} of each of
-    them, or nothing where they are not known by name. windows, windows_right: over all windows of all clips.
+    """Predictions on held-out clips. missed: clips that were not recognised; wrong: {"clip", "label",
+    "answer"} of each of them, or nothing where they are not known by name.
+    windows, windows_right: over all windows of all clips.
     """
 
     clips: int
@@ -113,7 +118,9 @@ def clip_ticks(path: Path, spec: FrameSpec, contract: TemporalContract) -> Pixel
 
 
 def clip_windows(ticks: Pixels, contract: TemporalContract) -> list[Pixels]:
-    """Every window of a clip's ticks, uint8 [frames, h, w, 3] each; a short clip is filled forward and back."""
+    """Every window of a clip's ticks, uint8 [frames, h, w, 3] each;
+    a short clip is filled forward and back.
+    """
     return [ticks[window] for window in window_indices(len(ticks), contract.frames, contract.hop_ticks)]
 
 

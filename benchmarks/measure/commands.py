@@ -1,4 +1,6 @@
-"""Run `edge-har` as a person would, in processes of their own: a crash, memory or an interrupt stays theirs."""
+"""Run `edge-har` as a person would, in processes of their own:
+a crash, memory or an interrupt stays theirs.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ _lock = threading.Lock()
 def edge_har(*arguments: str | os.PathLike[str], log: Path, threads: int | None = None) -> str:
     """Run one command to its end and return its standard output; its standard error is added to `log`.
 
-    threads: how many each library may use; default: as they like. Raises EdgeHarError with the command's own last
-    line when it fails.
+    threads: how many each library may use; default: as they like. Raises EdgeHarError with the command's own
+    last line when it fails.
     """
     limits = {name: str(threads) for name in THREAD_VARIABLES} if threads else {}
     command = [sys.executable, "-m", "edge_har", *(os.fspath(argument) for argument in arguments)]
@@ -64,7 +66,9 @@ def interrupt_all() -> None:
 
 
 def last_line(log: Path) -> str:
-    """The last line that says something, without colours or a progress bar's carriage returns; empty without one."""
+    """The last line that says something, without colours or a progress bar's carriage returns;
+    empty without one.
+    """
     if not log.is_file():
         return ""
     lines = [line.rpartition("\r")[2].strip() for line in log.read_text(errors="replace").splitlines()]

@@ -1,4 +1,6 @@
-"""The float Keras model as users of TensorFlow would call it, on the CPU and on as many threads as the other forms."""
+"""The float Keras model as users of TensorFlow would call it,
+on the CPU and on as many threads as the other forms.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ Predict = Callable[[Pixels], Scores]  # windows, uint8 [n, frames, h, w, 3] -> p
 
 @cache
 def use_cpu(threads: int) -> None:
-    """Limit TensorFlow to the CPU and to `threads`; to be called before any model is loaded, with one number only."""
+    """Limit TensorFlow to the CPU and to `threads`; to be called before any model is loaded,
+    with one number only.
+    """
     tf, _ = _tensorflow()
     tf.config.set_visible_devices([], "GPU")
     tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -29,7 +33,9 @@ def use_cpu(threads: int) -> None:
 
 
 def load_keras(path: Path) -> Any:
-    """A RUN's Keras model; nothing stored in the file is executed. Raises DataError when it cannot be read."""
+    """A RUN's Keras model; nothing stored in the file is executed.
+    Raises DataError when it cannot be read.
+    """
     _, keras = _tensorflow()
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)

@@ -1,4 +1,6 @@
-"""Durations of several calls, measured in turns in one run, so that whatever else the machine does falls on all."""
+"""Durations of several calls, measured in turns in one run,
+so that whatever else the machine does falls on all.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Where a published figure comes from: command, commit, data and machine; never a name of a host or a path."""
+"""Where a published figure comes from: command, commit, data and machine;
+never a name of a host or a path.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization")
 
 
 def commit() -> str:
-    """The checkout's commit, with `+changes` where tracked files differ from it; `unknown` outside a checkout."""
+    """The checkout's commit, with `+changes` where tracked files differ from it;
+    `unknown` outside a checkout.
+    """
     at = checkout()
     return UNKNOWN if at is None else at.commit[:COMMIT_DIGITS] + ("+changes" if at.changed else "")
 

@@ -1,4 +1,6 @@
-"""docs/figures/accuracy.md: every model on people it never saw, float and int8 stream, beside the linear motion baseline."""
+"""docs/figures/accuracy.md: every model on people it never saw, float and int8 stream,
+beside the linear motion baseline.
+"""
 
 from __future__ import annotations
 
@@ -29,30 +31,40 @@ CONTROLS = {"border pixels only": 0.27, "single first frame": 0.39, "simple moti
 CONTROLS_SOURCE = "`CLIPS.md` beside the clips"
 
 PROTOCOL = (
-    "Each person is held out once: a model that never saw them, with one seed, predicts their clips. For the motion "
-    "model the next person in order decides when training stops and the rest train; LRCN and ConvLSTM train on all the "
+    "Each person is held out once: a model that never saw them, with one seed, predicts their clips. For the "
+    "motion "
+    "model the next person in order decides when training stops and the rest train; LRCN and ConvLSTM train "
+    "on all the "
     "others for a fixed number of epochs. Calibration and pruning see the training people alone."
 )
 NOTES = (
-    "Intervals are 95 %: *clips* (Wilson) takes every clip as independent, *people* resamples whole people (a "
-    "percentile bootstrap over few people): read the wider one. *Windows* are all windows that `classify` takes; a "
-    "clip's prediction is the mean over its windows. *Agree* is the share of held-out windows, at every offset, on which "
-    "the int8 stream gives the label of the float model. The ConvLSTM's int8 stream has int8 weights, integer "
+    "Intervals are 95 %: *clips* (Wilson) takes every clip as independent, *people* resamples whole people "
+    "(a "
+    "percentile bootstrap over few people): read the wider one. *Windows* are all windows that `classify` "
+    "takes; a "
+    "clip's prediction is the mean over its windows. *Agree* is the share of held-out windows, at every "
+    "offset, on which "
+    "the int8 stream gives the label of the float model. The ConvLSTM's int8 stream has int8 weights, "
+    "integer "
     "convolutions and float states."
 )
 REFUSED_NOTE = (
-    "The parity gate refused these folds, as it would refuse to ship them; their figures are the conversion's own, "
+    "The parity gate refused these folds, as it would refuse to ship them; their figures are the "
+    "conversion's own, "
     "over windows at every offset:"
 )
 DRAWN_NOTE = (
-    "The shipped model learns from clips of the built-in source too, so that it recognises the demo. On held-out real "
+    "The shipped model learns from clips of the built-in source too, so that it recognises the demo. On "
+    "held-out real "
     "people (float Keras), with the same number of batches and everything else equal:"
 )
 
 
 @dataclass(frozen=True)
 class Fraction:
-    """A fraction of clips with both intervals. by_clips takes clips as independent, by_groups resamples whole groups."""
+    """A fraction of clips with both intervals. by_clips takes clips as independent,
+    by_groups resamples whole groups.
+    """
 
     right: int
     count: int
@@ -155,7 +167,8 @@ def _controls(accuracy: Accuracy) -> str:
     quoted = ", ".join(f"{name} {share:.2f}" for name, share in CONTROLS.items())
     return (
         f"Controls from {CONTROLS_SOURCE}, one person held out each time: {quoted}, chance "
-        f"{1 / len(accuracy.labels):.2f}. The baseline of the table is a regression on motion features of our own "
+        f"{1 / len(accuracy.labels):.2f}. The baseline of the table is a regression on motion features of "
+        "our own "
         "(`benchmarks/measure/baseline.py`), measured on the same clips."
     )
 
@@ -245,7 +258,11 @@ def _confused(accuracy: Accuracy) -> list[str]:
     return [
         f"## What the {MOTION.name} model confuses",
         "",
-        f"Its int8 stream, {len(clips)} clips of {len(named)} people, counted by truth (row) and prediction (column).",
+        (
+            f"Its int8 stream, {len(clips)} clips of {len(named)} people, counted by truth (row) and "
+            "prediction "
+            "(column)."
+        ),
         "",
         *markdown_table(table),
         "",
@@ -255,7 +272,9 @@ def _confused(accuracy: Accuracy) -> list[str]:
 
 
 def _drawn(accuracy: Accuracy) -> list[str]:
-    """With and without the synthetic person, on the same people; and how the synthetic person itself is recognised."""
+    """With and without the synthetic person, on the same people;
+    and how the synthetic person itself is recognised.
+    """
     if not {MOTION, MOTION_ALONE} <= set(accuracy.entries):
         return []
     names = {
@@ -273,14 +292,19 @@ def _drawn(accuracy: Accuracy) -> list[str]:
     total = Figures.total(drawn)
     low, high = wilson_interval(total.right, total.clips)
     share = f"{total.right}/{total.clips} clips ({total.accuracy:.3f}, 95 % {low:.2f} to {high:.2f})"
-    summary = f"The synthetic person itself, seeds never trained on, int8 stream: {share}, windows {total.window_accuracy:.3f}."
+    summary = (
+        f"The synthetic person itself, seeds never trained on, int8 stream: {share}, windows "
+        f"{total.window_accuracy:.3f}."
+    )
     return [*lines, summary, ""]
 
 
 def confusion(
     clips: Sequence[HeldOut], wrong: Sequence[Mapping[str, str]], labels: Sequence[str]
 ) -> NDArray[np.int64]:
-    """Clips by truth (row) and prediction (column), int64 [labels, labels]; those not among `wrong` are right."""
+    """Clips by truth (row) and prediction (column), int64 [labels, labels];
+    those not among `wrong` are right.
+    """
     answers = {answer["clip"]: answer["answer"] for answer in wrong}
     counts = np.zeros((len(labels), len(labels)), np.int64)
     for clip in clips:

@@ -1,4 +1,6 @@
-"""docs/figures/calibration.md: what int8 loses with ranges from nothing, from noise, and from more and more real clips."""
+"""docs/figures/calibration.md: what int8 loses with ranges from nothing, from noise,
+and from more and more real clips.
+"""
 
 from __future__ import annotations
 
@@ -42,16 +44,22 @@ NOISE_WINDOWS = 64
 ENTRIES = tuple(entries_of(SETS[0], converted=False))  # trained for the parity table too
 
 INTRODUCTION = (
-    "An int8 graph needs the range of every tensor, which it takes from calibration clips. Here each model, trained "
-    "on some of the people, is made int8 throughout with different ones, and compared with its own float Keras form on "
+    "An int8 graph needs the range of every tensor, which it takes from calibration clips. Here each model, "
+    "trained "
+    "on some of the people, is made int8 throughout with different ones, and compared with its own float "
+    "Keras form on "
     "every window of the others. *None*: nothing is known of activations, so that weights alone become int8 "
-    "and activations stay float. *Random noise*: 64 windows of uniform noise. *8*, *64*, *all*: real clips of the "
-    "training people, by label in turns; all: their clips' every window, one beside the next. An all-black and an "
-    "all-white clip come with each choice for a model without states; a ConvLSTM's pixels and gates have prescribed ranges, its "
+    "and activations stay float. *Random noise*: 64 windows of uniform noise. *8*, *64*, *all*: real clips "
+    "of the "
+    "training people, by label in turns; all: their clips' every window, one beside the next. An all-black "
+    "and an "
+    "all-white clip come with each choice for a model without states; a ConvLSTM's pixels and gates have "
+    "prescribed ranges, its "
     "states are those of float rollouts."
 )
 NOTES = (
-    "*agree*: share of windows on which int8 gives the float model's label, whole clip and stream. *largest error*: of a "
+    "*agree*: share of windows on which int8 gives the float model's label, whole clip and stream. *largest "
+    "error*: of a "
     "probability of the stream. The gate asks for 0.98 of a model without states and 0.97 of one with them."
 )
 
@@ -170,7 +178,9 @@ def compare_calibrations(
     entries: Sequence[Experiment] = ENTRIES,
     cache: Path = CACHE,
 ) -> Calibrations:
-    """Rows for one split of `clips` with every entry, trained where the cache lacks it, or for the `runs` given."""
+    """Rows for one split of `clips` with every entry, trained where the cache lacks it,
+    or for the `runs` given.
+    """
     if clips is None:
         rows = [row for run in runs for row in _rows(load_run(run).config.model, run, choices, cache, say)]
         return Calibrations(tuple(rows), ", ".join(sorted({load_run(run).index_sha256 for run in runs})))

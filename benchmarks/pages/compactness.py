@@ -1,4 +1,6 @@
-"""docs/figures/compactness.md: what pruning, shrinking and training under rounding buy and cost, beside a dense control."""
+"""docs/figures/compactness.md: what pruning, shrinking and training under rounding buy and cost,
+beside a dense control.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,16 @@ CHANGES = (("--prune", "0.5"), ("--prune", "0.8"), ("--shrink", "0.5"), ("--prun
 MEASURED = "thermal"  # the set with the most held-out clips
 
 INTRODUCTION = (
-    "Each model was changed by `edge-har convert` with the options above its table and made integer as by default. "
-    "*original*: the trained model, made integer without a change. *dense control*: the original, fine-tuned for as "
-    "many steps as the changed one, so that more training is not taken for a merit of pruning. Accuracy is of the "
-    "stream that devices run, on groups that nothing has seen, with 95 % intervals over groups; KiB are of the graphs "
-    "that a device runs at each tick; times per tick are of one thread of one machine, to be compared with one "
+    "Each model was changed by `edge-har convert` with the options above its table and made integer as by "
+    "default. "
+    "*original*: the trained model, made integer without a change. *dense control*: the original, fine-tuned "
+    "for as "
+    "many steps as the changed one, so that more training is not taken for a merit of pruning. Accuracy is "
+    "of the "
+    "stream that devices run, on groups that nothing has seen, with 95 % intervals over groups; KiB are of "
+    "the graphs "
+    "that a device runs at each tick; times per tick are of one thread of one machine, to be compared with "
+    "one "
     "another alone."
 )
 
@@ -39,7 +46,9 @@ class Section:
 
 @dataclass(frozen=True)
 class Compactness:
-    """Everything that the page reports. index_sha256: of the clips; made_at: commits that trained and converted."""
+    """Everything that the page reports. index_sha256: of the clips;
+    made_at: commits that trained and converted.
+    """
 
     sections: tuple[Section, ...]
     index_sha256: str
@@ -57,8 +66,8 @@ def measure_compactness(
 ) -> Compactness:
     """A section per model and change.
 
-    root: the folder of the sets. The trainings are those of the parity table. Raises DataError for unfit clips,
-    EdgeHarError where a training or conversion fails.
+    root: the folder of the sets. The trainings are those of the parity table. Raises DataError for unfit
+    clips, EdgeHarError where a training or conversion fails.
     """
     clips = clips or next(one for one in SETS if one.name == MEASURED)
     folds = prepare_split(root / clips.name, PARTS, cache, say)

@@ -1,6 +1,8 @@
-"""docs/figures/disturbances.md: what light and bumps make of scenes in which nothing happens, and what a slow camera costs.
+"""docs/figures/disturbances.md: what light and bumps make of scenes in which nothing happens,
+and what a slow camera costs.
 
-Scenes are stills of real clips, of people that the model never saw, with sensor noise; what disturbs them is drawn.
+Scenes are stills of real clips, of people that the model never saw, with sensor noise;
+what disturbs them is drawn.
 """
 
 from __future__ import annotations
@@ -78,7 +80,9 @@ DISTURBANCES = (
 
 @dataclass(frozen=True)
 class Disturbed:
-    """One disturbance in all scenes. events: that began, by label; scenes_with_events: scenes with one or more."""
+    """One disturbance in all scenes. events: that began, by label;
+    scenes_with_events: scenes with one or more.
+    """
 
     disturbance: Disturbance
     scenes: int
@@ -88,7 +92,9 @@ class Disturbed:
 
 @dataclass(frozen=True)
 class Relit:
-    """Windows of clips in which something is done, as they are and with a burst of light or a bump in their middle."""
+    """Windows of clips in which something is done, as they are and with a burst of light or a bump in
+    their middle.
+    """
 
     disturbance: Disturbance
     windows: int
@@ -98,7 +104,9 @@ class Relit:
 
 @dataclass(frozen=True)
 class Disturbances:
-    """All that the page says. refused: groups whose conversion the gate refused, which are not in the figures."""
+    """All that the page says. refused: groups whose conversion the gate refused,
+    which are not in the figures.
+    """
 
     results: tuple[FoldResult, ...]
     scenes: tuple[Disturbed, ...]
@@ -111,7 +119,8 @@ class Disturbances:
 
 
 def measure_disturbances(clips: Path, *, say: Say, jobs: int, cache: Path = CACHE) -> Disturbances:
-    """Run the folds of the shipped model that are not in the cache yet, and disturb the scenes of the held-out people.
+    """Run the folds of the shipped model that are not in the cache yet,
+    and disturb the scenes of the held-out people.
 
     Raises DataError for unfit clips, EdgeHarError where a fold fails.
     """
@@ -146,7 +155,9 @@ def measure_disturbances(clips: Path, *, say: Say, jobs: int, cache: Path = CACH
 def scene(
     still: Pixels, disturbance: Disturbance, bundle: Bundle, random: np.random.Generator
 ) -> Iterator[tuple[float, Pixels]]:
-    """A still (uint8 [h, w, 3], RGB) at the model's ticks, disturbed and noisy: seconds and prepared frames."""
+    """A still (uint8 [h, w, 3], RGB) at the model's ticks, disturbed and noisy:
+    seconds and prepared frames.
+    """
     manifest = bundle.manifest
     interval_s = manifest.temporal.interval_ms / 1000
     for tick in range(int(SCENE_S / interval_s)):
@@ -168,7 +179,9 @@ def disturbed(picture: Pixels, disturbance: Disturbance, since_s: float) -> NDAr
 
 
 def _stills(clip: HeldOut) -> tuple[Pixels, Pixels]:
-    """The clip's first frame, in which a person is to be seen, and its median, which is mostly the empty scene."""
+    """The clip's first frame, in which a person is to be seen, and its median,
+    which is mostly the empty scene.
+    """
     frames = []
     with FileSource(clip.path) as source:
         while source.grab() is not None:
@@ -188,7 +201,9 @@ def _events(bundle: Bundle, recognizer: Recognizer, frames: Iterator[tuple[float
 
 
 def _windows_right(bundle: Bundle, recognizer: Recognizer, clip: HeldOut) -> Counter[str]:
-    """How many windows of a clip there are (`all`), and are right under each passing disturbance in its middle."""
+    """How many windows of a clip there are (`all`), and are right under each passing disturbance in its
+    middle.
+    """
     manifest = bundle.manifest
     ticks = clip_ticks(clip.path, manifest.frame, manifest.temporal)
     interval_s = manifest.temporal.interval_ms / 1000
@@ -223,16 +238,20 @@ def page(measured: Disturbances, command: list[str]) -> str:
         "# Light, bumps and slow cameras",
         "",
         (
-            f"The shipped model's form, each of {len(people)} people held out of the training once and their clips alone "
+            f"The shipped model's form, each of {len(people)} people held out of the training once and their "
+            "clips alone "
             f"disturbed; int8 stream, the shipped event thresholds.{refused}"
         ),
         "",
         "## Scenes in which nothing is done",
         "",
         (
-            f"Of every clip two stills: its first frame, in which a person is to be seen, and its median, which is mostly empty. "
-            f"Each is shown for {SCENE_S:g} s with sensor noise (standard deviation {NOISE:g} of 255), and disturbed after "
-            f"{AT_S:g} s. Pixels are of 80x64 pictures in which a person is some 20 px tall. An event is false here."
+            "Of every clip two stills: its first frame, in which a person is to be seen, and its median, "
+            "which is mostly empty. "
+            f"Each is shown for {SCENE_S:g} s with sensor noise (standard deviation {NOISE:g} of 255), and "
+            "disturbed after "
+            f"{AT_S:g} s. Pixels are of 80x64 pictures in which a person is some 20 px tall. An event is "
+            "false here."
         ),
         "",
         *markdown_table(
@@ -289,8 +308,10 @@ def _slow(measured: Disturbances) -> Sequence[str]:
     ]
     return [
         (
-            f"The model was made for {rate_hz:g} frames a second. A slower camera serves several ticks with each frame, which "
-            f"`run` warns about, with the figures of the bundle. Over {slow['windows']} windows of all people:"
+            f"The model was made for {rate_hz:g} frames a second. A slower camera serves several ticks with "
+            "each frame, which "
+            f"`run` warns about, with the figures of the bundle. Over {slow['windows']} windows of all "
+            "people:"
         ),
         "",
         *markdown_table([["camera", "window accuracy"], *rows]),

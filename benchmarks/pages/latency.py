@@ -32,19 +32,26 @@ MIXED = "int8-weights"  # how a manifest names it
 ENTRIES = (MOTION, LRCN, CONVLSTM)
 
 INTRODUCTION = (
-    "Every form answers for the same held-out clips; every latency comes from one run in which all forms take turns, so "
-    "that ratios hold whatever else the machine did. Times are of one result, as called from Python, without camera and "
-    "resizing (`edge-har bench` has those). They are of this machine; ratios carry over to others only roughly."
+    "Every form answers for the same held-out clips; every latency comes from one run in which all forms "
+    "take turns, so "
+    "that ratios hold whatever else the machine did. Times are of one result, as called from Python, without "
+    "camera and "
+    "resizing (`edge-har bench` has those). They are of this machine; ratios carry over to others only "
+    "roughly."
 )
 NOTES = (
-    "*times predict*: how many times faster than Keras' `predict`, by medians. *kB*: what the form needs on disk. Accuracy "
-    "is a clip's, the mean over its windows, with the 95 % Wilson interval; `model(x)` computes what `predict` does. The "
+    "*times predict*: how many times faster than Keras' `predict`, by medians. *kB*: what the form needs on "
+    "disk. Accuracy "
+    "is a clip's, the mean over its windows, with the 95 % Wilson interval; `model(x)` computes what "
+    "`predict` does. The "
     "int8 forms are pruned and fine-tuned; pruning saves no time, it lets the file compress better."
 )
 MIXED_NOTE = "Its int8 forms have int8 weights and integer convolutions, with float states between them."
 TICK_NOTE = (
-    "A stream with states keeps several banks, each of which runs at every tick, and answers each hop: *a result* is all "
-    "ticks of a hop, *a tick* what one of them costs. In all that is as much work as the whole clip, spread evenly."
+    "A stream with states keeps several banks, each of which runs at every tick, and answers each hop: *a "
+    "result* is all "
+    "ticks of a hop, *a tick* what one of them costs. In all that is as much work as the whole clip, spread "
+    "evenly."
 )
 
 
@@ -69,7 +76,8 @@ def compare_folds(
         for entry in ENTRIES
     }
     protocol = (
-        f"Accuracy: one of {len(folds.groups)} people held out at a time, {len(folds.clips())} clips in all. Latency: the "
+        f"Accuracy: one of {len(folds.groups)} people held out at a time, {len(folds.clips())} clips in all. "
+        "Latency: the "
         "models of one of these folds."
     )
     compared = compare(models, rounds=rounds, threads=threads, say=say, on_progress=on_progress)
@@ -110,7 +118,10 @@ def write(
 ) -> None:
     """Write the page at `out`, and its picture beside it."""
     picture, here, made_at = out.with_suffix(".png"), machine(), provenance.commit()
-    note = f"{here.cpu}, {here.cores} cores, {here.architecture}, {threads} thread{'s' * (threads > 1)}; commit {made_at}"
+    note = (
+        f"{here.cpu}, {here.cores} cores, {here.architecture}, {threads} thread{'s' * (threads > 1)}; "
+        f"commit {made_at}"
+    )
     draw(picture, compared, note)
     text = page(
         compared,

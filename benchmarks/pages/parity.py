@@ -1,4 +1,6 @@
-"""docs/figures/parity.md: what each precision keeps of the float model, on several data sets, one split by groups each."""
+"""docs/figures/parity.md: what each precision keeps of the float model, on several data sets,
+one split by groups each.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +24,25 @@ from edge_har.errors import EdgeHarError
 
 INTRODUCTION = (
     "Both published models on three sets of clips, each split once by groups (people; scenes): "
-    f"{PARTS.replace(',', ', ')} percent of the clips train, choose the precision, and are measured on here. Nothing "
-    "of the third part was seen by training, pruning, calibration or the choice. `edge-har convert` ran with its "
+    f"{PARTS.replace(',', ', ')} percent of the clips train, choose the precision, and are measured on here. "
+    "Nothing "
+    "of the third part was seen by training, pruning, calibration or the choice. `edge-har convert` ran with "
+    "its "
     "defaults (half of the weights pruned) but for `--precision`."
 )
 NOTES = (
-    "Shares are of windows at every offset, with 95 % intervals over groups. *float*: Keras, after pruning, which the "
-    "quantised forms are made of. *clip*, *stream*: the quantised whole-clip graph and the stream that devices run. "
-    "*agree*: windows on which the stream gives the float model's label. *drop*: percentage points of accuracy from "
-    "float to stream, its interval with the same groups drawn for both; below 0 the stream was better. *trained*: the "
-    "share of windows, at the model's own hop, that the model answered rightly before pruning. What the gate refused "
-    "was not written as a bundle; its figures are those of the refusal. `auto` is what should ship: it is held to a "
+    "Shares are of windows at every offset, with 95 % intervals over groups. *float*: Keras, after pruning, "
+    "which the "
+    "quantised forms are made of. *clip*, *stream*: the quantised whole-clip graph and the stream that "
+    "devices run. "
+    "*agree*: windows on which the stream gives the float model's label. *drop*: percentage points of "
+    "accuracy from "
+    "float to stream, its interval with the same groups drawn for both; below 0 the stream was better. "
+    "*trained*: the "
+    "share of windows, at the model's own hop, that the model answered rightly before pruning. What the gate "
+    "refused "
+    "was not written as a bundle; its figures are those of the refusal. `auto` is what should ship: it is "
+    "held to a "
     f"drop of {MAX_DROP_POINTS:g} points and an agreement of {MIN_AGREEMENT:g}."
 )
 
@@ -55,8 +65,8 @@ class Parity:
 def measure_parity(
     root: Path, *, say: Say, jobs: int, sets: Sequence[ClipSet] = SETS, cache: Path = CACHE
 ) -> Parity:
-    """Train and convert what is not in the cache yet. root: the folder of the sets. Raises DataError for unfit clips,
-    EdgeHarError where a training or conversion fails.
+    """Train and convert what is not in the cache yet. root: the folder of the sets. Raises DataError for
+    unfit clips, EdgeHarError where a training or conversion fails.
     """
     cut = {clips: prepare_split(root / clips.name, PARTS, cache, say) for clips in sets}
     for clips, folds in cut.items():

@@ -18,13 +18,18 @@ QAT = "+qat"  # after a precision
 UNPRUNED = ("--prune", "0", "--allow-drop")
 
 INTRODUCTION = (
-    "Trainings and split are those of the parity page; nothing is pruned. Each model is converted as it is, and after "
-    "`--qat`: 200 steps on its training clips with every tensor rounded as the integers will round it. Each quantised "
-    "stream is compared with its own float model, on windows of groups that neither training nor calibration saw."
+    "Trainings and split are those of the parity page; nothing is pruned. Each model is converted as it is, "
+    "and after "
+    "`--qat`: 200 steps on its training clips with every tensor rounded as the integers will round it. Each "
+    "quantised "
+    "stream is compared with its own float model, on windows of groups that neither training nor calibration "
+    "saw."
 )
 NOTES = (
-    "*agree*: share of windows, at every offset, with the float model's label, with its 95 % interval over groups. "
-    "*error*: of a probability, mean and largest. *float*, *stream*: shares of windows predicted rightly. `--qat` also "
+    "*agree*: share of windows, at every offset, with the float model's label, with its 95 % interval over "
+    "groups. "
+    "*error*: of a probability, mean and largest. *float*, *stream*: shares of windows predicted rightly. "
+    "`--qat` also "
     "is 200 steps more of training: *float* says what those did."
 )
 

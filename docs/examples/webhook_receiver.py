@@ -1,4 +1,6 @@
-"""Takes edge_har's events over HTTP, checks who sent them, and prints each one once: HOOK_SECRET=... python webhook_receiver.py"""
+"""Takes edge_har's events over HTTP, checks who sent them, and prints each one once: HOOK_SECRET=...
+python webhook_receiver.py
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`edge-har config`: checks and shows a configuration file of `run`, without opening a camera; its JSON Schema."""
+"""`edge-har config`: checks and shows a configuration file of `run`, without opening a camera;
+its JSON Schema.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ def command() -> None:
 def check(path: Path, as_json: bool) -> None:
     """Say what `run --config FILE` would do, or all that is wrong in the file.
 
-    The bundle is opened, names of labels and sources are looked up in it, secrets are looked up where the file says;
-    no camera is opened and nothing is sent. Exit 2 where anything is wrong.
+    The bundle is opened, names of labels and sources are looked up in it, secrets are looked up where the
+    file says; no camera is opened and nothing is sent. Exit 2 where anything is wrong.
     """
     from edge_har.config.file import ConfigError
 

@@ -1,4 +1,6 @@
-"""What commands write on stderr while they run: -q less, -v more; as plain lines, or as systemd's journal reads them."""
+"""What commands write on stderr while they run: -q less, -v more;
+as plain lines, or as systemd's journal reads them.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ def journal_reads(stream: TextIO) -> bool:
 
 
 def watch_log(verbosity: int | str, form: str = AUTO) -> None:
-    """Show the library's log on stderr: errors alone at -1, what matters at 0, everything at 1, or as LEVELS name it.
+    """Show the library's log on stderr: errors alone at -1, what matters at 0, everything at 1,
+    or as LEVELS name it.
 
     form: plain, journald, or auto: journald where the journal reads stderr.
     """
@@ -59,7 +62,9 @@ def watch_log(verbosity: int | str, form: str = AUTO) -> None:
 
 
 def write_line(line: str) -> None:
-    """Write a line on stderr. A full disk behind it costs the line alone; BrokenPipeError passes when the reader has gone."""
+    """Write a line on stderr. A full disk behind it costs the line alone;
+    BrokenPipeError passes when the reader has gone.
+    """
     try:
         click.echo(line, err=True)
     except BrokenPipeError:

@@ -46,7 +46,8 @@ log = logging.getLogger("edge_har")
     "sources",
     metavar="[NAME=]URI",
     multiple=True,
-    help="A file, folder or pattern, rtsp://, http(s):// motion JPEG, /dev/videoN, usb:NAME, csi:0, - (standard "
+    help="A file, folder or pattern, rtsp://, http(s):// motion JPEG, /dev/videoN, usb:NAME, csi:0, - "
+    "(standard "
     "input), gst:PIPELINE, synthetic:LABEL; may be given several times.",
 )
 @click.option(
@@ -71,7 +72,8 @@ log = logging.getLogger("edge_har")
     "sinks",
     metavar="SINK",
     multiple=True,
-    help="Where events or pictures go as well: jsonl:FILE, mqtt://HOST, https://HOST/..., video:FOLDER, clips:FOLDER.",
+    help="Where events or pictures go as well: jsonl:FILE, mqtt://HOST, https://HOST/..., video:FOLDER, "
+    "clips:FOLDER.",
 )
 @click.option(
     "--web",
@@ -85,9 +87,10 @@ def command(
 ) -> None:
     """Recognise what happens in live sources, or files, as it happens.
 
-    Events go to stdout, one JSON object a line, and to stderr for people. Files play as fast as they can be read and
-    end with exit 0; cameras and streams run until Ctrl-C, and are opened again when they are lost. Of several sources
-    one that fails ends alone, and the run ends with exit 1. The thresholds are the bundle's where none is given.
+    Events go to stdout, one JSON object a line, and to stderr for people. Files play as fast as they can be
+    read and end with exit 0; cameras and streams run until Ctrl-C, and are opened again when they are lost.
+    Of several sources one that fails ends alone, and the run ends with exit 1.
+    The thresholds are the bundle's where none is given.
     """
     followed = (*sources, *(str(camera) for camera in cameras))
     if not followed and config_path is None:

@@ -1,4 +1,6 @@
-"""Options of the configuration file that belong to no room below: what is logged, the bundle, a source's name."""
+"""Options of the configuration file that belong to no room below:
+what is logged, the bundle, a source's name.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,15 @@ class LogOptions:
 
     level: str = option(
         choice(*LEVELS),
-        "of standard error: `error` (`-q`), `warning`, `info` (with a line per event) or `debug` (`-v`, with what C "
+        "of standard error: `error` (`-q`), `warning`, `info` (with a line per event) or `debug` (`-v`, with "
+        "what C "
         "libraries write)",
         default="info",
     )
     form: str = option(
         choice(AUTO, PLAIN, JOURNALD),
-        "`plain`, `journald` (each line begins with its priority, `<4>`), or `auto`: `journald` where systemd's "
+        "`plain`, `journald` (each line begins with its priority, `<4>`), or `auto`: `journald` where "
+        "systemd's "
         "journal reads standard error",
         default=AUTO,
         command_line="--log-format",

@@ -1,4 +1,6 @@
-"""The configuration file of `edge-har run`: TOML to options; every problem in it is reported, by key, never a secret."""
+"""The configuration file of `edge-har run`: TOML to options;
+every problem in it is reported, by key, never a secret.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +48,8 @@ class ConfigError(MisuseError):
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """A source to follow. name: what events call it. address: what its URI and options mean; without what may not be
-    shown.
+    """A source to follow. name: what events call it. address: what its URI and options mean; without what may
+    not be shown.
     """
 
     name: str
@@ -60,7 +62,9 @@ class SourceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config(MainOptions):
-    """What a configuration file sets. path: of the file; None: there is none. web: None where no page is served."""
+    """What a configuration file sets. path: of the file; None: there is none.
+    web: None where no page is served.
+    """
 
     path: Path | None = None
     options: RunOptions = field(default_factory=RunOptions)
@@ -133,7 +137,7 @@ def _syntax(message: str, text: str) -> str:
     return f":{text.count(chr(10)) + 1}: {what} (at the end)" if position else what
 
 
-# Tables and their options ---------------------------------------------------------------------------------------------
+# Tables and their options -----------------------------------------------------------------------------------
 
 RUN = options_of(RunOptions)
 # In order: the bundle, how to run, whether a window is shown.
@@ -146,13 +150,16 @@ LABEL, WEB, LOG = options_of(LabelRule), options_of(WebOptions), options_of(LogO
 
 
 def all_tables() -> dict[str, dict[str, Option]]:
-    """The options of every table; that of a kind of sink is called `sink KIND`, that before the first table ``."""
+    """The options of every table; that of a kind of sink is called `sink KIND`,
+    that before the first table ``.
+    """
     tables = {"": TOP, "source": SOURCE, "events": EVENTS, "labels": LABEL, "web": WEB, "log": LOG}
     return tables | {f"sink {kind}": options_of(options_class(kind)) for kind in KINDS}
 
 
 def label_of_text(text: str) -> tuple[str, LabelRule]:
-    """A label and its rule from `NAME?option=value&option=value`, with the keys of [labels.NAME]; lists have commas.
+    """A label and its rule from `NAME?option=value&option=value`, with the keys of [labels.NAME];
+    lists have commas.
 
     Raises MisuseError.
     """
@@ -296,7 +303,7 @@ class _Reading(OptionReader):
         return self.make("web", WEB, WebOptions, values) if len(self.lines) == before else None
 
 
-# How settings are shown -----------------------------------------------------------------------------------------------
+# How settings are shown -------------------------------------------------------------------------------------
 
 
 def _shown(made: Any) -> dict[str, Any]:

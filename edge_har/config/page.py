@@ -1,4 +1,6 @@
-"""The tables of keys in docs/config.md, made from the declarations: `python -m edge_har.config.page docs/config.md`."""
+"""The tables of keys in docs/config.md, made from the declarations:
+`python -m edge_har.config.page docs/config.md`.
+"""
 
 from __future__ import annotations
 

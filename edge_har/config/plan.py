@@ -73,7 +73,8 @@ class Plan:
         return {**options, **lists, "log": (self.level, self.log_form)}
 
     def check_names(self, manifest: Manifest, sources: tuple[str, ...]) -> None:
-        """Raise ConfigError where the file names labels that the bundle, or sources that the run, does not have.
+        """Raise ConfigError where the file names labels that the bundle, or sources that the run,
+        does not have.
 
         sources: names of those that are followed. What the command line replaces is not looked at.
         """
@@ -94,7 +95,9 @@ class Plan:
         self._end(found)
 
     def check_fit(self, manifest: Manifest) -> None:
-        """Raise ConfigError where the file, which is all that is followed, and the bundle do not go together."""
+        """Raise ConfigError where the file, which is all that is followed,
+        and the bundle do not go together.
+        """
         names = tuple(source.name for source in self.config.sources)
         self.check_names(manifest, names)
         found = Problems()

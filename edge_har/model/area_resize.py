@@ -1,4 +1,6 @@
-"""Shrinking by area, byte for byte as OpenCV's INTER_AREA does it, in less than half its time at the sizes of cameras."""
+"""Shrinking by area, byte for byte as OpenCV's INTER_AREA does it,
+in less than half its time at the sizes of cameras.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ MAX_SUM = 2**16 - 1
 def shrink_area(pixels: Pixels, width: int, height: int) -> Pixels:
     """`pixels` (uint8, height x width x 3) at another size, as cv2.resize gives them with INTER_AREA.
 
-    Both agree in every byte: rows are summed exactly before columns, and the few values whose rounding hangs on the
-    order in which OpenCV adds floats are left to OpenCV, with the pixels around them.
+    Both agree in every byte: rows are summed exactly before columns, and the few values whose rounding hangs
+    on the order in which OpenCV adds floats are left to OpenCV, with the pixels around them.
     """
     plan = _plan(pixels.shape[1], pixels.shape[0], width, height)
     made = plan.shrink(pixels) if plan is not None else None
@@ -52,7 +54,9 @@ class _Axis:
 
     @property
     def repeats_exactly(self) -> bool:
-        """Whether positions at multiples of size / made are exact in binary: else the weights differ in their last bit."""
+        """Whether positions at multiples of size / made are exact in binary:
+        else the weights differ in their last bit.
+        """
         return self.made & (self.made - 1) == 0
 
 
@@ -67,7 +71,9 @@ class _Plan:
 
     @property
     def _error(self) -> float:
-        """How far, in grey levels, OpenCV's mean and ours can lie apart: an operation for each pixel that they add."""
+        """How far, in grey levels, OpenCV's mean and ours can lie apart:
+        an operation for each pixel that they add.
+        """
         across, down = (axis.size / axis.made for axis in (self.columns, self.rows))
         return ERROR_MARGIN * FLOAT_ERROR * (2 * across + down + 6)
 
@@ -83,11 +89,15 @@ class _Plan:
 
     @property
     def _sums_fit(self) -> bool:
-        """Whether a target pixel is a sum of whole columns that fits 16 bits: then no fraction is ever computed."""
+        """Whether a target pixel is a sum of whole columns that fits 16 bits:
+        then no fraction is ever computed.
+        """
         return self.columns.made == 1 and 255 * self.rows.size * self.columns.size <= MAX_SUM
 
     def _round_sums(self, pixels: Pixels) -> tuple[Pixels, NDArray[Any]]:
-        """The target's values, and where (flat indices) they hang on OpenCV's rounding; by whole numbers alone."""
+        """The target's values, and where (flat indices) they hang on OpenCV's rounding;
+        by whole numbers alone.
+        """
         width, height = self.size_wh
         sums = _sum_runs(self._sum_rows(pixels, np.uint16).reshape(-1), self.columns.size, step=3)
         # The first pixel of each cell holds the sum of all of its columns.
@@ -109,7 +119,9 @@ class _Plan:
         return rounded.astype(np.uint8), np.flatnonzero(means > 0.5 - self._error)
 
     def _sum_rows(self, pixels: Pixels, dtype: type[np.uint16 | np.float32]) -> NDArray[Any]:
-        """For each target row the source rows' sum, a whole one `made` times: `dtype` [groups, made, values], exact."""
+        """For each target row the source rows' sum, a whole one `made` times:
+        `dtype` [groups, made, values], exact.
+        """
         rows = self.rows
         grouped = pixels.reshape(rows.groups, rows.size, -1)
         sums = np.empty((rows.groups, rows.made, grouped.shape[2]), dtype)
@@ -130,7 +142,9 @@ class _Plan:
         return sums
 
     def _leave_to_opencv(self, pixels: Pixels, near: NDArray[Any], made: Pixels) -> None:
-        """Put what OpenCV makes of the groups round them into the values at `near` (flat indices) of `made`."""
+        """Put what OpenCV makes of the groups round them into the values at `near`
+        (flat indices) of `made`.
+        """
         rows, columns = self.rows, self.columns
         cell, channel = np.divmod(near, 3)
         row, column = np.divmod(cell, self.size_wh[0])
@@ -143,7 +157,9 @@ class _Plan:
 
 
 def _sum_runs(values: NDArray[np.uint16], length: int, *, step: int) -> NDArray[np.uint16]:
-    """At each position the sum of `length` values from it on, `step` apart; where they pass the end, any number."""
+    """At each position the sum of `length` values from it on, `step` apart;
+    where they pass the end, any number.
+    """
     sums, summed = values, 1
     for bit in f"{length:b}"[1:]:
         sums, summed = _plus(sums, sums, summed * step), 2 * summed
@@ -161,14 +177,18 @@ def _plus(values: NDArray[np.uint16], others: NDArray[np.uint16], ahead: int) ->
 
 @functools.lru_cache(maxsize=32)
 def _near_half(count: int, error: float) -> NDArray[np.bool_]:
-    """Of each sum of `count` values, whether their mean is as near as `error` to where it is rounded up or down."""
+    """Of each sum of `count` values, whether their mean is as near as `error` to where it is rounded up
+    or down.
+    """
     means = np.arange(MAX_SUM + 1) / count
     return np.abs(means - np.floor(means) - 0.5) < error
 
 
 @functools.lru_cache(maxsize=32)
 def _plan(from_width: int, from_height: int, width: int, height: int) -> _Plan | None:
-    """How to shrink between two sizes; None where OpenCV alone is as fast, or the plan is not exact on this machine."""
+    """How to shrink between two sizes; None where OpenCV alone is as fast,
+    or the plan is not exact on this machine.
+    """
     if from_width < width or from_height <= height or from_width * from_height < MIN_PIXELS:
         return None
     plan = _Plan(_Axis.between(from_height, height), _Axis.between(from_width, width))

@@ -94,7 +94,9 @@ def encode_strip(frames: Pixels) -> bytes:
 
 
 def decode_strip(content: bytes, frames: int, spec: FrameSpec) -> Pixels:
-    """Frames of a PNG strip: uint8 [frames, height, width, 3], RGB. Raises BundleError when it is another size."""
+    """Frames of a PNG strip: uint8 [frames, height, width, 3], RGB.
+    Raises BundleError when it is another size.
+    """
     width, height = spec.size_wh
     strip = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if strip is None or strip.shape != (frames * height, width, 3):

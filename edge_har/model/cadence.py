@@ -1,4 +1,6 @@
-"""Frames with times -> ticks at the model's interval; windows of ticks. Arithmetic on times, never on frame counts."""
+"""Frames with times -> ticks at the model's interval; windows of ticks.
+Arithmetic on times, never on frame counts.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,9 @@ SAMPLINGS = ("interval", "spread")
 class TemporalContract:
     """How a model wants time sampled: `frames` ticks, `interval_ms` apart, a result every `hop_ticks`.
 
-    max_gap_ms: a longer silence between two frames resets everything (default: the larger of two intervals and
-    1000 ms). sampling: `interval` is fit for live streams; `spread` (frames spread evenly over a whole trimmed clip,
-    as notebooks do) is not.
+    max_gap_ms: a longer silence between two frames resets everything (default: the larger of two intervals
+    and 1000 ms). sampling: `interval` is fit for live streams; `spread` (frames spread evenly over a whole
+    trimmed clip, as notebooks do) is not.
 
     Raises MisuseError when the values do not go together.
     """
@@ -85,7 +87,9 @@ class TemporalContract:
 
 @dataclass(frozen=True)
 class Due:
-    """What one frame is for: ticks `first` to `first + count - 1`; `reset` when it starts a new tick clock."""
+    """What one frame is for: ticks `first` to `first + count - 1`;
+    `reset` when it starts a new tick clock.
+    """
 
     first: int
     count: int
@@ -96,7 +100,8 @@ class Cadence:
     """The tick clock of one stream: tick k is at t0 + k x interval and takes the first frame at or after it.
 
     interval_ms, max_gap_ms: milliseconds. `repeated` counts ticks that repeated a frame, `unused` frames that
-    no tick needed. A gap longer than max_gap_ms, or a time that runs backwards, starts the clock again at that frame.
+    no tick needed. A gap longer than max_gap_ms, or a time that runs backwards,
+    starts the clock again at that frame.
     """
 
     def __init__(self, interval_ms: float, max_gap_ms: float) -> None:
@@ -129,7 +134,9 @@ class Cadence:
         return Due(first, count, reset)
 
     def tick_time_s(self, tick: int) -> float:
-        """When tick `tick` of the current clock is, in the source's seconds; raises MisuseError before any frame."""
+        """When tick `tick` of the current clock is, in the source's seconds;
+        raises MisuseError before any frame.
+        """
         if self._start_s is None:
             raise MisuseError("the tick clock has not started: no frame was offered yet")
         return self._start_s + tick * self.interval_s
@@ -151,9 +158,11 @@ def fill_indices(available: int, frames: int) -> list[int]:
 
 
 def window_starts(ticks: int, frames: int, hop_ticks: int) -> list[int]:
-    """First ticks of the windows of a file with `ticks` ticks: each hop, and one aligned to the end for the rest.
+    """First ticks of the windows of a file with `ticks` ticks:
+    each hop, and one aligned to the end for the rest.
 
-    A file shorter than a window has one window, at 0 (its ticks come from `fill_indices`); no ticks, no windows.
+    A file shorter than a window has one window, at 0 (its ticks come from `fill_indices`);
+    no ticks, no windows.
     """
     if ticks < 1:
         return []
@@ -165,7 +174,8 @@ def window_starts(ticks: int, frames: int, hop_ticks: int) -> list[int]:
 def window_indices(ticks: int, frames: int, hop_ticks: int) -> list[list[int]]:
     """Which ticks each window of a file with `ticks` ticks holds, `frames` of them each.
 
-    A file shorter than a window has one, filled as `fill_indices` does. Raises MisuseError when there is no tick.
+    A file shorter than a window has one, filled as `fill_indices` does.
+    Raises MisuseError when there is no tick.
     """
     if ticks < frames:
         return [fill_indices(ticks, frames)]

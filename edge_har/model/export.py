@@ -21,8 +21,8 @@ def export_bundle(
 ) -> list[Path]:
     """Write the graphs, labels.txt, export.json and README.md into `folder`, which is new or empty.
 
-    onnx, onnx_facts: the float model and what was found of it, where it was made. Returns the files written. Raises
-    MisuseError where the folder holds something or cannot be written.
+    onnx, onnx_facts: the float model and what was found of it, where it was made. Returns the files written.
+    Raises MisuseError where the folder holds something or cannot be written.
     """
     described = description(bundle) | ({"onnx": {"file": ONNX, **(onnx_facts or {})}} if onnx else {})
     files = {
@@ -51,7 +51,9 @@ def check_empty(folder: Path) -> None:
 
 
 def description(bundle: Bundle) -> dict[str, Any]:
-    """What a program needs to feed the graphs: the manifest's own words for pixels, time, tensors and labels."""
+    """What a program needs to feed the graphs: the manifest's own words for pixels, time,
+    tensors and labels.
+    """
     manifest = bundle.manifest.to_json()
     fields = {key: manifest[key] for key in ("precision", "labels", "frame", "temporal", "graphs", "tensors")}
     return {
@@ -70,12 +72,18 @@ def readme_lines(bundle: Bundle, *, with_onnx: bool = False) -> list[str]:
     return [
         f"# {bundle.model_id}",
         "",
-        f"Plain files of an edge_har bundle ({manifest.precision}); `{DESCRIPTION}` says the same for programs.",
+        (
+            f"Plain files of an edge_har bundle ({manifest.precision}); `{DESCRIPTION}` says the same for "
+            "programs."
+        ),
         "",
         "## Frames",
         "",
         f"- {temporal.frames} frames, {temporal.interval_ms:g} ms apart, taken by time and not by count.",
-        f"- Each is resized to {width}x{height} ({manifest.frame.fit}, {interpolation}), then put in RGB order.",
+        (
+            f"- Each is resized to {width}x{height} ({manifest.frame.fit}, {interpolation}), then put in RGB "
+            "order."
+        ),
         "- Values are 0 to 255: the scaling is inside the model.",
         f"- The outputs are probabilities, in the order of `{LABELS}`.",
         "",
@@ -86,10 +94,18 @@ def readme_lines(bundle: Bundle, *, with_onnx: bool = False) -> list[str]:
         "",
         "## Numbers",
         "",
-        "- Where a scale is given: stored = round(real / scale) + zero point, real = (stored - zero point) * scale.",
-        "- Call `reset_all_variables()` before every window: a fused LSTM keeps its state from one call to the next.",
-        "- States start each window as the stored form of 0.0 (the zero point); what leaves one tick enters the next, "
-        + "requantised where the scales differ.",
+        (
+            "- Where a scale is given: stored = round(real / scale) + zero point, real = (stored - zero "
+            "point) * "
+            "scale."
+        ),
+        (
+            "- Call `reset_all_variables()` before every window: a fused LSTM keeps its state from one call "
+            "to "
+            "the next."
+        ),
+        "- States start each window as the stored form of 0.0 (the zero point); what leaves one tick enters "
+        "the next, " + "requantised where the scales differ.",
     ]
 
 

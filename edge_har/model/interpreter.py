@@ -1,4 +1,6 @@
-"""The only file that knows LiteRT and tflite-runtime: graphs run here, and here alone numbers are quantised."""
+"""The only file that knows LiteRT and tflite-runtime:
+graphs run here, and here alone numbers are quantised.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +96,8 @@ def _load_runtime() -> tuple[ModuleType, str]:
         if importlib.util.find_spec(module.partition(".")[0]) is not None:
             return importlib.import_module(module), distribution
     raise RuntimeMissingError(
-        "no TFLite runtime is installed: pip install ai-edge-litert (64-bit only), or tflite-runtime on Python 3.11 or older"
+        "no TFLite runtime is installed: pip install ai-edge-litert (64-bit only), or tflite-runtime on "
+        "Python 3.11 or older"
     )
 
 
@@ -124,8 +127,8 @@ def _quiet_start() -> Iterator[None]:
 class Graph:
     """One TFLite graph, ready to run. Not for two threads, nor for two streams where it holds state.
 
-    content: the flatbuffer's bytes. threads: CPU threads. holds_state: whether one run can leave something behind for
-    the next, until `reset`. Raises BundleError when the runtime cannot load it.
+    content: the flatbuffer's bytes. threads: CPU threads. holds_state: whether one run can leave something
+    behind for the next, until `reset`. Raises BundleError when the runtime cannot load it.
     """
 
     def __init__(self, content: bytes, *, threads: int = 1) -> None:

@@ -49,8 +49,8 @@ class GraphTensors:
 class Graphs:
     """File names of the graphs. frames_per_step: consecutive frames that one step looks at.
 
-    A model that cannot be cut into step and head (convolutions over time and space, say) has neither: a stream then
-    runs `clip` over the last window. Raises BundleError where only one of both is named.
+    A model that cannot be cut into step and head (convolutions over time and space, say) has neither: a
+    stream then runs `clip` over the last window. Raises BundleError where only one of both is named.
     """
 
     clip: str
@@ -78,8 +78,8 @@ class Graphs:
 class Smoothing:
     """When predictions become events, in seconds and probabilities.
 
-    smooth_s: predictions are averaged over this time. enter, leave: an event starts at or above `enter` and ends
-    below `leave`. min_s: shorter events are not reported.
+    smooth_s: predictions are averaged over this time. enter, leave: an event starts at or above `enter` and
+    ends below `leave`. min_s: shorter events are not reported.
     """
 
     smooth_s: float = 0.5
@@ -117,7 +117,8 @@ class Manifest:
     """What a bundle says of itself; see docs/bundle.md for every key.
 
     tensors: by graph file. golden_tolerance: largest allowed difference of a probability. files: name to
-    (size in bytes, sha256), filled by `write_bundle`. Raises BundleError when the parts do not fit each other.
+    (size in bytes, sha256), filled by `write_bundle`.
+    Raises BundleError when the parts do not fit each other.
     """
 
     name: str
@@ -165,7 +166,9 @@ class Manifest:
 
     @property
     def slow_source(self) -> dict[int, float]:
-        """Accuracy on held-out windows by the number of ticks that each frame serves; {} where not measured."""
+        """Accuracy on held-out windows by the number of ticks that each frame serves;
+        {} where not measured.
+        """
         record = self.metrics.get(SLOW_SOURCE)
         accuracies = record.get("window_accuracy") if isinstance(record, Mapping) else None
         if not isinstance(accuracies, Mapping):
@@ -226,7 +229,8 @@ class Manifest:
             raise BundleError(f"{MANIFEST} has no schema_version; it is not a bundle's manifest")
         if data["schema_version"] > SCHEMA_VERSION:
             raise BundleError(
-                f"the bundle has schema {data['schema_version']}, this edge-har reads up to {SCHEMA_VERSION}: "
+                f"the bundle has schema {data['schema_version']}, this edge-har reads up to "
+                f"{SCHEMA_VERSION}: "
                 "update edge-har on this machine"
             )
         try:

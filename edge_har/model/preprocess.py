@@ -1,4 +1,6 @@
-"""From a source's pixels to the model's input: the only code that changes pixels, for training and device alike."""
+"""From a source's pixels to the model's input: the only code that changes pixels,
+for training and device alike.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ class FrameSpec:
     """What one model input frame is made of.
 
     size_wh: width and height in pixels. fit: `stretch` ignores the aspect ratio, `letterbox` pads with grey,
-    `crop` cuts the longer side around the centre. interpolation: `area` averages (no aliasing when shrinking),
-    `linear` is cheaper. color: always `rgb`; models that want another order fold it into their first layer.
+    `crop` cuts the longer side around the centre. interpolation: `area` averages (no aliasing when
+    shrinking), `linear` is cheaper. color: always `rgb`; models that want another order fold it into their
+    first layer.
 
     Raises MisuseError when a value is not one of these.
     """
@@ -72,7 +75,8 @@ class FrameSpec:
 def prepare_frame(pixels: Pixels, spec: FrameSpec, *, color: Literal["rgb", "bgr"] = "rgb") -> Pixels:
     """Resize `pixels` to the model's size, then put its colours in RGB order.
 
-    pixels: uint8, height x width x 3, in the order `color`. Returns contiguous uint8, spec height x width x 3, RGB.
+    pixels: uint8, height x width x 3, in the order `color`. Returns contiguous uint8, spec height x width x
+    3, RGB.
     Raises MisuseError for another shape, dtype or colour order.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:

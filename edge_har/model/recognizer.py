@@ -23,7 +23,8 @@ class _Bank:
 
 
 class _Ring:
-    """The latest features or frames of a stream, in order and in one piece: each is written twice, a ring's length apart.
+    """The latest features or frames of a stream, in order and in one piece:
+    each is written twice, a ring's length apart.
 
     length: how many. like: one of them, for shape and dtype.
     """
@@ -48,12 +49,13 @@ class Recognizer:
     """Recognises one stream with the bundle's streaming graphs.
 
     A step graph runs once per tick, a head over the features of a window. Where the step carries states
-    (ConvLSTM), window / hop banks are kept, staggered by the hop, each from zero states at its window's start; where
-    it does not (LRCN, motion) one ring of features serves every window. A bundle without a step has its frames
-    themselves in the ring, and the whole-clip graph for a head.
+    (ConvLSTM), window / hop banks are kept, staggered by the hop, each from zero states at its window's
+    start; where it does not (LRCN, motion) one ring of features serves every window. A bundle without a step
+    has its frames themselves in the ring, and the whole-clip graph for a head.
 
-    threads: CPU threads of each graph. beside: another stream's recognizer of the same bundle, in the same thread:
-    graphs that hold no state are run for both, which keeps one set of weights in the processor's cache.
+    threads: CPU threads of each graph. beside: another stream's recognizer of the same bundle, in the same
+    thread: graphs that hold no state are run for both, which keeps one set of weights in the processor's
+    cache.
     Raises BundleError when the bundle's graphs do not fit its manifest.
     """
 
@@ -124,8 +126,8 @@ class Recognizer:
     def tick(self, frame: Pixels) -> Scores | None:
         """Take one prepared frame (uint8 [height, width, 3], RGB).
 
-        Returns the probabilities (float32 [labels], summing to 1) of the window that ends with this tick, or None when
-        no window ends here.
+        Returns the probabilities (float32 [labels], summing to 1) of the window that ends with this tick, or
+        None when no window ends here.
         """
         if frame.shape != self._frame_info.shape[2:]:
             raise MisuseError(
@@ -225,8 +227,9 @@ class WholeClip:
 def check_golden(bundle: Bundle, *, threads: int = 1) -> float:
     """Run the bundle's golden clips through its streaming graphs on this machine.
 
-    Returns the largest difference of a probability. Raises BundleError, naming the worst clip, where one differs by
-    more than the manifest's tolerance or has another top label, or where the bundle has no golden clips.
+    Returns the largest difference of a probability. Raises BundleError, naming the worst clip, where one
+    differs by more than the manifest's tolerance or has another top label,
+    or where the bundle has no golden clips.
     """
     manifest = bundle.manifest
     if not manifest.golden:
@@ -246,7 +249,8 @@ def check_golden(bundle: Bundle, *, threads: int = 1) -> float:
             worst, worst_file = difference, golden.file
     if not worst <= manifest.golden_tolerance:
         raise BundleError(
-            f"golden clip {worst_file}: a probability differs by {worst:.3f}, more than {manifest.golden_tolerance}"
+            f"golden clip {worst_file}: a probability differs by {worst:.3f}, more than "
+            f"{manifest.golden_tolerance}"
         )
     return worst
 
@@ -258,7 +262,9 @@ def _graph(bundle: Bundle, name: str, threads: int, others: Graph | None) -> Gra
 
 
 def _probabilities(stored: Array, info: TensorInfo, temperature: float) -> Scores:
-    """Probabilities that sum to 1 (an int8 softmax does not quite), softened by the manifest's temperature."""
+    """Probabilities that sum to 1 (an int8 softmax does not quite),
+    softened by the manifest's temperature.
+    """
     scores = np.maximum(dequantise(stored, info)[0].astype(np.float64), 1e-9)
     if temperature != 1.0:
         scores = scores ** (1 / temperature)

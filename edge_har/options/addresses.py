@@ -16,7 +16,9 @@ SECRET = re.compile(
 
 
 def mask_uri(uri: str) -> str:
-    """`uri` with its passwords, and values that are called like one, shown as ***; plain paths stay as they are."""
+    """`uri` with its passwords, and values that are called like one, shown as ***;
+    plain paths stay as they are.
+    """
     if not (URL.search(uri) or uri.startswith(GSTREAMER)):
         return uri
     return SECRET.sub(rf"\g<1>{MASK}", USER_INFO.sub(rf"\g<1>\g<2>:{MASK}@", uri))
@@ -36,7 +38,9 @@ def split_credentials(url: str) -> tuple[str, str, str]:
 
 
 def with_password(url: str, password: str) -> str:
-    """`url`, which names a user, with that user's password. Raises ValueError where it names none, or has one."""
+    """`url`, which names a user, with that user's password.
+    Raises ValueError where it names none, or has one.
+    """
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     if not user:

@@ -1,4 +1,6 @@
-"""One declaration of an option: a dataclass field that carries all that readers, help, page and schema need."""
+"""One declaration of an option: a dataclass field that carries all that readers, help,
+page and schema need.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,12 @@ NO_PATHS = ("-", "off")  # what a path of a configuration file never means
 class Option:
     """What is known of an option.
 
-    name: its key. default: what holds without it. help: one sentence for the page and for the help of a command; code
-    stands between back-ticks. low, high, above: the range of its values. needed: it must be given. secret: its value
-    is never shown, and a table names where it stands: NAME_env, NAME_file. address: a secret that may stand in the file
-    as long as no password is seen in it. fixed: it cannot change while a run goes on. table: where it stands in the
-    file, if not where the rest of its class does. command_line: its name there. words: values of a path that are no path.
+    name: its key. default: what holds without it. help: one sentence for the page and for the help of a
+    command; code stands between back-ticks. low, high, above: the range of its values. needed: it must be
+    given. secret: its value is never shown, and a table names where it stands: NAME_env, NAME_file. address:
+    a secret that may stand in the file as long as no password is seen in it. fixed: it cannot change while a
+    run goes on. table: where it stands in the file, if not where the rest of its class does. command_line:
+    its name there. words: values of a path that are no path.
     """
 
     name: str
@@ -134,7 +137,8 @@ def option(
     needed: bool = False,
     **more: Any,
 ) -> Any:
-    """A dataclass field that is an option; see `Option` for what it takes. needed: without a default it is an empty text.
+    """A dataclass field that is an option; see `Option` for what it takes.
+    needed: without a default it is an empty text.
 
     A secret is not in the `repr` of the class.
     """

@@ -17,11 +17,13 @@ UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 class Kind:
     """A kind of value.
 
-    read: a value of a TOML table. read_text: the same from a text, as in `option=value` or on the command line. Both
-    raise TypeError, ValueError or MisuseError. expected: what messages say. schema: JSON Schema of a TOML value.
-    low, high: the range that all values of the kind keep; above: values must be greater than this. choices: all values
-    that there are; empty: any. metavar: what the help of a command calls a value. is_path: a relative path begins in
-    the folder of the configuration file. is_labels: texts that are labels of the model.
+    read: a value of a TOML table. read_text: the same from a text, as in `option=value` or on the command
+    line. Both raise TypeError, ValueError or MisuseError. expected: what messages say. schema: JSON Schema of
+    a TOML value.
+    low, high: the range that all values of the kind keep; above: values must be greater than this. choices:
+    all values that there are; empty: any. metavar: what the help of a command calls a value. is_path: a
+    relative path begins in the folder of the configuration file.
+    is_labels: texts that are labels of the model.
     """
 
     read: Callable[[object], Any]

@@ -53,8 +53,8 @@ class Problems:
 class OptionReader(Problems):
     """Reads tables and query strings, and goes on after a problem.
 
-    folder: where relative paths begin; None: they stay as they are. hint: where an unknown key belongs, from the table
-    and the key; None: nowhere. show_values: whether messages quote values.
+    folder: where relative paths begin; None: they stay as they are. hint: where an unknown key belongs, from
+    the table and the key; None: nowhere. show_values: whether messages quote values.
     """
 
     def __init__(
@@ -79,7 +79,8 @@ class OptionReader(Problems):
     ) -> dict[str, Any]:
         """The values of a table by the names of their options; those that are wrong are missing.
 
-        at: the table, in messages. loosely: read texts as well. more_keys: others that may be meant by an unknown one.
+        at: the table, in messages. loosely: read texts as well.
+        more_keys: others that may be meant by an unknown one.
         """
         values: dict[str, Any] = {}
         for key, value in table.items():

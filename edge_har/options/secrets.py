@@ -1,4 +1,6 @@
-"""Secrets: where the values of options that are never shown are looked up: the environment, or a private file."""
+"""Secrets: where the values of options that are never shown are looked up:
+the environment, or a private file.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ def base_of(key: str, names: Collection[str]) -> str | None:
 
 
 def look_up(key: str, location: object, folder: Path | None = None) -> str:
-    """The secret that `location` names: for a key that ends in `_env` a variable of the environment, else a file, whose
-    first line it is. folder: where relative paths begin; None: the current one.
+    """The secret that `location` names: for a key that ends in `_env` a variable of the environment, else a
+    file, whose first line it is. folder: where relative paths begin; None: the current one.
 
     Raises MisuseError, which never shows the secret.
     """
@@ -68,6 +70,8 @@ def _from_file(key: str, file_name: str, folder: Path | None) -> str:
 
 
 def _is_credential(path: Path) -> bool:
-    """Whether systemd guards it: the folder is closed to others, and the group's bits are its access list's mask."""
+    """Whether systemd guards it: the folder is closed to others,
+    and the group's bits are its access list's mask.
+    """
     folder = os.environ.get(CREDENTIALS_VARIABLE)
     return bool(folder) and os.path.realpath(path).startswith(os.path.realpath(str(folder)) + os.sep)

@@ -1,4 +1,6 @@
-"""Predictions -> start, update and end events of one source; smoothing in seconds, so the frame rate does not matter."""
+"""Predictions -> start, update and end events of one source;
+smoothing in seconds, so the frame rate does not matter.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,9 @@ Scores = NDArray[np.float32]
 class Event:
     """One line about an activity, or about a source that went away.
 
-    id: joins the lines of one event. score: mean probability since start_s; of an `end`, up to end_s. start_s, end_s:
-    seconds of the source's clock; end_s in `end` and `source_back` only. reason: of an `end`. time: RFC 3339, UTC.
+    id: joins the lines of one event. score: mean probability since start_s; of an `end`, up to end_s.
+    start_s, end_s: seconds of the source's clock; end_s in `end` and `source_back` only. reason: of an `end`.
+    time: RFC 3339, UTC.
     model: name@digest.
     """
 
@@ -77,7 +80,9 @@ def utc_now() -> str:
 
 @dataclass
 class _Run:
-    """A run of a label's predictions: when it began (seconds) and the mean of its probabilities. No ticks: no run."""
+    """A run of a label's predictions: when it began (seconds) and the mean of its probabilities.
+    No ticks: no run.
+    """
 
     start_s: float = 0.0
     total: float = 0.0
@@ -94,10 +99,11 @@ class _Run:
 
 @dataclass
 class _Open:
-    """An event that has begun. run: from its start to now. end_s, end_score: its end and score if it ended now.
+    """An event that has begun. run: from its start to now.
+    end_s, end_score: its end and score if it ended now.
 
-    fading: the predictions (time, probabilities) since `end_s`, all below `leave`. reported_s: when it was last
-    reported; None: not yet.
+    fading: the predictions (time, probabilities) since `end_s`, all below `leave`. reported_s: when it was
+    last reported; None: not yet.
     """
 
     label: int
@@ -113,10 +119,10 @@ class _Open:
 class Tuning:
     """When predictions become events, beyond the smoothing.
 
-    reject_threshold: no label enters below it. unknown: while no label reaches it, report that as an activity called
-    `unknown`; its probability is 1 minus the highest one. cooldown_s: seconds after an event's end in which no other
-    of its label starts. rules: by label, in place of these. gate: what bars a label now. Raises MisuseError where the
-    cool-down is negative or not finite.
+    reject_threshold: no label enters below it. unknown: while no label reaches it, report that as an activity
+    called `unknown`; its probability is 1 minus the highest one. cooldown_s: seconds after an event's end in
+    which no other of its label starts. rules: by label, in place of these. gate: what bars a label now.
+    Raises MisuseError where the cool-down is negative or not finite.
     """
 
     reject_threshold: float | None = None
@@ -136,14 +142,14 @@ class Tuning:
 class EventMachine:
     """Turns the predictions of one source into events; at most one activity is open at a time.
 
-    The probabilities are averaged over `smooth_s`. An event of a label starts when its average is the highest and
-    reaches `enter`, and is dated back to the first tick of the latest run of predictions at or above `enter`; it ends
-    when its average falls below `leave`, or another label enters, and is dated to its last prediction at or above
-    `leave`. None begins before the one before it ended. Events shorter than `min_s` are not reported. A prediction's
-    time is the tick at which its window ends.
+    The probabilities are averaged over `smooth_s`. An event of a label starts when its average is the highest
+    and reaches `enter`, and is dated back to the first tick of the latest run of predictions at or above
+    `enter`; it ends when its average falls below `leave`, or another label enters, and is dated to its last
+    prediction at or above `leave`. None begins before the one before it ended. Events shorter than `min_s`
+    are not reported. A prediction's time is the tick at which its window ends.
 
-    A label that is barred, by a rule or because it cools down, starts nothing, and its run begins when it is free;
-    what is open goes on. ids: where new events get their names. now: the wall clock.
+    A label that is barred, by a rule or because it cools down, starts nothing, and its run begins when it is
+    free; what is open goes on. ids: where new events get their names. now: the wall clock.
     """
 
     def __init__(
@@ -219,7 +225,9 @@ class EventMachine:
         self._runs = [_Run() for _ in range(count)]
 
     def predict(self, time_s: float, scores: Scores) -> list[Event]:
-        """Events that follow from the probabilities (float32 [labels]) of the window that ends at `time_s`."""
+        """Events that follow from the probabilities (float32 [labels]) of the window that ends at
+        `time_s`.
+        """
         self._recent.append((time_s, scores))
         oldest_s = time_s - self.smoothing.smooth_s + TIME_TOLERANCE_S
         while self._recent[0][0] < oldest_s and len(self._recent) > 1:
@@ -264,7 +272,9 @@ class EventMachine:
 
     @property
     def average(self) -> NDArray[np.float64]:
-        """Probabilities averaged over the last `smooth_s`: float64 [labels]; zeros before the first prediction."""
+        """Probabilities averaged over the last `smooth_s`: float64 [labels];
+        zeros before the first prediction.
+        """
         return self._average
 
     def close(self, reason: Reason) -> list[Event]:
@@ -274,7 +284,9 @@ class EventMachine:
         return events
 
     def lost(self, time_s: float) -> list[Event]:
-        """The source went away at `time_s`: the `end` of what is open, then `source_lost`, once per outage."""
+        """The source went away at `time_s`: the `end` of what is open, then `source_lost`,
+        once per outage.
+        """
         events = self.close("lost")
         if self._outage is None:
             self._outage = (next(self._ids), time_s)
@@ -347,7 +359,9 @@ class EventMachine:
         return [*events, self._line("end", event, reason)]
 
     def _cut_runs(self, rest: list[tuple[float, NDArray[np.float64]]]) -> None:
-        """Let the runs that go on begin with `rest`, the predictions since an event's end: no two events overlap."""
+        """Let the runs that go on begin with `rest`, the predictions since an event's end:
+        no two events overlap.
+        """
         free_s = rest[0][0]
         for label, run in enumerate(self._runs):
             if run.ticks and run.start_s < free_s:
@@ -374,7 +388,9 @@ class EventMachine:
 
 
 def _names(labels: tuple[str, ...], tuning: Tuning) -> tuple[str, ...]:
-    """All that can be reported: the labels, and `unknown` where it is requested and the bundle has a threshold for it."""
+    """All that can be reported: the labels, and `unknown` where it is requested and the bundle has a
+    threshold for it.
+    """
     if not tuning.unknown or tuning.reject_threshold is None:
         return labels
     if UNKNOWN in labels:

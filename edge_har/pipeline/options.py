@@ -101,7 +101,9 @@ class RunOptions:
         return Tuning(manifest.reject_threshold, self.unknown, self.cooldown_s, self.rules.labels, gate)
 
     def check(self, manifest: Manifest, sources: tuple[str, ...]) -> None:
-        """Raises MisuseError where these options and the bundle, or the names of the sources, do not go together."""
+        """Raises MisuseError where these options and the bundle, or the names of the sources,
+        do not go together.
+        """
         self.smoothing(manifest.smoothing)
         if self.unknown and manifest.reject_threshold is None:
             raise MisuseError("the bundle has no reject threshold: nothing in it is unknown")

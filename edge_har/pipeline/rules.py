@@ -27,9 +27,11 @@ MINUTES_A_DAY = 24 * 60
 
 @dataclass(frozen=True)
 class Hours:
-    """A part of every day, in minutes since midnight as the clock on the wall shows them; `until` is no longer in it.
+    """A part of every day, in minutes since midnight as the clock on the wall shows them;
+    `until` is no longer in it.
 
-    Where the clock is put forward, what it skips does not come; where it is put back, what it shows twice comes twice.
+    Where the clock is put forward, what it skips does not come;
+    where it is put back, what it shows twice comes twice.
     """
 
     since: int
@@ -70,7 +72,9 @@ HOURS_OF_DAY = Kind(
 
 @dataclass(frozen=True)
 class LabelRule:
-    """The rule of one label, which replaces that of all labels. Raises MisuseError for values out of range."""
+    """The rule of one label, which replaces that of all labels.
+    Raises MisuseError for values out of range.
+    """
 
     enabled: bool = option(TRUTH, "whether its events are reported at all", default=True)
     enter: float | None = option(PROBABILITY, "an event starts at this average", default=None)
@@ -134,7 +138,9 @@ class Rules:
 
 
 class RuleClock:
-    """Which labels may start an event at one source now; looked up once a second, as hours change at no other time."""
+    """Which labels may start an event at one source now;
+    looked up once a second, as hours change at no other time.
+    """
 
     def __init__(self, rules: Rules, source: str, clock: Callable[[], float]) -> None:
         self._rules = rules

@@ -38,7 +38,9 @@ log = logging.getLogger("edge_har")
 
 @dataclass(frozen=True)
 class ClipsOptions(SinkOptions):
-    """Event clips, in files such as `SOURCE-20261121-154200-LABEL-ID.mp4`, the time in UTC, the id the event's."""
+    """Event clips, in files such as `SOURCE-20261121-154200-LABEL-ID.mp4`, the time in UTC,
+    the id the event's.
+    """
 
     kind: ClassVar[str] = "clips"
     address_option: ClassVar[str | None] = "path"

@@ -69,7 +69,9 @@ class MqttOptions(DeliveryOptions):
 
     @classmethod
     def of_address(cls, scheme: str, address: str) -> dict[str, object]:
-        """The broker that `mqtt://USER@HOST:PORT/TOPIC` names. Raises MisuseError, also for a password in it."""
+        """The broker that `mqtt://USER@HOST:PORT/TOPIC` names.
+        Raises MisuseError, also for a password in it.
+        """
         if not address.startswith("//"):
             raise MisuseError(f"a sink is a broker as {scheme}://USER@HOST:PORT/TOPIC")
         try:

@@ -25,8 +25,9 @@ MIN_SPOOL_BYTES = 100_000
 
 @dataclass(frozen=True)
 class SinkContext:
-    """What a sink is opened in. board: of the run. waits: whether the sources are files, so that nobody is late: then a
-    sink whose queue is full lets recognition wait rather than drop anything. quit: ends the run, for a window that a user closes.
+    """What a sink is opened in. board: of the run. waits: whether the sources are files, so that nobody is
+    late: then a sink whose queue is full lets recognition wait rather than drop anything.
+    quit: ends the run, for a window that a user closes.
     """
 
     run_status: RunStatus
@@ -87,7 +88,8 @@ def spool_option(default: str | None = None) -> Any:
     """The declaration of `spool`, which some kinds have off by default."""
     return option(
         PATH,
-        "the folder where events wait on the disk; without it `spool/NAME` in the home of edge_har; `off`: in memory",
+        "the folder where events wait on the disk; without it `spool/NAME` in the home of edge_har; `off`: "
+        "in memory",
         default=default,
         kw_only=True,
     )
@@ -117,7 +119,9 @@ class DeliveryOptions(SinkOptions):
 
 
 def slug(name: str) -> str:
-    """`name` in letters, digits, _ and -; a few digits distinguish it from others where something else was in it."""
+    """`name` in letters, digits, _ and -; a few digits distinguish it from others where something else
+    was in it.
+    """
     safe = UNSAFE.sub("_", name).strip("_")
     return safe if safe == name else f"{safe}_{hashlib.sha256(name.encode()).hexdigest()[:4]}".lstrip("_")
 

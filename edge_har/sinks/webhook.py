@@ -60,7 +60,8 @@ class WebhookOptions(DeliveryOptions):
         url = f"{scheme}:{address}"
         if USER_INFO.search(url):
             raise MisuseError(
-                "a password in the address shows in the list of processes: use url_env or url_file, or a token"
+                "a password in the address shows in the list of processes: use url_env or url_file, or a "
+                "token"
             )
         return {"url": url}
 

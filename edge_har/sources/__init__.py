@@ -25,7 +25,8 @@ CSI_NUMBER = re.compile(r"\d{1,3}")
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 SYNTHETIC, USB, CSI, GSTREAMER, FILE, STDIN = "synthetic:", "usb:", "csi:", "gst:", "file://", "-"
 GRAMMAR = (
-    "a camera (0, /dev/video0, usb:NAME, csi:0), rtsp://, http:// or https:// (motion JPEG), a file, a folder, "
+    "a camera (0, /dev/video0, usb:NAME, csi:0), rtsp://, http:// or https:// (motion JPEG), a file, a "
+    "folder, "
     "a pattern, - (standard input), gst:PIPELINE, or synthetic:LABEL"
 )
 TURNS = ("rotate", "flip", "mirror", "crop")
@@ -62,8 +63,8 @@ class Address:
 def open_source(uri: str, *, options: SourceOptions | None = None, realtime: bool = False) -> Source:
     """Open what `uri` names, by the grammar of docs/sources.md.
 
-    options: those that do not stand in the address, which wins. realtime: play a recording or a drawing by the clock;
-    cameras and streams do so anyway. Each kind's own libraries are loaded when it is opened.
+    options: those that do not stand in the address, which wins. realtime: play a recording or a drawing by
+    the clock; cameras and streams do so anyway. Each kind's own libraries are loaded when it is opened.
 
     Raises MisuseError for an address or option that cannot be, SourceError when it cannot be opened,
     RuntimeMissingError where something has to be installed first.
@@ -100,7 +101,9 @@ def parse_address(uri: str, options: SourceOptions | None = None) -> Address:
 
 
 def _split(uri: str, name: str) -> tuple[str, str, str]:
-    """Kind, target and options of `uri`: behind `#` in a URL, whose query is its server's; else behind `?`."""
+    """Kind, target and options of `uri`: behind `#` in a URL, whose query is its server's;
+    else behind `?`.
+    """
     if not uri:
         raise MisuseError(f"an empty address names no source; expected {GRAMMAR}")
     if uri.startswith(GSTREAMER):
@@ -135,7 +138,9 @@ def _split_url(uri: str, scheme: str, name: str) -> tuple[str, str, str]:
 
 
 def _options_at_end(text: str, mark: str) -> tuple[str, str]:
-    """`text` without options behind the last `mark`, and these; a mark may as well belong to a name or pattern."""
+    """`text` without options behind the last `mark`, and these;
+    a mark may as well belong to a name or pattern.
+    """
     head, found, query = text.rpartition(mark)
     return (head, query) if found and head and looks_like_options(query) else (text, "")
 
@@ -196,7 +201,9 @@ def _open_synthetic(address: Address) -> Source:
 
 @dataclass(frozen=True)
 class SourceKind:
-    """A kind of source. open: opens an address, and loads its module then. options: that it takes, besides TURNS."""
+    """A kind of source. open: opens an address, and loads its module then.
+    options: that it takes, besides TURNS.
+    """
 
     open: Callable[[Address], Source]
     options: tuple[str, ...] = ()

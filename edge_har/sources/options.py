@@ -95,7 +95,8 @@ class SourceOptions:
 
     @classmethod
     def from_table(cls, table: Mapping[str, object]) -> SourceOptions:
-        """The options of a table with the names above: texts as in an address, or numbers, lists and truth values.
+        """The options of a table with the names above: texts as in an address, or numbers,
+        lists and truth values.
 
         Raises MisuseError naming the option.
         """
@@ -137,7 +138,9 @@ def unknown_option(name: str, known: tuple[str, ...]) -> MisuseError:
 
 
 def parse_query(query: str) -> dict[str, str]:
-    """The options of `name=value&name=value`; a name alone means yes. Raises MisuseError for one given twice."""
+    """The options of `name=value&name=value`; a name alone means yes.
+    Raises MisuseError for one given twice.
+    """
     options: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name in options:

@@ -17,7 +17,9 @@ LIBRARY = re.compile(r"([0-9a-f]+)-([0-9a-f]+) r-[x-]p \S+ \S+ [1-9]\d* +\S.*\.s
 
 
 def peak_memory_mb() -> float | None:
-    """The most memory this process has held so far (VmHWM), in MB of 10^6 bytes; None where the system hides it."""
+    """The most memory this process has held so far (VmHWM), in MB of 10^6 bytes;
+    None where the system hides it.
+    """
     with suppress(OSError):
         for line in STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -26,12 +28,13 @@ def peak_memory_mb() -> float | None:
 
 
 def release_library_pages() -> int:
-    """Give back the pages of loaded libraries that start-up touched; those in use come back by themselves. Bytes freed.
+    """Give back the pages of loaded libraries that start-up touched; those in use come back by themselves.
+    Bytes freed.
 
-    Loading OpenCV and LiteRT leaves some 60 MB of library code resident that runs no more (twice that on kernels that
-    map a large folio whole when one of its pages is touched). Only mappings that cannot be written and hold no page
-    of this process's own are given back: the file still has all of it. Without Linux, nothing happens and 0 is
-    returned.
+    Loading OpenCV and LiteRT leaves some 60 MB of library code resident that runs no more (twice that on
+    kernels that map a large folio whole when one of its pages is touched). Only mappings that cannot be
+    written and hold no page of this process's own are given back: the file still has all of it. Without
+    Linux, nothing happens and 0 is returned.
     """
     if not sys.platform.startswith("linux"):
         return 0
@@ -47,7 +50,9 @@ def release_library_pages() -> int:
 
 
 def _untouched_libraries() -> Iterator[tuple[int, int, int]]:
-    """(start, end, resident bytes) of every mapping of a library in which this process has changed nothing."""
+    """(start, end, resident bytes) of every mapping of a library in which this process has changed
+    nothing.
+    """
     start = end = resident = 0
     for line in SMAPS.read_text().splitlines():
         name, _, value = line.partition(":")

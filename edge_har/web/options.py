@@ -49,7 +49,8 @@ class WebOptions:
             )
         if self.token is None and not is_loopback(host):
             raise MisuseError(
-                f"{self.listen} can be reached from other machines: give the page a token, in {TOKEN_VARIABLE} or "
+                f"{self.listen} can be reached from other machines: give the page a token, in "
+                f"{TOKEN_VARIABLE} or "
                 f"the configuration, or listen on 127.0.0.1:{port}"
             )
         check_values(self)
@@ -66,7 +67,9 @@ class WebOptions:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`. A name other than localhost may mean anything, so it is not."""
+    """Whether only this machine can reach `host`. A name other than localhost may mean anything,
+    so it is not.
+    """
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,6 @@
-"""A real MQTT broker on loopback that can be stopped, frozen and brought back, and a client that hears all of it."""
+"""A real MQTT broker on loopback that can be stopped, frozen and brought back,
+and a client that hears all of it.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ def free_port() -> int:
 
 
 class Broker:
-    """Mosquitto with its data in `folder`; a context manager. What a client that is known is owed outlasts a stop.
+    """Mosquitto with its data in `folder`; a context manager.
+    What a client that is known is owed outlasts a stop.
 
     password: ask for USER and PASSWORD. certificate, key: talk TLS.
     """
@@ -114,7 +117,9 @@ class Broker:
 
 
 class Listener:
-    """A client that receives all that is published, also what was while the broker or the listener was away."""
+    """A client that receives all that is published, also what was while the broker or the listener was
+    away.
+    """
 
     def __init__(self, broker: Broker, name: str = "listener") -> None:
         self.heard: list[tuple[str, bytes, bool]] = []

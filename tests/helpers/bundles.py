@@ -45,7 +45,9 @@ def some_bundle() -> Bundle:
 
 @functools.cache
 def tiny_bundle() -> Bundle:
-    """A stateless float stream of 4 frames of 8x8 and 3 labels; made with TensorFlow once, then kept in .cache."""
+    """A stateless float stream of 4 frames of 8x8 and 3 labels;
+    made with TensorFlow once, then kept in .cache.
+    """
     if not TINY.is_file():
         need_module("tensorflow", "pip install -e '.[workstation]'")
     return open_bundle(made_once(TINY, lambda: _make_tiny(TINY)))

@@ -40,7 +40,9 @@ def colour_graphs() -> dict[str, bytes]:
 
 @functools.cache
 def colour_bytes(stateful: bool = False, **changes: Any) -> bytes:
-    """The bytes of a bundle that tells LABELS by mean colour over windows of 4 ticks; changes: of its manifest."""
+    """The bytes of a bundle that tells LABELS by mean colour over windows of 4 ticks;
+    changes: of its manifest.
+    """
     graphs = colour_graphs()
     step = "bank.tflite" if stateful else "step.tflite"
     names = ("clip.tflite", step, "head.tflite")

@@ -1,4 +1,6 @@
-"""Cameras on a ribbon cable without one: programs in place of rpicam-apps, and a module in place of picamera2."""
+"""Cameras on a ribbon cable without one: programs in place of rpicam-apps,
+and a module in place of picamera2.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ LISTED = """Available cameras
 
 
 def fake_program(folder: Path, name: str, script: str) -> Path:
-    """An executable shell script `name` in `folder`; what it was called with stands in `folder/NAME.arguments`."""
+    """An executable shell script `name` in `folder`; what it was called with stands in
+    `folder/NAME.arguments`.
+    """
     path = folder / name
     folder.mkdir(exist_ok=True)
     path.write_text(f'#!/bin/sh\necho "$@" > {shlex.quote(str(path))}.arguments\n{script}\n')
@@ -43,7 +47,10 @@ def camera_script(
     folder.mkdir(exist_ok=True)
     pictures = folder / "pictures"
     pictures.write_bytes(content)
-    return f"echo {shlex.quote(chatter)} >&2\necho $$ > {shlex.quote(str(folder / 'pid'))}\ncat {shlex.quote(str(pictures))}\n{then}"
+    return (
+        f"echo {shlex.quote(chatter)} >&2\necho $$ > {shlex.quote(str(folder / 'pid'))}\ncat "
+        f"{shlex.quote(str(pictures))}\n{then}"
+    )
 
 
 class FakePicamera2:

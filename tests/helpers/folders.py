@@ -13,6 +13,8 @@ MEMORY = "/dev/shm"
 
 @contextmanager
 def quick_folder() -> Iterator[Path]:
-    """A folder in memory where there is one: a killed process loses nothing there, and a thousand fsyncs cost nothing."""
+    """A folder in memory where there is one: a killed process loses nothing there,
+    and a thousand fsyncs cost nothing.
+    """
     with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
         yield Path(folder)

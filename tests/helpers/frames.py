@@ -21,7 +21,9 @@ class Frame:
 
 
 def frames(source: Source) -> Iterator[Frame]:
-    """Every frame of `source`, in RGB, until its end; the source is closed then, or when the caller stops early."""
+    """Every frame of `source`, in RGB, until its end; the source is closed then,
+    or when the caller stops early.
+    """
     with source:
         while (time_s := source.grab()) is not None:
             pixels = source.retrieve()

@@ -1,8 +1,10 @@
-"""Hostile bundles: a valid one with damaged bytes, or with a manifest that says other things and is packed as it should be.
+"""Hostile bundles: a valid one with damaged bytes, or with a manifest that says other things and is packed as
+it should be.
 
-`python -m tests.helpers.fuzz_bundle --count 10000` opens so many, makes a recognizer of what opens and gives it a window.
-Graphs are left as they are: what is in them is checked by the runtime's own reader, and, before a bundle goes live on a
-device, in a process of its own.
+`python -m tests.helpers.fuzz_bundle --count 10000` opens so many, makes a recognizer of what opens and gives
+it a window.
+Graphs are left as they are: what is in them is checked by the runtime's own reader, and, before a bundle goes
+live on a device, in a process of its own.
 """
 
 from __future__ import annotations

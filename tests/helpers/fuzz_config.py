@@ -46,12 +46,15 @@ SECRET = "hunter2-must-never-be-shown"
 def whole() -> str:
     """A valid configuration that has every table, and the secrets that it asks for."""
     return (
-        'model = "m"\nthreads = 2\nduration_s = "2h"\ngive_up_s = 90\nrealtime = true\nwait_for_source = true\n'
-        '[[source]]\nname = "door"\nuri = "rtsp://user@10.0.0.5/s"\npassword_env = "FUZZ_SECRET"\nrotate = 90\n'
+        'model = "m"\nthreads = 2\nduration_s = "2h"\ngive_up_s = 90\nrealtime = true\nwait_for_source = '
+        "true\n"
+        '[[source]]\nname = "door"\nuri = "rtsp://user@10.0.0.5/s"\npassword_env = "FUZZ_SECRET"\nrotate = '
+        "90\n"
         'crop = [0, 0, 10, 10]\ntransport = "tcp"\n'
         '[[source]]\nname = "attic"\nuri = "/dev/video0"\nsize = "640x480"\nrate = 15\nmirror = true\n'
         "[events]\nsmooth_s = 0.5\nenter = 0.6\nleave = 0.4\nmin_s = 0.5\ncooldown_s = 3\nunknown = false\n"
-        'zone = "UTC"\n[labels.Red]\nenabled = true\nenter = 0.7\nhours = ["22:00-06:00"]\nsources = ["door"]\n'
+        'zone = "UTC"\n[labels.Red]\nenabled = true\nenter = 0.7\nhours = ["22:00-06:00"]\nsources = '
+        '["door"]\n'
         '[[sink]]\nkind = "jsonl"\npath = "e.jsonl"\nmax_bytes = "5M"\n'
         '[[sink]]\nkind = "mqtt"\nhost = "broker"\nuser = "u"\npassword_env = "FUZZ_SECRET"\n'
         '[[sink]]\nkind = "webhook"\nurl = "https://h/x"\nsecret_env = "FUZZ_SECRET"\ntimeout_s = 5\n'

@@ -1,6 +1,8 @@
-"""Hostile motion JPEG: real pictures, damaged in every way that a network, a disk or an attacker damages them.
+"""Hostile motion JPEG: real pictures, damaged in every way that a network,
+a disk or an attacker damages them.
 
-`python -m tests.helpers.fuzz_mjpeg --streams 10000` feeds so many streams to what `edge-har run` reads with, and ends
+`python -m tests.helpers.fuzz_mjpeg --streams 10000` feeds so many streams to what `edge-har run` reads with,
+and ends
 with 0 where each came to its end: no crash, no hang, no exception.
 """
 
@@ -89,7 +91,9 @@ def pieces(rng: random.Random, data: bytes) -> Iterator[bytes]:
 
 
 def feed(data: Iterator[bytes]) -> tuple[int, int]:
-    """Read a stream as a source does, up to the model's input; how many pictures came, and how many were whole."""
+    """Read a stream as a source does, up to the model's input;
+    how many pictures came, and how many were whole.
+    """
     splitter, came, whole = JpegSplitter(), 0, 0
     for piece in data:
         for picture in splitter.feed(piece):
@@ -122,7 +126,8 @@ def main() -> None:
     began_s = time.monotonic()
     came, whole = fuzz(given.streams, given.seed)
     print(
-        f"{given.streams} damaged streams of motion JPEG (seed {given.seed}): {came} pictures cut out, {whole} decoded, "
+        f"{given.streams} damaged streams of motion JPEG (seed {given.seed}): {came} pictures cut out, "
+        f"{whole} decoded, "
         f"none crashed, hung or raised; {time.monotonic() - began_s:.0f} s"
     )
 

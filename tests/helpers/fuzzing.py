@@ -1,4 +1,6 @@
-"""What all fuzzing shares: cases by number and seed, a limit on each, damage to bytes and to what they mean."""
+"""What all fuzzing shares: cases by number and seed, a limit on each,
+damage to bytes and to what they mean.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ def guarded(what: str, number: int, seed: int) -> Iterator[None]:
 
 
 def run_cases(what: str, case: Case, count: int, seed: int = 0) -> tuple[int, int]:
-    """Run so many cases, which may refuse what they get with an EdgeHarError of one line a problem, and nothing else.
+    """Run so many cases, which may refuse what they get with an EdgeHarError of one line a problem,
+    and nothing else.
 
     Returns how many took what they got and how many refused it.
     """
@@ -61,13 +64,16 @@ def main(what: str, case: Case, doc: str | None) -> None:
     began_s = time.monotonic()
     taken, refused = run_cases(what, case, given.count, given.seed)
     print(
-        f"{given.count} damaged {what}s (seed {given.seed}): {taken} taken, {refused} refused in words, none crashed, "
+        f"{given.count} damaged {what}s (seed {given.seed}): {taken} taken, {refused} refused in words, none "
+        "crashed, "
         f"hung or raised; {time.monotonic() - began_s:.0f} s"
     )
 
 
 def damaged(rng: random.Random, content: bytes, words: tuple[bytes, ...]) -> bytes:
-    """`content` with one to five damages: changed, lost, doubled or moved bytes, or words that mean something."""
+    """`content` with one to five damages: changed, lost, doubled or moved bytes,
+    or words that mean something.
+    """
     data = bytearray(content)
     for _ in range(rng.randrange(1, 6)):
         if not data:
@@ -98,8 +104,9 @@ def damaged(rng: random.Random, content: bytes, words: tuple[bytes, ...]) -> byt
 def odd_value(rng: random.Random, depth: int = 0) -> Any:
     """A value that few expect: of every type, empty, huge, negative, nested."""
     plain = (
-        None, True, False, 0, 1, -1, 7, 2**31, -(2**63), 10**30, 0.0, -0.5, 1e-300, 1e308, float("nan"), float("inf"),
-        float("-inf"), "", "0", "x", "-", "off", "ü\u2028\x00", "\n", "/", "../..", "a" * 300, "%s{}", "***", "10m", "640x480",
+        None, True, False, 0, 1, -1, 7, 2**31, -(2**63), 10**30, 0.0, -0.5, 1e-300, 1e308, float("nan"),
+        float("inf"), float("-inf"), "", "0", "x", "-", "off", "ü\u2028\x00", "\n", "/", "../..", "a" * 300,
+        "%s{}", "***", "10m", "640x480",
         "http://[::1", "rtsp://u:p@h/x", "22:00-06:00",
     )  # fmt: skip
     kind = rng.randrange(10)
@@ -116,7 +123,9 @@ def odd_value(rng: random.Random, depth: int = 0) -> Any:
 
 
 def changed(rng: random.Random, tree: Any, times: int = 3) -> Any:
-    """A tree of dicts and lists, changed in place at a few random places: values replaced, lost, doubled, renamed."""
+    """A tree of dicts and lists, changed in place at a few random places:
+    values replaced, lost, doubled, renamed.
+    """
     for _ in range(rng.randrange(1, times + 1)):
         holder = tree
         while True:

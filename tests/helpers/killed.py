@@ -1,4 +1,5 @@
-"""Runs that write events to a file through a spool, each killed at some moment: python -m tests.helpers.killed FOLDER RUNS
+"""Runs that write events to a file through a spool, each killed at some moment:
+python -m tests.helpers.killed FOLDER RUNS
 
 The last run ends as it should. Event ids are RUN-NUMBER.
 """
@@ -21,7 +22,9 @@ LONGEST_S = 0.15
 
 
 def write_events(folder: Path, run: int, begun: int, *, killed: bool) -> None:
-    """One run, which says on the descriptor `begun` when it starts; the file is rotated often, so that this is interrupted too."""
+    """One run, which says on the descriptor `begun` when it starts;
+    the file is rotated often, so that this is interrupted too.
+    """
     options = JsonLinesOptions(
         str(folder / "events.jsonl"), max_bytes=5000, keep=10_000, spool=str(folder / "spool")
     )

@@ -36,11 +36,13 @@ def decoded(content: bytes) -> Pixels:
 
 
 class MjpegServer:
-    """Serves `pictures` (JPEG bytes) at `rate_hz` to whoever asks, from the first one for each; a context manager.
+    """Serves `pictures` (JPEG bytes) at `rate_hz` to whoever asks, from the first one for each;
+    a context manager.
 
     user_password: `user:password` that is asked for (basic). lengths: whether parts carry a Content-Length.
-    loop: begin again after the last picture; else the stream ends. `stall()` stops all streams without closing
-    them, `drop()` closes them, `stop()` also refuses new ones until `start()`. `sent` counts pictures.
+    loop: begin again after the last picture; else the stream ends. `stall()` stops all streams without
+    closing them, `drop()` closes them, `stop()` also refuses new ones until `start()`.
+    `sent` counts pictures.
     """
 
     def __init__(

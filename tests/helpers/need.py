@@ -46,7 +46,9 @@ def need_module(name: str, install: str) -> None:
 
 
 def need_gstreamer() -> str:
-    """The system's Python, which has GStreamer's RTSP server; skips where its Debian packages are not installed."""
+    """The system's Python, which has GStreamer's RTSP server;
+    skips where its Debian packages are not installed.
+    """
     python = "/usr/bin/python3"
     check = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
     if (

@@ -22,7 +22,9 @@ LABELS = ("A", "B", "C", "D")
 
 @functools.cache
 def published_bundle(kind: str) -> Path:
-    """A converted bundle of `lrcn`, `motion` or `convlstm`; made with TensorFlow once, then kept in .cache."""
+    """A converted bundle of `lrcn`, `motion` or `convlstm`;
+    made with TensorFlow once, then kept in .cache.
+    """
     path = CACHE / f"published-{kind}-{VERSION}.ehar"
     if not path.is_file():
         need_module("tensorflow", "pip install -e '.[workstation]'")

@@ -1,7 +1,7 @@
 """A plain event machine: all predictions are kept, and everything is looked up in them again at each one.
 
-Written from docs/run.md and the docstrings of `edge_har.pipeline.events`, to compare `EventMachine` with. Times and
-probabilities must be exact in binary (multiples of 1/16, say): nothing here allows for rounding.
+Written from docs/run.md and the docstrings of `edge_har.pipeline.events`, to compare `EventMachine` with.
+Times and probabilities must be exact in binary (multiples of 1/16, say): nothing here allows for rounding.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ TIME = "2026-01-01T00:00:00.000Z"  # of the wall clock, in all events
 class Prediction:
     """What one prediction was, by name of what can be reported.
 
-    above: names that reached `enter` and were free to start. held: names that reached `leave`. barred: names that may
-    start nothing. ended: the name whose event this prediction ended.
+    above: names that reached `enter` and were free to start. held: names that reached `leave`. barred: names
+    that may start nothing. ended: the name whose event this prediction ended.
     """
 
     time_s: float
@@ -63,7 +63,7 @@ class ReferenceMachine:
     open: OpenEvent | None = None
     free: int = 0  # index of the first prediction that the next event may have
 
-    # Thresholds ---------------------------------------------------------------------------------------------------
+    # Thresholds ---------------------------------------------------------------------------------------------
 
     @property
     def reports_unknown(self) -> bool:
@@ -91,7 +91,7 @@ class ReferenceMachine:
         cooldown_s = self.tuning.cooldown_s if own is None else own
         return name in self.ended_s and 0 <= time_s - self.ended_s[name] < cooldown_s
 
-    # What happens -------------------------------------------------------------------------------------------------
+    # What happens -------------------------------------------------------------------------------------------
 
     def predict(self, time_s: float, scores: list[float]) -> list[Event]:
         probabilities = dict(zip(self.labels, scores, strict=True))
@@ -166,7 +166,7 @@ class ReferenceMachine:
         self.model, self.barred = model, barred
         return events
 
-    # What it is made of -------------------------------------------------------------------------------------------
+    # What it is made of -------------------------------------------------------------------------------------
 
     def average(self) -> dict[str, float]:
         """By name; `unknown` is what the highest average leaves."""
@@ -176,7 +176,9 @@ class ReferenceMachine:
         return means
 
     def run_start(self, name: str) -> int | None:
-        """Where the latest run of a name began: it was above, and before that not; None where none goes on."""
+        """Where the latest run of a name began: it was above, and before that not;
+        None where none goes on.
+        """
         for index in reversed(range(len(self.history))):
             here = self.history[index]
             if name in here.barred or name == here.ended:
@@ -203,7 +205,8 @@ class ReferenceMachine:
         self.open = None
         if event.id is None:
             return []
-        # Where the prediction that ends it still held it, the next event begins with that one at the earliest.
+        # Where the prediction that ends it still held it,
+        # the next event begins with that one at the earliest.
         self.free = min(event.last + 1, len(self.history) - 1)
         self.ended_s[event.name] = self.history[event.last].time_s
         return [*events, self.line("end", event, reason)]

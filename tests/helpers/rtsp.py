@@ -23,7 +23,9 @@ def rtsp_camera(pattern: str = "red", rate_hz: int = 20, sizes: str = "320x240")
 def rtsp_process(
     pattern: str = "red", rate_hz: int = 20, sizes: str = "320x240"
 ) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """As `rtsp_camera`, with the server's process. sizes: several, with commas between, follow each other every second."""
+    """As `rtsp_camera`, with the server's process. sizes:
+    several, with commas between, follow each other every second.
+    """
     command = [need_gstreamer(), str(SERVER), pattern, str(rate_hz), sizes]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:

@@ -1,6 +1,8 @@
-"""An RTSP camera on loopback, for the system's Python with GStreamer: `rtsp_server.py PATTERN RATE SIZES` prints its URL.
+"""An RTSP camera on loopback, for the system's Python with GStreamer:
+`rtsp_server.py PATTERN RATE SIZES` prints its URL.
 
-SIZES: one WIDTHxHEIGHT, or several with commas between: each follows after a second, over and over, and is printed.
+SIZES: one WIDTHxHEIGHT, or several with commas between:
+each follows after a second, over and over, and is printed.
 """
 
 import itertools

@@ -141,7 +141,8 @@ def write_scene(
 
 
 class ScriptedSource(Source):
-    """A live source of our own: a frame of one colour each 1 / rate_hz, until `until_frame`; then `then` is called.
+    """A live source of our own: a frame of one colour each 1 / rate_hz, until `until_frame`;
+    then `then` is called.
 
     What `then` returns is what `grab` does: a time, or None for the end of the stream.
     """

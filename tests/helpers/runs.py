@@ -1,4 +1,6 @@
-"""Small finished RUNs of every kind of model, trained for seconds on squares whose colour and motion tell the label."""
+"""Small finished RUNs of every kind of model, trained for seconds on squares whose colour and motion
+tell the label.
+"""
 
 from __future__ import annotations
 

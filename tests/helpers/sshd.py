@@ -1,4 +1,6 @@
-"""A real sshd on loopback as an ordinary process, with a host key, a login key and a configuration of its own."""
+"""A real sshd on loopback as an ordinary process, with a host key,
+a login key and a configuration of its own.
+"""
 
 from __future__ import annotations
 

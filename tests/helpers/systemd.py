@@ -1,4 +1,6 @@
-"""A real systemd, booted over this machine's own root folder: what it writes goes to memory, its network is ours."""
+"""A real systemd, booted over this machine's own root folder:
+what it writes goes to memory, its network is ours.
+"""
 
 from __future__ import annotations
 
@@ -64,8 +66,9 @@ class Systemd:
         # fmt: off
         self._process = subprocess.Popen(
             [
-                self._nspawn, f"--directory={self._root}", "--volatile=overlay", "--register=no", "--keep-unit",
-                "--boot", "--console=pipe", "--link-journal=no", f"--machine=edge-har-{secrets.token_hex(4)}",
+                self._nspawn, f"--directory={self._root}", "--volatile=overlay", "--register=no",
+                "--keep-unit", "--boot", "--console=pipe", "--link-journal=no",
+                f"--machine=edge-har-{secrets.token_hex(4)}",
                 *(f"--bind-ro={bind}" for bind in binds),
                 "systemd.unit=test.target",
             ],

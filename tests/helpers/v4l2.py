@@ -1,6 +1,7 @@
 """Video devices without any: a tree like sysfs, files like /dev's, and what the kernel would answer.
 
-The layouts come from the field lists of <linux/videodev2.h> through ctypes, and the request numbers from their sizes.
+The layouts come from the field lists of <linux/videodev2.h> through ctypes,
+and the request numbers from their sizes.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ DISCRETE, CONTINUOUS, STEPWISE = 1, 2, 3
 
 @dataclass
 class FakeNode:
-    """One /dev/videoN. sizes: per format, (numbers of a size, numbers of its intervals); two numbers are one size."""
+    """One /dev/videoN. sizes: per format, (numbers of a size, numbers of its intervals);
+    two numbers are one size.
+    """
 
     number: int
     name: str

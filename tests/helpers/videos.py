@@ -50,7 +50,8 @@ def numbered(frames: int, size_wh: tuple[int, int] = (32, 24)) -> Pixels:
 def moving_square(
     motion: int, frames: int, *, rate_hz: float = 25.0, size_wh: tuple[int, int] = (32, 32), seed: int = 0
 ) -> Pixels:
-    """A square that goes right (0), down (1), grows (2), blinks (3), left (4), up (5), rotates round (6) or rests (7).
+    """A square that goes right (0), down (1), grows (2), blinks (3), left (4), up (5),
+    rotates round (6) or rests (7).
 
     Place, colour, background and phase vary by seed, so that one frame does not tell the motion.
     Returns uint8 [frames, height, width, 3], RGB.

@@ -41,14 +41,19 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
     here = machine()
     kinds = [camera.kind for camera in CAMERAS]
     size = "x".join(map(str, SIZES_WH[0]))
+    broken = soaked.problems()
+    result = f"**not kept: {'; '.join(broken)}**" if broken else "every limit below was kept."
     lines = [
         "# Reliability: an hour in which everything else fails",
         "",
         (
-            f"`edge-har run` followed {len(CAMERAS)} cameras on loopback ({kinds.count('mjpeg')} motion JPEG over HTTP, "
+            f"`edge-har run` followed {len(CAMERAS)} cameras on loopback ({kinds.count('mjpeg')} motion JPEG "
+            "over HTTP, "
             f"{kinds.count('rtsp')} H.264 over RTSP from GStreamer, {size}, {RATE_HZ} frames a second) for "
-            f"{soaked.length_s / 60:.0f} minutes and emitted what it saw to a file of JSON lines, a mosquitto and a web server, while "
-            "cameras, receivers and disks failed by a plan. `make soak` does it again; a form of three minutes with every kind of "
+            f"{soaked.length_s / 60:.0f} minutes and emitted what it saw to a file of JSON lines, a "
+            "mosquitto and a web server, while "
+            "cameras, receivers and disks failed by a plan. `make soak` does it again; a form of three "
+            "minutes with every kind of "
             "fault is one of the tests."
         ),
         "",
@@ -57,19 +62,26 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         f"- machine: {here.cpu}, {here.cores} cores, {here.architecture}",
         "- versions: " + ", ".join(f"{name} {number}" for name, number in versions().items()),
         "",
-        f"Result: {'every limit below was kept.' if not soaked.problems() else '**not kept: ' + '; '.join(soaked.problems()) + '**'}",
+        f"Result: {result}",
         "",
         "## Expected events, and what came",
         "",
         (
-            f"Each camera shows a synthetic person who does {', '.join(LABELS[:-1])} and {LABELS[-1]} in turns and keeps still in "
-            "between; the drawings were chosen for being recognised in files, at every phase of the model's ticks, so the model's "
-            "errors stay out of it ([accuracy.md](accuracy.md) has those). What it shows follows from the clock alone, and it writes down what it sent. So the list of events is made "
+            f"Each camera shows a synthetic person who does {', '.join(LABELS[:-1])} and {LABELS[-1]} in "
+            "turns and keeps still in "
+            "between; the drawings were chosen for being recognised in files, at every phase of the model's "
+            "ticks, so the model's "
+            "errors stay out of it ([accuracy.md](accuracy.md) has those). What it shows follows from the "
+            "clock alone, and it writes down what it sent. So the list of events is made "
             "without the runtime: a play that was sent whole (no "
-            f"{MAX_GAP_S:g} s without a picture), and that no fault of its camera touched, must be one event with its label, "
-            f"that begins {-BEGINS_S[0]:g} s before to {BEGINS_S[1]:g} s after the person does and ends {-ENDS_S[0]:g} s before "
-            f"to {ENDS_S[1]:g} s after (the model looks at 1.5 s, smoothed over .5 s). A fault of d seconds counts from its "
-            f"beginning until {RECOVERY_S:g} + {RECOVERY_SHARE:g} d seconds after its end: by then the source must be back."
+            f"{MAX_GAP_S:g} s without a picture), and that no fault of its camera touched, must be one event "
+            "with its label, "
+            f"that begins {-BEGINS_S[0]:g} s before to {BEGINS_S[1]:g} s after the person does and ends "
+            f"{-ENDS_S[0]:g} s before "
+            f"to {ENDS_S[1]:g} s after (the model looks at 1.5 s, smoothed over .5 s). A fault of d seconds "
+            "counts from its "
+            f"beginning until {RECOVERY_S:g} + {RECOVERY_SHARE:g} d seconds after its end: by then the "
+            "source must be back."
         ),
         "",
         *_table(
@@ -92,9 +104,12 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         "## What arrived",
         "",
         (
-            f"{len(soaked.lines)} lines were emitted (`start`, `update`, `end`, `source_lost`, `source_back`; "
-            f"{len({line['id'] for line in soaked.lines})} ids, which count up without a gap). Those that disturbed plays gave "
-            "count as well. Each receiver is a process of its own that writes a line down before it acknowledges it."
+            f"{len(soaked.lines)} lines were emitted (`start`, `update`, `end`, `source_lost`, "
+            "`source_back`; "
+            f"{len({line['id'] for line in soaked.lines})} ids, which count up without a gap). Those that "
+            "disturbed plays gave "
+            "count as well. Each receiver is a process of its own that writes a line down before it "
+            "acknowledges it."
         ),
         "",
         *_table(
@@ -112,14 +127,16 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         ),
         "",
         (
-            f"The file holds all lines in the order in which they were emitted, in {soaked.files} files of {FILE_BYTES} at most. "
+            f"The file holds all lines in the order in which they were emitted, in {soaked.files} files of "
+            f"{FILE_BYTES} at most. "
             f"{soaked.left} lines were left in the spools at the end for another run to deliver."
         ),
         "",
         "## Faults",
         "",
         (
-            "Recovery is the time from the end of a fault until the source gives ticks again, or nothing waits for the destination any "
+            "Recovery is the time from the end of a fault until the source gives ticks again, or nothing "
+            "waits for the destination any "
             "more; it is looked at once a second."
         ),
         "",
@@ -127,7 +144,8 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         "",
         _disks(soaked),
         (
-            f"{sum(fault.target == PAGE for fault in soaked.faults)} times a client asked the live page for pictures and did not "
+            f"{sum(fault.target == PAGE for fault in soaked.faults)} times a client asked the live page for "
+            "pictures and did not "
             "take them, for up to a minute."
         ),
         "",
@@ -143,9 +161,12 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         *_needs(soaked),
         "",
         (
-            f"`/healthz` and `/metrics` were requested {len(soaked.readings)} times, once a second; {soaked.unanswered} times without an "
-            f"answer, and `/healthz` was 200 {sum(r.health == 200 for r in soaked.readings)} times. SIGTERM ended it after "
-            f"{soaked.stopped_s:.2f} s with exit {soaked.exit_code}. {soaked.tracebacks} tracebacks in its log."
+            f"`/healthz` and `/metrics` were requested {len(soaked.readings)} times, once a second; "
+            f"{soaked.unanswered} times without an "
+            f"answer, and `/healthz` was 200 {sum(r.health == 200 for r in soaked.readings)} times. SIGTERM "
+            "ended it after "
+            f"{soaked.stopped_s:.2f} s with exit {soaked.exit_code}. {soaked.tracebacks} tracebacks in its "
+            "log."
         ),
     ]
     return "\n".join(lines) + "\n"
@@ -179,8 +200,10 @@ def _lateness(soaked: Soaked) -> str:
     if not begins:
         return "No event was found."
     return (
-        f"Right events began {min(begins):+.2f} to {max(begins):+.2f} s (median {statistics.median(begins):+.2f}) and ended "
-        f"{min(ends):+.2f} to {max(ends):+.2f} s (median {statistics.median(ends):+.2f}) from when the person did."
+        f"Right events began {min(begins):+.2f} to {max(begins):+.2f} s (median "
+        f"{statistics.median(begins):+.2f}) and ended "
+        f"{min(ends):+.2f} to {max(ends):+.2f} s (median {statistics.median(ends):+.2f}) from when the "
+        "person did."
     )
 
 
@@ -205,8 +228,14 @@ def _faults(soaked: Soaked) -> list[tuple[object, ...]]:
 
 def _disks(soaked: Soaked) -> str:
     if soaked.mounted:
-        return f"The disks are two tmpfs, of {SPOOL_KB / 1024:g} MiB for the spools and {FILE_KB / 1024:g} MiB for the file."
-    return "No disk could be mounted here: instead of a full one the runtime may write to no file (RLIMIT_FSIZE)."
+        return (
+            f"The disks are two tmpfs, of {SPOOL_KB / 1024:g} MiB for the spools and {FILE_KB / 1024:g} "
+            "MiB for the file."
+        )
+    return (
+        "No disk could be mounted here: instead of a full one the runtime may write to no file "
+        "(RLIMIT_FSIZE)."
+    )
 
 
 def _needs(soaked: Soaked) -> list[str]:
@@ -230,7 +259,10 @@ def _needs(soaked: Soaked) -> list[str]:
         *_table(("Median of samples (1 a second)", early, "last fifth", "limit", "highest ever"), rows),
         "",
         (
-            f"The limit on memory is {100 * RSS_FRACTION:.0f} % and {RSS_MB if soaked.is_long else RSS_SHORT_MB:g} MB above the earlier median; files and threads vary with the "
-            f"connections that are open. Memory in each tenth of the run: {', '.join(course)} MB. The runtime took {100 * cpu:.0f} % of a core."
+            f"The limit on memory is {100 * RSS_FRACTION:.0f} % and "
+            f"{RSS_MB if soaked.is_long else RSS_SHORT_MB:g} MB above the earlier median; files and threads "
+            "vary with the "
+            f"connections that are open. Memory in each tenth of the run: {', '.join(course)} MB. The "
+            f"runtime took {100 * cpu:.0f} % of a core."
         ),
     ]

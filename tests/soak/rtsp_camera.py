@@ -41,7 +41,8 @@ class Factory(GstRtspServer.RTSPMediaFactory):
             "( appsrc name=pictures is-live=true do-timestamp=true format=time block=false"
             f" caps=image/jpeg,framerate={show.rate_hz}/1"
             " ! jpegdec ! videoconvert ! videoscale ! capsfilter name=size"
-            " ! x264enc threads=1 tune=zerolatency speed-preset=veryfast pass=quant quantizer=12 key-int-max=15"
+            " ! x264enc threads=1 tune=zerolatency speed-preset=veryfast pass=quant quantizer=12 "
+            "key-int-max=15"
             " ! breakmydata name=damage probability=0 ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
         )
         self.connect("media-configure", self.begin)

@@ -18,7 +18,8 @@ EVERY_S = 1.0
 ANSWER_S = 10.0
 MB = 1_000_000
 METRIC = re.compile(
-    r'edge_har_(source_ticks_total|sink_queued|sink_dropped_total|source_reconnects_total)\{\w+="(\w+)"\} (\S+)'
+    r'edge_har_(source_ticks_total|sink_queued|sink_dropped_total|source_reconnects_total)\{\w+="(\w+)"\} '
+    r"(\S+)"
 )
 
 _opener = build_opener(ProxyHandler({}))

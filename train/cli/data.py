@@ -100,7 +100,8 @@ def load_and_report(source: Path) -> Dataset:
     if twins:
         one, other = twins[0]
         click.echo(
-            f"warning: {len(twins)} clips have the same content as a clip of another group, such as {one.name} and "
+            f"warning: {len(twins)} clips have the same content as a clip of another group, such as "
+            f"{one.name} and "
             f"{other.name}; a split may hold one on each side",
             err=True,
         )

@@ -183,7 +183,9 @@ class _Draw:
         return tf.exp(self.between(-half_range, half_range, more))
 
     def noise(self, shape: Sequence[int], largest: float) -> Any:
-        """Normal noise of another strength for each clip, float32 [batch, *shape]; shape: frames, height, ..."""
+        """Normal noise of another strength for each clip, float32 [batch, *shape];
+        shape: frames, height, ...
+        """
         strength = tf.maximum(0.0, self.between(-largest, largest, [1] * len(shape)))
         table = tf.random.stateless_normal([NOISE_FRAMES, *shape[1:]], self._next_seed())
         which = tf.cast(self.between(0.0, NOISE_FRAMES, shape[:1]), tf.int32)

@@ -312,7 +312,9 @@ def _longest_piece(times_s: Times, max_gap_s: float) -> tuple[int, int]:
 
 
 def targets(labels: Any, classes: int) -> Any:
-    """What a model should predict: float32 [batch, classes], one label, or every label alike for BACKGROUND."""
+    """What a model should predict: float32 [batch, classes], one label,
+    or every label alike for BACKGROUND.
+    """
     return tf.where((labels != BACKGROUND)[:, None], tf.one_hot(labels, classes), 1 / classes)
 
 

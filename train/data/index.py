@@ -199,7 +199,8 @@ def _too_many_unreadable(
     named = ", ".join(path.name for path, _ in unreadable[:MAX_NAMED])
     more = ", ..." if len(unreadable) > MAX_NAMED else ""
     return (
-        f"{source}: {len(unreadable)} of {clips} clips cannot be decoded, more than {MAX_UNREADABLE_FRACTION:.0%}; "
+        f"{source}: {len(unreadable)} of {clips} clips cannot be decoded, more than "
+        f"{MAX_UNREADABLE_FRACTION:.0%}; "
         f"mend or remove them: {named}{more}"
     )
 

@@ -82,7 +82,8 @@ def make_split(dataset: Dataset, seed: int = 0, percents: Sequence[float] = DEFA
     for label, groups in zip(dataset.labels, (table > 0).sum(0).tolist(), strict=True):
         if groups < len(PARTS):
             raise DataError(
-                f"label {label} has clips of {groups} group{'s' * (groups != 1)} only; each of {', '.join(PARTS)} "
+                f"label {label} has clips of {groups} group{'s' * (groups != 1)} only; each of "
+                f"{', '.join(PARTS)} "
                 f"needs one of its own"
             )
     random = np.random.default_rng(seed)
@@ -236,7 +237,8 @@ def _check_labels(dataset: Dataset, table: Counts, chosen: Counts) -> None:
         for label, clips in zip(dataset.labels, table[chosen == part].sum(0).tolist(), strict=True):
             if clips == 0:
                 raise DataError(
-                    f"label {label} cannot be in each of {', '.join(PARTS)} with whole groups (none is left for "
+                    f"label {label} cannot be in each of {', '.join(PARTS)} with whole groups (none is left "
+                    "for "
                     f"{name}); add clips of it from more groups"
                 )
 
@@ -303,7 +305,9 @@ def _climb(
 
 
 def _deal(table: Counts, goal: NDArray[np.float64], order: NDArray[np.int64]) -> Counts:
-    """Each group, in that order, to the part that lacks its labels most: part of each group, int64 [groups]."""
+    """Each group, in that order, to the part that lacks its labels most:
+    part of each group, int64 [groups].
+    """
     totals = table.sum(0)
     chosen = np.zeros(len(table), np.int64)
     counts = np.zeros((len(PARTS), table.shape[1]), np.int64)

@@ -76,7 +76,9 @@ def find_clips(source: str | os.PathLike[str]) -> tuple[FoundClip, ...]:
 
 
 def read_rows(csv_path: Path) -> list[dict[str, str]]:
-    """Rows of a csv with at least the columns path and label, cells stripped; raises DataError with the line."""
+    """Rows of a csv with at least the columns path and label, cells stripped;
+    raises DataError with the line.
+    """
     try:
         with csv_path.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines, restkey="", restval="")
@@ -91,7 +93,9 @@ def read_rows(csv_path: Path) -> list[dict[str, str]]:
 
 
 def clips_of_rows(csv_path: Path, rows: list[dict[str, str]]) -> list[FoundClip]:
-    """The clips that a csv's rows name; their paths are relative to the csv. Raises DataError with the line."""
+    """The clips that a csv's rows name; their paths are relative to the csv.
+    Raises DataError with the line.
+    """
     folder = os.path.realpath(csv_path.parent)
     found: dict[Path, FoundClip] = {}
     for line, row in enumerate(rows, start=2):
@@ -127,7 +131,9 @@ def _named_group(path: Path) -> str | None:
 
 
 def _check_labels(found: list[FoundClip], shown: str | os.PathLike[str]) -> None:
-    """Two labels or more; and no folder or file name that is one of the labels belongs to a clip of another."""
+    """Two labels or more; and no folder or file name that is one of the labels belongs to a clip of
+    another.
+    """
     labels = {clip.label for clip in found}
     if len(labels) < MIN_LABELS:
         raise DataError(f"{shown}: only one label ({labels.pop()}); recognition needs {MIN_LABELS} or more")
