@@ -286,9 +286,13 @@ def test_options_that_do_not_fit_the_bundle_are_refused() -> None:
     ):
         with pytest.raises(MisuseError, match=says):
             Pipeline(colour_bundle(), ["0"], [], options)
-    for wrong in ({"give_up_s": 0.0}, {"duration_s": -1.0}, {"cooldown_s": -1.0}):
-        with pytest.raises(MisuseError, match="seconds"):
-            RunOptions(**wrong)
+    for name, value, expected in (
+        ("give_up_s", 0.0, "more than 0 seconds, or None"),
+        ("duration_s", -1.0, "more than 0 seconds, or None"),
+        ("cooldown_s", -1.0, "a time"),
+    ):
+        with pytest.raises(MisuseError, match=f"{name} must be {expected}.*, got {value}"):
+            RunOptions(**{name: value})
 
 
 def test_unknown_is_told_where_it_is_asked_for(tmp_path: Path) -> None:

@@ -213,15 +213,15 @@ def test_two_sinks_of_one_name_are_refused_and_nothing_stays_open(quick_path: Pa
     how = JsonLinesOptions(str(quick_path / "a"), spool=str(quick_path / "spool"))
     with pytest.raises(MisuseError, match="there is no folder"):
         open_outputs([how, JsonLinesOptions(str(quick_path / "no" / "b"), name="b")], setting())
-    outlets = open_outputs([how], setting())  # the spool is free again
-    outlets.sinks[0].write(made_event(1))
-    outlets.close()
+    outputs = open_outputs([how], setting())  # the spool is free again
+    outputs.event_sinks[0].write(made_event(1))
+    outputs.close()
     assert (quick_path / "a").read_bytes().count(b"\n") == 1
 
 
 def test_events_wait_in_the_home_of_edge_har(quick_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGE_HAR_HOME", str(quick_path))
-    sink = options_of_text("http://127.0.0.1:1/#name=hook").open(setting())
+    sink = options_of_text("http://127.0.0.1:1/#name=hook").open(setting()).events
     sink.write(made_event(1))
     sink.close()
     (path,) = (quick_path / "spool" / "hook").glob("*.events")

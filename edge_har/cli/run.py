@@ -165,14 +165,14 @@ def _run(given: CommandLine) -> None:
         )
     )
     with ExitStack() as running:
-        setting = SinkContext(pipeline.run_status, waits=lambda: not pipeline.is_live, quit=stop.set)
-        outlets = open_outputs(planned.sinks, setting)
-        running.callback(outlets.close)
-        sinks += outlets.event_sinks
+        context = SinkContext(pipeline.run_status, waits=lambda: not pipeline.is_live, quit=stop.set)
+        outputs = open_outputs(planned.sinks, context)
+        running.callback(outputs.close)
+        sinks += outputs.event_sinks
         if for_people:
             sinks.append(ConsoleSink(stderr, beginning(logging.INFO)))
-        for viewer in outlets.frame_sinks:
-            pipeline.frame_sinks.add(viewer)
+        for frame_sink in outputs.frame_sinks:
+            pipeline.frame_sinks.add(frame_sink)
         if planned.web is not None:
             running.callback(start_web(planned.web, pipeline.run_status, pipeline.frame_sinks).close)
         running.enter_context(service.Heartbeat(pipeline.run_status))

@@ -173,4 +173,5 @@ def check_values(options: Any, prefix: str = "") -> None:
             continue
         if not declared.is_within_range(value):
             got = "" if declared.secret else f", got {value!r}"
-            raise MisuseError(f"{prefix}{name} must be {declared.expected}{got}")
+            expected = declared.kind.expected_value or declared.expected
+            raise MisuseError(f"{prefix}{name} must be {expected}{got}")

@@ -18,8 +18,8 @@ class Kind:
     """A kind of value.
 
     read: a value of a TOML table. read_text: the same from a text, as in `option=value` or on the command
-    line. Both raise TypeError, ValueError or MisuseError. expected: what messages say. schema: JSON Schema of
-    a TOML value.
+    line. Both raise TypeError, ValueError or MisuseError. expected: what messages say. expected_value: what
+    they say of a value in Python, where that differs. schema: JSON Schema of a TOML value.
     low, high: the range that all values of the kind keep; above: values must be greater than this. choices:
     all values that there are; empty: any. metavar: what the help of a command calls a value. is_path: a
     relative path begins in the folder of the configuration file.
@@ -35,6 +35,7 @@ class Kind:
     above: float | None = None
     choices: tuple[Any, ...] = field(default=())
     metavar: str | None = None
+    expected_value: str | None = None
     is_path: bool = False
     is_labels: bool = False
 
@@ -146,7 +147,15 @@ DURATION = Kind(
     metavar="TIME",
 )
 # 0 is read as None: no limit.
-LIMIT = Kind(_limit, _limit, f"{durations.EXPECTED}; 0: no limit", _DURATION_SCHEMA, above=0, metavar="TIME")
+LIMIT = Kind(
+    _limit,
+    _limit,
+    f"{durations.EXPECTED}; 0: no limit",
+    _DURATION_SCHEMA,
+    above=0,
+    metavar="TIME",
+    expected_value="more than 0 seconds, or None for no limit",
+)
 TEXTS = Kind(
     texts_of,
     lambda text: texts_of(text.split(",")),
