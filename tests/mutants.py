@@ -36,6 +36,7 @@ class Mutant:
 
 
 EVENTS, RULES = "edge_har/pipeline/events.py", "edge_har/pipeline/rules.py"
+PLAN, READING = "edge_har/config/plan.py", "edge_har/options/reading.py"
 OF_EVENTS = ("tests/test_edge_har_pipeline_events.py",)
 # The comparison with the reference alone.
 BY_REFERENCE = (*OF_EVENTS, "-k", "whatever_happens")
@@ -124,37 +125,37 @@ MUTANTS = (
     ),
     Mutant(
         "--label does not replace the rule of the file",
-        "edge_har/cli/run.py",
-        "**dict(map(label_of_text, labels))",
-        "**{k: r for k, r in map(label_of_text, labels) if k not in of_file.labels}",
+        PLAN,
+        "**dict(map(label_of_text, given.labels))",
+        "**{k: r for k, r in map(label_of_text, given.labels) if k not in of_file.labels}",
         OF_LABEL_OPTION,
     ),
     Mutant(
         "--label drops the rules of other labels",
-        "edge_har/cli/run.py",
+        PLAN,
         "**of_file.labels, **dict(",
         "**dict(",
         OF_LABEL_OPTION,
     ),
     Mutant(
         "a rule that --label replaces is checked all the same",
-        "edge_har/config/file.py",
+        PLAN,
         ".rules.labels.get(label) is not rule",
         ".rules.labels.get(label) is None",
         OF_LABEL_OPTION,
     ),
     Mutant(
         "a message shows a secret of a table",
-        "edge_har/config/file.py",
-        '"" if name in secrets else f"',
-        'f"',
+        READING,
+        "self._show_values and not found.secret",
+        "self._show_values",
         OF_SECRETS,
     ),
     Mutant(
-        "a message shows the value of a sink's option",
-        "edge_har/sinks/options.py",
-        'raise MisuseError(f"{cls.kind}: {name} is {expected}") from None',
-        'raise MisuseError(f"{cls.kind}: {name} is {expected}, got {read!r}") from None',
+        "a message shows the value of a sink's option on the command line",
+        READING,
+        "self._show_values and not found.secret",
+        "not found.secret",
         OF_SECRETS,
     ),
 )

@@ -11,7 +11,7 @@ import pytest
 from edge_har.config.file import config_of
 from edge_har.errors import EdgeHarError, MisuseError
 from edge_har.options.secrets import look_up
-from edge_har.sinks import options_class
+from edge_har.sinks import options_of_text
 
 SECRET = "98765432101234"
 
@@ -36,18 +36,18 @@ def test_a_problem_of_a_secret_names_its_key_and_not_its_value(text: str, key: s
 
 
 @pytest.mark.parametrize(
-    ("kind", "table"),
+    "text",
     [
-        ("webhook", {"url": int(SECRET)}),
-        ("webhook", {"url": "https://h/", "secret": [SECRET]}),
-        ("mqtt", {"host": "h", "password": int(SECRET)}),
-        # In the wrong option by mistake.
-        ("mqtt", {"host": "h", "port": f"my-{SECRET}"}),
+        f"mqtt://h?port=my-{SECRET}",
+        f"mqtt://h?keepalive_s={SECRET}",
+        f"https://h/#timeout_s={SECRET}x",
+        f"https://h/#secret={SECRET}",
+        f"https://h/{SECRET}#name=a/b",
     ],
 )
-def test_a_problem_of_a_sinks_option_does_not_show_its_value(kind: str, table: dict[str, object]) -> None:
+def test_a_problem_of_a_sink_on_the_command_line_shows_no_value(text: str) -> None:
     with pytest.raises(MisuseError) as caught:
-        options_class(kind).from_table(table)
+        options_of_text(text)
     assert SECRET not in str(caught.value)
 
 
