@@ -326,7 +326,7 @@ def test_options_come_from_the_uri() -> None:
         ("synthetic:Walk?rate=0", "rate"),
         ("synthetic:Walk?rate=nan", "rate"),
         ("synthetic:Walk?duration=0", "more than 0"),
-        ("synthetic:Walk?duration=nan", "more than 0"),
+        ("synthetic:Walk?duration=nan", "not finite"),
         ("synthetic:demo?loop=maybe", "yes nor no"),
     ],
 )

@@ -88,7 +88,7 @@ def command(
     """Recognise what happens in live sources, or files, as it happens.
 
     Events go to stdout, one JSON object a line, and to stderr for people. Files play as fast as they can be
-    read and end with exit 0; cameras and streams run until Ctrl-C, and are opened again when they are lost.
+    read and end with exit 0; cameras and streams run until Ctrl-C, and are reconnected when they are lost.
     Of several sources one that fails ends alone, and the run ends with exit 1.
     The thresholds are the bundle's where none is given.
     """

@@ -58,7 +58,7 @@ class DeviceReply:
     store: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object; what is not known is left out."""
+        """As a JSON object; unknown fields are absent."""
         fields = {**vars(self), "outcome": self.outcome.value}
         return {"v": REPLY_VERSION} | {name: value for name, value in fields.items() if value is not None}
 

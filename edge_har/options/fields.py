@@ -154,7 +154,7 @@ def option(
 
 
 def options_of(cls: type[Any]) -> dict[str, Option]:
-    """The options that a dataclass declares, by name; fields that are none are left out."""
+    """The options that a dataclass declares, by name; other fields are absent."""
     return {
         f.name: Option(name=f.name, default=f.default, **f.metadata[KEY])
         for f in fields(cls)

@@ -14,6 +14,7 @@ from edge_har.errors import MisuseError
 from edge_har.options.addresses import mask_uri, with_password
 from edge_har.sources.base import Source
 from edge_har.sources.options import (
+    SYNTHETIC_OWN,
     SourceOptions,
     looks_like_options,
     parse_query,
@@ -30,7 +31,6 @@ GRAMMAR = (
     "a pattern, - (standard input), gst:PIPELINE, or synthetic:LABEL"
 )
 TURNS = ("rotate", "flip", "mirror", "crop")
-SYNTHETIC_OWN = ("seed", "size", "rate", "duration", "loop", "live")
 SCHEMES = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http", "file": "files"}
 
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from edge_har.errors import MisuseError
 from edge_har.options.fields import check_values, option, options_of
-from edge_har.options.kinds import NUMBER, TEXT, TRUTH, Kind, choice
+from edge_har.options.kinds import NUMBER, TEXT, TRUTH, WHOLE, Kind, choice
 
 SIDE_LIMITS = (16, 16384)  # px
 MAX_RATE_HZ = 1000.0
@@ -129,6 +129,21 @@ class SourceOptions:
                 raise MisuseError(
                     f"{source}: {name!r} is no option of such a source; it takes {', '.join(known)}"
                 )
+
+
+@dataclass(frozen=True)
+class SyntheticOptions:
+    """What the address of the synthetic person may set besides how its pictures are turned."""
+
+    seed: int = option(WHOLE, "selects person, clothes, room, light and way of moving", default=0)
+    size: tuple[int, int] = option(WIDTH_HEIGHT, "width and height in px", default=(320, 240))
+    rate: float = option(NUMBER, "frames a second", default=25.0)
+    duration: float | None = option(NUMBER, "seconds until the end", default=None)
+    live: bool = option(TRUTH, "play by the clock, as a camera does", default=False)
+    loop: bool = option(TRUTH, "the demo begins again", default=False)
+
+
+SYNTHETIC_OWN = tuple(options_of(SyntheticOptions))
 
 
 def unknown_option(name: str, known: tuple[str, ...]) -> MisuseError:

@@ -24,12 +24,12 @@ class StdinSource(PictureStream):
     """Pictures on standard input, until its end.
 
     Without a rate they are live: a time is the arrival. With one they are a recording: frame i is at i /
-    rate, each is waited for as long as it takes, and none is left out.
+    rate, each is waited for as long as it takes, and none is dropped.
 
     Raises MisuseError for a terminal, what cannot be read, a second reader, or a format that cannot be.
     """
 
-    _had_pictures = False  # in this process: after a silence the same input is opened again
+    _had_pictures = False  # in this process: after a silence the same input is reconnected
 
     def __init__(
         self, options: SourceOptions, *, descriptor: int = 0, read_timeout_s: float = READ_TIMEOUT_S

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, pi
 from pathlib import Path
-from urllib.parse import parse_qsl
 
 import click
 import cv2
@@ -20,9 +19,9 @@ import numpy as np
 
 from edge_har.errors import MisuseError, SourceError
 from edge_har.model.preprocess import Pixels
-from edge_har.options.kinds import yes_or_no
+from edge_har.options.fields import options_of
 from edge_har.sources.base import Source
-from edge_har.sources.options import width_height
+from edge_har.sources.options import SyntheticOptions, parse_query, unknown_option
 from edge_har.sources.synthetic_body import LABELS, Motion, blend, ease, stand, style_of_seed
 from edge_har.sources.synthetic_scene import Painter
 
@@ -227,28 +226,26 @@ class SyntheticSource(Source):
         Raises MisuseError saying what is wrong.
         """
         label, _, query = uri.removeprefix(SCHEME).partition("?")
-        options = dict(parse_qsl(query, keep_blank_values=True))
-        known = ("seed", "size", "rate", "duration", "loop", "live")
-        for name in options:
+        known, given = options_of(SyntheticOptions), parse_query(query)
+        for name in given:
             if name not in known:
-                raise MisuseError(f"no option {name!r} of a synthetic source; choose from {', '.join(known)}")
+                raise unknown_option(name, tuple(known))
         try:
-            return SyntheticSource(
-                label,
-                seed=int(options.get("seed", "0")),
-                size_wh=width_height(options.get("size", "320x240")),
-                rate_hz=float(options.get("rate", "25")),
-                duration_s=float(options["duration"]) if "duration" in options else None,
-                live=yes_or_no(options.get("live", "no")),
-                loop=yes_or_no(options.get("loop", "no")),
-            )
-        except MisuseError:
-            raise
-        except ValueError as error:
+            options = SyntheticOptions(**{name: known[name].read_text(text) for name, text in given.items()})
+        except (TypeError, ValueError) as error:
             raise MisuseError(
                 f"cannot read {uri!r}: {error}; "
                 "expected like synthetic:Walk?seed=3&size=320x240&rate=25&duration=20"
             ) from None
+        return SyntheticSource(
+            label,
+            seed=options.seed,
+            size_wh=options.size,
+            rate_hz=options.rate,
+            duration_s=options.duration,
+            live=options.live,
+            loop=options.loop,
+        )
 
     @property
     def script(self) -> list[tuple[str, float, float]]:
