@@ -33,8 +33,10 @@ def _click_option(declared: Option, name: str) -> Callable[[Any], Any]:
     text = f"{text[0].upper()}{text[1:]}."
     if declared.kind is TRUTH:
         return click.option(f"{name}/--no-{name[2:]}", declared.name, default=None, help=text)
-    if declared.default is not None:
-        text += f"  [default: {declared.default:g}]" if isinstance(declared.default, (int, float)) else ""
+    if declared.otherwise:
+        text += f"  [default: {declared.otherwise.replace('`', '')}]"
+    elif isinstance(declared.default, (int, float)):
+        text += f"  [default: {declared.default:g}]"
     if declared.kind.choices:
         return click.option(name, declared.name, type=click.Choice(declared.kind.choices), help=text)
     metavar = declared.kind.metavar or name[2:].upper()

@@ -49,7 +49,8 @@ class MainOptions:
 
     model: str | None = option(
         PATH,
-        "a bundle (.ehar), or a folder such as `DIR/current`, which is watched; the shipped model",
+        "a bundle (.ehar), or a folder such as `DIR/current`, which is watched",
+        otherwise="the shipped model",
         default=None,
         command_line="--model",
     )
@@ -64,7 +65,8 @@ class SourceNames:
 
     name: str | None = option(
         TEXT,
-        "what events call it: letters, digits, `_`, `-`; without it the address, password masked",
+        "what events call it: letters, digits, `_`, `-`",
+        otherwise="the address, password masked",
         default=None,
     )
     uri: str = option(TEXT, "the address", needed=True, secret=True, address=True)

@@ -34,7 +34,7 @@ def _default(declared: Option) -> str:
     if declared.needed:
         return "needed"
     if default is None or default == ():
-        return "-"
+        return declared.otherwise or "-"
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, int) and default >= 1_000_000:

@@ -26,7 +26,8 @@ class Option:
     given. secret: its value is never shown, and a table names where it stands: NAME_env, NAME_file. address:
     a secret that may stand in the file as long as no password is seen in it. fixed: it cannot change while a
     run goes on. table: where it stands in the file, if not where the rest of its class does. command_line:
-    its name there. words: values of a path that are no path.
+    its name there. words: values of a path that are no path. otherwise: what holds where nothing is given and
+    the default does not say it (None, or an empty list).
     """
 
     name: str
@@ -43,6 +44,7 @@ class Option:
     table: str | None = None
     command_line: str | None = None
     words: tuple[str, ...] = NO_PATHS
+    otherwise: str = ""
 
     @property
     def expected(self) -> str:

@@ -32,7 +32,12 @@ class RunOptions:
         command_line="--threads",
     )
     duration_s: float | None = option(
-        LIMIT, "end after this time; 0: never", default=None, fixed=True, command_line="--duration"
+        LIMIT,
+        "end after this time",
+        otherwise="no limit",
+        default=None,
+        fixed=True,
+        command_line="--duration",
     )
     realtime: bool = option(
         TRUTH,
@@ -50,34 +55,47 @@ class RunOptions:
     )
     give_up_s: float | None = option(
         LIMIT,
-        "end a source that stays away so long; 0: never",
+        "give up a source that stays away so long",
+        otherwise="never",
         default=None,
         fixed=True,
         command_line="--give-up",
     )
     smooth_s: float | None = option(
         DURATION,
-        "probabilities are averaged over this time",
+        "average probabilities over this time",
+        otherwise="the bundle's",
         default=None,
         table="events",
         command_line="--smooth",
     )
     enter: float | None = option(
-        PROBABILITY, "an event starts at this average", default=None, table="events", command_line="--enter"
+        PROBABILITY,
+        "an event starts at this average probability",
+        otherwise="the bundle's",
+        default=None,
+        table="events",
+        command_line="--enter",
     )
     leave: float | None = option(
-        PROBABILITY, "and ends below this one", default=None, table="events", command_line="--leave"
+        PROBABILITY,
+        "an event ends below this average probability",
+        otherwise="the bundle's",
+        default=None,
+        table="events",
+        command_line="--leave",
     )
     min_s: float | None = option(
         DURATION,
-        "shorter events are not reported",
+        "report no shorter events",
+        otherwise="the bundle's",
         default=None,
         table="events",
         command_line="--min-duration",
     )
     cooldown_s: float = option(
         DURATION,
-        "after an event no other of its label starts for so long",
+        "after an event, start no other of its label for this time",
         default=0.0,
         table="events",
         command_line="--cooldown",

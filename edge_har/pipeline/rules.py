@@ -77,12 +77,24 @@ class LabelRule:
     """
 
     enabled: bool = option(TRUTH, "whether its events are reported at all", default=True)
-    enter: float | None = option(PROBABILITY, "an event starts at this average", default=None)
-    cooldown_s: float | None = option(DURATION, "instead of that of `[events]`", default=None)
-    hours: tuple[Hours, ...] = option(
-        HOURS_OF_DAY, 'only then: `["22:00-06:00"]`; several are joined; always', default=()
+    enter: float | None = option(
+        PROBABILITY,
+        "an event starts at this average probability",
+        otherwise="as for all labels",
+        default=None,
     )
-    sources: tuple[str, ...] = option(TEXTS, "only there, by name; everywhere", default=())
+    cooldown_s: float | None = option(
+        DURATION, "after an event, start no other for this time", otherwise="as for all labels", default=None
+    )
+    hours: tuple[Hours, ...] = option(
+        HOURS_OF_DAY,
+        'the hours in which its events may start, as in `["22:00-06:00"]`',
+        otherwise="always",
+        default=(),
+    )
+    sources: tuple[str, ...] = option(
+        TEXTS, "names of the sources at which its events may start", otherwise="all", default=()
+    )
 
     def __post_init__(self) -> None:
         check_values(self)
@@ -110,7 +122,8 @@ class Rules:
     labels: Mapping[str, LabelRule] = field(default_factory=dict)
     zone: str | None = option(
         TEXT,
-        'whose clock `hours` mean, such as `"Europe/Paris"`; this machine\'s',
+        'the time zone of `hours`, such as `"Europe/Paris"`',
+        otherwise="this machine's",
         default=None,
         table="events",
         command_line="--zone",

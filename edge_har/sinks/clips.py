@@ -44,19 +44,21 @@ class ClipsOptions(SinkOptions):
 
     kind: ClassVar[str] = "clips"
     address_option: ClassVar[str | None] = "path"
-    path: str = option(PATH, "the folder", needed=True)
+    path: str = option(PATH, "the folder to record to", needed=True)
     # All of it is kept in memory.
-    pre_s: float = option(DURATION, "before the event", default=5.0, low=0, high=60)
-    post_s: float = option(DURATION, "after it", default=5.0)
-    max_s: float = option(DURATION, "how long a clip is at most", default=120.0, low=1)
-    labels: tuple[str, ...] = option(LABELS, "of the events to record; all", default=())
-    width: int = option(WHOLE, "of a picture at most, in px", default=320, low=64)
+    pre_s: float = option(DURATION, "seconds recorded before the event", default=5.0, low=0, high=60)
+    post_s: float = option(DURATION, "seconds recorded after the event", default=5.0)
+    max_s: float = option(DURATION, "longest clip", default=120.0, low=1)
+    labels: tuple[str, ...] = option(LABELS, "labels of the events to record", otherwise="all", default=())
+    width: int = option(WHOLE, "largest width of a picture, in px", default=320, low=64)
     rate_hz: float = option(NUMBER, "pictures a second", default=5.0, low=0.5, high=60)
     codec: str = option(
         choice(*ENDINGS), "`mp4v`, or `MJPG`: larger, whole when the power fails", default="mp4v"
     )
-    keep: int = option(WHOLE, "clips of each source that stay", default=200, low=1)
-    min_free_bytes: int = option(BYTES, "of the disk, that are left to others", default=500_000_000, low=0)
+    keep: int = option(WHOLE, "clips of each source that are kept", default=200, low=1)
+    min_free_bytes: int = option(
+        BYTES, "bytes of the disk that recording leaves free", default=500_000_000, low=0
+    )
 
     def _check(self) -> None:
         if not self.path:

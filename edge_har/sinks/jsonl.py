@@ -47,9 +47,9 @@ class JsonLinesOptions(DeliveryOptions):
     address_option: ClassVar[str | None] = "path"
     path: str = option(PATH, "the file; `-`: standard output", default=STANDARD_OUTPUT)
     max_bytes: int = option(
-        BYTES, "before the file grows beyond them it is rotated", default=10_000_000, low=MIN_FILE_BYTES
+        BYTES, "largest file: it is rotated before it grows beyond", default=10_000_000, low=MIN_FILE_BYTES
     )
-    keep: int = option(WHOLE, "rotated files that stay", default=5, low=0)
+    keep: int = option(WHOLE, "rotated files that are kept", default=5, low=0)
     spool: str | None = spool_option(NO_SPOOL)
 
     def _check(self) -> None:

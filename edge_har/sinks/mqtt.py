@@ -50,18 +50,22 @@ class MqttOptions(DeliveryOptions):
     """A broker."""
 
     kind: ClassVar[str] = "mqtt"
-    host: str = option(TEXT, "the broker", needed=True)
-    port: int | None = option(WHOLE, "1883; with TLS 8883", default=None, low=1, high=65535)
-    user: str | None = option(TEXT, "where it asks for one", default=None)
-    password: str | None = option(TEXT, "likewise", default=None, secret=True)
-    tls: bool = option(TRUTH, "encrypt", default=False)
-    ca_file: str | None = option(PATH, "certificates to trust in place of the system's", default=None)
-    cert_file: str | None = option(PATH, "who we are, where it asks", default=None)
-    key_file: str | None = option(PATH, "the key to that", default=None)
+    host: str = option(TEXT, "host name or address of the broker", needed=True)
+    port: int | None = option(
+        WHOLE, "port of the broker", otherwise="1883, with TLS 8883", default=None, low=1, high=65535
+    )
+    user: str | None = option(TEXT, "user name, where the broker needs one", default=None)
+    password: str | None = option(TEXT, "password of the user", default=None, secret=True)
+    tls: bool = option(TRUTH, "encrypt the connection", default=False)
+    ca_file: str | None = option(PATH, "certificates to trust", otherwise="the system's", default=None)
+    cert_file: str | None = option(
+        PATH, "certificate of this device, where the broker needs one", default=None
+    )
+    key_file: str | None = option(PATH, "private key of that certificate", default=None)
     topic: str = option(TEXT, "what all topics begin with", default="edge-har")
-    node: str | None = option(TEXT, "this device; the host's name", default=None)
+    node: str | None = option(TEXT, "name of this device in topics", otherwise="the host name", default=None)
     discovery: str = option(
-        TEXT, "the topic where Home Assistant looks for devices; `off`: none", default="homeassistant"
+        TEXT, "topic at which Home Assistant looks for devices; `off`: none", default="homeassistant"
     )
     keepalive_s: int = option(
         WHOLE, "a connection silent for so long is probed", default=30, low=5, high=65535

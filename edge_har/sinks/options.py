@@ -47,7 +47,10 @@ class SinkOptions(ABC):
     address_option: ClassVar[str | None] = None
     query_mark: ClassVar[str] = "?"
     name: str | None = option(
-        TEXT, "in messages and metrics, and of the folder where its events wait; its kind", default=None
+        TEXT,
+        "its name in messages and metrics, and that of the folder where its events wait",
+        otherwise="its kind",
+        default=None,
     )
 
     def __post_init__(self) -> None:
@@ -88,8 +91,8 @@ def spool_option(default: str | None = None) -> Any:
     """The declaration of `spool`, which some kinds have off by default."""
     return option(
         PATH,
-        "the folder where events wait on the disk; without it `spool/NAME` in the home of edge_har; `off`: "
-        "in memory",
+        "the folder where events wait on the disk; `off`: they wait in memory",
+        otherwise="`spool/NAME` in the home of edge_har",
         default=default,
         kw_only=True,
     )
@@ -99,10 +102,13 @@ def spool_option(default: str | None = None) -> Any:
 class DeliveryOptions(SinkOptions):
     """What sinks have that bring events somewhere."""
 
-    updates: bool = option(TRUTH, "bring `update` events too", default=True)
+    updates: bool = option(TRUTH, "deliver `update` events too", default=True)
     spool: str | None = spool_option()
     spool_bytes: int = option(
-        BYTES, "how many bytes of them; the oldest go", default=MAX_BYTES, low=MIN_SPOOL_BYTES
+        BYTES,
+        "largest size of that folder; beyond it the oldest events are dropped",
+        default=MAX_BYTES,
+        low=MIN_SPOOL_BYTES,
     )
 
     def open_spool(self) -> Spool | None:

@@ -33,15 +33,17 @@ class VideoOptions(SinkOptions):
 
     kind: ClassVar[str] = "video"
     address_option: ClassVar[str | None] = "path"
-    path: str = option(PATH, "the folder", needed=True)
-    width: int = option(WHOLE, "of a picture at most, in px", default=640, low=64)
+    path: str = option(PATH, "the folder to record to", needed=True)
+    width: int = option(WHOLE, "largest width of a picture, in px", default=640, low=64)
     rate_hz: float = option(NUMBER, "frames a second in the file", default=10.0, low=0.5, high=60)
     codec: str = option(
         choice(*ENDINGS), "`mp4v`, or `MJPG`: larger, whole when the power fails", default="mp4v"
     )
-    rotate_s: float = option(DURATION, "how long a file is at most", default=600.0, low=1)
-    keep: int = option(WHOLE, "files of each source that stay", default=144, low=1)
-    min_free_bytes: int = option(BYTES, "of the disk, that are left to others", default=500_000_000, low=0)
+    rotate_s: float = option(DURATION, "longest file", default=600.0, low=1)
+    keep: int = option(WHOLE, "files of each source that are kept", default=144, low=1)
+    min_free_bytes: int = option(
+        BYTES, "bytes of the disk that recording leaves free", default=500_000_000, low=0
+    )
 
     def _check(self) -> None:
         if not self.path:

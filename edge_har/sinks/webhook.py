@@ -48,11 +48,11 @@ class WebhookOptions(DeliveryOptions):
     kind: ClassVar[str] = "webhook"
     # What stands behind ? belongs to the server.
     query_mark: ClassVar[str] = "#"
-    url: str = option(TEXT, "where it takes events", needed=True, secret=True, address=True)
-    secret: str | None = option(TEXT, "signs each POST", default=None, secret=True)
-    token: str | None = option(TEXT, "goes along as `Authorization: Bearer`", default=None, secret=True)
-    ca_file: str | None = option(PATH, "certificates to trust in place of the system's", default=None)
-    timeout_s: float = option(DURATION, "how long an answer may take", default=10.0, low=0.1)
+    url: str = option(TEXT, "address to which events are posted", needed=True, secret=True, address=True)
+    secret: str | None = option(TEXT, "key that signs each POST", default=None, secret=True)
+    token: str | None = option(TEXT, "token sent as `Authorization: Bearer`", default=None, secret=True)
+    ca_file: str | None = option(PATH, "certificates to trust", otherwise="the system's", default=None)
+    timeout_s: float = option(DURATION, "longest wait for a reply", default=10.0, low=0.1)
 
     @classmethod
     def of_address(cls, scheme: str, address: str) -> dict[str, object]:

@@ -36,7 +36,7 @@ class WindowOptions(SinkOptions):
     """A window per source."""
 
     kind: ClassVar[str] = "window"
-    width: int = option(WHOLE, "of its picture at most, in px", default=960, low=64)
+    width: int = option(WHOLE, "largest width of the picture, in px", default=960, low=64)
 
     def open(self, context: SinkContext) -> OpenedSink:
         """A frame sink with a thread of its own. Raises RuntimeMissingError where no window can be."""

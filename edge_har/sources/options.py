@@ -66,20 +66,37 @@ class SourceOptions:
     """
 
     size: tuple[int, int] | None = option(
-        WIDTH_HEIGHT, 'width and height in px, `[640, 480]` or `"640x480"`', default=None
+        WIDTH_HEIGHT,
+        'width and height in px, `[640, 480]` or `"640x480"`',
+        otherwise="as it comes",
+        default=None,
     )
-    rate: float | None = option(NUMBER, "frames a second", default=None, above=0, high=MAX_RATE_HZ)
+    rate: float | None = option(
+        NUMBER, "frames a second", otherwise="as it comes", default=None, above=0, high=MAX_RATE_HZ
+    )
     format: str | None = option(
-        TEXT, "how a camera sends pictures, or how raw frames are laid out", default=None
+        TEXT,
+        "how a camera sends pictures, or how raw frames are laid out",
+        otherwise="as it comes",
+        default=None,
     )
-    rotate: int = option(choice(0, 90, 180, 270), "degrees clockwise: 0, 90, 180, 270", default=0)
-    flip: bool = option(TRUTH, "upside down", default=False)
-    mirror: bool = option(TRUTH, "left for right", default=False)
+    rotate: int = option(
+        choice(0, 90, 180, 270), "turn by so many degrees clockwise: 0, 90, 180, 270", default=0
+    )
+    flip: bool = option(TRUTH, "turn upside down", default=False)
+    mirror: bool = option(TRUTH, "exchange left and right", default=False)
     crop: tuple[int, int, int, int] | None = option(
-        CROP, "x, y, width, height in px, before turning", default=None
+        CROP, "x, y, width, height in px of the part to keep, before turning", otherwise="all", default=None
     )
-    transport: str | None = option(choice("tcp", "udp"), "of RTSP: `tcp` or `udp`", default=None)
-    password: str | None = option(TEXT, "of the user that the address names", default=None, secret=True)
+    transport: str | None = option(
+        choice("tcp", "udp"),
+        "transport of RTSP: `tcp` or `udp`",
+        otherwise="`tcp` where the camera has it",
+        default=None,
+    )
+    password: str | None = option(
+        TEXT, "password of the user that the address names", default=None, secret=True
+    )
 
     def __post_init__(self) -> None:
         low, high = SIDE_LIMITS

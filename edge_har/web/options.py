@@ -29,15 +29,13 @@ class WebOptions:
     listen: str = option(TEXT, "HOST:PORT or [IPV6]:PORT; port 0: the system chooses", default=DEFAULT_LISTEN)
     token: str | None = option(
         TEXT,
-        "what whoever looks must know, 16 characters or more; needed beyond this machine",
+        "what a browser must present, 16 characters or more; needed beyond this machine",
         default=None,
         secret=True,
     )
-    rate_hz: float = option(
-        NUMBER, "how often a picture changes at most", default=5.0, low=MIN_RATE_HZ, high=MAX_RATE_HZ
-    )
+    rate_hz: float = option(NUMBER, "most pictures a second", default=5.0, low=MIN_RATE_HZ, high=MAX_RATE_HZ)
     picture_px: int = option(
-        WHOLE, "the longer side of a picture at most", default=640, low=MIN_PICTURE_PX, high=MAX_PICTURE_PX
+        WHOLE, "longest side of a picture, in px", default=640, low=MIN_PICTURE_PX, high=MAX_PICTURE_PX
     )
 
     def __post_init__(self) -> None:
