@@ -26,7 +26,7 @@ from convert.cli import convert as convert_command
 from convert.cli import read_labels
 from convert.graphs.float_graphs import check_input, float_graphs
 from convert.inputs import source_model as source_model_module
-from convert.inputs.canonical import CONVLSTM, INPUT_CHANNELS, LRCN, WHOLE_CLIP, PixelsAs, canonical
+from convert.inputs.canonical import INPUT_CHANNELS, WHOLE_CLIP, PixelsAs, canonical
 from convert.inputs.clips import held_out_clips
 from convert.inputs.keras_file import read_model, settle
 from convert.inputs.source_model import FileFacts, source_model_of_file
@@ -37,6 +37,7 @@ from convert.verify.comparison import stream_scores
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import FrameSpec
 from train.data.videos import decode_ticks
+from train.models.families import CONVLSTM, LRCN
 from train.tf import keras
 
 L = keras.layers

@@ -26,7 +26,8 @@ import onnx
 from convert.graphs.float_graphs import float_graphs
 from convert.package.onnx import LIMIT, OPSET, export_onnx, onnx_of, parity
 from edge_har.cli.model import command
-from train.models.architectures import SMALLEST, build
+from train.models.architectures import build
+from train.models.families import FAMILIES
 from train.tf import keras
 
 FRAMES = 2  # a ConvLSTM is unrolled: tf2onnx's time grows with its frames
@@ -35,7 +36,7 @@ FRAMES = 2  # a ConvLSTM is unrolled: tf2onnx's time grows with its frames
 def sure_model(kind: str) -> keras.Model:
     """Fresh weights, the last layer's ten times as large, so that answers are not all alike."""
     keras.utils.set_random_seed(4)
-    model = build(kind, FRAMES, SMALLEST[kind], 3)
+    model = build(kind, FRAMES, FAMILIES[kind].smallest_px, 3)
     kernel, bias = model.layers[-1].get_weights()
     model.layers[-1].set_weights([kernel * 10, bias])
     return model
@@ -43,7 +44,7 @@ def sure_model(kind: str) -> keras.Model:
 
 @pytest.mark.parametrize("kind", ["lrcn", "motion", "convlstm"])
 def test_every_kind_equals_keras(kind: str) -> None:
-    model, size = sure_model(kind), SMALLEST[kind]
+    model, size = sure_model(kind), FAMILIES[kind].smallest_px
     content = onnx_of(float_graphs(model).clip)
     clips = np.random.default_rng(0).integers(0, 256, (3, FRAMES, size, size, 3), np.uint8)
     worst, count = parity(content, model, clips)

@@ -28,8 +28,8 @@ from edge_har.model.cadence import TemporalContract
 from edge_har.model.manifest import Manifest, TensorSpec
 from edge_har.model.preprocess import FrameSpec
 from tests.helpers.converted import tflite_files
-from train.models.architectures import SMALLEST
 from train.models.architectures import build as build_model
+from train.models.families import FAMILIES
 from train.tf import keras, tf
 
 from tensorflow.lite.tools import flatbuffer_utils  # isort: skip
@@ -46,7 +46,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Built]:
     def of_kind(kind: str) -> Built:
         if kind not in kept:
             keras.utils.set_random_seed(3)
-            size = SMALLEST[kind]
+            size = FAMILIES[kind].smallest_px
             calibration = np.random.default_rng(0).integers(0, 256, (4, FRAMES, size, size, 3), np.uint8)
             kept[kind] = GraphBuilder(
                 build_model(kind, FRAMES, size, len(LABELS)),

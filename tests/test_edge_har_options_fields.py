@@ -148,7 +148,7 @@ def test_values_are_checked_when_options_are_made_in_python() -> None:
     for values, message in (
         ({"enter": 1.5}, "it: enter must be a probability, 0 to 1, got 1.5"),
         ({"enter": float("nan")}, "got nan"),
-        ({"end_s": 0.0}, "end_s must be a time"),
+        ({"end_s": 0.0}, "end_s must be more than 0 seconds, or None for no limit, got 0.0"),
         ({"key": "hunter2"}, 'key must be "s1" or "s2"'),
     ):
         with pytest.raises(MisuseError, match=message) as caught:

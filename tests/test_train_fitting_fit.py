@@ -26,6 +26,7 @@ from train.data.sampling import BACKGROUND
 from train.data.splits import Split
 from train.fitting import callbacks, fit
 from train.models.architectures import build, build_convlstm
+from train.models.families import FAMILIES
 from train.models.fused_convlstm import training_twin
 from train.runs import TrainConfig, default_config, load_run
 from train.tf import keras, tf
@@ -514,6 +515,6 @@ def test_a_damaged_checkpoint_is_one_line(damaged: str, dataset, cache, tmp_path
 def test_the_names_without_tensorflow_are_the_builders() -> None:
     from train.models.architectures import BUILDERS
 
-    assert tuple(BUILDERS) == runs.MODELS
+    assert tuple(BUILDERS) == tuple(FAMILIES)
     assert default_config("convlstm").hop_ticks == 5 and default_config("lrcn").hop_ticks == 1
     assert default_config("convlstm", frames=6).hop_ticks == 1

@@ -18,12 +18,12 @@ from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import FrameSpec
 from train.data.files import write_text
 from train.data.sampling import Sampling
+from train.models.families import FAMILIES
 
 SCHEMA = 1
 # Settings that earlier RUNs do not hold, and the value that they trained with.
 ADDED = {"standardise": False}
 MONITORS = ("loss", "accuracy", "none")
-MODELS = ("lrcn", "convlstm", "motion")  # the names train.models builds; here without TensorFlow
 CONFIG = "config.json"
 SPLIT = "split.json"
 INDEX = "index.csv"  # which clips, by path: what `convert` reads again
@@ -79,8 +79,8 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.model not in MODELS:
-            raise MisuseError(f"model must be one of {', '.join(MODELS)}, got {self.model!r}")
+        if self.model not in FAMILIES:
+            raise MisuseError(f"model must be one of {', '.join(FAMILIES)}, got {self.model!r}")
         if self.monitor not in MONITORS:
             raise MisuseError(f"monitor must be one of {', '.join(MONITORS)}, got {self.monitor!r}")
         for name in ("epochs", "patience", "windows_per_epoch", "batch"):
@@ -128,42 +128,16 @@ class TrainConfig:
         return max(1, round(self.windows_per_epoch / self.batch))
 
 
-# Where other settings than the class's own suit a model better, tried on weizmann's groups: models of plain
-# RGB learn slowly under strong changes and grow sure of their errors, so that their validation loss is lowest
-# before they know anything; a ConvLSTM needs many small steps with clipped gradients.
-PLAIN_RGB = {"augmentation": 0.35, "average": 0.0, "monitor": "accuracy"}
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "lrcn": {"epochs": 50, "patience": 50, **PLAIN_RGB},
-    "convlstm": {
-        "epochs": 30,
-        "patience": 30,
-        "windows_per_epoch": 160,
-        "batch": 16,
-        "learning_rate": 4e-3,
-        "label_smoothing": 0.0,
-        "clip_norm": 1.0,
-        **PLAIN_RGB,
-    },
-    "motion": {
-        "epochs": 60,
-        "patience": 25,
-        "learning_rate": 3e-3,
-        "average": 0.985,
-        "still_share": 0.125,
-    },
-}
-
-
 def default_config(model: str, **changes: Any) -> TrainConfig:
-    """The settings that suit `model`, with changes by name; a ConvLSTM gives four results a window, others
-    one each tick.
-
+    """The settings that suit the family `model`, with changes by name.
     Raises MisuseError for what cannot be.
     """
-    settings = DEFAULTS.get(model, {}) | changes
-    if model == "convlstm" and "hop_ticks" not in settings:
+    family = FAMILIES.get(model)
+    settings = {**(family.settings if family else {}), **changes}
+    if family and family.results_per_window and "hop_ticks" not in settings:
         frames = settings.get("frames", TrainConfig.frames)
-        settings["hop_ticks"] = max(hop for hop in range(1, max(1, frames // 4) + 1) if frames % hop == 0)
+        longest = max(1, frames // family.results_per_window)
+        settings["hop_ticks"] = max(hop for hop in range(1, longest + 1) if frames % hop == 0)
     return TrainConfig(model, **settings)
 
 

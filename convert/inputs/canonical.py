@@ -19,12 +19,13 @@ from convert.graphs.float_graphs import check_input, has_convlstm, keeps_frames
 from convert.inputs.keras_file import settle
 from edge_har.errors import ConversionError, MisuseError
 from train.models.architectures import FEATURES
+from train.models.families import CONVLSTM, LRCN
 from train.tf import keras
 
 L: Any = keras.layers
 Floats = NDArray[np.float32]
 
-LRCN, CONVLSTM, WHOLE_CLIP = "lrcn", "convlstm", "clip"
+WHOLE_CLIP = "clip"  # the kind of a model that cannot be cut for a stream
 # Of pixels p: factor, offset; the model was trained on p x factor + offset.
 INPUT_RANGES = {"0..1": (1 / 255, 0.0), "0..255": (1.0, 0.0), "-1..1": (1 / 127.5, -1.0)}
 COLORS = ("rgb", "bgr")

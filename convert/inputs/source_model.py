@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from convert.graphs.float_graphs import check_input
-from convert.inputs.canonical import COLORS, CONVLSTM, INPUT_CHANNELS, INPUT_RANGES, PixelsAs, canonical
+from convert.inputs.canonical import COLORS, INPUT_CHANNELS, INPUT_RANGES, PixelsAs, canonical
 from convert.inputs.clips import ClipParts, Report, clip_parts_of_run, held_out_clips
 from convert.inputs.keras_file import first_line, read_model
 from edge_har.errors import ConversionError, MisuseError
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import FrameSpec
-from train.runs import MODEL, MODELS, Run, TrainConfig, default_config, load_run
+from train.models.families import CONVLSTM, FAMILIES
+from train.runs import MODEL, Run, TrainConfig, default_config, load_run
 from train.tf import keras
 
 
@@ -116,7 +117,7 @@ def source_model_of_file(path: Path, facts: FileFacts, cache: Path | None, repor
         raise ConversionError(f"{path}: the model cannot be rewritten: {first_line(error)}") from error
     frame = FrameSpec((width, height), facts.fit, facts.interpolation)  # type: ignore[arg-type]
     tuned = default_config(
-        ours.kind if ours.kind in MODELS else CONVLSTM, frames=frames, interval_ms=facts.interval_ms
+        ours.kind if ours.kind in FAMILIES else CONVLSTM, frames=frames, interval_ms=facts.interval_ms
     )
     held_out = held_out_clips(facts.calibration, facts.labels, frame, cache, report)
     color = f" --color {pixels.color}" if channels != 1 else ""
@@ -139,7 +140,7 @@ def source_model_of_file(path: Path, facts: FileFacts, cache: Path | None, repor
             f"edge-har convert MODEL{path.suffix} --out NAME.ehar --labels {','.join(facts.labels)} "
             f"--input-range {pixels.input_range}{color} --interval-ms {facts.interval_ms:g} --calibration DIR"
         ),
-        training=tuned if held_out.labelled and ours.kind in MODELS else None,
+        training=tuned if held_out.labelled and ours.kind in FAMILIES else None,
     )
 
 

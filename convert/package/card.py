@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from convert.inputs.canonical import WHOLE_CLIP
+from convert.precisions import KNOWN_PRECISIONS, MIXED
 from edge_har.model.bundle import GATE
 from edge_har.model.manifest import Manifest
+from train.models.families import FAMILIES
 
-KINDS = {
-    "lrcn": "LRCN: four convolutions per frame, an LSTM over the frames (published architecture)",
-    "convlstm": "ConvLSTM: four convolutional LSTMs with pooling (published architecture)",
-    "clip": "a model that is run on whole windows",
-    "motion": "differences of consecutive frames, convolutions per difference, convolutions over time",
+KINDS = {name: family.description for name, family in FAMILIES.items()} | {
+    WHOLE_CLIP: "a model that is run on whole windows"
 }
-PRECISIONS = {
-    "int8": "int8 weights and activations",
-    "int8-weights": "int8 weights; convolutions in integers, float between them",
-    "int8-cells16": "int8 weights and convolutions, cells and scores in 16 bits",
-    "int16x8": "int8 weights, int16 activations",
-    "float16": "float16 weights, computed in float32",
-    "float32": "float32",
-    "mixed": "each graph in the precision that measured best",
+PRECISIONS = {name: known.description for name, known in KNOWN_PRECISIONS.items()} | {
+    MIXED: "each graph in the precision that measured best"
 }
 
 

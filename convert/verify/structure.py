@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from convert.precisions import FLOAT16, FLOAT32, INT8, INT8_CELLS16, INT8_WEIGHTS, INT16X8
+from convert.precisions import KNOWN_PRECISIONS
 from convert.tflite.build import PLACEHOLDER_CARD
 from convert.tflite.flatbuffer import read, schema
 from edge_har.errors import BundleError, ConversionError
@@ -34,26 +34,6 @@ CLIP_SEED = 8
 
 _OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
 _TYPES = {v: k.lower() for k, v in vars(schema.TensorType).items() if not k.startswith("_")}
-
-
-@dataclass(frozen=True)
-class Promise:
-    """What a precision promises of a graph. ends: dtypes that its inputs and outputs may have. all_integer:
-    no operator between them computes in float.
-    """
-
-    ends: tuple[str, ...]
-    all_integer: bool
-
-
-PROMISES = {
-    INT8: Promise(("int8",), all_integer=True),
-    INT8_CELLS16: Promise(("int8", "int16"), all_integer=True),
-    INT16X8: Promise(("int8", "int16", "float32"), all_integer=False),
-    INT8_WEIGHTS: Promise(("float32",), all_integer=False),
-    FLOAT16: Promise(("float32",), all_integer=False),
-    FLOAT32: Promise(("float32",), all_integer=False),
-}
 
 
 @dataclass(frozen=True)
@@ -107,7 +87,7 @@ def check_structure(
 ) -> StructureReport:
     """Check the graphs of a bundle in the making.
 
-    files: the graphs by name, others aside. precision: a key of PROMISES, for all graphs or by file.
+    files: the graphs by name, others aside. precision: a key of KNOWN_PRECISIONS, for all graphs or by file.
     float_operators: file -> how many its plan keeps float on purpose, where the precision is all integer.
     Raises ConversionError, in one line naming the file, for an operator that devices lack or compute wrongly,
     for numbers of another type than promised, for graphs that do not fit each other, and where the same clip
@@ -243,11 +223,11 @@ def _short(tensor: Any) -> str:
 
 
 def _check_promise(name: str, file: FileStructure, allowed: int, in_float: Sequence[str]) -> None:
-    if file.precision not in PROMISES:
+    if file.precision not in KNOWN_PRECISIONS:
         raise ConversionError(
-            f"{name}: unknown precision {file.precision!r}; expected one of {', '.join(PROMISES)}"
+            f"{name}: unknown precision {file.precision!r}; expected one of {', '.join(KNOWN_PRECISIONS)}"
         )
-    promise = PROMISES[file.precision]
+    promise = KNOWN_PRECISIONS[file.precision]
     for role, dtype in file.ends.items():
         if dtype not in promise.ends:
             raise ConversionError(

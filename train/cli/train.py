@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_har.errors import MisuseError
-from train.runs import MODELS, MONITORS
+from train.models.families import FAMILIES
+from train.runs import MONITORS
 
 if TYPE_CHECKING:
     from train.data.splits import Split
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="A folder of clips, a clips.csv, or an index by 'edge-har data index'.",
 )
-@click.option("--model", required=True, type=click.Choice(MODELS), help="The architecture.")
+@click.option("--model", required=True, type=click.Choice(tuple(FAMILIES)), help="The architecture.")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="The RUN folder to make, or to continue."
 )

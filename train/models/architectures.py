@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_har.errors import MisuseError
+from train.models.families import CONVLSTM, FAMILIES, LRCN, MOTION
 from train.tf import keras
 
 L = keras.layers
 UNIT = (0.0, 255.0)  # pixels as 0..1
 FEATURES = "features"  # the layer whose output, one row per tick, the head reads
 NORM_MOMENTUM = 0.9  # of the running means: training here is a few hundred steps, not tens of thousands
-SMALLEST = {"lrcn": 64, "convlstm": 31, "motion": 16}  # pixels; below, a pool or convolution has nothing left
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def build_lrcn(frames: int = 20, size: int = 64, classes: int = 4, pixels: tuple
 
     Raises MisuseError for sizes the architecture cannot take.
     """
-    _check_sizes("lrcn", frames, size, classes)
+    _check_sizes(LRCN, frames, size, classes)
     inputs = L.Input((frames, size, size, 3), name="clip")
     x = _scaling(pixels)(inputs)
     for number, (filters, pool) in enumerate(((16, 4), (32, 4), (64, 2), (64, 2)), 1):
@@ -50,7 +50,7 @@ def build_lrcn(frames: int = 20, size: int = 64, classes: int = 4, pixels: tuple
     x = _per_frame(L.Flatten(), FEATURES)(x)
     x = L.LSTM(32, activation="tanh", recurrent_activation="sigmoid", name="lstm")(x)
     outputs = L.Dense(classes, activation="softmax", name="scores")(x)
-    return keras.Model(inputs, outputs, name="lrcn")
+    return keras.Model(inputs, outputs, name=LRCN)
 
 
 def build_convlstm(
@@ -62,7 +62,7 @@ def build_convlstm(
     `hard_sigmoid` is what the publication's Keras took for the gates; it is written out because Keras 3
     differs. Raises MisuseError for sizes the architecture cannot take.
     """
-    _check_sizes("convlstm", frames, size, classes)
+    _check_sizes(CONVLSTM, frames, size, classes)
     inputs = L.Input((frames, size, size, 3), name="clip")
     x = _scaling(pixels)(inputs)
     for number, filters in enumerate((4, 8, 14, 16), 1):
@@ -80,7 +80,7 @@ def build_convlstm(
             x = _per_frame(L.Dropout(0.2), f"drop_{number}")(x)
     x = L.Flatten(name="flatten")(x)
     outputs = L.Dense(classes, activation="softmax", name="scores")(x)
-    return keras.Model(inputs, outputs, name="convlstm")
+    return keras.Model(inputs, outputs, name=CONVLSTM)
 
 
 def build_motion(
@@ -91,7 +91,7 @@ def build_motion(
 
     Raises MisuseError for sizes the architecture cannot take.
     """
-    _check_sizes("motion", frames, size, classes)
+    _check_sizes(MOTION, frames, size, classes)
     inputs = L.Input((frames, size, size, 3), name="clip")
     x = _scaling(pixels)(inputs)
     later = L.Cropping3D(((1, 0), (0, 0), (0, 0)), name="later")(x)
@@ -114,13 +114,13 @@ def build_motion(
     x = L.Concatenate(name="pool_time")([average, largest])
     x = L.Dropout(0.3, name="drop_scores")(x)
     outputs = L.Dense(classes, activation="softmax", name="scores")(x)
-    return keras.Model(inputs, outputs, name="motion")
+    return keras.Model(inputs, outputs, name=MOTION)
 
 
 BUILDERS: dict[str, Callable[[int, int, int, tuple[float, float]], Any]] = {
-    "lrcn": build_lrcn,
-    "convlstm": build_convlstm,
-    "motion": build_motion,
+    LRCN: build_lrcn,
+    CONVLSTM: build_convlstm,
+    MOTION: build_motion,
 }
 
 
@@ -222,8 +222,9 @@ def _per_frame(layer: Any, name: str) -> Any:
 
 
 def _check_sizes(kind: str, frames: int, size: int, classes: int) -> None:
-    if size < SMALLEST[kind]:
-        raise MisuseError(f"{kind} needs frames of {SMALLEST[kind]} pixels a side or more, got {size}")
+    smallest_px = FAMILIES[kind].smallest_px
+    if size < smallest_px:
+        raise MisuseError(f"{kind} needs frames of {smallest_px} pixels a side or more, got {size}")
     if frames < 2:
         raise MisuseError(f"a model needs 2 frames or more, got {frames}")
     if classes < 2:
