@@ -15,7 +15,7 @@ DEVICE_TEST := $(VENV)/.device-test-$(PYTHON_VERSION)
 WORKSTATION := $(VENV)/.workstation-$(PYTHON_VERSION)
 DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--source synthetic:demo --realtime)
 
-.PHONY: help demo test test-device check format runtimes model accuracy parity calibration compactness qat disturbances benchmark bench-check fuzz soak clean
+.PHONY: help demo test test-device check format docs-config runtimes model accuracy parity calibration compactness qat disturbances benchmark bench-check fuzz soak clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ check: $(WORKSTATION)  ## format, lint and types
 format: $(WORKSTATION)  ## put the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs-config: $(DEVICE_TEST)  ## write the tables of docs/config.md again, from the options' declarations
+	$(BIN)/python -m edge_har.config.page docs/config.md
 
 runtimes: $(WORKSTATION)  ## environments of older TFLite runtimes, which `edge-har convert` asks (needs Python 3.11)
 	$(BIN)/python -m convert.verify.runtimes --make

@@ -1,4 +1,4 @@
-"""The configuration file: what its keys become, what is said of what is wrong,
+"""The configuration file: what its keys become, how problems are reported,
 where secrets come from and never go.
 """
 

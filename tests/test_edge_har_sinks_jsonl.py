@@ -1,5 +1,5 @@
 """JSON lines: whole lines whatever the disk does, rotation, nothing of others touched;
-a full disk is told and waited for.
+a full disk is reported and waited for.
 """
 
 from __future__ import annotations

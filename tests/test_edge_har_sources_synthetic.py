@@ -1,5 +1,5 @@
 """The synthetic person: bones that keep their length, feet that stay on the floor,
-actions that can be told apart.
+actions that can be distinguished.
 """
 
 import subprocess

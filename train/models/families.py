@@ -1,4 +1,4 @@
-"""The families of models that `edge-har train` knows: what is said of each, and the settings that suit it.
+"""The families of models that `edge-har train` knows: the description of each, and the settings that suit it.
 
 Without TensorFlow: help texts and configurations read it. `train.models.architectures` builds them.
 """
