@@ -28,6 +28,7 @@ from convert.cli import convert
 from convert.inputs.clips import ClipParts, choose_calibration, clip_parts_of_run
 from convert.inputs.source_model import check_keras_file
 from convert.pipeline import Options, convert_run
+from convert.precisions import INT8
 from convert.tflite import flatbuffer
 from convert.tflite.build import GraphBuilder
 from convert.verify.comparison import Reference, compare, stream_scores
@@ -186,20 +187,18 @@ def test_real_clips_stream_as_a_whole(converted: Callable[[str], Converted], kin
     check_stream_equals_whole_clip(bundle, frames, STREAM_ERROR)
 
 
-def test_equal_runs_give_equal_bundles(
-    converted: Callable[[str], Converted], run_of: Callable[[str], Path], folder: Path
-) -> None:
-    path, bundle, _ = converted("motion")
-    again = folder / "again" / path.name
-    again.parent.mkdir()
-    convert_run(run_of("motion"), again, options(folder), report=silent)
-    other = open_bundle(again)
-    assert {n: c for n, c in other.contents.items() if n != "MODEL_CARD.md"} == {
-        n: c for n, c in bundle.contents.items() if n != "MODEL_CARD.md"
-    }
-    if other.manifest.provenance["commit"] == bundle.manifest.provenance["commit"]:
-        assert again.read_bytes() == path.read_bytes()
-    text = json.dumps(bundle.manifest.to_json())
+def test_equal_runs_give_equal_bundles(run_of: Callable[[str], Path], folder: Path) -> None:
+    # A forced precision: what `auto` takes follows from times, which a busy machine changes.
+    paths = [folder / name / "equal.ehar" for name in ("once", "again")]
+    for path in paths:
+        path.parent.mkdir()
+        convert_run(run_of("motion"), path, options(folder, precision=INT8), report=silent)
+    once, again = (open_bundle(path) for path in paths)
+    different = [name for name in once.contents if once.contents[name] != again.contents.get(name)]
+    assert set(different) <= {"MODEL_CARD.md"} and once.contents.keys() == again.contents.keys()
+    if again.manifest.provenance["commit"] == once.manifest.provenance["commit"]:
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+    text = json.dumps(once.manifest.to_json())
     assert str(folder) not in text and str(Path.home()) not in text
 
 
