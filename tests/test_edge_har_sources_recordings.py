@@ -89,7 +89,32 @@ def test_a_folder_of_numbered_pictures_is_one_recording_in_the_order_of_its_numb
     with open_recording(folder) as source:
         while source.grab() is not None:
             pass
-        assert source.warning == "1 numbers between its first and its last picture are absent"
+        assert source.warning == "between its first and its last picture, numbers are absent: 1"
+
+
+def test_what_is_no_picture_is_stepped_over_and_counted(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "clip", noise(4))
+    (folder / "frame_2.png").write_bytes(b"")
+    (folder / "frame_4.png").write_bytes(b"text")
+    with open_recording(folder) as source:
+        assert [source.grab() for _ in range(3)] == [0.0, 2 / 25, None]
+        assert source.warning == "2 of its 4 pictures cannot be read"
+    for picture in folder.iterdir():
+        picture.write_bytes(b"")
+    with open_recording(folder) as source, pytest.raises(SourceError, match="no picture of it"):
+        source.grab()
+
+
+def test_folders_that_a_pattern_matches_are_searched_as_named_ones_are(tmp_path: Path) -> None:
+    for name in ("b/2.avi", "a/1.avi", "a/deep/3.avi", "a/x.txt"):
+        write_text_as_video(tmp_path / name)
+    (tmp_path / "*.avi").symlink_to("nowhere")  # matches its own name
+    lines: list[str] = []
+    found = find_recordings(f"{tmp_path}/?", lines.append)
+    assert found == [f"{tmp_path}/{name}" for name in ("a/1.avi", "a/deep/3.avi", "b/2.avi")]
+    assert lines == [f"{tmp_path}/a: passed over 1 .txt"]
+    assert find_recordings(f"{tmp_path}/b/**") == [f"{tmp_path}/b/2.avi"]
+    assert find_recordings(f"{tmp_path}/*.avi") == [f"{tmp_path}/*.avi"]
 
 
 @pytest.mark.parametrize("other", ["cover.png", "other_1.png", "frame_1.jpg"])
@@ -113,7 +138,7 @@ def test_a_picture_that_claims_too_many_pixels_is_damaged_before_it_is_decoded(t
     header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     (tmp_path / "frame_2.png").write_bytes(bomb)
-    (tmp_path / "frame_3.png").write_bytes(b"text")
+    (tmp_path / "frame_3.png").write_bytes(b"\x89PNG\r\n\x1a\ntext")
     with open_recording(tmp_path) as source:
         assert source.grab() == 0.0 and source.retrieve().shape == (24, 32, 3)
         for _ in range(2):

@@ -28,8 +28,8 @@ JPEG, PNG, BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM"
 class PicturesSource(Source):
     """The numbered pictures of a folder, as a recording of 25 pictures a second.
 
-    A damaged picture is an error of its own frame; `warning` then counts the numbers that are absent. Raises
-    SourceError where the folder holds no such pictures, or others beside them.
+    `warning` then counts the pictures that cannot be read and the numbers that are absent. Raises SourceError
+    where the folder holds no such pictures, or others beside them.
     """
 
     live = False
@@ -49,17 +49,29 @@ class PicturesSource(Source):
                 f"{self.name}: a folder that is no clip: a clip is one series of numbered pictures"
             )
         self._at = -1
+        self._unread = 0
 
     def grab(self) -> float | None:
-        """Time of the next picture in seconds, or None after the last one."""
-        if self._at + 1 == len(self._pictures):
-            first, last = (_number(path) for path in (self._pictures[0], self._pictures[-1]))
-            absent = last - first + 1 - len(self._pictures)
-            if absent > 0:
-                self.warning = f"{absent} numbers between its first and its last picture are absent"
-            return None
-        self._at += 1
-        return self._at / self.rate_hz
+        """Time of the next picture in seconds, or None after the last one; what is no picture is stepped over.
+
+        Raises SourceError at the end of a folder in which there was none.
+        """
+        while self._at + 1 < len(self._pictures):
+            self._at += 1
+            if _begins_as_picture(self._pictures[self._at]):
+                return self._at / self.rate_hz
+            self._unread += 1
+        self._end()
+        return None
+
+    def _end(self) -> None:
+        if self._unread == len(self._pictures):
+            raise SourceError(f"{self.name}: no picture of it can be decoded")
+        first, last = (_number(path) for path in (self._pictures[0], self._pictures[-1]))
+        absent = last - first + 1 - len(self._pictures)
+        lacks = [f"{self._unread} of its {len(self._pictures)} pictures cannot be read"] * (self._unread > 0)
+        lacks += [f"between its first and its last picture, numbers are absent: {absent}"] * (absent > 0)
+        self.warning = "; ".join(lacks) or None
 
     def retrieve(self) -> Pixels:
         """The picture just grabbed: uint8, height x width x 3, BGR. Raises SourceError when it is damaged."""
@@ -111,6 +123,14 @@ def suffix_of(path: str) -> str:
 def _number(path: str) -> int:
     named = NUMBERED.fullmatch(os.path.splitext(os.path.basename(path))[0])
     return int(named["number"]) if named else 0
+
+
+def _begins_as_picture(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(PNG)).startswith((JPEG, PNG, BMP))
+    except OSError:
+        return False
 
 
 def _decode(picture: bytes) -> Pixels | None:

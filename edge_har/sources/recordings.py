@@ -123,17 +123,23 @@ def find_recordings(path: str, report: Callable[[str], None] | None = None) -> l
     """The recordings that `path` means: itself, those of a folder at any depth, or what a pattern matches; in
     sorted order.
 
-    A path that is not there is given as it is: whoever opens it says so. report: gets one line about what a
-    folder holds besides.
+    A path that is not there is given as it is: whoever opens it says so. Folders that a pattern matches are
+    searched. report: gets one line about what a folder holds besides.
     """
-    if os.path.isdir(path):
-        found = walk(path)
-        if found.passed_over and report is not None:
-            report(f"{path}: passed over {listed(found.passed_over)}")
-        return list(found.recordings)
-    if glob.has_magic(path) and not os.path.exists(path):
-        return sorted(glob.glob(path, recursive=True)) or [path]
-    return [path]
+    if not glob.has_magic(path) or os.path.exists(path):
+        return _recordings_at(path, report)
+    matches = sorted(glob.glob(path, recursive=True)) or [path]
+    # A pattern may match a folder and what is in it.
+    return list(dict.fromkeys(one for match in matches for one in _recordings_at(match, report)))
+
+
+def _recordings_at(path: str, report: Callable[[str], None] | None) -> list[str]:
+    if not os.path.isdir(path):
+        return [path]
+    found = walk(path)
+    if found.passed_over and report is not None:
+        report(f"{printable(path)}: passed over {listed(found.passed_over)}")
+    return list(found.recordings)
 
 
 def listed(passed_over: Sequence[PassedOver]) -> str:
