@@ -52,7 +52,7 @@ class PicturesSource(Source):
         self._unread = 0
 
     def grab(self) -> float | None:
-        """Time of the next picture in seconds, or None after the last one; what is no picture is stepped over.
+        """Time of the next picture in seconds, or None after the last one; others are stepped over.
 
         Raises SourceError at the end of a folder in which there was none.
         """
