@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -23,7 +23,7 @@ from edge_har.model.recognizer import Recognizer, Scores
 from edge_har.pipeline.prefetch import ticks_ahead
 from edge_har.pipeline.sampler import Sampler, Ticks
 from edge_har.sources.base import Source
-from edge_har.sources.files import FileSource, find_videos
+from edge_har.sources.recordings import find_recordings, open_recording
 
 TIME_DECIMALS, SCORE_DECIMALS = 3, 6
 
@@ -98,19 +98,22 @@ class UnreadableFile:
         return {"path": self.path, "error": self.error}
 
 
-def find_files(paths: Iterable[str]) -> list[str]:
-    """The files that `paths` mean: files as named, folders searched for videos in sorted order, patterns
-    expanded.
+def find_files(paths: Iterable[str], report: Callable[[str], None] | None = None) -> list[str]:
+    """The recordings that `paths` mean: files as named, folders searched for videos and for folders of
+    numbered pictures in sorted order, patterns expanded.
 
-    A path that is not there stays in the list: its line says so. Raises MisuseError when nothing is left to
-    do.
+    A path that is not there stays in the list: its line says so. report: gets a line for each folder that
+    holds more than recordings. Raises MisuseError when nothing is left to do.
     """
-    given = list(paths)
-    found = [file for path in given for file in find_videos(path)]
+    given, passed_over = list(paths), list[str]()
+    found = [file for path in given for file in find_recordings(path, passed_over.append)]
+    if not given:
+        raise MisuseError("name a file or folder to classify")
     if not found:
-        raise MisuseError(
-            f"no videos in {', '.join(given)}" if given else "name a file or folder to classify"
-        )
+        raise MisuseError("; ".join([f"no videos in {', '.join(given)}", *passed_over]))
+    if report is not None:
+        for line in passed_over:
+            report(line)
     return found
 
 
@@ -131,7 +134,7 @@ class Classifier:
 
     def file(self, path: str) -> Result:
         """Classify one file; raises SourceError when no frame of it can be read."""
-        with FileSource(path) as source:
+        with open_recording(path) as source:
             return self.source(source, path)
 
     def source(self, source: Source, path: str) -> Result:

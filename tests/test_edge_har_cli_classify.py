@@ -50,7 +50,7 @@ def test_a_file_that_cannot_be_read_has_its_line_and_the_rest_go_on(folder: Path
     assert found[0] == {"path": "none.avi", "error": "no such file"}
     assert {"path": "./text.avi", "error": "a text file, not a video"} in found
     assert sum("label" in line for line in found) == 4
-    assert done.stderr == "2 of 6 could not be read\n"
+    assert done.stderr == ".: passed over 1 .ehar\n2 of 6 could not be read\n"
 
 
 def test_a_table_for_people(folder: Path) -> None:
@@ -66,6 +66,13 @@ def test_nothing_to_do_is_misuse(folder: Path, tmp_path: Path) -> None:
     for arguments in ([], [tmp_path]):
         done = edge_har("classify", *arguments, "--model", folder / "colours.ehar")
         assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_a_folder_without_videos_says_what_it_holds(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "cat.jpg").touch()
+    done = edge_har("classify", tmp_path, "--model", folder / "colours.ehar")
+    assert done.returncode == 2
+    assert done.stderr == f"error: no videos in {tmp_path}; {tmp_path}: passed over 1 .jpg\n"
 
 
 def test_a_bundle_that_cannot_be_used_is_one_line(folder: Path) -> None:

@@ -16,12 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_har.errors import MisuseError
 from edge_har.pipeline.events import Event
 from edge_har.pipeline.status import RunStatus, SinkState
 from edge_har.sinks.base import RetryLater, line_of
-from edge_har.sinks.mqtt import MqttDestination, MqttOptions, MqttSink, PublishedStates
+from edge_har.sinks.mqtt import DROPS, MqttDestination, MqttOptions, MqttSink, PublishedStates
 from edge_har.sinks.queued import RetryPolicy
 from edge_har.sinks.spool import Spool
 from tests.helpers.broker import PASSWORD, USER, Broker, Listener
@@ -51,6 +53,13 @@ def opened(
 
 def lines(events: list[Event]) -> list[str]:
     return [line_of(event).decode() for event in events]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of edge_har for this test alone."""
+    monkeypatch.setenv("EDGE_HAR_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +99,9 @@ def test_what_goes_on_now_is_retained(broker: Broker) -> None:
     watcher.close()
 
     late = Listener(broker, "late")  # comes when all is over, and yet knows it
-    wait_until(lambda: len([t for t in late.retained() if t.startswith(f"{at}/")]) == 5, "what is retained")
+    wait_until(lambda: len([t for t in late.retained() if t.startswith(f"{at}/")]) == 6, "what is retained")
     found = {topic.removeprefix(f"{at}/"): text for topic, text in late.retained().items()}
-    assert found["status"] == "online"
+    assert (found["status"], found["name"]) == ("online", "state")
     assert (found["door/availability"], found["yard/availability"]) == ("online", "offline")
     assert json.loads(found["door/state"]) == {
         "activity": "Walk",
@@ -123,7 +132,7 @@ def test_home_assistant_finds_an_activity_and_a_camera_for_each_source(broker: B
     ]
     assert camera["device_class"] == "connectivity"
     assert (camera["state_topic"], camera["payload_on"]) == ("edge-har/home/door/availability", "online")
-    assert activity["device"] == camera["device"]
+    assert activity["device"] == camera["device"] and activity["device"]["name"] == "door (home)"
     unique = [one["unique_id"] for one in found.values()]
     assert len(set(unique)) == 4
     topics = [part for topic in found for part in topic.split("/")]
@@ -163,6 +172,112 @@ def test_the_last_will_says_that_a_killed_process_is_gone(broker: Broker) -> Non
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     wait_until(lambda: listener.at("edge-har/will/status") == ["online", "offline"], "the last will")
+    listener.close()
+
+
+DEVICE = """
+import socket, sys
+from edge_har.errors import EdgeHarError
+from tests.test_edge_har_sinks_mqtt import *
+
+socket.gethostname = lambda: "raspberrypi"
+try:
+    sink = MqttOptions(host="127.0.0.1", port=int(sys.argv[1]), spool="off").open(setting("door")).events
+except EdgeHarError as error:
+    sys.exit(str(error))
+for event in made_events(int(input())):
+    sink.write(event)
+wait_until(lambda: sink.state.queued == 0, "deliveries")
+print(sink.state.delivered, flush=True)
+input()
+sink.close()
+"""
+
+
+def device(broker: Broker, folder: Path) -> subprocess.Popen[str]:
+    """A process that stands for a device called raspberrypi, with its home in `folder`.
+
+    It connects; for a number on stdin it delivers so many events and prints how many arrived; for
+    another line it ends.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-c", DEVICE, str(broker.port)],
+        env=environment() | {"EDGE_HAR_HOME": str(folder)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_devices_of_one_host_name_do_not_end_each_others_connections(tmp_path: Path) -> None:
+    with Broker(tmp_path / "broker") as broker:
+        listener = Listener(broker)
+        devices = [device(broker, tmp_path / name) for name in ("one", "other")]
+
+        def at(kind: str) -> dict[str, str]:
+            return {t: text for t, text in listener.latest().items() if t.endswith(f"/{kind}")}
+
+        wait_until(lambda: list(at("status").values()) == ["online"] * 2, "both devices")
+        wait_until(lambda: len(at("name")) == 2, "both names")
+        assert set(at("name").values()) == {"raspberrypi"}
+        identities = {(tmp_path / name / "identity").read_text().strip() for name in ("one", "other")}
+        assert {topic.split("/")[1] for topic in at("status")} == identities and len(identities) == 2
+        for one in devices:
+            assert one.stdin is not None and one.stdout is not None
+            one.stdin.write("20\n")
+            one.stdin.flush()
+        assert [one.stdout.readline() for one in devices if one.stdout] == ["20\n"] * 2
+        for one in devices:
+            one.communicate("\n")
+        wait_until(lambda: set(at("status").values()) == {"offline"}, "both goodbyes")
+        found = [json.loads(text) for topic, text in listener.latest().items() if topic.endswith("/config")]
+        assert len({one["unique_id"] for one in found}) == len(found) == 4
+        assert {one["device"]["name"] for one in found} == {"door (raspberrypi)"}
+        assert "already connected" not in (tmp_path / "broker" / "log").read_text()
+        for identity in identities:
+            assert listener.at(f"edge-har/{identity}/status") == ["online", "offline"]
+            assert len(listener.at(f"edge-har/{identity}/door/event")) == 20
+        listener.close()
+
+
+def test_a_second_run_in_the_same_home_gets_a_line_that_names_the_options(
+    broker: Broker, tmp_path: Path
+) -> None:
+    listener = Listener(broker, "second")
+    first = device(broker, tmp_path / "home")
+    identity = tmp_path / "home" / "identity"
+    wait_until(lambda: identity.exists() and identity.read_text(), "the identity")
+    base = f"edge-har/{identity.read_text().strip()}"
+    wait_until(lambda: listener.at(f"{base}/status") == ["online"], "the first run")
+    second = device(broker, tmp_path / "home")
+    _, said = second.communicate("1\n\n")
+    assert second.returncode == 1 and said == (
+        f"mqtt: {base} at 127.0.0.1 is in use by another run or sink; give this one another `node`, and "
+        "another `name`\n"
+    )
+    sink = options(broker, node="beside").open(setting("door")).events
+    wait_until(lambda: listener.at("edge-har/beside/status") == ["online"], "a run with a node of its own")
+    sink.close()
+    first.communicate("1\n\n")
+    assert listener.at(f"{base}/status")[0] == "online"
+    third = device(broker, tmp_path / "home")
+    assert third.communicate("1\n\n")[0] == "1\n"
+    listener.close()
+
+
+def test_a_copied_identity_is_named_where_connections_end_again_and_again(broker: Broker, home: Path) -> None:
+    listener, how = Listener(broker, "copies"), options(broker, node="copy")
+    sink = opened(how)
+    for number in range(1, DROPS + 1):
+        wait_until(lambda n=number: listener.at("edge-har/copy/status").count("online") == n, "a connection")
+        twin = Client(CallbackAPIVersion.VERSION2, client_id=how.client_id)
+        twin.connect("127.0.0.1", broker.port)
+    wait_until(lambda: "again and again" in str(sink.state.last_error), "the reason")
+    # What mosquitto writes where a client ends the connection of another; held to be absent above.
+    assert f"{how.client_id} already connected" in (broker.folder / "log").read_text()
+    assert f"remove {home / 'identity'} and restart" in str(sink.state.last_error)
+    sink.close()
     listener.close()
 
 

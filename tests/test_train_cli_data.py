@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +61,23 @@ def test_unknown_groups_are_recorded(tmp_path: Path) -> None:
             write_video(tmp_path / "clips" / label / f"{number}.avi", noise(2, seed=number))
     made = edge_har("data", "index", "clips", cwd=tmp_path)
     assert "groups: unknown" in made.stderr and "warning: 3 clips have the same content" in made.stderr
+
+
+def test_what_an_index_leaves_out_or_doubts_is_reported(clips: Path, tmp_path: Path) -> None:
+    (clips / "Jump").mkdir()
+    (clips / "Jump" / "cat.jpg").touch()
+    shutil.copy(clips / "Run" / "v_Run_g01_c01.avi", clips / "Walk" / "v_Walk_g01_c09.avi")
+    long = write_video(clips / "Walk" / "v_Walk_g02_c09.avi", noise(50))
+    long.write_bytes(long.read_bytes()[: long.stat().st_size // 2])
+    made = edge_har("data", "index", "clips", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert "clips: no clip in Jump: 1 .jpg\n" in made.stderr
+    assert re.search(r"warning: .*v_Walk_g02_c09\.avi: its video ends after .* states 2\.0 s\n", made.stderr)
+    assert (
+        "warning: 1 clips have the same content as a clip of another label, such as "
+        "Run/v_Run_g01_c01.avi and Walk/v_Walk_g01_c09.avi; one of the two labels is wrong\n"
+    ) in made.stderr
+    assert "another group" not in made.stderr
 
 
 def test_the_data_set_is_never_written_to(clips: Path, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ takes.
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -12,10 +14,17 @@ import numpy as np
 import pytest
 
 from edge_har.errors import DataError, SourceError
-from edge_har.model.preprocess import FrameSpec, prepare_frame
+from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
+from edge_har.sources import recordings
 from tests.helpers.need import need_clips, need_program
-from tests.helpers.videos import make_dataset, noise, numbered, write_text_as_video, write_video
-from train.data import videos
+from tests.helpers.videos import (
+    make_dataset,
+    noise,
+    numbered,
+    write_pictures,
+    write_text_as_video,
+    write_video,
+)
 from train.data.videos import decode_prepared, decode_ticks, find_clips, measure_clip, tick_indices
 
 SPEC = FrameSpec(size_wh=(16, 16))
@@ -86,12 +95,12 @@ def test_frames_that_no_tick_needs_are_never_converted(
 ) -> None:
     converted = []
 
-    class Counting(videos.FileSource):
-        def retrieve(self) -> videos.Pixels:
+    class Counting(recordings.FileSource):
+        def retrieve(self) -> Pixels:
             converted.append(1)
             return super().retrieve()
 
-    monkeypatch.setattr(videos, "FileSource", Counting)
+    monkeypatch.setattr(recordings, "FileSource", Counting)
     ticks = decode_ticks(write_video(tmp_path / "a.avi", noise(30), 30.0), SPEC, 100)
     assert len(converted) == len(ticks) == 10
 
@@ -99,15 +108,15 @@ def test_frames_that_no_tick_needs_are_never_converted(
 def test_a_tick_whose_frame_is_damaged_takes_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Damaged(videos.FileSource):
-        def retrieve(self) -> videos.Pixels:
+    class Damaged(recordings.FileSource):
+        def retrieve(self) -> Pixels:
             pixels = super().retrieve()
             if pixels[0, 0, 2] == 6:  # the red of frame 6 in `numbered`
                 raise SourceError("damaged")
             return pixels
 
     video = write_video(tmp_path / "a.avi", numbered(12), 25.0)
-    monkeypatch.setattr(videos, "FileSource", Damaged)
+    monkeypatch.setattr(recordings, "FileSource", Damaged)
     size = FrameSpec(size_wh=(32, 24))
     assert decode_ticks(video, size, 120)[:, 0, 0, 0].tolist() == [0, 3, 7, 9]
     times_s, prepared = decode_prepared(video, size)
@@ -166,6 +175,78 @@ def test_plain_names_have_no_group_and_other_files_are_passed_over(tmp_path: Pat
         write_text_as_video(tmp_path / name)
     found = find_clips(tmp_path)
     assert sorted((clip.label, clip.group) for clip in found) == [("läuft", None), ("walk", None)]
+
+
+def test_a_folder_of_numbered_pictures_in_a_labels_folder_is_a_clip(tmp_path: Path) -> None:
+    pixels = noise(12)
+    folder = write_pictures(tmp_path / "data" / "Run" / "v_Run_g02_c01", pixels, first=7, suffix=".PNG")
+    write_pictures(tmp_path / "data" / "Loose", pixels)
+    video = write_video(tmp_path / "data" / "Walk" / "a.avi", pixels)
+    lines: list[str] = []
+    found = find_clips(tmp_path / "data", lines.append)
+    assert [(clip.path, clip.label, clip.group) for clip in found] == [
+        (folder, "Run", "g02"),
+        (video, "Walk", None),
+    ]
+    assert len(lines) == 1 and "no clip in Loose: pictures one level too high" in lines[0]
+    assert measure_clip(folder) == measure_clip(video)
+    times_s, prepared = decode_prepared(folder, SPEC)
+    assert times_s.tolist() == [i / 25 for i in range(12)]
+    assert np.array_equal(prepared, decode_prepared(video, SPEC)[1])
+    (tmp_path / "clips.csv").write_text("path,label\ndata/Run/v_Run_g02_c01,Run\ndata/Walk/a.avi,Walk\n")
+    assert [clip.path for clip in find_clips(tmp_path / "clips.csv")] == [folder, video]
+
+
+def test_each_label_without_a_clip_and_whatever_else_is_passed_over_is_reported(tmp_path: Path) -> None:
+    for name in (
+        "Walk/a.avi",
+        "Walk/notes.txt",
+        "Walk/bare",
+        "Run/b.hevc",
+        "Cat/cat.jpg",
+        "Cat/dog.jpg",
+    ):
+        write_text_as_video(tmp_path / name)
+    (tmp_path / "Empty").mkdir()
+    (tmp_path / "Jog").symlink_to("Run")
+    (tmp_path / "Run" / "lost.avi").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "Run" / "pipe.avi")
+    lines: list[str] = []
+    assert [clip.path.name for clip in find_clips(tmp_path, lines.append)] == ["b.hevc", "a.avi"]
+    assert lines[:2] == [f"{tmp_path}: no clip in Cat: 2 .jpg", f"{tmp_path}: no clip in Empty: empty"]
+    assert lines[2:] == [
+        f"{tmp_path}: passed over 1 .txt, 1 linked to a folder already searched (Jog), "
+        + "1 linked to nothing (Run/lost.avi), 1 neither file nor folder (Run/pipe.avi), "
+        + "1 without a suffix (Walk/bare)"
+    ]
+
+
+def test_a_label_whose_folder_cannot_be_read_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("Walk/a.avi", "Run/b.avi", "Shut/c.avi"):
+        write_text_as_video(tmp_path / name)
+    listdir = os.listdir
+
+    def refuse(path: str) -> list[str]:
+        if path.endswith("Shut"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    lines: list[str] = []
+    assert [clip.label for clip in find_clips(tmp_path, lines.append)] == ["Run", "Walk"]
+    assert lines == [f"{tmp_path}: no clip in Shut: unreadable: Permission denied"]
+
+
+def test_videos_that_a_folders_csv_does_not_name_are_reported(tmp_path: Path) -> None:
+    for name in ("a.avi", "b.avi", "more/c.avi"):
+        write_text_as_video(tmp_path / name)
+    (tmp_path / "clips.csv").write_text("path,label\na.avi,Walk\nb.avi,Run\n")
+    lines: list[str] = []
+    assert len(find_clips(tmp_path, lines.append)) == 2
+    assert len(lines) == 1 and "1 videos beside it are not in it, such as" in lines[0]
+    assert lines[0].endswith("more/c.avi")
 
 
 def test_a_clips_csv_wins_over_folder_names(tmp_path: Path) -> None:

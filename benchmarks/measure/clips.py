@@ -19,7 +19,7 @@ from edge_har.model.cadence import TemporalContract, window_indices
 from edge_har.model.preprocess import FrameSpec, Pixels
 from edge_har.model.recognizer import Recognizer
 from edge_har.pipeline.sampler import Sampler, ticks_of
-from edge_har.sources.files import FileSource
+from edge_har.sources.recordings import open_recording
 
 Scores = NDArray[np.float32]
 Classify = Callable[[Pixels], Scores]  # the ticks of one clip -> probabilities [windows, labels]
@@ -109,7 +109,7 @@ def clip_ticks(path: Path, spec: FrameSpec, contract: TemporalContract) -> Pixel
     Raises SourceError when it cannot be read.
     """
     pieces: list[list[Pixels]] = []
-    with FileSource(path) as source:
+    with open_recording(path) as source:
         for ticks in ticks_of(source, Sampler(spec, contract)):
             if ticks.reset or not pieces:
                 pieces.append([])

@@ -28,7 +28,7 @@ from edge_har.pipeline.events import event_ids
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.sampler import Sampler, Ticks
 from edge_har.pipeline.stream import Stream
-from edge_har.sources.files import FileSource
+from edge_har.sources.recordings import open_recording
 from train.intervals import wilson_interval
 
 SCENE_S, AT_S = 10.0, 4.0  # how long a scene is, and when it is disturbed
@@ -183,7 +183,7 @@ def _stills(clip: HeldOut) -> tuple[Pixels, Pixels]:
     which is mostly the empty scene.
     """
     frames = []
-    with FileSource(clip.path) as source:
+    with open_recording(clip.path) as source:
         while source.grab() is not None:
             frames.append(np.asarray(cv2.cvtColor(source.retrieve(), cv2.COLOR_BGR2RGB), np.uint8))
     return frames[0], np.median(np.stack(frames), axis=0).astype(np.uint8)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edge_har.errors import DataError, SourceError
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import FrameSpec, Pixels
-from edge_har.sources.files import VIDEO_SUFFIXES
+from edge_har.sources.recordings import content_sha256, find_recordings
 from train.data.batches import CachedClip, cache_clips, cache_folder, clip_windows
 from train.data.index import Clip, build_index, load_clips
 from train.data.sampling import BACKGROUND
@@ -133,7 +133,7 @@ def held_out_clips(
     absent = [label for label in labels if label not in named]
     if absent:
         report(f"{folder}: no clips of {', '.join(absent)}")
-    dataset = build_index(folder, labels=named)
+    dataset = build_index(folder, labels=named, report=report)
     clips = cache_clips(dataset.clips, labels, spec, cache or cache_folder(), _decoded(report))
     try:
         split = make_split(dataset)
@@ -156,10 +156,10 @@ def _found(folder: Path) -> Sequence[FoundClip]:
 
 def _unlabelled(folder: Path, spec: FrameSpec, cache: Path | None, report: Report) -> HeldOutClips:
     clips = []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES):
+    for path in map(Path, find_recordings(str(folder), report)):
         name = path.relative_to(folder).as_posix()
         try:
-            facts, digest = measure_clip(path), hashlib.sha256(path.read_bytes()).hexdigest()
+            facts, digest = measure_clip(path), content_sha256(path)
         except (SourceError, OSError) as error:
             report(f"{path}: skipped: {error}")
             continue

@@ -16,7 +16,7 @@ from edge_har.model.manifest import Golden, Manifest
 from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
 from edge_har.model.recognizer import Recognizer
 from edge_har.sources import synthetic
-from edge_har.sources.files import VIDEO_SUFFIXES
+from edge_har.sources.recordings import find_recordings
 from edge_har.sources.synthetic_body import LABELS
 from train.data.videos import decode_ticks, tick_indices
 from train.fitting.synthetic_clips import FIRST_SEED
@@ -160,7 +160,7 @@ def _own_clips(folder: Path, manifest: Manifest) -> Iterator[tuple[str, str | No
 def _videos(folder: Path) -> Sequence[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of golden clips")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+    paths = [Path(path) for path in find_recordings(str(folder))]
     if not 1 <= len(paths) <= MOST_OWN_CLIPS:
         raise DataError(f"{folder}: expected 1 to {MOST_OWN_CLIPS} golden clips, found {len(paths)} videos")
     return paths

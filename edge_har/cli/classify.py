@@ -28,14 +28,15 @@ MAX_SEGMENTS_SHOWN = 6
 def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: int, verbosity: int) -> None:
     """Name the activity in recorded files.
 
-    PATH is a video, a folder (searched for videos, in sorted order) or a pattern. A file that cannot be read
+    PATH is a video, a folder (searched for videos and folders of numbered pictures, in sorted order; a line
+    says what it holds besides) or a pattern. A file that cannot be read
     gets a line that says why, the others go on, and the exit code is 1.
     """
     from edge_har.classify import Classifier, UnreadableFile, find_files
     from edge_har.model.bundle import default_bundle_path, open_bundle
     from edge_har.system.memory import release_library_pages
 
-    files = find_files(paths)
+    files = find_files(paths, (lambda line: click.echo(line, err=True)) if verbosity >= 0 else None)
     classifier = Classifier(open_bundle(model or default_bundle_path()), threads=threads)
     release_library_pages()
     column = min(MAX_PATH_COLUMN, max(map(len, files)))

@@ -2,6 +2,7 @@
 Home Assistant.
 
 TOPIC/NODE/status               online, or offline (also as last will); retained
+TOPIC/NODE/name                 what people call this device; retained
 TOPIC/NODE/SOURCE/event         each event, JSON
 TOPIC/NODE/SOURCE/state         what goes on there now, JSON; retained
 TOPIC/NODE/SOURCE/availability  online while the source gives frames, else offline; retained
@@ -9,7 +10,9 @@ TOPIC/NODE/SOURCE/availability  online while the source gives frames, else offli
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 import socket
 import ssl
@@ -21,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 from edge_har import __version__
-from edge_har.errors import MisuseError, RuntimeMissingError
+from edge_har.errors import EdgeHarError, MisuseError, RuntimeMissingError
 from edge_har.options.fields import option
 from edge_har.options.kinds import PATH, TEXT, TRUTH, WHOLE
 from edge_har.pipeline.events import Event
@@ -30,6 +33,9 @@ from edge_har.pipeline.status import RunStatus, SinkState
 from edge_har.sinks.base import RetryLater, line_of, reason_of, tls_context
 from edge_har.sinks.options import DeliveryOptions, SinkContext, slug
 from edge_har.sinks.queued import QueuedSink
+from edge_har.system.files import home, take_lock
+from edge_har.system.identity import FILE as IDENTITY_FILE
+from edge_har.system.identity import machine_identity
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessageInfo
@@ -40,6 +46,9 @@ ACKNOWLEDGE_S = 10.0
 GOODBYE_S = 0.4
 LOOP_S = 0.1
 INFLIGHT = 20
+CLIENT_PREFIX, CLIENT_ID_LENGTH = "edge-har-", 23  # characters that every broker must take
+SOON_S, DROPS = 30.0, 3  # so many connections in a row that end so soon are no accident
+LOCKS_MODE = 0o700
 NO_ACTIVITY = "none"
 ONLINE, OFFLINE = "online", "offline"
 WILDCARDS = re.compile(r"[+#\x00\s]")
@@ -63,7 +72,12 @@ class MqttOptions(DeliveryOptions):
     )
     key_file: str | None = option(PATH, "private key of that certificate", default=None)
     topic: str = option(TEXT, "what all topics begin with", default="edge-har")
-    node: str | None = option(TEXT, "name of this device in topics", otherwise="the host name", default=None)
+    node: str | None = option(
+        TEXT,
+        "name of this device in topics",
+        otherwise="twelve digits, made once in the home of edge_har",
+        default=None,
+    )
     discovery: str = option(
         TEXT, "topic at which Home Assistant looks for devices; `off`: none", default="homeassistant"
     )
@@ -113,14 +127,44 @@ class MqttOptions(DeliveryOptions):
     def open(self, context: SinkContext) -> OpenedSink:
         """A sink that keeps a connection in a thread of its own."""
         self.check_installed()
+        claim = self._claim()
+        try:
+            return self._open(context, claim)
+        except BaseException:
+            _release(claim)
+            raise
+
+    def _open(self, context: SinkContext, claim: int | None) -> OpenedSink:
         run_status, state = context.run_status, SinkState(self.called)
         shown = PublishedStates(source.name for source in run_status.sources)
         target = MqttDestination(self, run_status, shown, self.tls_context())
         sink = MqttSink(
-            target, state, spool=self.open_spool(), updates=self.updates, waits=context.waits, shown=shown
+            target,
+            state,
+            spool=self.open_spool(),
+            updates=self.updates,
+            waits=context.waits,
+            shown=shown,
+            claim=claim,
         )
         run_status.add_sink(state)
         return OpenedSink(events=sink)
+
+    def _claim(self) -> int | None:
+        """Reserve this device's topics at the broker for this run: a lock on a file, which ends with it; None
+        where none can be made. Raises EdgeHarError where another run, or another sink, has them.
+        """
+        folder = home() / self.kind
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=LOCKS_MODE)
+            return take_lock(folder / f"{self.client_id}.lock")
+        except BlockingIOError:
+            raise EdgeHarError(
+                f"{self.called}: {self.base} at {self.host} is in use by another run or sink; give this one "
+                "another `node`, and another `name`"
+            ) from None
+        except OSError:
+            return None
 
     def check_installed(self) -> None:
         """Raise RuntimeMissingError without paho-mqtt."""
@@ -136,6 +180,11 @@ class MqttOptions(DeliveryOptions):
         return tls_context(self.kind, self.ca_file, self.cert_file, self.key_file) if self.tls else None
 
     @property
+    def broker_port(self) -> int:
+        """The port to connect to."""
+        return self.port or (TLS_PORT if self.tls else PORT)
+
+    @property
     def base(self) -> str:
         """What all topics of this device begin with."""
         return f"{self.topic}/{self.node_id}"
@@ -143,7 +192,21 @@ class MqttOptions(DeliveryOptions):
     @property
     def node_id(self) -> str:
         """This device, in characters that any broker and Home Assistant take."""
-        return slug(self.node or socket.gethostname())
+        return slug(self.node) if self.node else machine_identity()
+
+    @property
+    def node_name(self) -> str:
+        """What people call this device."""
+        return self.node or socket.gethostname()
+
+    @property
+    def client_id(self) -> str:
+        """The name of the connection: a broker ends one when another of the same name comes.
+
+        It differs between machines also where they share a configuration, and between sinks of one machine.
+        """
+        here = json.dumps([machine_identity(), self.base, self.host, self.broker_port])
+        return f"{CLIENT_PREFIX}{hashlib.sha256(here.encode()).hexdigest()}"[:CLIENT_ID_LENGTH]
 
 
 class PublishedStates:
@@ -183,9 +246,16 @@ class MqttSink(QueuedSink):
     """Brings events to a broker, and what goes on at each source now."""
 
     def __init__(
-        self, target: MqttDestination, state: SinkState, *, shown: PublishedStates, **queue: Any
+        self,
+        target: MqttDestination,
+        state: SinkState,
+        *,
+        shown: PublishedStates,
+        claim: int | None = None,
+        **queue: Any,
     ) -> None:
         self._shown = shown
+        self._claim = claim
         super().__init__(target, state, **queue)
 
     def write(self, event: Event) -> None:
@@ -193,15 +263,22 @@ class MqttSink(QueuedSink):
         self._shown.note(event)
         super().write(event)
 
+    def close(self) -> None:
+        """Deliver what waits, as far as time allows; then the topics are free for another run."""
+        super().close()
+        claim, self._claim = self._claim, None
+        _release(claim)
+
 
 @dataclass
 class _Connection:
     """One connection to the broker. model_id: of the model that Home Assistant knows; answer: the broker's
-    answer to the connection; published: retained topics and what each holds.
+    answer to the connection; since_s: when it was begun; published: retained topics and what each holds.
     """
 
     client: Client
     model_id: str
+    since_s: float = field(default_factory=time.monotonic)
     answer: Any = None
     published: dict[str, str] = field(default_factory=dict)
 
@@ -225,6 +302,7 @@ class MqttDestination:
         self._shown = shown
         self._tls = tls
         self._connection: _Connection | None = None
+        self._drops = 0  # in a row, each soon after the connection was made
 
     def deliver(self, events: Sequence[Event]) -> None:
         """Publish each event, and wait until the broker has them all."""
@@ -242,7 +320,7 @@ class MqttDestination:
         """Connect, keep the connection alive, bring what is retained up to date."""
         connection = self._connected()
         if connection.client.loop(0.0):
-            raise self._lost("the connection to the broker is lost")
+            raise self._dropped(connection)
         changed_model = connection.model_id != self._run_status.model_id
         self._retain(connection, self._retained(discovery=changed_model))
         connection.model_id = self._run_status.model_id
@@ -267,9 +345,7 @@ class MqttDestination:
         from paho.mqtt.enums import CallbackAPIVersion
 
         options = self._options
-        client = Client(
-            CallbackAPIVersion.VERSION2, client_id=f"edge-har-{options.node_id}", reconnect_on_failure=False
-        )
+        client = Client(CallbackAPIVersion.VERSION2, client_id=options.client_id, reconnect_on_failure=False)
         connection = _Connection(client, self._run_status.model_id)
         client.connect_timeout = CONNECT_S
         client.max_inflight_messages_set(INFLIGHT)
@@ -286,7 +362,7 @@ class MqttDestination:
         try:
             client.connect(
                 options.host,
-                options.port or (TLS_PORT if options.tls else PORT),
+                options.broker_port,
                 keepalive=options.keepalive_s,
             )
         except (OSError, ValueError) as error:
@@ -314,7 +390,7 @@ class MqttDestination:
             if arrived == len(sent):
                 return
             if connection.client.loop(LOOP_S):
-                raise self._lost("the connection to the broker is lost", arrived)
+                raise self._dropped(connection, arrived)
             if time.monotonic() > until_s:
                 raise self._lost("the broker does not acknowledge", arrived)
 
@@ -332,6 +408,7 @@ class MqttDestination:
         base = self._options.base
         retained = self._discovered() if discovery else {}
         retained[f"{base}/status"] = ONLINE
+        retained[f"{base}/name"] = self._options.node_name
         for name, state in self._shown.now().items():
             retained[f"{base}/{slug(name)}/state"] = json.dumps(state)
         for source in self._run_status.sources:
@@ -352,7 +429,7 @@ class MqttDestination:
             common = {
                 "device": {
                     "identifiers": [f"edge_har_{options.node_id}_{name}"],
-                    "name": source.name,
+                    "name": f"{source.name} ({options.node_name})",
                     "manufacturer": "edge_har",
                     "model": self._run_status.model_id,
                     "sw_version": __version__,
@@ -389,6 +466,18 @@ class MqttDestination:
                 retained[topic] = json.dumps(config | common)
         return retained
 
+    def _dropped(self, connection: _Connection, delivered: int = 0) -> RetryLater:
+        """The broker ended a connection that worked; where it does so again and again, why that may be."""
+        reason = "the connection to the broker is lost"
+        soon = time.monotonic() - connection.since_s < SOON_S
+        self._drops = self._drops + 1 if soon else 0
+        if self._drops >= DROPS:
+            identity = home() / IDENTITY_FILE
+            reason += (
+                f" again and again: where this machine is a copy of another, remove {identity} and restart"
+            )
+        return self._lost(reason, delivered)
+
     def _lost(self, reason: str, delivered: int = 0) -> RetryLater:
         self._drop()
         return RetryLater(reason, delivered=delivered)
@@ -401,6 +490,11 @@ class MqttDestination:
             line = connection.client.socket()
             if line is not None:
                 line.close()
+
+
+def _release(claim: int | None) -> None:
+    if claim is not None:
+        os.close(claim)
 
 
 def _is_published(info: MQTTMessageInfo) -> bool:

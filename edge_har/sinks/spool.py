@@ -13,7 +13,6 @@ A line that a power cut has cut short is no event. What was delivered but not no
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import re
@@ -30,7 +29,7 @@ from pathlib import Path
 from edge_har.errors import EdgeHarError
 from edge_har.pipeline.events import Event
 from edge_har.sinks.base import event_of, line_of
-from edge_har.system.files import sync_directory
+from edge_har.system.files import sync_directory, take_lock
 
 MAX_BYTES = 64_000_000  # some 200,000 events
 SEGMENTS = 8  # files that together hold `max_bytes`
@@ -208,12 +207,13 @@ class Spool:
     def _take_folder(self) -> None:
         """Lock the folder and find what is in it; may be called again after an OSError."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
-        holder = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         try:
-            fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            holder = take_lock(self.folder / LOCK, FILE_MODE)
         except BlockingIOError:
-            os.close(holder)
-            raise EdgeHarError(f"events cannot wait in {self.folder}: another process uses it") from None
+            raise EdgeHarError(
+                f"events cannot wait in {self.folder}: another process uses it; give one of the two sinks "
+                "another `name` (or `spool`)"
+            ) from None
         try:
             self._find_segments()
             self._cursor_file = os.open(

@@ -147,14 +147,15 @@ def _options_at_end(text: str, mark: str) -> tuple[str, str]:
 
 def _open_files(address: Address) -> Source:
     path = address.target
-    from edge_har.sources.files import FileSource, find_videos
+    from edge_har.sources.recordings import find_recordings, open_recording
 
     several = os.path.isdir(path) or (glob.has_magic(path) and not Path(path).exists())
-    if several and (paths := list(find_videos(path))) != [path]:
+    passed_over: list[str] = []
+    if several and (paths := find_recordings(path, passed_over.append)) != [path]:
         from edge_har.sources.playlist import PlaylistSource
 
-        return PlaylistSource(paths, path)
-    return FileSource(path)
+        return PlaylistSource(paths, path, passed_over)
+    return open_recording(path)
 
 
 def _open_camera(address: Address) -> Source:

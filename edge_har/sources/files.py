@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -14,28 +12,6 @@ from edge_har.errors import SourceError
 from edge_har.options.addresses import mask_uri
 from edge_har.sources.opencv import CapturedSource, open_capture
 
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".avi",
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".mts",
-        ".m2ts",
-        ".3gp",
-        ".wmv",
-        ".flv",
-        ".ogv",
-        ".mjpg",
-        ".mjpeg",
-        ".gif",
-    ]
-)
 DECODER_THREADS = 1  # more threads buffer more frames: memory a Pi does not have
 END_ATTEMPTS = 250  # refused packets in a row before a file counts as ended: 10 s of damage at 25 fps
 HEAD_BYTES = 4096
@@ -43,24 +19,6 @@ USUAL_RATE_HZ = 25.0  # where a container states neither times nor a rate
 MISSING_SHARE, MISSING_S = 0.1, 0.5  # a file that ends this much before its stated end was cut
 AVI_MAGIC = b"RIFF"  # its header counts frames exactly
 AVI_MISSING_FRAMES = 2
-
-
-def find_videos(path: str) -> Iterator[str]:
-    """The files that `path` means: itself, a folder's videos at any depth, what a pattern matches; in sorted
-    order.
-
-    A path that is not there is given as it is: whoever opens it says so.
-    """
-    if os.path.isdir(path):
-        for parent, folders, names in os.walk(path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not name.startswith("."):
-                    yield os.path.join(parent, name)
-    elif glob.has_magic(path) and not os.path.exists(path):
-        yield from sorted(glob.glob(path, recursive=True)) or [path]
-    else:
-        yield path
 
 
 class FileSource(CapturedSource):

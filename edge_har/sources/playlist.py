@@ -9,6 +9,8 @@ from edge_har.errors import SourceError
 from edge_har.model.preprocess import Pixels
 from edge_har.sources.base import Source
 from edge_har.sources.files import USUAL_RATE_HZ, FileSource
+from edge_har.sources.numbered import PicturesSource
+from edge_har.sources.recordings import open_recording
 
 log = logging.getLogger("edge_har")
 
@@ -17,25 +19,28 @@ class PlaylistSource(Source):
     """Video files, played in the order given; times run on from one to the next, `part` says which one it is.
 
     What cannot be read is one warning each, and the rest is played. name: what the whole is called.
+    passed_over: lines about what its folder holds besides, which are warnings too.
     Raises SourceError where there are no files, or no frame in any of them.
     """
 
     live = False
     color = "bgr"
 
-    def __init__(self, paths: Sequence[str], name: str) -> None:
+    def __init__(self, paths: Sequence[str], name: str, passed_over: Sequence[str] = ()) -> None:
         self.name = name
         self.part = -1
         self._paths = list(paths)
         self._unread = 0
         self._frames = False  # whether there were any
-        self._file: FileSource | None = None
+        self._file: FileSource | PicturesSource | None = None
         self._starts = False  # a file was opened, and its first frame is to come
         self._shift_s = 0.0
         self._next_s = 0.0  # when the next file begins
         self._time_s = 0.0
         if not self._paths:
-            raise SourceError(f"{name}: no videos in it")
+            raise SourceError("; ".join([f"{name}: no videos in it", *passed_over]))
+        for line in passed_over:
+            log.warning("%s", line)
         self._open_next()
         if self._file is None:
             raise self._nothing()
@@ -76,7 +81,7 @@ class PlaylistSource(Source):
         if file is not None:
             file.close()
 
-    def _grab_from(self, file: FileSource) -> float | None:
+    def _grab_from(self, file: FileSource | PicturesSource) -> float | None:
         """The file's next time; None at its end, however it ends."""
         try:
             time_s = file.grab()
@@ -99,7 +104,7 @@ class PlaylistSource(Source):
         while self._file is None and self.part + 1 < len(self._paths):
             self.part += 1
             try:
-                self._file = FileSource(self._paths[self.part])
+                self._file = open_recording(self._paths[self.part])
             except SourceError as error:
                 self._miss(str(error))
         self._starts = True

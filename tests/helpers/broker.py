@@ -51,7 +51,7 @@ class Broker:
         self.program = need_program("mosquitto")
         self.port = free_port()
         self.tls = certificate
-        self._folder = folder
+        self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         lines = [
@@ -75,8 +75,8 @@ class Broker:
 
     def start(self) -> None:
         """Listen, on the same port as before, with what was kept."""
-        with open(self._folder / "log", "ab") as log:
-            command = [self.program, "-c", str(self._folder / "mosquitto.conf")]
+        with open(self.folder / "log", "ab") as log:
+            command = [self.program, "-c", str(self.folder / "mosquitto.conf")]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         until_s = time.monotonic() + WAIT_S
         while True:
@@ -84,7 +84,7 @@ class Broker:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
                 return
             except OSError:
-                assert self._process.poll() is None, (self._folder / "log").read_text()
+                assert self._process.poll() is None, (self.folder / "log").read_text()
                 assert time.monotonic() < until_s, "mosquitto does not start"
                 time.sleep(0.02)
 

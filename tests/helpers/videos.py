@@ -32,6 +32,14 @@ def write_video(path: Path, frames_rgb: Pixels, rate_hz: float = 25.0) -> Path:
     return path
 
 
+def write_pictures(folder: Path, frames_rgb: Pixels, first: int = 1, suffix: str = ".png") -> Path:
+    """Write `frames_rgb` (uint8 [n, h, w, 3], RGB) as `frame_1.png` and so on; returns `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, frame in enumerate(frames_rgb, first):
+        assert cv2.imwrite(str(folder / f"frame_{number}{suffix}"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    return folder
+
+
 def noise(frames: int, size_wh: tuple[int, int] = (32, 24), seed: int = 0) -> Pixels:
     """Frames that share no pixel pattern, so that a wrong frame, colour order or resize shows; uint8 RGB."""
     width, height = size_wh

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_har.errors import MisuseError
+from edge_har.errors import MisuseError, printable
 
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
@@ -40,7 +40,8 @@ def index(source: Path, out: Path) -> None:
     """Decode and hash every clip of DIR and write an index.
 
     DIR holds a folder per label (names in UCF50's form give the group), or a clips.csv with the columns
-    path,label,group; such a csv may also be given itself.
+    path,label,group; such a csv may also be given itself. A clip is a video, or a folder of numbered
+    pictures. What gives no clip is reported.
     """
     from train.data.index import summary, write_index
 
@@ -87,15 +88,23 @@ def split(source: Path, out: Path, seed: int, parts: str | None, folds: str | No
 
 def load_and_report(source: Path) -> Dataset:
     """Load a folder, clips.csv or index; progress and skipped clips go to stderr. Raises DataError."""
-    from train.data.index import load_clips, shared_content
+    from train.data.index import contradictions, load_clips, shared_content
 
     with _progress("checking clips") as on_progress:
-        dataset = load_clips(source, on_progress)
+        dataset = load_clips(source, on_progress, lambda line: click.echo(line, err=True))
     for path, reason in dataset.unreadable:
         click.echo(f"skipped: {reason if str(path) in reason else f'{path}: {reason}'}", err=True)
     if dataset.unreadable:
         skipped, clips = len(dataset.unreadable), len(dataset.unreadable) + len(dataset.clips)
         click.echo(f"skipped {skipped} of {clips} clips, which cannot be decoded", err=True)
+    wrong = contradictions(dataset)
+    if wrong:
+        one, other = wrong[0]
+        click.echo(
+            f"warning: {len(wrong)} clips have the same content as a clip of another label, such as "
+            f"{printable(one.name)} and {printable(other.name)}; one of the two labels is wrong",
+            err=True,
+        )
     twins = shared_content(dataset)
     if twins:
         one, other = twins[0]

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from edge_har.errors import DataError, MisuseError, SourceError
 from edge_har.model.cadence import TIME_TOLERANCE_S, TemporalContract, fill_indices, window_starts
 from edge_har.model.preprocess import FrameSpec, Pixels
+from edge_har.sources.recordings import content_sha256
 from edge_har.system.files import replaced_file
 from train.data.augment import Amounts, Mirror, augment
 from train.data.index import Clip
@@ -34,7 +35,6 @@ from train.tf import tf
 
 CACHE_VERSION = 1  # counts up when decoding or the files' layout changes
 CACHE_VARIABLE = "EDGE_HAR_CACHE"
-HASH_CHUNK_BYTES = 1 << 20
 NPY_MAGIC = b"\x93NUMPY\x01\x00"  # version 1.0, as numpy writes plain arrays
 NPY_START = len(NPY_MAGIC) + 2  # bytes before the header: the magic and the header's length
 NPY_SHAPE = re.compile(rb"'shape': \(([0-9, ]+)\)")
@@ -154,11 +154,7 @@ def is_cached(clip: CachedClip) -> bool:
 
 def _decode(clip: Clip, cached: CachedClip, spec: FrameSpec) -> None:
     try:
-        with clip.path.open("rb") as content:
-            digest = hashlib.sha256()
-            while chunk := content.read(HASH_CHUNK_BYTES):
-                digest.update(chunk)
-        if digest.hexdigest() != clip.sha256:
+        if content_sha256(clip.path) != clip.sha256:
             raise DataError(f"{clip.path}: changed since it was indexed; make the index again")
         times_s, frames = decode_prepared(clip.path, spec)
     except (SourceError, OSError) as error:

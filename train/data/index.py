@@ -16,12 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_har.errors import DataError, SourceError
+from edge_har.errors import DataError, SourceError, printable
+from edge_har.sources.recordings import content_sha256
 from train.data.files import write_text
 from train.data.videos import (
     MIN_LABELS,
     ClipFacts,
     FoundClip,
+    Report,
     clips_of_rows,
     find_clips,
     measure_clip,
@@ -31,8 +33,7 @@ from train.data.videos import (
 COLUMNS = ("path", "label", "group", "frames", "rate_hz", "width", "height", "duration_s", "sha256")
 FACT_COLUMNS = COLUMNS[3:]
 MAX_UNREADABLE_FRACTION = 0.05
-MAX_NAMED = 5  # unreadable clips named in the error's one line
-HASH_CHUNK_BYTES = 1 << 20
+MAX_NAMED = 5  # clips named where many have the same fault
 
 OnProgress = Callable[[int, int], None]  # clips done, clips in all
 
@@ -87,9 +88,11 @@ class Dataset:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def load_clips(source: str | os.PathLike[str], on_progress: OnProgress | None = None) -> Dataset:
+def load_clips(
+    source: str | os.PathLike[str], on_progress: OnProgress | None = None, report: Report | None = None
+) -> Dataset:
     """The data set of a folder or clips.csv (every clip is decoded once to check it) or of an index
-    (trusted).
+    (trusted). report: gets a line about what gives no clip, and what a decoded clip lacks.
 
     Raises DataError for what `find_clips` refuses, an index whose clips are gone, more than 5 % unreadable
     clips, or a label with no readable clip.
@@ -99,18 +102,19 @@ def load_clips(source: str | os.PathLike[str], on_progress: OnProgress | None = 
         rows = read_rows(path)
         if rows and set(FACT_COLUMNS) <= rows[0].keys():
             return _read_index(path, rows)
-    return build_index(source, on_progress)
+    return build_index(source, on_progress, report=report)
 
 
 def build_index(
     source: str | os.PathLike[str],
     on_progress: OnProgress | None = None,
     labels: Collection[str] | None = None,
+    report: Report | None = None,
 ) -> Dataset:
     """Find, decode and hash every clip (of `labels` alone where they are given) of a folder or clips.csv;
-    errors as in `load_clips`.
+    errors and `report` as in `load_clips`.
     """
-    found = [clip for clip in find_clips(source) if labels is None or clip.label in labels]
+    found = [clip for clip in find_clips(source, report) if labels is None or clip.label in labels]
     readable: list[tuple[FoundClip, ClipFacts, str]] = []
     unreadable: list[tuple[Path, str]] = []
     pool = ThreadPoolExecutor(os.cpu_count())  # decoding and hashing run outside Python's lock
@@ -131,6 +135,12 @@ def build_index(
         raise DataError(
             f"{source}: no clip of {', '.join(sorted(lost))} can be decoded; mend or remove the label"
         )
+    damaged = [f"{clip.path}: {facts.warning}" for clip, facts, _ in readable if facts.warning is not None]
+    if report is not None:
+        for line in damaged[:MAX_NAMED]:
+            report(f"warning: {printable(line)}")
+        if len(damaged) > MAX_NAMED:
+            report(f"warning: {len(damaged) - MAX_NAMED} more clips could not be read wholly")
     return _dataset(readable, unreadable)
 
 
@@ -164,9 +174,18 @@ def write_index(dataset: Dataset, out: str | os.PathLike[str]) -> None:
 
 def shared_content(dataset: Dataset) -> list[tuple[Clip, Clip]]:
     """Pairs of clips with the same bytes in different groups: they could be in two parts of a split."""
+    return [(one, other) for one, other in _same_bytes(dataset) if one.group != other.group]
+
+
+def contradictions(dataset: Dataset) -> list[tuple[Clip, Clip]]:
+    """Pairs of clips with the same bytes under different labels: one of the two is labelled wrongly."""
+    return [(one, other) for one, other in _same_bytes(dataset) if one.label != other.label]
+
+
+def _same_bytes(dataset: Dataset) -> list[tuple[Clip, Clip]]:
+    """Each clip with the first one of the same bytes, which may be itself."""
     first: dict[str, Clip] = {}
-    pairs = [(first.setdefault(clip.sha256, clip), clip) for clip in dataset.clips]
-    return [(one, other) for one, other in pairs if one.group != other.group]
+    return [(first.setdefault(clip.sha256, clip), clip) for clip in dataset.clips]
 
 
 def summary(dataset: Dataset) -> list[str]:
@@ -183,14 +202,9 @@ def summary(dataset: Dataset) -> list[str]:
 def _examine(clip: FoundClip) -> tuple[ClipFacts, str] | str:
     """Facts and sha256 of a clip, or why it cannot be read."""
     try:
-        facts = measure_clip(clip.path)
-        digest = hashlib.sha256()
-        with clip.path.open("rb") as content:
-            while chunk := content.read(HASH_CHUNK_BYTES):
-                digest.update(chunk)
+        return measure_clip(clip.path), content_sha256(clip.path)
     except (SourceError, OSError) as error:
         return str(error)
-    return facts, digest.hexdigest()
 
 
 def _too_many_unreadable(
@@ -225,7 +239,7 @@ def _dataset(
 
 def _read_index(path: Path, rows: list[dict[str, str]]) -> Dataset:
     found = clips_of_rows(path, rows)
-    gone = [clip.path for clip in found if not clip.path.is_file()]
+    gone = [clip.path for clip in found if not os.path.exists(clip.path)]
     if gone:
         raise DataError(f"{path}: {len(gone)} of its clips are gone, such as {gone[0]}; make the index again")
     return _dataset(

@@ -5,18 +5,19 @@ from __future__ import annotations
 import csv
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_har.errors import DataError, SourceError
+from edge_har.errors import DataError, SourceError, printable
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
 from edge_har.pipeline.sampler import Sampler, ticks_of
-from edge_har.sources.files import VIDEO_SUFFIXES, FileSource
+from edge_har.sources.recordings import PassedOver, listed, open_recording, walk
 
 CLIPS_CSV = "clips.csv"
 REQUIRED_COLUMNS = ("path", "label")
@@ -24,6 +25,10 @@ UCF_NAME = re.compile(r"v_(?P<label>.+)_(?P<group>g\d+)_[^_]+")  # UCF50: v_Labe
 MIN_LABELS = 2
 FACT_DECIMALS = 6  # of rates and durations: what an index holds is what a fresh check gives
 LAYOUT_HINT = "expected DIR/LABEL/video, or a clips.csv with the columns path,label,group"
+CLIP_DEPTH = 2  # DIR/LABEL/clip
+LOOSE_PICTURES = "pictures one level too high; each clip of pictures is a folder in its label's folder"
+
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class FoundClip:
 @dataclass(frozen=True)
 class ClipFacts:
     """What decoding a clip to its end showed. rate_hz: mean rate by the container's times; 0.0 where it has
-    none.
+    none. warning: what could not be read; an index does not keep it.
     """
 
     frames: int
@@ -48,21 +53,26 @@ class ClipFacts:
     width: int
     height: int
     duration_s: float
+    warning: str | None = field(default=None, compare=False)
 
 
-def find_clips(source: str | os.PathLike[str]) -> tuple[FoundClip, ...]:
+def find_clips(source: str | os.PathLike[str], report: Report | None = None) -> tuple[FoundClip, ...]:
     """The clips of a folder (its clips.csv where it has one, else a folder per label) or of a csv, sorted by
-    path.
+    path. A clip is a video file or a folder of numbered pictures.
 
-    Groups come from the csv, else from names in UCF50's form. Opens no clip. Raises DataError for a folder or
-    csv that cannot be read, has no clips or one label only, or contradicts itself.
+    Groups come from the csv, else from names in UCF50's form. Opens no clip. report: gets a line for each
+    thing of the folder that gives no clip. Raises DataError for a folder or csv that cannot be read, has no
+    clips or one label only, or contradicts itself.
     """
     path = Path(os.path.realpath(source))
+    lines: list[str] = []
     if path.is_dir():
-        listed = path / CLIPS_CSV
-        found = (
-            clips_of_rows(listed, read_rows(listed)) if listed.is_file() else _clips_of_folders(path, source)
-        )
+        rows_csv = path / CLIPS_CSV
+        if rows_csv.is_file():
+            found = clips_of_rows(rows_csv, read_rows(rows_csv))
+            lines = _unlisted(path, found, rows_csv)
+        else:
+            found, lines = _clips_of_folders(path, source)
     elif path.is_file() and path.suffix.lower() == ".csv":
         found = clips_of_rows(path, read_rows(path))
     elif path.exists():
@@ -70,7 +80,10 @@ def find_clips(source: str | os.PathLike[str]) -> tuple[FoundClip, ...]:
     else:
         raise DataError(f"{source}: no such folder or csv; {LAYOUT_HINT}")
     if not found:
-        raise DataError(f"{source}: no videos found; {LAYOUT_HINT}")
+        raise DataError("; ".join([f"{source}: no videos found", *lines, LAYOUT_HINT]))
+    if report is not None:
+        for line in lines:
+            report(line)
     _check_labels(found, source)
     return tuple(sorted(found, key=lambda clip: str(clip.path)))
 
@@ -108,21 +121,43 @@ def clips_of_rows(csv_path: Path, rows: list[dict[str, str]]) -> list[FoundClip]
     return list(found.values())
 
 
-def _clips_of_folders(folder: Path, shown: str | os.PathLike[str]) -> list[FoundClip]:
-    found = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        depth = len(Path(parent).relative_to(folder).parts)
-        for name in names:
-            path = Path(parent, name)
-            if path.suffix.lower() not in VIDEO_SUFFIXES or name.startswith("."):
-                continue
-            if depth != 1:
-                raise DataError(
-                    f"{shown}: {path.relative_to(folder)} is not in a label's folder; {LAYOUT_HINT}"
-                )
+def _clips_of_folders(folder: Path, shown: str | os.PathLike[str]) -> tuple[list[FoundClip], list[str]]:
+    """The clips of a folder per label, and a line for each label without one and for what else is there."""
+    walked = walk(str(folder))
+    found, passed_over = [], list(walked.passed_over)
+    for recording in walked.recordings:
+        path = Path(recording)
+        depth = len(path.relative_to(folder).parts)
+        if depth < CLIP_DEPTH and path.is_dir():
+            passed_over.append(PassedOver(recording, LOOSE_PICTURES))
+        elif depth != CLIP_DEPTH:
+            raise DataError(f"{shown}: {path.relative_to(folder)} is not in a label's folder; {LAYOUT_HINT}")
+        else:
             found.append(FoundClip(path, path.parent.name, _named_group(path)))
-    return found
+    below = [replace(one, path=os.path.relpath(one.path, folder)) for one in passed_over]
+    labels = {
+        Path(os.path.relpath(entered, folder)).parts[0]
+        for entered in walked.folders
+        if entered != str(folder)
+    }
+    lines, rest = [], below
+    for label in sorted(labels - {clip.label for clip in found}):
+        inside = [one for one in rest if Path(one.path).parts[0] == label]
+        rest = [one for one in rest if one not in inside]
+        whole = [f"{one.kind}: {one.detail}".removesuffix(": ") for one in inside if one.path == label]
+        lines.append(printable(f"{shown}: no clip in {label}: {whole[0] if whole else listed(inside)}"))
+    if rest:
+        lines.append(printable(f"{shown}: passed over {listed(rest)}"))
+    return found, lines
+
+
+def _unlisted(folder: Path, found: list[FoundClip], rows_csv: Path) -> list[str]:
+    """A line about recordings of a folder that its csv does not name."""
+    named = {os.path.realpath(clip.path) for clip in found}
+    others = [path for path in walk(str(folder)).recordings if os.path.realpath(path) not in named]
+    if not others:
+        return []
+    return [printable(f"{rows_csv}: {len(others)} videos beside it are not in it, such as {others[0]}")]
 
 
 def _named_group(path: Path) -> str | None:
@@ -150,7 +185,7 @@ def _check_labels(found: list[FoundClip], shown: str | os.PathLike[str]) -> None
 def measure_clip(path: str | os.PathLike[str]) -> ClipFacts:
     """Decode a clip to its end and count what came; raises SourceError when not one frame can be decoded."""
     frames, first_s, last_s, shape = 0, 0.0, 0.0, None
-    with FileSource(path) as source:
+    with open_recording(path) as source:
         while (time_s := source.grab()) is not None:
             if shape is None:
                 with suppress(SourceError):  # one damaged frame is no damaged clip
@@ -161,7 +196,9 @@ def measure_clip(path: str | os.PathLike[str]) -> ClipFacts:
         raise SourceError(f"{path}: no frame can be decoded")
     duration_s = frames / rate_hz if rate_hz else 0.0
     height, width = shape[:2]
-    return ClipFacts(frames, round(rate_hz, FACT_DECIMALS), width, height, round(duration_s, FACT_DECIMALS))
+    return ClipFacts(
+        frames, round(rate_hz, FACT_DECIMALS), width, height, round(duration_s, FACT_DECIMALS), source.warning
+    )
 
 
 def decode_ticks(
@@ -174,7 +211,7 @@ def decode_ticks(
     when nothing can be decoded.
     """
     runs: list[list[Pixels]] = []
-    with FileSource(path) as source:
+    with open_recording(path) as source:
         for ticks in ticks_of(source, Sampler(spec, _contract(interval_ms, max_gap_ms))):
             if ticks.reset:
                 runs.append([])
@@ -192,7 +229,7 @@ def decode_prepared(path: str | os.PathLike[str], spec: FrameSpec) -> tuple[NDAr
     jitter). Raises SourceError when nothing can be decoded.
     """
     times_s, prepared = [], []
-    with FileSource(path) as source:
+    with open_recording(path) as source:
         while (time_s := source.grab()) is not None:
             try:
                 prepared.append(prepare_frame(source.retrieve(), spec, color=source.color))
