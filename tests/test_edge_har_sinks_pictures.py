@@ -380,7 +380,7 @@ def test_a_window_shows_the_newest_picture_of_each_source() -> None:
     assert ended.wait(30)
     assert not window.wants("door")
     window.close()
-    assert paper.closed
+    wait_until(lambda: paper.closed, "the end of the thread")
 
 
 def test_a_window_that_hangs_holds_up_nobody() -> None:

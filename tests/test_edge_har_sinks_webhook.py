@@ -36,7 +36,7 @@ from edge_har.sinks.webhook import (
 from tests.helpers.certificates import self_signed
 from tests.helpers.command import environment
 from tests.helpers.hooks import HookServer
-from tests.helpers.sinks import QUICK, made_event, made_events, quick_path, setting, wait_until
+from tests.helpers.sinks import QUICK, WAIT_S, made_event, made_events, quick_path, setting, wait_until
 
 __all__ = ["quick_path"]  # a fixture
 
@@ -205,6 +205,7 @@ def test_a_server_that_does_not_finish_is_given_up_in_time(server: HookServer, f
     with pytest.raises(RetryLater, match="no answer"):
         target.deliver(made_events(1))
     setattr(server, fault, False)
+    target._timeout_s = WAIT_S
     target.deliver(made_events(1))
     target.close()
     assert len(server.posts) == 1
