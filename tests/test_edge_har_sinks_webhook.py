@@ -107,7 +107,7 @@ def test_who_we_are(server: HookServer) -> None:
     assert server.posts[1].path == "/hook?a=b%20c&d=%C3%BC"
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 429, 302])
+@pytest.mark.parametrize("status", [500, 502, 503, 429, 302, 401, 403, 407, 408, 421, 423, 425])
 def test_what_may_pass_is_tried_again(server: HookServer, status: int) -> None:
     events = made_events(5)
     server.answers.extend([204, status, status, 204])
@@ -122,7 +122,7 @@ def test_what_may_pass_is_tried_again(server: HookServer, status: int) -> None:
     assert sink.state.failed == 2 and str(status) in str(sink.state.last_error)
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 422])
+@pytest.mark.parametrize("status", [400, 404, 405, 410, 413, 415, 422])
 def test_what_is_refused_is_not_tried_again(
     server: HookServer, quick_path: Path, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -139,6 +139,27 @@ def test_what_is_refused_is_not_tried_again(
     assert [one["event"] for one in aside] == [event.to_json() for event in events[1:3]]
     assert all(str(status) in one["reason"] for one in aside)
     assert len(caplog.records) == 1
+
+
+def test_a_token_that_was_changed_on_the_server_loses_no_event(
+    server: HookServer, quick_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = made_events(20)
+    server.status = 401
+    sink = opened(options(server, token="old"), spool=quick_path)
+    for event in events:
+        sink.write(event)
+    wait_until(lambda: sink.state.failed > 2, "tries in vain")
+    sink.close()
+    assert (sink.state.delivered, sink.state.refused) == (0, 0)
+    assert "answers 401 Unauthorized; trying again until it works" in caplog.text
+    server.status = 204
+    server.posts.clear()
+    sink = opened(options(server, token="new"), spool=quick_path)
+    wait_until(lambda: sink.state.delivered == 20, "all events")
+    sink.close()
+    assert server.bodies() == lines(events)
+    assert {post.headers["Authorization"] for post in server.posts} == {"Bearer new"}
 
 
 def test_the_file_of_what_was_refused_is_bounded(quick_path: Path) -> None:
@@ -298,7 +319,7 @@ def test_the_example_receiver_takes_each_event_once_and_nothing_unsigned() -> No
             target.deliver([made_event(number)])
         target.close()
         target = WebhookDestination(WebhookOptions(url=url, secret="wrong"))
-        with pytest.raises(Rejected, match="401"):
+        with pytest.raises(RetryLater, match="401"):
             target.deliver([made_event(3)])
         target.close()
     finally:

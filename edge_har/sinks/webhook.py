@@ -34,7 +34,8 @@ from edge_har.sinks.queued import QueuedSink
 
 SIGNATURE, TIMESTAMP, DELIVERY = "X-Edge-Har-Signature", "X-Edge-Har-Timestamp", "X-Edge-Har-Delivery"
 ANSWER_BYTES = 65_536  # of an answer that are read; nothing in it matters
-TOO_MANY = 429
+# Of the 4xx: these speak of who asks, or of the moment, not of the event. A rotated token must cost no event.
+NOT_YET = frozenset({401, 403, 407, 408, 421, 423, 425, 429})
 REFUSED_FILE = "refused.jsonl"
 REFUSED_BYTES = 1_000_000  # then it becomes refused.jsonl.1
 VISIBLE = re.compile(r"[!-~]+")
@@ -127,7 +128,7 @@ class WebhookDestination:
                 raise RetryLater(reason, delivered=delivered) from None
             if not 200 <= status < 300:
                 reason = f"{self._host} answers {status} {http.client.responses.get(status, '')}".rstrip()
-                if status == TOO_MANY or not 400 <= status < 500:
+                if status in NOT_YET or not 400 <= status < 500:
                     raise RetryLater(reason, delivered=delivered, wait_s=_retry_after_s(retry_after))
                 raise Rejected(reason, delivered=delivered)
 
