@@ -284,6 +284,26 @@ def test_no_edge_har_there_and_a_remote_that_talks_nonsense(sshd: Sshd) -> None:
     assert evil.detail.isprintable() and len(evil.detail) <= 400
 
 
+@pytest.mark.parametrize("answer", ["yes;", "yes >&2;", "cat /dev/zero;"])
+def test_an_answer_without_end_is_cut_off(device: Device, answer: str) -> None:
+    device.sshd.allow()
+    ssh = Ssh(config=device.ssh.config, remote_command=answer, timeout_s=30)
+    path = device.folder / "sent.ehar"
+    path.write_bytes(release(3))
+    for results in (send.status([HOST], ssh), send.flash(path, [HOST], ssh)):
+        (result,) = results
+        assert result.outcome is Outcome.UNREACHABLE
+        assert result.reply.detail == "its answer was cut off after 1000000 bytes: no device sends so much"
+
+
+def test_a_long_greeting_hides_no_reply(sshd: Sshd) -> None:
+    sshd.allow()
+    line = DeviceReply(Outcome.REFUSED, "busy").to_line()
+    command = f"head -c 400000 /dev/zero | tr '\\0' x >&2; seq 50000; echo '{line}'; true"
+    (result,) = send.status([HOST], Ssh(config=sshd.config, remote_command=command))
+    assert (result.outcome, result.reply.detail) == (Outcome.REFUSED, "busy")
+
+
 def test_another_digest_than_the_one_sent_is_not_success(sshd: Sshd, tmp_path: Path) -> None:
     sshd.allow()
     (tmp_path / "sent.ehar").write_bytes(release(3))
