@@ -166,6 +166,7 @@ def test_the_file_of_what_was_refused_is_bounded(quick_path: Path) -> None:
     aside = DeadLetterFile(quick_path / REFUSED_FILE)
     (quick_path / REFUSED_FILE).write_bytes(b"x" * REFUSED_BYTES)
     aside(made_event(1), "404")
+    assert (quick_path / REFUSED_FILE).stat().st_mode & 0o077 == 0
     assert (quick_path / REFUSED_FILE).stat().st_size < 1000
     assert (quick_path / f"{REFUSED_FILE}.1").stat().st_size == REFUSED_BYTES
 

@@ -31,6 +31,7 @@ from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import Rejected, RetryLater, line_of, reason_of, tls_context
 from edge_har.sinks.options import DeliveryOptions, SinkContext
 from edge_har.sinks.queued import QueuedSink
+from edge_har.system.files import open_private
 
 SIGNATURE, TIMESTAMP, DELIVERY = "X-Edge-Har-Signature", "X-Edge-Har-Timestamp", "X-Edge-Har-Delivery"
 ANSWER_BYTES = 65_536  # of an answer that are read; nothing in it matters
@@ -233,5 +234,5 @@ class DeadLetterFile:
         with suppress(OSError):  # the log has it as well
             if self._path.exists() and self._path.stat().st_size + len(line) > REFUSED_BYTES:
                 self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-            with self._path.open("a", encoding="utf-8") as file:
+            with open(self._path, "a", encoding="utf-8", opener=open_private) as file:
                 file.write(line)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 FILE_MODE = 0o644
+PRIVATE_FILE_MODE, PRIVATE_FOLDER_MODE = 0o600, 0o700  # what was seen and where is its owner's business
 HOME_VARIABLE = "EDGE_HAR_HOME"
 DEFAULT_HOME = "~/.local/share/edge-har"
 
@@ -31,6 +32,23 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write the whole of `path`, or nothing; see `replaced_file`."""
     with replaced_file(path) as partial:
         partial.write_bytes(content)
+
+
+def make_private_folder(path: Path) -> None:
+    """Have a folder at `path`; where there was none, one that only its owner may look into.
+
+    Raises OSError.
+    """
+    path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER_MODE)
+
+
+def open_private(path: str | Path, flags: int) -> int:
+    """A descriptor of the file `path`; where there was none, of a new one that only its owner may read. A
+    file that was there keeps its mode. flags: of `os.open`, in addition to O_CREAT and O_CLOEXEC.
+
+    Raises OSError.
+    """
+    return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE_MODE)
 
 
 def write_new(path: Path, content: bytes) -> None:
