@@ -47,7 +47,7 @@ class MjpegServer:
 
     def __init__(
         self,
-        pictures: Sequence[bytes] | Callable[[int], bytes],
+        pictures: Sequence[bytes] | Callable[[int], bytes | None],
         rate_hz: float,
         *,
         user_password: str | None = None,
