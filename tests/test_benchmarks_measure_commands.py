@@ -44,7 +44,7 @@ def test_a_running_command_ends_as_by_ctrl_c(tmp_path: Path) -> None:
     thread.start()
     deadline = time.monotonic() + 30
     while thread.is_alive() and time.monotonic() < deadline:
-        time.sleep(1.0)
+        thread.join(1.0)
         interrupt_all()
     assert len(ended) == 1, "a stream without end went on"
     assert "no model" not in last_line(log)

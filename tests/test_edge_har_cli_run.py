@@ -17,8 +17,10 @@ from tests.helpers.colours import GREY, colour_bytes, painted
 from tests.helpers.command import edge_har, environment, peak_mb, start_edge_har
 from tests.helpers.mjpeg import MjpegServer, jpeg
 from tests.helpers.need import need_program
+from tests.helpers.processes import catches
 from tests.helpers.published import published_bundle
 from tests.helpers.rtsp import rtsp_camera
+from tests.helpers.running import wait_until
 from tests.helpers.videos import write_text_as_video, write_video
 
 PEAK_LIMIT_MB = 120
@@ -129,7 +131,7 @@ def test_a_camera_that_hangs_does_not_keep_the_program(bundle: Path) -> None:
         running = start_edge_har("run", "--model", bundle, "--source", server.url)
         running.stdout.readline()
         server.stall()
-        time.sleep(0.2)
+        wait_until(lambda: server.standing)
         running.send_signal(signal.SIGTERM)
         began_s = time.monotonic()
         rest, errors = running.communicate(timeout=20)
@@ -148,7 +150,8 @@ def test_a_second_ctrl_c_ends_at_once(bundle: Path) -> None:
         connection, _ = deaf.accept()
         with connection:
             running.send_signal(signal.SIGINT)
-            time.sleep(0.05)
+            # Two at once would be one: the first must have been handled.
+            wait_until(lambda: not catches(running.pid, signal.SIGINT))
             running.send_signal(signal.SIGINT)
             _, errors = running.communicate(timeout=20)
     assert running.returncode in (0, -signal.SIGINT) and "Traceback" not in errors

@@ -222,8 +222,11 @@ def test_a_length_off_by_one_and_another_content(store: BundleStore) -> None:
 def test_silence_and_trickling_both_end(store: BundleStore) -> None:
     content = release(3)
     offer = Offer(len(content), hashlib.sha256(content).hexdigest())
-    with pipe_with(content[:1000], close=False) as source:
-        reply = device.receive(offer, source, ReceiveLimits(idle_s=0.2))
+    reader, writer = os.pipe()
+    os.write(writer, content[:1000])  # there before the silence begins
+    reply = device.receive(offer, reader, ReceiveLimits(idle_s=0.2))
+    os.close(reader)
+    os.close(writer)
     assert reply.outcome is Outcome.REFUSED and "silent for 0.2 s after 1000 of" in reply.detail
     reader, writer = os.pipe()
     stop = threading.Event()
@@ -234,7 +237,7 @@ def test_silence_and_trickling_both_end(store: BundleStore) -> None:
 
     thread = threading.Thread(target=trickle)
     thread.start()
-    reply = device.receive(offer, reader, ReceiveLimits(idle_s=0.3, transfer_s=0.6))
+    reply = device.receive(offer, reader, ReceiveLimits(transfer_s=0.6))
     stop.set()
     thread.join()
     os.close(reader)

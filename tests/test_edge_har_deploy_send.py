@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from edge_har.system.files import HOME_VARIABLE
 from tests.helpers.bundles import failing_golden, release, some_bundle
 from tests.helpers.folders import quick_folder
 from tests.helpers.receiver import IDLE_S, KILL_AT, SLEEP_AT
+from tests.helpers.running import wait_until
 from tests.helpers.sshd import Sshd, python_command, running_sshd
 
 HOST = "device"
@@ -185,8 +185,8 @@ def test_the_second_of_two_at_once_is_refused(device: Device) -> None:
         assert process.stdin is not None
         process.stdin.write(content[:500])
         process.stdin.flush()
-        while not any(device.store.root.glob("lock")) or not is_locked(device.store):
-            assert process.poll() is None
+        wait_until(lambda: process.poll() is not None or is_locked(device.store))
+        assert process.poll() is None
         second = device.flash(release(4))
         assert second.outcome is Outcome.REFUSED and "under way on this device" in second.reply.detail
         reply = reply_of(process, content[500:])
@@ -195,6 +195,7 @@ def test_the_second_of_two_at_once_is_refused(device: Device) -> None:
 
 
 def is_locked(store: BundleStore) -> bool:
+    """Whether a device is at work; it waits longer for the lock than this look holds it."""
     try:
         with store.locked(0):
             return False
@@ -281,6 +282,26 @@ def test_no_edge_har_there_and_a_remote_that_talks_nonsense(sshd: Sshd) -> None:
     evil = reply_to(f"echo greeting; echo '{rude}'; true")
     assert evil.outcome is Outcome.REFUSED
     assert evil.detail.isprintable() and len(evil.detail) <= 400
+
+
+@pytest.mark.parametrize("answer", ["yes;", "yes >&2;", "cat /dev/zero;"])
+def test_an_answer_without_end_is_cut_off(device: Device, answer: str) -> None:
+    device.sshd.allow()
+    ssh = Ssh(config=device.ssh.config, remote_command=answer, timeout_s=30)
+    path = device.folder / "sent.ehar"
+    path.write_bytes(release(3))
+    for results in (send.status([HOST], ssh), send.flash(path, [HOST], ssh)):
+        (result,) = results
+        assert result.outcome is Outcome.UNREACHABLE
+        assert result.reply.detail == "its answer was cut off after 1000000 bytes: no device sends so much"
+
+
+def test_a_long_greeting_hides_no_reply(sshd: Sshd) -> None:
+    sshd.allow()
+    line = DeviceReply(Outcome.REFUSED, "busy").to_line()
+    command = f"head -c 400000 /dev/zero | tr '\\0' x >&2; seq 50000; echo '{line}'; true"
+    (result,) = send.status([HOST], Ssh(config=sshd.config, remote_command=command))
+    assert (result.outcome, result.reply.detail) == (Outcome.REFUSED, "busy")
 
 
 def test_another_digest_than_the_one_sent_is_not_success(sshd: Sshd, tmp_path: Path) -> None:
@@ -392,9 +413,8 @@ def test_an_interrupted_flash_lets_go_at_once(sshd: Sshd, tmp_path: Path) -> Non
     heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     code = f"{heeding}; from edge_har.cli import main; main()"
     with subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True) as process:
-        while not there.exists():
-            assert process.poll() is None
-            time.sleep(0.05)
+        wait_until(lambda: process.poll() is not None or there.exists())
+        assert process.poll() is None
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGINT

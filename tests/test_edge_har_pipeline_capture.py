@@ -296,7 +296,7 @@ def test_a_camera_that_stalls_is_told_as_lost_and_comes_back() -> None:
         running.sink.wait(lambda e: e.type == "start")
         server.stall()
         lost = running.sink.wait(lambda e: e.type == "source_lost")
-        assert running.pipeline.run_status.sources[0].state == "lost"
+        wait_until(lambda: running.pipeline.run_status.sources[0].state == "lost")
         server.stop()
         server.start()
         back = running.sink.wait(lambda e: e.type == "source_back")

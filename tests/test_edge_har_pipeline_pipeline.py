@@ -38,7 +38,7 @@ from tests.helpers.colours import FRAMES, GREY, INTERVAL_MS, colour_bundle, colo
 from tests.helpers.frames import frames
 from tests.helpers.mjpeg import MjpegServer, decoded, jpeg
 from tests.helpers.need import need_clips, need_program
-from tests.helpers.running import RED_THEN_GREEN, Kept, Running, camera, write_scene
+from tests.helpers.running import LONG_S, RED_THEN_GREEN, Kept, Running, camera, wait_until, write_scene
 from tests.helpers.videos import noise, write_video
 from train.data.videos import decode_prepared, tick_indices
 
@@ -49,10 +49,13 @@ INTERVAL_S = INTERVAL_MS / 1000
 
 def device_ticks(open_it: Callable[[], Source], spec: FrameSpec = SPEC) -> list[Ticks]:
     """All ticks that a capture thread hands over, from the open source to its end or loss."""
-    capture = Capture(NamedSource("cam", open_it), lambda: Sampler(spec, CONTRACT), threading.Condition())
+    ready = threading.Condition()
+    capture = Capture(NamedSource("cam", open_it), lambda: Sampler(spec, CONTRACT), ready)
     capture.start()
     made: list[Ticks] = []
     while True:
+        with ready:
+            assert ready.wait_for(lambda: capture.queue, LONG_S), "neither a tick nor the end"
         item = capture.queue.pop()
         if isinstance(item, Ticks):
             made.append(item)
@@ -61,8 +64,6 @@ def device_ticks(open_it: Callable[[], Source], spec: FrameSpec = SPEC) -> list[
             return made
         elif isinstance(item, Failed):
             raise item.error
-        elif item is None:
-            time.sleep(0.001)
 
 
 def assert_as_trained(made: list[Ticks], times_s: np.ndarray, prepared: Pixels) -> None:
@@ -368,9 +369,10 @@ def test_a_file_waits_for_room_until_nobody_takes() -> None:
 
 
 def test_a_live_stream_gives_events_and_a_stop_closes_them() -> None:
+    began_s = time.monotonic()
     with camera(((GREY, 12), ("Red", 500))) as server, Running(server.url) as running:
         start = running.sink.wait(lambda e: e.type == "start")
-        assert time.monotonic() - start.start_s < 1.0  # arrival times, and now
+        assert began_s < start.start_s < time.monotonic()  # arrival times, by this clock
     assert [(e.type, e.reason) for e in running.sink.events if e.type == "end"] == [("end", "stop")]
     assert running.summary.skipped == 0 and running.summary.repeated <= 2
 
@@ -410,14 +412,16 @@ def test_a_lost_camera_is_told_and_opened_again() -> None:
     assert lost.id == back.id and ends[0].end_s <= lost.start_s < back.end_s
 
 
-def test_a_camera_that_is_not_there_ends_the_run_unless_it_is_waited_for() -> None:
+def test_a_camera_that_is_not_there_ends_the_run_unless_it_is_waited_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     server = camera((("Red", 500),))
     server.start()
     server.stop()
     with pytest.raises(SourceError, match="Connection refused"):
         run(server.url)
     with Running(server.url, wait_for_source=True) as running:
-        time.sleep(0.3)
+        wait_until(lambda: "trying again until it is there" in caplog.text)
         server.start()
         running.sink.wait(lambda e: e.type == "start")
     server.stop()
@@ -448,7 +452,8 @@ def test_a_duration_ends_a_file_and_a_live_source(tmp_path: Path) -> None:
     with camera((("Red", 500),)) as server:
         began_s = time.monotonic()
         sink, _ = run(server.url, duration_s=1.0)
-    assert 0.9 < time.monotonic() - began_s < 3.0 and sink.told == [("start", "Red"), ("end", "Red")]
+        assert 0.9 < time.monotonic() - began_s < 15.0  # the camera goes on for 20 s
+    assert sink.told == [("start", "Red"), ("end", "Red")]
 
 
 def test_realtime_plays_a_file_by_the_clock(tmp_path: Path) -> None:
@@ -562,9 +567,7 @@ def test_a_model_that_cannot_be_used_changes_nothing(store: Store, caplog: pytes
     with camera((("Red", 1000),)) as server, Running(server.url, path=store.current) as running:
         start = running.sink.wait(lambda e: e.type == "start")
         store.lead_to(broken)
-        until_s = time.monotonic() + 5
-        while "old one goes on" not in caplog.text and time.monotonic() < until_s:
-            time.sleep(0.05)
+        wait_until(lambda: "old one goes on" in caplog.text)
         running.sink.wait(lambda e: e.type == "update" and e.start_s == start.start_s)
         store.activate(colour_bytes(name="mended"))
         running.sink.wait(lambda e: e.model.startswith("mended@"))

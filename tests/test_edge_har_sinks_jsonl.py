@@ -75,6 +75,25 @@ def test_rotation_keeps_order_and_bounds(quick_path: Path, batch: int) -> None:
     assert kept == as_lines(events)[-len(kept) :] and len(kept) > 40
 
 
+def test_events_are_their_owners_alone_unless_the_file_was_there(quick_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        shared = quick_path / "shared.jsonl"
+        shared.touch(mode=0o644)
+        for path in (quick_path / "events.jsonl", shared):
+            file = target(path, max_bytes=2000)
+            file.deliver(made_events(5))
+            file.close()
+        assert shared.stat().st_mode & 0o777 == 0o644
+        file = target(quick_path / "events.jsonl", max_bytes=2000)
+        file.deliver(made_events(30))
+        file.close()
+        modes = {path.stat().st_mode & 0o777 for path in quick_path.glob("events.jsonl*")}
+        assert modes == {0o600}
+    finally:
+        os.umask(before)
+
+
 def test_no_older_file_may_be_wanted(quick_path: Path) -> None:
     path = quick_path / "events.jsonl"
     file = target(path, max_bytes=2000, keep=0)
@@ -170,7 +189,7 @@ def test_a_full_disk_is_told_once_and_recovers_with_whole_lines(
         kept = lines(path)
         assert kept == as_lines(events)[: len(kept)]
         ballast.unlink()
-        wait_until(lambda: sink.state.delivered + sink.state.queued == 400, "the rest")
+        wait_until(lambda: "works again" in caplog.text and sink.state.delivered > 250, "the rest")
         # 400 lines do not fit on the disk: what is on it is whole, and the others wait.
         sink.close()
         kept = lines(path)

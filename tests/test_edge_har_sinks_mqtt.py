@@ -84,6 +84,11 @@ def test_every_event_arrives_in_order_and_is_counted_once_acknowledged(broker: B
     listener.close()
 
 
+def shown(state: str) -> object:
+    """The activity of a topic's text; None of one that is no state."""
+    return json.loads(state)["activity"] if state.startswith('{"activity"') else None
+
+
 def test_what_goes_on_now_is_retained(broker: Broker) -> None:
     run_status = setting("door", "yard").run_status
     sink = opened(options(broker, node="state"), run_status)
@@ -92,10 +97,16 @@ def test_what_goes_on_now_is_retained(broker: Broker) -> None:
     sink.write(made_event(2, "end", label="Run", source="yard"))
     run_status.source("yard").turn("lost", "gone")
     sink.write(Event("x-9", "source_lost", "yard", None, None, 3.0, None, "2026-11-21T00:00:09.000Z", "m@1"))
-    watcher = Listener(broker, "watcher")
     at = "edge-har/state"
+    # What goes on is published after the events that changed it.
+    wait_until(lambda: sink.state.delivered == 4, "the events")
+    watcher = Listener(broker, "watcher")
     wait_until(lambda: watcher.at(f"{at}/yard/availability")[-1:] == ["offline"], "the lost source")
-    wait_until(lambda: watcher.at(f"{at}/door/state"), "what goes on")
+    goes_on = {f"{at}/door/state": "Walk", f"{at}/yard/state": "none"}
+    wait_until(
+        lambda: goes_on.items() <= {t: shown(text) for t, text in watcher.latest().items()}.items(),
+        "what goes on",
+    )
     watcher.close()
 
     late = Listener(broker, "late")  # comes when all is over, and yet knows it
@@ -302,7 +313,7 @@ def test_an_outage_of_the_broker_loses_nothing(tmp_path: Path, caplog: pytest.Lo
         heard = listener.at("edge-har/pi/door/event")
         assert list(dict.fromkeys(heard)) == lines(events)
         assert len(heard) < 400  # only what was not acknowledged came twice, from either side of the broker
-        assert listener.at("edge-har/pi/status")[-1] == "offline"
+        wait_until(lambda: listener.at("edge-har/pi/status")[-1] == "offline", "the goodbye")
         listener.close()
     told = [r.getMessage() for r in caplog.records if r.name == "edge_har"]
     assert len(told) == 2 and told[1] == "mqtt: works again", told

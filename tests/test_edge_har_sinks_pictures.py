@@ -213,6 +213,29 @@ def test_a_folder_that_cannot_be_written_ends_nothing(
     assert len(caplog.records) == 1 and "cannot record to" in caplog.text
 
 
+@pytest.mark.parametrize("codec", ["mp4v", "MJPG"])
+def test_what_is_recorded_is_its_owners_alone(tmp_path: Path, codec: str) -> None:
+    before = os.umask(0o022)
+    try:
+        for folder, sink in (
+            (tmp_path / "video", video(tmp_path / "video", codec=codec)),
+            (tmp_path / "clips", clips(tmp_path / "clips", codec=codec)),
+        ):
+            sink.consume(picture(0.0))
+            if isinstance(sink, Clips):
+                sink.write(about("start", 1, 0.0))
+            wait_until(lambda folder=folder: recorded(folder), "a file that is not finished")
+            modes = {path.stat().st_mode & 0o777 for path in recorded(folder)}
+            sink.consume(picture(1.0))
+            sink.close()
+            (path,) = recorded(folder)
+            assert modes | {path.stat().st_mode & 0o777} == {0o600}
+            assert folder.stat().st_mode & 0o777 == 0o700
+            assert len(read_video(path)[1]) > 1
+    finally:
+        os.umask(before)
+
+
 def test_recognition_never_waits_for_an_encoder_that_hangs(tmp_path: Path) -> None:
     free = threading.Event()
     state = SinkState("slow")
@@ -380,7 +403,7 @@ def test_a_window_shows_the_newest_picture_of_each_source() -> None:
     assert ended.wait(30)
     assert not window.wants("door")
     window.close()
-    assert paper.closed
+    wait_until(lambda: paper.closed, "the end of the thread")
 
 
 def test_a_window_that_hangs_holds_up_nobody() -> None:

@@ -86,7 +86,7 @@ def test_a_place_that_hangs_for_ever_blocks_neither_write_nor_close() -> None:
     sink = queued(place, retries=RetryPolicy(close_s=0.05), capacity=100)
     for event in made_events(500):
         sink.write(event)
-    place.entered.wait(30)
+    assert place.entered.wait(30)
     sink.close()
     assert not place.taken and not place.closed  # it hangs still: nobody waited for it
     sink.write(made_event(1000))

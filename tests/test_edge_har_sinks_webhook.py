@@ -36,7 +36,7 @@ from edge_har.sinks.webhook import (
 from tests.helpers.certificates import self_signed
 from tests.helpers.command import environment
 from tests.helpers.hooks import HookServer
-from tests.helpers.sinks import QUICK, made_event, made_events, quick_path, setting, wait_until
+from tests.helpers.sinks import QUICK, WAIT_S, made_event, made_events, quick_path, setting, wait_until
 
 __all__ = ["quick_path"]  # a fixture
 
@@ -107,7 +107,7 @@ def test_who_we_are(server: HookServer) -> None:
     assert server.posts[1].path == "/hook?a=b%20c&d=%C3%BC"
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 429, 302])
+@pytest.mark.parametrize("status", [500, 502, 503, 429, 302, 401, 403, 407, 408, 421, 423, 425])
 def test_what_may_pass_is_tried_again(server: HookServer, status: int) -> None:
     events = made_events(5)
     server.answers.extend([204, status, status, 204])
@@ -122,7 +122,7 @@ def test_what_may_pass_is_tried_again(server: HookServer, status: int) -> None:
     assert sink.state.failed == 2 and str(status) in str(sink.state.last_error)
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 422])
+@pytest.mark.parametrize("status", [400, 404, 405, 410, 413, 415, 422])
 def test_what_is_refused_is_not_tried_again(
     server: HookServer, quick_path: Path, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -141,10 +141,32 @@ def test_what_is_refused_is_not_tried_again(
     assert len(caplog.records) == 1
 
 
+def test_a_token_that_was_changed_on_the_server_loses_no_event(
+    server: HookServer, quick_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = made_events(20)
+    server.status = 401
+    sink = opened(options(server, token="old"), spool=quick_path)
+    for event in events:
+        sink.write(event)
+    wait_until(lambda: sink.state.failed > 2, "tries in vain")
+    sink.close()
+    assert (sink.state.delivered, sink.state.refused) == (0, 0)
+    assert "answers 401 Unauthorized; trying again until it works" in caplog.text
+    server.status = 204
+    server.posts.clear()
+    sink = opened(options(server, token="new"), spool=quick_path)
+    wait_until(lambda: sink.state.delivered == 20, "all events")
+    sink.close()
+    assert server.bodies() == lines(events)
+    assert {post.headers["Authorization"] for post in server.posts} == {"Bearer new"}
+
+
 def test_the_file_of_what_was_refused_is_bounded(quick_path: Path) -> None:
     aside = DeadLetterFile(quick_path / REFUSED_FILE)
     (quick_path / REFUSED_FILE).write_bytes(b"x" * REFUSED_BYTES)
     aside(made_event(1), "404")
+    assert (quick_path / REFUSED_FILE).stat().st_mode & 0o077 == 0
     assert (quick_path / REFUSED_FILE).stat().st_size < 1000
     assert (quick_path / f"{REFUSED_FILE}.1").stat().st_size == REFUSED_BYTES
 
@@ -205,6 +227,7 @@ def test_a_server_that_does_not_finish_is_given_up_in_time(server: HookServer, f
     with pytest.raises(RetryLater, match="no answer"):
         target.deliver(made_events(1))
     setattr(server, fault, False)
+    target._timeout_s = WAIT_S
     target.deliver(made_events(1))
     target.close()
     assert len(server.posts) == 1
@@ -297,7 +320,7 @@ def test_the_example_receiver_takes_each_event_once_and_nothing_unsigned() -> No
             target.deliver([made_event(number)])
         target.close()
         target = WebhookDestination(WebhookOptions(url=url, secret="wrong"))
-        with pytest.raises(Rejected, match="401"):
+        with pytest.raises(RetryLater, match="401"):
             target.deliver([made_event(3)])
         target.close()
     finally:

@@ -25,6 +25,7 @@ from tests.helpers.colours import colour_bytes
 from tests.helpers.command import environment, start_edge_har
 from tests.helpers.csi import FakePicamera2, camera_script, fake_program, picamera2_module
 from tests.helpers.mjpeg import decoded, jpeg
+from tests.helpers.processes import is_running, wait_until_gone
 from tests.helpers.videos import noise
 
 RGB = noise(3, (64, 48))
@@ -44,21 +45,6 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def is_running(pid: int) -> bool:
-    """Whether the process is there and not only waits to be collected."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def wait_until_gone(pid: int, timeout_s: float = 20.0) -> bool:
-    until_s = time.monotonic() + timeout_s
-    while is_running(pid) and time.monotonic() < until_s:
-        time.sleep(0.02)
-    return not is_running(pid)
-
-
 # A program on a pipe ----------------------------------------------------------------------------------------
 
 
@@ -76,7 +62,7 @@ def test_a_camera_program_gives_its_pictures_and_is_asked_for_what_is_wanted(
             assert np.array_equal(source.retrieve(), decoded(picture))
         pid = int((tmp_path / "camera" / "pid").read_text())
         assert is_running(pid)
-    assert wait_until_gone(pid)
+    wait_until_gone(pid)
     assert (programs / f"{name}.arguments").read_text().strip() == (
         "--camera 1 --nopreview --timeout 0 --width 64 --height 48 --framerate 15 --codec mjpeg --flush "
         "--output -"
@@ -140,11 +126,11 @@ def test_a_program_that_hangs_is_given_up_and_ended(programs: Path, tmp_path: Pa
             SourceError, match=r"rpicam-vid sends no picture for 0\.3 s; it reports: INFO Camera"
         ):
             source.grab()
-    assert wait_until_gone(int((tmp_path / "camera" / "pid").read_text()))
+    wait_until_gone(int((tmp_path / "camera" / "pid").read_text()))
     silent = fake_program(programs, "rpicam-vid", camera_script(b"", tmp_path / "silent", HANGS))
     with pytest.raises(SourceError, match=r"sends no picture for 0\.3 s"):
         RpicamSource(str(silent), 0, SourceOptions(), open_timeout_s=0.3)
-    assert wait_until_gone(int((tmp_path / "silent" / "pid").read_text()))
+    wait_until_gone(int((tmp_path / "silent" / "pid").read_text()))
 
 
 def test_a_program_that_will_not_end_is_ended(tmp_path: Path) -> None:
@@ -157,7 +143,7 @@ def test_a_program_that_will_not_end_is_ended(tmp_path: Path) -> None:
     assert child.read(20) == b"up\n"
     child.close()
     child.close()
-    assert wait_until_gone(int((tmp_path / "pid").read_text()))
+    wait_until_gone(int((tmp_path / "pid").read_text()))
 
 
 def test_much_talk_on_stderr_stops_nothing(tmp_path: Path) -> None:
@@ -190,7 +176,7 @@ def test_the_program_ends_with_us_even_if_we_are_killed(programs: Path, tmp_path
         pid = int((tmp_path / "camera" / "pid").read_text())
         assert is_running(pid)
         process.kill()
-    assert wait_until_gone(pid)
+    wait_until_gone(pid)
 
 
 def test_a_run_that_is_told_to_end_ends_the_program(programs: Path, tmp_path: Path) -> None:
@@ -206,7 +192,7 @@ def test_a_run_that_is_told_to_end_ends_the_program(programs: Path, tmp_path: Pa
     process.send_signal(signal.SIGTERM)
     _, output = process.communicate(timeout=60)
     assert process.returncode == 0 and "ticks" in output and "Traceback" not in output
-    assert wait_until_gone(pid)
+    wait_until_gone(pid)
 
 
 # picamera2 --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 from edge_har.web.auth import RequestAuth
 
 TOKEN = "0123456789abcdef"
+HERE = "192.0.2.7"
 
 
 def basic(text: str) -> dict[str, str]:
@@ -58,17 +59,17 @@ def test_without_a_token_only_names_of_this_machine_lead_here(host: str, allowed
     ],
 )
 def test_a_token_opens_as_bearer_or_password(headers: dict[str, str], known: bool) -> None:
-    assert RequestAuth(TOKEN).known(headers, None) is known
-    assert RequestAuth(None).known(headers, None)
+    assert RequestAuth(TOKEN).known(headers, None, HERE) is known
+    assert RequestAuth(None).known(headers, None, HERE)
 
 
 def test_the_cookie_opens_and_does_not_hold_the_token() -> None:
     access = RequestAuth(TOKEN)
     assert TOKEN not in access.cookie and len(access.cookie) == 64
-    assert access.known({}, access.cookie)
-    assert not access.known({}, RequestAuth(TOKEN + "x").cookie)
+    assert access.known({}, access.cookie, HERE)
+    assert not access.known({}, RequestAuth(TOKEN + "x").cookie, HERE)
     assert access.cookie_name != RequestAuth(TOKEN + "x").cookie_name and "=" not in access.cookie_name
-    assert not access.known({}, TOKEN) and not access.known({}, "")
+    assert not access.known({}, TOKEN, HERE) and not access.known({}, "", HERE)
 
 
 @pytest.mark.parametrize(

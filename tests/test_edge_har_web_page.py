@@ -247,7 +247,7 @@ def test_a_pause_stops_the_pictures_and_nothing_else(browser: Browser) -> None:
         shows(browser, ".seen .label", "Run")
         browser.run("document.querySelector('#pause').click()")
         browser.wait("document.querySelector('.veil[data-kind=none]')")
-        assert viewers_of(run.web.broadcaster, "door") == 1
+        wait_for(lambda: viewers_of(run.web.broadcaster, "door") == 1)
 
 
 def test_a_device_that_goes_away_is_found_again(browser: Browser, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import selectors
 import subprocess
 import threading
 import time
@@ -21,6 +23,8 @@ CONNECT_S = 10
 ALIVE_S = 15  # a connection that is silent for three of these is dead
 TRANSPORT_EXIT = 255  # ssh's own failures
 NOT_FOUND_EXIT = 127  # the remote shell's
+MAX_ANSWER_BYTES = 1_000_000  # of each stream; a greeting and one line of JSON are a thousandth of it
+CHUNK_BYTES = 65_536
 
 
 @dataclass(frozen=True)
@@ -196,14 +200,62 @@ def run_on(
     with process:
         connections.add(process)
         try:
-            output, errors = process.communicate(content, timeout=ssh.timeout_s)
+            output, errors = _converse(process, content, ssh.timeout_s)
             reply = _read_reply(output, errors, process.returncode)
         except subprocess.TimeoutExpired:
             process.kill()
             reply = DeviceReply(Outcome.UNREACHABLE, f"no reply within {ssh.timeout_s:g} s")
+        except _EndlessAnswer:
+            process.kill()
+            reply = DeviceReply(
+                Outcome.UNREACHABLE,
+                f"its answer was cut off after {MAX_ANSWER_BYTES} bytes: no device sends so much",
+            )
         finally:
             connections.remove(process)
     return HostResult(host, reply, time.monotonic() - started_s)
+
+
+class _EndlessAnswer(Exception):
+    """The other side sends more than any device does."""
+
+
+def _converse(process: subprocess.Popen[bytes], content: bytes, timeout_s: float) -> tuple[bytes, bytes]:
+    """As `communicate`: all that the process writes to its standard output and error. But what it writes is
+    bounded, as it comes from a device that may be hostile: raises _EndlessAnswer beyond MAX_ANSWER_BYTES of
+    either, TimeoutExpired after `timeout_s`.
+    """
+    stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
+    assert stdin is not None and stdout is not None and stderr is not None
+    until_s = time.monotonic() + timeout_s
+    unsent, got = memoryview(content), {stdout: bytearray(), stderr: bytearray()}
+    os.set_blocking(stdin.fileno(), False)
+    with selectors.DefaultSelector() as open_streams:
+        for stream in got:
+            open_streams.register(stream, selectors.EVENT_READ)
+        open_streams.register(stdin, selectors.EVENT_WRITE)
+        while open_streams.get_map():
+            left_s = until_s - time.monotonic()
+            ready = [key.fileobj for key, _ in open_streams.select(left_s)] if left_s > 0 else []
+            if not ready:
+                raise subprocess.TimeoutExpired(process.args, timeout_s)
+            if stdin in ready:
+                try:
+                    unsent = unsent[os.write(stdin.fileno(), unsent[:CHUNK_BYTES]) :]
+                except BrokenPipeError:  # it takes no more; why stands in its answer
+                    unsent = unsent[:0]
+                if not unsent:
+                    open_streams.unregister(stdin)
+                    stdin.close()
+            for stream in [stream for stream in got if stream in ready]:
+                chunk = os.read(stream.fileno(), CHUNK_BYTES)
+                got[stream] += chunk
+                if len(got[stream]) > MAX_ANSWER_BYTES:
+                    raise _EndlessAnswer
+                if not chunk:
+                    open_streams.unregister(stream)
+    process.wait(max(0.0, until_s - time.monotonic()))
+    return bytes(got[stdout]), bytes(got[stderr])
 
 
 def _read_reply(output: bytes, errors: bytes, code: int) -> DeviceReply:

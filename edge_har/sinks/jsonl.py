@@ -25,12 +25,11 @@ from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import RetryLater, line_of
 from edge_har.sinks.options import NO_SPOOL, DeliveryOptions, SinkContext, spool_option
 from edge_har.sinks.queued import QueuedSink, RetryPolicy
-from edge_har.system.files import sync_directory
+from edge_har.system.files import open_private, sync_directory
 
 STREAM_BATCH, FILE_BATCH = 64, 256
 SYNC_S = 1.0  # how often a file is synced at most, so that it outlasts a power cut
 TAIL_BYTES = 65_536  # a line is shorter
-FILE_MODE = 0o644
 BEGIN = b'{"v": '  # of a line
 STANDARD_OUTPUT = "-"
 MIN_FILE_BYTES = 1000
@@ -228,7 +227,7 @@ class FileDestination:
                 if os.path.samestat(opened, os.stat(self.path)):
                     return
             self._close()
-        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        descriptor = open_private(self.path, os.O_RDWR | os.O_APPEND)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._size = _mend(descriptor, self.path)

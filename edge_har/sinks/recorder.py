@@ -5,6 +5,7 @@ full disk.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import time
@@ -17,6 +18,7 @@ import cv2
 
 from edge_har.model.preprocess import Pixels
 from edge_har.sinks.base import reason_of
+from edge_har.system.files import make_private_folder, open_private
 
 ENDINGS = {"mp4v": ".mp4", "MJPG": ".avi"}
 PART = ".part"  # before the suffix of a file that is not finished
@@ -45,7 +47,7 @@ class FreeSpace:
             return self._room
         self._looked_s = now_s
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self._folder)
             room, reason = shutil.disk_usage(self._folder).free >= self._min_free_bytes, "the disk is full"
         except OSError as error:
             room, reason = False, reason_of(error)
@@ -115,7 +117,9 @@ class Recorder:
         return self.path
 
     def _open(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.path.parent)
+        # Encoders keep the mode of a file that is there already; one that they make may be read by all.
+        os.close(open_private(self._part, os.O_WRONLY))
         writer = cv2.VideoWriter(
             str(self._part), cv2.VideoWriter.fourcc(*self._codec), self._rate_hz, self._size_wh
         )

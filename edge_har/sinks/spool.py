@@ -29,7 +29,7 @@ from pathlib import Path
 from edge_har.errors import EdgeHarError
 from edge_har.pipeline.events import Event
 from edge_har.sinks.base import event_of, line_of
-from edge_har.system.files import sync_directory, take_lock
+from edge_har.system.files import make_private_folder, open_private, sync_directory, take_lock
 
 MAX_BYTES = 64_000_000  # some 200,000 events
 SEGMENTS = 8  # files that together hold `max_bytes`
@@ -43,7 +43,6 @@ SEGMENT_NAME = re.compile(r"(\d{20})\.events")
 LINE = re.compile(rb"([0-9a-f]{8}) ((\d{1,20}) .+)")
 CURSOR_LINE = re.compile(rb"(\d{20}) ([0-9a-f]{8})\n")
 CURSOR_BYTES = 30
-FOLDER_MODE, FILE_MODE = 0o700, 0o600
 MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # troubles of a disk, not of a configuration
 
 log = logging.getLogger("edge_har")
@@ -206,9 +205,9 @@ class Spool:
 
     def _take_folder(self) -> None:
         """Lock the folder and find what is in it; may be called again after an OSError."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
+        make_private_folder(self.folder)
         try:
-            holder = take_lock(self.folder / LOCK, FILE_MODE)
+            holder = take_lock(self.folder / LOCK)
         except BlockingIOError:
             raise EdgeHarError(
                 f"events cannot wait in {self.folder}: another process uses it; give one of the two sinks "
@@ -216,9 +215,7 @@ class Spool:
             ) from None
         try:
             self._find_segments()
-            self._cursor_file = os.open(
-                self.folder / CURSOR, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE
-            )
+            self._cursor_file = open_private(self.folder / CURSOR, os.O_RDWR)
         except OSError:
             for descriptor in (holder, self._writer):
                 if descriptor is not None:
@@ -318,7 +315,7 @@ class Spool:
     def _save_some(self) -> None:
         if self._writer is None:
             path = self.folder / f"{self._next:020d}{SUFFIX}"
-            self._writer = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+            self._writer = open_private(path, os.O_RDWR | os.O_APPEND)
             self._segments.append(_Segment(path, self._next, os.fstat(self._writer).st_size))
             self._torn = self._segments[-1].size > 0
             sync_directory(self.folder)

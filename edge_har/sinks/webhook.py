@@ -31,10 +31,12 @@ from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import Rejected, RetryLater, line_of, reason_of, tls_context
 from edge_har.sinks.options import DeliveryOptions, SinkContext
 from edge_har.sinks.queued import QueuedSink
+from edge_har.system.files import open_private
 
 SIGNATURE, TIMESTAMP, DELIVERY = "X-Edge-Har-Signature", "X-Edge-Har-Timestamp", "X-Edge-Har-Delivery"
 ANSWER_BYTES = 65_536  # of an answer that are read; nothing in it matters
-TOO_MANY = 429
+# Of the 4xx: these speak of who asks, or of the moment, not of the event. A rotated token must cost no event.
+NOT_YET = frozenset({401, 403, 407, 408, 421, 423, 425, 429})
 REFUSED_FILE = "refused.jsonl"
 REFUSED_BYTES = 1_000_000  # then it becomes refused.jsonl.1
 VISIBLE = re.compile(r"[!-~]+")
@@ -127,7 +129,7 @@ class WebhookDestination:
                 raise RetryLater(reason, delivered=delivered) from None
             if not 200 <= status < 300:
                 reason = f"{self._host} answers {status} {http.client.responses.get(status, '')}".rstrip()
-                if status == TOO_MANY or not 400 <= status < 500:
+                if status in NOT_YET or not 400 <= status < 500:
                     raise RetryLater(reason, delivered=delivered, wait_s=_retry_after_s(retry_after))
                 raise Rejected(reason, delivered=delivered)
 
@@ -232,5 +234,5 @@ class DeadLetterFile:
         with suppress(OSError):  # the log has it as well
             if self._path.exists() and self._path.stat().st_size + len(line) > REFUSED_BYTES:
                 self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-            with self._path.open("a", encoding="utf-8") as file:
+            with open(self._path, "a", encoding="utf-8", opener=open_private) as file:
                 file.write(line)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 FILE_MODE = 0o644
+PRIVATE_FILE_MODE, PRIVATE_FOLDER_MODE = 0o600, 0o700  # what was seen and where is its owner's business
 HOME_VARIABLE = "EDGE_HAR_HOME"
 DEFAULT_HOME = "~/.local/share/edge-har"
 
@@ -34,6 +35,23 @@ def write_atomically(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
 
 
+def make_private_folder(path: Path) -> None:
+    """Have a folder at `path`; where there was none, one that only its owner may look into.
+
+    Raises OSError.
+    """
+    path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER_MODE)
+
+
+def open_private(path: str | Path, flags: int) -> int:
+    """A descriptor of the file `path`; where there was none, of a new one that only its owner may read. A
+    file that was there keeps its mode. flags: of `os.open`, in addition to O_CREAT and O_CLOEXEC.
+
+    Raises OSError.
+    """
+    return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE_MODE)
+
+
 def write_new(path: Path, content: bytes) -> None:
     """Write a file that does not exist yet, synced to disk. Raises FileExistsError, also for a link."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE)
@@ -43,11 +61,11 @@ def write_new(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def take_lock(path: Path, mode: int = FILE_MODE) -> int:
+def take_lock(path: Path) -> int:
     """Lock a file, which is made where it is absent; the lock is held until the descriptor that comes back is
     closed, at the latest by the end of the process. Raises BlockingIOError where it is held, OSError.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+    descriptor = open_private(path, os.O_RDWR)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

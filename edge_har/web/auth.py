@@ -8,6 +8,7 @@ import hmac
 import re
 from collections.abc import Mapping
 
+from edge_har.web.limits import WrongTokens
 from edge_har.web.options import is_loopback
 
 COOKIE_DAYS = 30
@@ -25,6 +26,7 @@ class RequestAuth:
 
     def __init__(self, token: str | None) -> None:
         self._token = token
+        self._wrong = WrongTokens()
         self.cookie = "" if token is None else _digest(token)
         self.cookie_name = f"edge_har_{self.cookie[:8]}"
 
@@ -43,9 +45,11 @@ class RequestAuth:
         """Whether a person, a program or our own page asks: another site's page may not embed a picture."""
         return headers.get("Sec-Fetch-Site", "none") in OURS
 
-    def known(self, headers: Mapping[str, str], cookie: str | None) -> bool:
-        """Whether the request may see data: by the token as bearer or as a basic password, or by the
-        cookie.
+    def known(self, headers: Mapping[str, str], cookie: str | None, address: str) -> bool:
+        """Whether the request from `address` may see data: by the token as bearer or as a basic password, or
+        by the cookie, which nobody can guess: it is never slowed.
+
+        Raises TooManyTries.
         """
         if self._token is None:
             return True
@@ -53,12 +57,22 @@ class RequestAuth:
             return True
         scheme, _, given = headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "basic":
-            return self.is_token(_password(given))
-        return scheme.lower() == "bearer" and self.is_token(given.strip())
+            return self.is_token(_password(given), address)
+        return scheme.lower() == "bearer" and self.is_token(given.strip(), address)
 
-    def is_token(self, given: str) -> bool:
-        """Whether `given` is the token; how long this takes reveals nothing about it."""
-        return self._token is not None and _same(given, self._token)
+    def is_token(self, given: str, address: str) -> bool:
+        """Whether `given`, which came from `address`, is the token; how long this takes reveals nothing about
+        it. Nothing that was left empty is a try.
+
+        Raises TooManyTries where too many wrong ones came before.
+        """
+        if self._token is None or not given:
+            return False
+        self._wrong.check(address)
+        if _same(given, self._token):
+            return True
+        self._wrong.record(address)
+        return False
 
 
 def _password(basic: str) -> str:

@@ -7,11 +7,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from edge_har.errors import EdgeHarError, MisuseError
 from edge_har.pipeline.status import RunStatus
 from edge_har.web.auth import COOKIE_DAYS, RequestAuth
 from edge_har.web.history import History
+from edge_har.web.limits import MAX_CONNECTIONS, Connections, TooManyTries
 from edge_har.web.machine import MachineMonitor
 from edge_har.web.options import WebOptions, is_loopback
 from edge_har.web.pictures import EncodedFrame, FrameBroadcaster
@@ -36,7 +38,6 @@ IDLE_S = 1.0  # how often the history is updated without viewers
 WRITE_TIMEOUT_S = 20.0  # a viewer that takes nothing for so long is let go
 START_TIMEOUT_S, CLOSE_TIMEOUT_S = 10.0, 1.0
 MAX_VIEWERS = 32  # pages and streams
-MAX_CONNECTIONS = 128
 MAX_BODY_BYTES = 16 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024
 KEEP_ALIVE_S = 60.0
@@ -89,6 +90,7 @@ class WebServer:
         self.snapshots = Snapshots(run_status)
         self.files = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in TYPES}
         self.clients: set[PageClient] = set()
+        self.connections = Connections()
         self.url = ""
         self._read_s = run_status.started_s
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -180,6 +182,7 @@ class WebServer:
             idle_connection_timeout=KEEP_ALIVE_S,
             body_timeout=KEEP_ALIVE_S,
         )
+        server.connections = self.connections
         server.add_sockets(self._sockets)
         pushing = asyncio.create_task(self._push_states())
         self._started.set()
@@ -190,8 +193,7 @@ class WebServer:
             server.stop()
             for client in list(self.clients):
                 client.drop()
-            for stream in list(server.streams):
-                stream.close()
+            self.connections.close()
 
     async def _push_states(self) -> None:
         """Keep the history and all viewers up to date."""
@@ -267,18 +269,14 @@ class PageClient:
 
 
 class _Server(tornado.httpserver.HTTPServer):
-    """Refuses connections beyond a number: each costs a file, and cameras need some too."""
+    """Keeps the number of connections within their limits. connections: set before it listens."""
 
-    def initialize(self, *args: Any, **kwargs: Any) -> None:
-        self.streams: set[tornado.iostream.IOStream] = set()
-        super().initialize(*args, **kwargs)
+    connections: Connections
 
     def handle_stream(self, stream: tornado.iostream.IOStream, address: Any) -> None:
-        self.streams = {known for known in self.streams if not known.closed()}
-        if len(self.streams) >= MAX_CONNECTIONS:
+        if not self.connections.admit(stream, address[0]):
             stream.close()
             return
-        self.streams.add(stream)
         with suppress(OSError, AttributeError):
             stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         stream.set_nodelay(True)
@@ -292,12 +290,16 @@ class _Handler(tornado.web.RequestHandler):
 
     def initialize(self, web: WebServer) -> None:
         self.web = web
+        self._pause_s = 0.0  # before another token may be tried
+        self._stream: tornado.iostream.IOStream | None = getattr(self.request.connection, "stream", None)
 
     def set_default_headers(self) -> None:
         for name, value in HEADERS.items():
             self.set_header(name, value)
 
     def prepare(self) -> None:
+        if self._stream is not None:
+            self.web.connections.begin(self._stream)
         access, headers = self.web.access, self.request.headers
         if not access.host_allowed(self.request.host):
             raise tornado.web.HTTPError(403, reason="Forbidden host name; use localhost or 127.0.0.1")
@@ -310,10 +312,32 @@ class _Handler(tornado.web.RequestHandler):
 
     @property
     def known(self) -> bool:
-        """Whether the client may see data."""
-        return self.web.access.known(self.request.headers, self.get_cookie(self.web.access.cookie_name))
+        """Whether the client may see data. Raises HTTPError 429 where it tried too many wrong tokens."""
+        access, cookie = self.web.access, self.get_cookie(self.web.access.cookie_name)
+        with self._slowed():
+            return access.known(self.request.headers, cookie, self.request.remote_ip or "")
+
+    def is_token(self, given: str) -> bool:
+        """Whether the client gave the token. Raises HTTPError 429 where it tried too many wrong ones."""
+        with self._slowed():
+            return self.web.access.is_token(given, self.request.remote_ip or "")
+
+    @contextmanager
+    def _slowed(self) -> Iterator[None]:
+        try:
+            yield
+        except TooManyTries as slow:
+            self._pause_s = slow.pause_s
+            raise tornado.web.HTTPError(429, reason=str(slow).capitalize()) from None
+
+    def on_finish(self) -> None:
+        # A WebSocket's handshake is finished, and the connection is used from then on.
+        if self._stream is not None and self.get_status() != SWITCHED:
+            self.web.connections.end(self._stream)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
+        if status_code == 429:
+            self.set_header("Retry-After", str(math.ceil(self._pause_s)))
         if status_code == 401:
             self.set_header("WWW-Authenticate", 'Bearer realm="edge_har"')
         self.text(f"{status_code} {self._reason}\n")
@@ -355,7 +379,7 @@ class _Page(_Handler):
 
     def get(self) -> None:
         given = self.get_query_argument("token", None)
-        if given is not None and self.web.access.is_token(given):
+        if given is not None and self.is_token(given):
             self.let_in()
         elif not self.known:
             self.set_status(401)
@@ -373,7 +397,7 @@ class _Login(_Handler):
         self.redirect(".")
 
     def post(self) -> None:
-        if self.web.access.is_token(self.get_body_argument("token", "").strip()):
+        if self.is_token(self.get_body_argument("token", "").strip()):
             self.let_in()
             self.redirect(".", status=303)
         else:
@@ -519,6 +543,7 @@ class _Events(_Handler, tornado.websocket.WebSocketHandler):
         self.client.leave()
 
     def on_finish(self) -> None:
+        super().on_finish()
         if self.get_status() != SWITCHED:  # the response was no WebSocket
             self.client.leave()
 

@@ -43,7 +43,8 @@ def viewers_of(broadcaster: FrameBroadcaster, source: str) -> int:
 class LiveRun:
     """Serves the page of a run whose sources all are live and show COLOUR_RGB; a context manager.
 
-    label, score: what is seen in every source. `still` sources give nothing. `shown` counts pictures.
+    label, score: what is seen in every source. `still` sources give nothing. `shown` counts pictures,
+    `turns` the ticks that have begun.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class LiveRun:
         self.label: str | None = labels[0]
         self.score: float | None = 0.93
         self.still: set[str] = set()
-        self.shown = 0
+        self.shown = self.turns = 0
         self._ids = count(1)
         self._stop = threading.Event()
         self._pixels = np.full((size_wh[1], size_wh[0], 3), COLOUR_RGB, np.uint8)
@@ -108,6 +109,7 @@ class LiveRun:
         for tick in count(1):
             if self._stop.wait(TICK_S):
                 return
+            self.turns = tick
             self.run_status.turned()
             for source in self.run_status.sources:
                 if source.state == "live" and source.name not in self.still:

@@ -42,12 +42,12 @@ class MjpegServer:
     user_password: `user:password` that is asked for (basic). lengths: whether parts carry a Content-Length.
     loop: begin again after the last picture; else the stream ends. `stall()` stops all streams without
     closing them, `drop()` closes them, `stop()` also refuses new ones until `start()`.
-    `sent` counts pictures.
+    `sent` counts pictures, `standing` the streams that stand still.
     """
 
     def __init__(
         self,
-        pictures: Sequence[bytes] | Callable[[int], bytes],
+        pictures: Sequence[bytes] | Callable[[int], bytes | None],
         rate_hz: float,
         *,
         user_password: str | None = None,
@@ -61,7 +61,7 @@ class MjpegServer:
         self.lengths = lengths
         self.loop = loop
         self.content_type = content_type
-        self.sent = 0
+        self.sent = self.standing = 0
         self.opened = 0
         self.asked: list[str] = []  # paths with their queries
         self._port = 0
@@ -114,6 +114,7 @@ class MjpegServer:
         dropped, began, number = self._dropped, time.monotonic(), 0
         while not dropped.wait(max(0.0, began + number / self.rate_hz - time.monotonic())):
             if self._stalled.is_set():
+                self.standing += 1
                 dropped.wait(60)
                 return
             picture = self._picture(number)
