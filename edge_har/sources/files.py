@@ -48,7 +48,8 @@ USUAL_RATE_HZ = 25.0  # where a container states neither times nor a rate
 MISSING_SHARE, MISSING_S = 0.1, 0.5  # a file that ends this much before its stated end was cut
 AVI_MAGIC = b"RIFF"  # its header counts frames exactly
 AVI_MISSING_FRAMES = 2
-MATROSKA_MAGIC = b"\x1a\x45\xdf\xa3"  # its duration is the time at which the last frame ends
+# Matroska and ASF state when their last frame ends, by times of their own.
+STATED_ENDS = (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11")
 
 
 def find_videos(path: str) -> Iterator[str]:
@@ -186,7 +187,7 @@ class FileSource(CapturedSource):
 
         0.0 where that does not count, or OpenCV does not give it (before 4.11).
         """
-        if not self._head.startswith(MATROSKA_MAGIC) or not hasattr(cv2, "CAP_PROP_PTS"):
+        if not self._head.startswith(STATED_ENDS) or not hasattr(cv2, "CAP_PROP_PTS"):
             return 0.0
         own_s = float(self._capture.get(cv2.CAP_PROP_PTS)) * self._step_s
         return max(0.0, own_s - stamp_s) if math.isfinite(own_s) and math.isfinite(stamp_s) else 0.0

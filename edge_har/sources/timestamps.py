@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 LOOK_AHEAD = 4  # frames after a leap that show whether it holds: longer runs of wrong stamps count as a gap
 LEAP_S, LEAP_FRAMES = 0.5, 3  # a step forward above both is a leap
@@ -51,7 +52,7 @@ class TimestampRepair:
             self._time_s += self._step_s
         elif self.needs_following(stamp_s) and self._is_left_again(stamp_s, following):
             self._time_s += self._stray_step_s(following)
-        elif passed_s < -REORDER_S:
+        elif passed_s < -REORDER_S and self._runs_on(stamp_s, following):
             self._start_over(stamp_s, self._step_s)
         elif passed_s <= 0:
             self._step_back(stamp_s)
@@ -75,6 +76,11 @@ class TimestampRepair:
         if any(abs(later_s - self._stamp_s) < abs(later_s - stamp_s) for later_s in later):
             return True
         return len(following) < LOOK_AHEAD and stamp_s - self._stamp_s > LONE_GAP_S
+
+    def _runs_on(self, stamp_s: float, following: Sequence[float]) -> bool:
+        """Whether the frames after a leap follow it as those of a recording do."""
+        later = [stamp_s, *(later_s for later_s in following if _known(later_s))]
+        return all(0 < b - a <= self._leap_s for a, b in pairwise(later))
 
     def _stray_step_s(self, following: Sequence[float]) -> float:
         """One step, or less where the frames up to the next good stamp stand closer."""
