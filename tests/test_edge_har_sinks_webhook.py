@@ -36,6 +36,7 @@ from edge_har.sinks.webhook import (
 from tests.helpers.certificates import self_signed
 from tests.helpers.command import environment
 from tests.helpers.hooks import HookServer
+from tests.helpers.http_auth import answers
 from tests.helpers.sinks import QUICK, WAIT_S, made_event, made_events, quick_path, setting, wait_until
 
 __all__ = ["quick_path"]  # a fixture
@@ -249,6 +250,23 @@ def test_a_server_that_hangs_holds_up_neither_write_nor_close_and_the_next_run_d
     wait_until(lambda: after.state.delivered == 30, "the events of the run before")
     after.close()
     assert server.bodies() == lines(events)
+
+
+def test_a_server_that_asks_for_digest_gets_it_once_a_nonce(server: HookServer) -> None:
+    """Its first answer refuses what came unasked; then each event is one request."""
+    challenge = 'Digest realm="a, b", nonce="abc", opaque="0p", algorithm=SHA-256, qop="auth-int"'
+    server.answers.append((401, {"WWW-Authenticate": f'Negotiate, {challenge}, Basic realm="x"'}))
+    events = made_events(2)
+    destination = WebhookDestination(options(server, url=server.url.replace("//", "//me:p%C3%A4@")))
+    destination.deliver(events)
+    destination.close()
+    first, *digests = server.posts
+    assert first.headers["Authorization"].startswith("Basic ")
+    assert [post.body.decode() for post in digests] == [line_of(event).decode() for event in events]
+    for post in digests:
+        given = post.headers["Authorization"]
+        assert given.startswith("Digest ")
+        assert answers(given, "POST", post.path, b"me", "pä".encode(), body=post.body)
 
 
 def test_what_is_no_web_server_is_told() -> None:

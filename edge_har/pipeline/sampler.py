@@ -95,6 +95,7 @@ class Sampler:
         """As `offer`, with the frame as the source gives it: `prepare` makes ticks of it."""
         self.frames += 1
         self.last_s = time_s
+        source.want_every(self.cadence.interval_s)
         if source.part != self._part:
             self._part = source.part
             self.cadence.restart()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import http.client
@@ -18,7 +17,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from edge_har import __version__
 from edge_har.errors import MisuseError
@@ -32,15 +31,16 @@ from edge_har.sinks.base import Rejected, RetryLater, line_of, reason_of, tls_co
 from edge_har.sinks.options import DeliveryOptions, SinkContext
 from edge_har.sinks.queued import QueuedSink
 from edge_har.system.files import open_private
+from edge_har.system.http_login import HttpLogin, request_target
 
 SIGNATURE, TIMESTAMP, DELIVERY = "X-Edge-Har-Signature", "X-Edge-Har-Timestamp", "X-Edge-Har-Delivery"
 ANSWER_BYTES = 65_536  # of an answer that are read; nothing in it matters
+UNAUTHORIZED = 401
 # Of the 4xx: these speak of who asks, or of the moment, not of the event. A rotated token must cost no event.
-NOT_YET = frozenset({401, 403, 407, 408, 421, 423, 425, 429})
+NOT_YET = frozenset({UNAUTHORIZED, 403, 407, 408, 421, 423, 425, 429})
 REFUSED_FILE = "refused.jsonl"
 REFUSED_BYTES = 1_000_000  # then it becomes refused.jsonl.1
 VISIBLE = re.compile(r"[!-~]+")
-URL_SAFE = "/%:@!$&'()*+,;=~-._?"
 
 
 @dataclass(frozen=True)
@@ -102,16 +102,18 @@ class WebhookDestination:
         parts = urlsplit(options.url)
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._path = quote(f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}", safe=URL_SAFE)
+        self._path = request_target(parts.path, parts.query)
         self._secret = options.secret.encode() if options.secret else None
         self._timeout_s = options.timeout_s
         self._context = tls_context(options.kind, options.ca_file) if parts.scheme == "https" else None
         self._headers = {"Content-Type": "application/json", "User-Agent": f"edge-har/{__version__}"}
+        self._login: HttpLogin | None = None
         if options.token:
             self._headers["Authorization"] = f"Bearer {options.token}"
         elif parts.username is not None:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-            self._headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+            # Many answer with 403 or 404 to a request without a login.
+            user, password = unquote(parts.username), unquote(parts.password or "")
+            self._login = HttpLogin(user, password, unasked=True)
         self._connection: http.client.HTTPConnection | None = None
 
     def deliver(self, events: Sequence[Event]) -> None:
@@ -143,7 +145,18 @@ class WebhookDestination:
             self._connection = None
 
     def _post(self, body: bytes) -> tuple[int, str | None]:
-        """Status and the Retry-After header. A connection that was closed since is opened once more."""
+        """Status and the Retry-After header, logged in as the server asks for it."""
+        status, headers = self._post_over(body)
+        while status == UNAUTHORIZED and self._login is not None:
+            if not self._login.refused(headers.get_all("WWW-Authenticate", [])):
+                break
+            status, headers = self._post_over(body)
+        if self._login is not None and status != UNAUTHORIZED:
+            self._login.accepted()
+        return status, headers.get("Retry-After")
+
+    def _post_over(self, body: bytes) -> tuple[int, http.client.HTTPMessage]:
+        """Status and headers. A connection that was closed since is opened once more."""
         reused = self._connection is not None
         try:
             return self._post_once(body)
@@ -152,7 +165,7 @@ class WebhookDestination:
                 raise
         return self._post_once(body)
 
-    def _post_once(self, body: bytes) -> tuple[int, str | None]:
+    def _post_once(self, body: bytes) -> tuple[int, http.client.HTTPMessage]:
         connection = self._connection = self._connection or self._connect()
         whole, late = False, threading.Event()
         watch = None
@@ -162,13 +175,14 @@ class WebhookDestination:
             watch = threading.Timer(self._timeout_s, _cut, (connection.sock, late))
             watch.daemon = True
             watch.start()
-            connection.request("POST", self._path, body, self._headers | self._signed(body))
+            headers = self._headers | self._signed(body) | self._authorization(body)
+            connection.request("POST", self._path, body, headers)
             response = connection.getresponse()
             response.read(ANSWER_BYTES)
             if late.is_set():
                 raise TimeoutError  # it was cut off, and yet could be read as an answer
             whole = response.isclosed() and not response.will_close
-            return response.status, response.headers.get("Retry-After")
+            return response.status, response.headers
         except (OSError, ValueError, http.client.HTTPException):
             if late.is_set():
                 raise TimeoutError from None
@@ -185,6 +199,11 @@ class WebhookDestination:
         return http.client.HTTPSConnection(
             self._host, self._port, timeout=self._timeout_s, context=self._context
         )
+
+    def _authorization(self, body: bytes) -> dict[str, str]:
+        login = self._login
+        header = None if login is None else login.authorization("POST", self._path, body)
+        return {} if header is None else {"Authorization": header}
 
     def _signed(self, body: bytes) -> dict[str, str]:
         """Headers that differ with each POST; the delivery stays the same however often the event is sent."""

@@ -26,6 +26,7 @@ class Source(ABC):
     ends: bool = True
     part: int = 0
     warning: str | None = None
+    wanted_interval_s: float | None = None
     color: Literal["rgb", "bgr"] = "bgr"
 
     @abstractmethod
@@ -45,6 +46,13 @@ class Source(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release what the source holds; may be called twice."""
+
+    def want_every(self, interval_s: float) -> None:
+        """Take note that a frame is wanted every `interval_s` seconds.
+
+        Sources that fetch each frame go by it; the others give theirs as they come.
+        """
+        self.wanted_interval_s = interval_s
 
     def __enter__(self) -> Self:
         return self
@@ -74,6 +82,10 @@ class Wrapper(Source):
     def retrieve(self) -> Pixels:
         """The frame just grabbed."""
         return self.source.retrieve()
+
+    def want_every(self, interval_s: float) -> None:
+        """Take note that a frame is wanted every `interval_s` seconds."""
+        self.source.want_every(interval_s)
 
     def close(self) -> None:
         """Release the source."""

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 import os
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 
 from edge_har.errors import SourceError
+from edge_har.model.preprocess import Pixels
 from edge_har.options.addresses import mask_uri
 from edge_har.sources.opencv import CapturedSource, open_capture
+from edge_har.sources.timestamps import LOOK_AHEAD, TimestampRepair
 
 DECODER_THREADS = 1  # more threads buffer more frames: memory a Pi does not have
 END_ATTEMPTS = 250  # refused packets in a row before a file counts as ended: 10 s of damage at 25 fps
@@ -19,6 +24,19 @@ USUAL_RATE_HZ = 25.0  # where a container states neither times nor a rate
 MISSING_SHARE, MISSING_S = 0.1, 0.5  # a file that ends this much before its stated end was cut
 AVI_MAGIC = b"RIFF"  # its header counts frames exactly
 AVI_MISSING_FRAMES = 2
+# Matroska and ASF state when their last frame ends, by times of their own.
+STATED_ENDS = (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11")
+
+
+@dataclass
+class _FileFrame:
+    """A frame that was grabbed. kept: its pixels were taken out of the decoder (None: damaged) before the
+    next frame replaced them.
+    """
+
+    stamp_s: float
+    kept: bool = False
+    pixels: Pixels | None = None
 
 
 class FileSource(CapturedSource):
@@ -47,12 +65,16 @@ class FileSource(CapturedSource):
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # the default of OpenCV 5 alone
         self._stated_frames = float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self._step_s = 1 / (self.rate_hz or USUAL_RATE_HZ)
+        self._times = TimestampRepair(self._step_s)
+        self._ahead: deque[_FileFrame] = deque()  # grabbed, but not yet given
+        self._current: _FileFrame | None = None
+        self._newest: _FileFrame | None = None  # the one that stands in the decoder
+        self._start_s = 0.0  # what the container's own times begin with
+        self._end_stamp_s = 0.0  # the last of them, in any order
         self._frames = 0
         self._holes = 0
         self._first_s = 0.0
         self._time_s = 0.0
-        self._container_s = 0.0
-        self._shift_s = 0.0
 
     @property
     def rate_hz(self) -> float:
@@ -68,44 +90,79 @@ class FileSource(CapturedSource):
 
         Raises SourceError at the end of a file of which no frame could be decoded.
         """
-        refused = 0
-        while not self._capture.grab():
-            refused += 1
-            if refused >= END_ATTEMPTS:
-                self._end()
-                return None
-        self._holes += refused > 0
-        self._time_s = self._next_time_s(float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000)
+        frame = self._ahead.popleft() if self._ahead else self._next_frame()
+        if frame is None:
+            self._end()
+            return None
+        self._current = frame
+        if self._times.needs_following(frame.stamp_s):
+            self._look_ahead()
+        self._time_s = self._times.at(frame.stamp_s, [later.stamp_s for later in self._ahead])
         if self._frames == 0:
             self._first_s = self._time_s
         self._frames += 1
         return self._time_s
 
-    def _next_time_s(self, container_s: float) -> float:
-        """The container's time, made to run forward: it may lack times (B-frames in AVI) or start over
-        (joined TS).
+    def retrieve(self) -> Pixels:
+        """The frame just grabbed: uint8, height x width x 3, BGR. Raises SourceError when it is damaged."""
+        frame = self._current
+        if frame is None or not frame.kept:
+            return super().retrieve()
+        if frame.pixels is None:
+            raise SourceError(f"{self.name}: a frame could not be decoded")
+        return frame.pixels
+
+    def _next_frame(self) -> _FileFrame | None:
+        refused = 0
+        while not self._capture.grab():
+            refused += 1
+            if refused >= END_ATTEMPTS:
+                return None
+        self._holes += refused > 0
+        stamp_s = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+        if self._newest is None:
+            self._start_s = self._container_start_s(stamp_s)
+        if math.isfinite(stamp_s):
+            self._end_stamp_s = max(self._end_stamp_s, stamp_s)
+        self._newest = _FileFrame(stamp_s)
+        return self._newest
+
+    def _look_ahead(self) -> None:
+        """Grab the next LOOK_AHEAD frames; the pixels of those before the last are kept."""
+        while len(self._ahead) < LOOK_AHEAD:
+            newest = self._newest
+            if newest is not None and not newest.kept:
+                newest.kept = True
+                with suppress(SourceError):
+                    newest.pixels = super().retrieve()
+            frame = self._next_frame()
+            if frame is None:
+                return
+            self._ahead.append(frame)
+
+    def _container_start_s(self, stamp_s: float) -> float:
+        """What OpenCV subtracts from all times: a part of a longer recording may begin late by its own ones.
+
+        0.0 where that does not count, or OpenCV does not give it (before 4.11).
         """
-        if self._frames == 0:
-            self._container_s = container_s if math.isfinite(container_s) else 0.0
-            return self._container_s
-        if container_s == 0 or not math.isfinite(container_s):
-            return self._time_s + self._step_s
-        if container_s < self._container_s:
-            self._shift_s = self._time_s + self._step_s - container_s
-        self._container_s = container_s
-        return max(self._time_s, container_s + self._shift_s)
+        if not self._head.startswith(STATED_ENDS) or not hasattr(cv2, "CAP_PROP_PTS"):
+            return 0.0
+        own_s = float(self._capture.get(cv2.CAP_PROP_PTS)) * self._step_s
+        return max(0.0, own_s - stamp_s) if math.isfinite(own_s) and math.isfinite(stamp_s) else 0.0
 
     def _end(self) -> None:
         if self._frames == 0:
             raise SourceError(f"{self.name}: no frame can be decoded")
         read_s = self._time_s - self._first_s + self._step_s
         stated_s = self._stated_frames * self._step_s
-        missing_s = stated_s - read_s
-        cut = missing_s > max(MISSING_S, MISSING_SHARE * stated_s)
+        # The end is what a container states; frames with wrong stamps count for it as the others do.
+        missing_s = stated_s - max(read_s, self._start_s + self._end_stamp_s + self._step_s)
+        allowed_s = max(MISSING_S, MISSING_SHARE * stated_s)
         if self._head.startswith(AVI_MAGIC):
-            cut = cut or self._stated_frames - self._frames > AVI_MISSING_FRAMES
-        if cut:
-            self.warning = f"its video ends after {read_s:.1f} s; the file states {stated_s:.1f} s"
+            # Frames that repeat the one before are counted and are not there: only the time of the end shows.
+            allowed_s = min(allowed_s, (AVI_MISSING_FRAMES + 0.5) * self._step_s)
+        if missing_s > allowed_s:
+            self.warning = f"its video ends after {read_s:.1f} s; the file states {read_s + missing_s:.1f} s"
         elif self._holes:
             self.warning = f"damaged in {self._holes} place{'s' * (self._holes > 1)}; the rest was read"
 

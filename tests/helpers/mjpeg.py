@@ -39,9 +39,11 @@ class MjpegServer:
     """Serves `pictures` (JPEG bytes) at `rate_hz` to whoever asks, from the first one for each;
     a context manager.
 
-    user_password: `user:password` that is asked for (basic). lengths: whether parts carry a Content-Length.
-    loop: begin again after the last picture; else the stream ends. `stall()` stops all streams without
-    closing them, `drop()` closes them, `stop()` also refuses new ones until `start()`.
+    user_password: `user:password` that is asked for (basic). gate: gets method, path and the `Authorization`
+    header (None without one); the `WWW-Authenticate` headers that it gives refuse the request. With an
+    image's content type each request gets one picture, the next one. lengths: whether parts carry a
+    Content-Length. loop: begin again after the last picture; else the stream ends. `stall()` stops all
+    streams without closing them, `drop()` closes them, `stop()` also refuses new ones until `start()`.
     `sent` counts pictures, `standing` the streams that stand still.
     """
 
@@ -51,16 +53,18 @@ class MjpegServer:
         rate_hz: float,
         *,
         user_password: str | None = None,
+        gate: Callable[[str, str, str | None], Sequence[str]] | None = None,
         lengths: bool = True,
         loop: bool = False,
         content_type: str = f"multipart/x-mixed-replace; boundary={BOUNDARY}",
     ) -> None:
         self.pictures = pictures
         self.rate_hz = rate_hz
-        self.user_password = user_password
+        self.gate = gate or _basic_gate(user_password)
         self.lengths = lengths
         self.loop = loop
         self.content_type = content_type
+        self.redirect = ""  # where requests are sent on to
         self.sent = self.standing = 0
         self.opened = 0
         self.asked: list[str] = []  # paths with their queries
@@ -126,12 +130,28 @@ class MjpegServer:
             self.sent += 1
             number += 1
 
+    def next_still(self) -> bytes:
+        """The picture of one answer."""
+        picture = self._picture(self.sent)
+        self.sent += 1
+        assert picture is not None, "a camera of stills has loop or a function"
+        return picture
+
     def _picture(self, number: int) -> bytes | None:
         if callable(self.pictures):
             return self.pictures(number)
         if not self.loop and number >= len(self.pictures):
             return None
         return self.pictures[number % len(self.pictures)]
+
+
+def _basic_gate(user_password: str | None) -> Callable[[str, str, str | None], Sequence[str]]:
+    def gate(method: str, path: str, given: str | None) -> Sequence[str]:
+        if user_password is None or given == "Basic " + base64.b64encode(user_password.encode()).decode():
+            return ()
+        return ('Basic realm="camera"',)
+
+    return gate
 
 
 class _Server(ThreadingHTTPServer):
@@ -144,20 +164,34 @@ class _Server(ThreadingHTTPServer):
 def _handler(server: MjpegServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            expected = server.user_password
-            if expected is not None:
-                given = self.headers.get("Authorization", "")
-                if given != "Basic " + base64.b64encode(expected.encode()).decode():
-                    self.send_response(401)
-                    self.send_header("WWW-Authenticate", 'Basic realm="camera"')
-                    self.end_headers()
-                    return
+            challenges = server.gate(self.command, self.path, self.headers.get("Authorization"))
+            if challenges:
+                self.send_response(401)
+                for challenge in challenges:
+                    self.send_header("WWW-Authenticate", challenge)
+                self.end_headers()
+                return
+            if server.redirect:
+                self.send_response(302)
+                self.send_header("Location", server.redirect)
+                self.end_headers()
+                return
             server.opened += 1
             server.asked.append(self.path)
             self.send_response(200)
             self.send_header("Content-Type", server.content_type)
+            if server.content_type.startswith("image/"):
+                self._send_still()
+                return
             self.end_headers()
             server.stream(self.wfile.write)
+
+        def _send_still(self) -> None:
+            picture = server.next_still()
+            if server.lengths:
+                self.send_header("Content-Length", str(len(picture)))
+            self.end_headers()
+            self.wfile.write(picture)
 
         def log_message(self, format: str, *args: object) -> None:
             """Quiet."""
