@@ -18,11 +18,11 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from edge_har import __version__
 from edge_har.errors import MisuseError
-from edge_har.options.addresses import USER_INFO
+from edge_har.options.addresses import parse_url
 from edge_har.options.fields import option
 from edge_har.options.kinds import DURATION, PATH, TEXT
 from edge_har.pipeline.events import Event, utc_now
@@ -34,6 +34,8 @@ from edge_har.sinks.queued import QueuedSink
 
 SIGNATURE, TIMESTAMP, DELIVERY = "X-Edge-Har-Signature", "X-Edge-Har-Timestamp", "X-Edge-Har-Delivery"
 ANSWER_BYTES = 65_536  # of an answer that are read; nothing in it matters
+HTTPS = "https"
+SCHEMES = {"http": 80, HTTPS: 443}  # and their usual ports
 TOO_MANY = 429
 REFUSED_FILE = "refused.jsonl"
 REFUSED_BYTES = 1_000_000  # then it becomes refused.jsonl.1
@@ -48,6 +50,7 @@ class WebhookOptions(DeliveryOptions):
     kind: ClassVar[str] = "webhook"
     # What stands behind ? belongs to the server.
     query_mark: ClassVar[str] = "#"
+    password_instead: ClassVar[str | None] = "url_env or url_file, or a token"
     url: str = option(TEXT, "address to which events are posted", needed=True, secret=True, address=True)
     secret: str | None = option(TEXT, "key that signs each POST", default=None, secret=True)
     token: str | None = option(TEXT, "token sent as `Authorization: Bearer`", default=None, secret=True)
@@ -56,27 +59,21 @@ class WebhookOptions(DeliveryOptions):
 
     @classmethod
     def of_address(cls, scheme: str, address: str) -> dict[str, object]:
-        """The address itself. Raises MisuseError for a password in it."""
-        url = f"{scheme}:{address}"
-        if USER_INFO.search(url):
-            raise MisuseError(
-                "a password in the address shows in the list of processes: use url_env or url_file, or a "
-                "token"
-            )
-        return {"url": url}
+        """The address itself."""
+        return {"url": f"{scheme}:{address}"}
 
     def _check(self) -> None:
         super()._check()
         try:
-            parts = urlsplit(self.url)
-            fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+            url = parse_url(self.url)
+            fine = url.scheme.lower() in SCHEMES and not re.search(r"[\s\x00-\x1f#]", url.rest)
         except ValueError:
             fine = False
-        if not fine or re.search(r"[\s\x00-\x1f#]", self.url):
+        if not fine:
             raise MisuseError("webhook: url is http://HOST/... or https://HOST/...")
         if self.token is not None and not VISIBLE.fullmatch(self.token):
             raise MisuseError("webhook: token is letters, digits and signs without spaces")
-        if self.ca_file and not self.url.startswith("https:"):
+        if self.ca_file and url.scheme.lower() != HTTPS:
             raise MisuseError("webhook: ca_file needs https://")
 
     def open(self, context: SinkContext) -> OpenedSink:
@@ -97,18 +94,20 @@ class WebhookDestination:
     batch = 1
 
     def __init__(self, options: WebhookOptions) -> None:
-        parts = urlsplit(options.url)
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._path = quote(f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}", safe=URL_SAFE)
+        url = parse_url(options.url)
+        scheme = url.scheme.lower()
+        self._host, port = url.host_and_port
+        self._port = port or SCHEMES[scheme]
+        self._path = quote(url.path_and_query, safe=URL_SAFE)
         self._secret = options.secret.encode() if options.secret else None
         self._timeout_s = options.timeout_s
-        self._context = tls_context(options.kind, options.ca_file) if parts.scheme == "https" else None
+        self._context = tls_context(options.kind, options.ca_file) if scheme == HTTPS else None
         self._headers = {"Content-Type": "application/json", "User-Agent": f"edge-har/{__version__}"}
         if options.token:
             self._headers["Authorization"] = f"Bearer {options.token}"
-        elif parts.username is not None:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        elif url.user_info is not None:
+            user, password = url.credentials
+            pair = f"{user}:{password or ''}".encode(errors="surrogateescape")
             self._headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
         self._connection: http.client.HTTPConnection | None = None
 
