@@ -122,6 +122,20 @@ def test_a_password_on_the_command_line_is_one_warning_and_never_shown(
     assert lines[-1].startswith(f"error: {error}")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["rtsp://me:12/s3cret@h/x"],
+        ["--camera", "rtsp://me:s3cret@h/x"],
+        ["--source", "0", "--web", "me:s3cret@h:x"],
+        ["--source", "0", "--sink", "http://me:a#s3cret@h/x"],
+    ],
+)
+def test_a_password_in_the_wrong_place_is_not_shown(bundle: Path, arguments: list[str]) -> None:
+    done = edge_har("run", "--model", bundle, *arguments)
+    assert done.returncode == 2 and "s3cret" not in done.stdout + done.stderr
+
+
 def test_an_address_that_holds_no_password_is_no_warning(bundle: Path) -> None:
     for address in ("http://me@127.0.0.1:1/x", "http://127.0.0.1:1/a@b", "12:30 at home.avi"):
         done = edge_har("run", "--model", bundle, "--source", address)

@@ -14,11 +14,13 @@ from edge_har.errors import MisuseError
 from edge_har.options.addresses import (
     TWO_WAYS,
     holds_password,
+    mask_text,
     mask_uri,
     parse_url,
     split_credentials,
     with_password,
 )
+from edge_har.pipeline.capture import _as_source_error
 from edge_har.sinks import options_of_text
 from edge_har.sources import parse_address
 from edge_har.sources.mjpeg import MjpegSource
@@ -192,6 +194,36 @@ def test_what_was_typed_reaches_the_camera(user: str, password: str) -> None:
 def test_what_cannot_be_parsed_is_shown_from_its_last_at_sign_on(uri: str, shown: str) -> None:
     assert mask_uri(uri) == shown
     assert mask_uri(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            f"Got unexpected extra argument (rtsp://me:12/{SECRET}@h/x)",
+            "Got unexpected extra argument (rtsp://me:***@h/x)",
+        ),
+        (f"Got unexpected extra argument (me:{SECRET}@h)", "Got unexpected extra argument (***@h)"),
+        (
+            f"Invalid value for '--camera': 'rtsp://me:{SECRET}@h/x' is no integer.",
+            "Invalid value for '--camera': 'rtsp://me:***@h/x' is no integer.",
+        ),
+        (f"[Errno 5] no answer: 'rtsp:/me:a {SECRET}@h'", "[Errno 5] no answer: '***@h'"),
+        ("Got unexpected extra argument: a", "Got unexpected extra argument: a"),
+    ],
+)
+def test_a_sentence_that_quotes_an_address_shows_no_password(text: str, shown: str) -> None:
+    assert mask_text(text) == shown
+
+
+def test_what_a_library_quotes_is_masked_and_in_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        raise RuntimeError(f"cannot open 'rtsp://me:12/{SECRET}@h/x'")
+    except RuntimeError as error:
+        with caplog.at_level("DEBUG", "edge_har"):
+            shown = _as_source_error("door", error)
+    assert str(shown) == "door: RuntimeError: cannot open 'rtsp://me:***@h/x'"
+    assert "line " in caplog.text and f"12/{SECRET}@" not in caplog.text.replace("{SECRET}", "")
 
 
 def test_a_file_that_is_there_is_shown_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,8 @@ PIPELINE_SECRET = re.compile(
 )
 PATH = re.compile(r"(?:file://)?(?=/(?!/)|\.{1,2}/|~)(?!.*:/)", re.DOTALL)
 LIKE_URL = re.compile(r"(?i):/|//|^\W*(?:rtsp|http|mqtt)s?\b")
+# Where an address begins in a sentence: surely, and else perhaps.
+BEGINS = (re.compile(r"[^\s'\"(]*(?::/|//)"), re.compile(r"[^\s'\"(:]+:(?=\S*@)"))
 TWO_WAYS = (
     "it can be read in two ways: / ? # @ in a user or password are written %2F %3F %23 %40, and so is any @ "
     "after the host"
@@ -190,6 +192,16 @@ def mask_uri(uri: str) -> str:
         pipeline = PIPELINE_SECRET.sub(rf"\g<1>{MASK}", uri.removeprefix(GSTREAMER))
         return GSTREAMER + _shown_nested(pipeline)
     return _without_passwords(SECRET.sub(rf"\g<1>{MASK}", uri) if _is_like_url(uri) else uri)
+
+
+def mask_text(text: str) -> str:
+    """A sentence that may quote an address, as a library or the reader of a command line makes it, without
+    what `mask_uri` hides.
+    """
+    for begins in BEGINS:
+        if found := begins.search(text):
+            return text[: found.start()] + mask_uri(text[found.start() :])
+    return text
 
 
 def holds_password(uri: str) -> bool:

@@ -16,7 +16,7 @@ from traceback import format_tb
 from edge_har import CAPTURE_THREAD
 from edge_har.errors import EdgeHarError, MisuseError, SourceError
 from edge_har.model.cadence import TemporalContract
-from edge_har.options.addresses import mask_uri
+from edge_har.options.addresses import mask_text
 from edge_har.pipeline.sampler import Sampler, Ticks
 from edge_har.sources.base import Source
 from edge_har.sources.named import NamedSource
@@ -453,7 +453,7 @@ def _as_source_error(name: str, error: Exception) -> EdgeHarError:
     if isinstance(error, EdgeHarError):
         return error
     log.debug("%s: %s", name, "".join(format_tb(error.__traceback__)))
-    return SourceError(f"{name}: {type(error).__name__}: {mask_uri(' '.join(str(error).split()))}")
+    return SourceError(f"{name}: {type(error).__name__}: {mask_text(' '.join(str(error).split()))}")
 
 
 def backlog_ticks(contract: TemporalContract) -> int:
