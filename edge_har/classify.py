@@ -20,6 +20,7 @@ from edge_har.model.bundle import Bundle
 from edge_har.model.cadence import TemporalContract, fill_indices
 from edge_har.model.preprocess import Pixels
 from edge_har.model.recognizer import Recognizer, Scores
+from edge_har.options.addresses import mask_uri
 from edge_har.pipeline.prefetch import ticks_ahead
 from edge_har.pipeline.sampler import Sampler, Ticks
 from edge_har.sources.base import Source
@@ -110,7 +111,7 @@ def find_files(paths: Iterable[str], report: Callable[[str], None] | None = None
     if not given:
         raise MisuseError("name a file or folder to classify")
     if not found:
-        raise MisuseError("; ".join([f"no videos in {', '.join(given)}", *passed_over]))
+        raise MisuseError("; ".join([f"no videos in {', '.join(map(mask_uri, given))}", *passed_over]))
     if report is not None:
         for line in passed_over:
             report(line)
@@ -130,7 +131,9 @@ class Classifier:
             try:
                 yield self.file(path)
             except SourceError as error:
-                yield UnreadableFile(path, str(error).removeprefix(f"{path}: "))
+                # It may be an address, which is no file.
+                shown = mask_uri(path)
+                yield UnreadableFile(shown, str(error).removeprefix(f"{shown}: "))
 
     def file(self, path: str) -> Result:
         """Classify one file; raises SourceError when no frame of it can be read."""

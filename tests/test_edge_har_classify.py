@@ -221,3 +221,11 @@ def test_nothing_to_do_is_misuse(tmp_path: Path) -> None:
     for paths in ([], [str(tmp_path)]):
         with pytest.raises(MisuseError):
             find_files(paths)
+
+
+def test_an_address_that_is_no_file_shows_no_password() -> None:
+    classifier = Classifier(colour_bundle())
+    for path in ("rtsp://me:12/s3cret@h/x", "rtsp:/me:s3cret@h/x"):
+        (outcome,) = classifier.files(find_files([path]))
+        assert isinstance(outcome, UnreadableFile) and "no such file" in outcome.error
+        assert "s3cret" not in outcome.path + outcome.error and outcome.path not in outcome.error

@@ -278,7 +278,7 @@ def test_no_secret_of_any_kind_shows_anywhere(
     picture = jpeg(painted("Red", 1, (32, 24))[0])
     closed = free_port()
     monkeypatch.setenv("TEST_QUERY", f"http://127.0.0.1:{closed}/x?channel=1&token={secrets['query']}")
-    (home / "whole").write_text(f"http://me:{secrets['whole']}@127.0.0.1:{closed}/y")
+    (home / "whole").write_text(f"http://me@home:12/a {secrets['whole']}@127.0.0.1:{closed}/y")
     with (
         MjpegServer([picture], 25.0, loop=True, user_password=f"me:{secrets['camera']}") as camera,
         MjpegServer([picture], 25.0, loop=True, user_password="me:another") as refusing,
@@ -286,7 +286,7 @@ def test_no_secret_of_any_kind_shows_anywhere(
         Broker(home / "broker-data", password=True) as broker,
     ):
         hook.status = 500
-        url = hook.url.replace("://", f"://me:{secrets['basic']}@") + f"/{secrets['path']}"
+        url = hook.url.replace("://", f"://my name:1/ {secrets['basic']}@") + f"/{secrets['path']}"
         monkeypatch.setenv("TEST_PATH", url)
         config = write(
             home / "c.toml",

@@ -86,7 +86,7 @@ def test_the_built_in_source_runs_until_its_time_is_up(bundle: Path) -> None:
     [
         (["--camera", "9"], 1, "error: no camera /dev/video9"),
         (["--source", "none.avi"], 1, "error: none.avi: no such file"),
-        (["--source", "http://me:s3cret@127.0.0.1:1/x"], 1, "error: http://me:***@127.0.0.1:1/x: cannot be"),
+        (["--source", "http://me@127.0.0.1:1/x"], 1, "error: http://me@127.0.0.1:1/x: cannot be"),
         (["--source", "gopher://x"], 2, "error: no source is called 'gopher://x'"),
         ([], 2, "error: name a source, with --source [NAME=]URI or --camera N"),
         (["--source", "0", "--camera", "0"], 2, "error: 2 sources are called 0; give each a name"),
@@ -98,6 +98,50 @@ def test_what_cannot_run_is_one_line(bundle: Path, arguments: list[str], code: i
     done = edge_har("run", "--model", bundle, *arguments)
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith(says) and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [
+        ("http://me:s3cret@127.0.0.1:1/x", "http://me:***@127.0.0.1:1/x: cannot be reached"),
+        ("http://me:12/s3cret@127.0.0.1:1/x", "http://me:***@127.0.0.1:1/x: cannot be reached"),
+        ("http://me@home:a s3cret@127.0.0.1:1/", "http://me%40home:***@127.0.0.1:1/: cannot be reached"),
+        ("rtsp://my name:a\ts3cret@127.0.0.1:1/x", "rtsp://my%20name:***@127.0.0.1:1/x: no stream could be"),
+        ("rtsp:/me:s3cret@h", "***@h: no such file"),
+        ("rtsp//me:s3cret@h", "***@h: no such file"),
+        ("gst:a location=rtsp:/me:s3cret@h ! b", "gst:***@h ! b: "),
+        ("http://127.0.0.1:1/x?token=s3cret", "http://127.0.0.1:1/x?token=***: cannot be reached"),
+    ],
+)
+def test_a_password_on_the_command_line_is_one_warning_and_never_shown(
+    bundle: Path, address: str, error: str
+) -> None:
+    done = edge_har("run", "--model", bundle, "-v", "--source", address)
+    assert done.returncode == 1 and "s3cret" not in done.stdout + done.stderr
+    lines = done.stderr.splitlines()
+    (warning,) = (line for line in lines if line.startswith("warning: "))
+    assert "list of processes" in warning and "password_env or password_file" in warning
+    assert lines[-1].startswith(f"error: {error}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["rtsp://me:12/s3cret@h/x"],
+        ["--camera", "rtsp://me:s3cret@h/x"],
+        ["--source", "0", "--web", "me:s3cret@h:x"],
+        ["--source", "0", "--sink", "http://me:a#s3cret@h/x"],
+    ],
+)
+def test_a_password_in_the_wrong_place_is_not_shown(bundle: Path, arguments: list[str]) -> None:
+    done = edge_har("run", "--model", bundle, *arguments)
+    assert done.returncode == 2 and "s3cret" not in done.stdout + done.stderr
+
+
+def test_an_address_that_holds_no_password_is_no_warning(bundle: Path) -> None:
+    for address in ("http://me@127.0.0.1:1/x", "http://127.0.0.1:1/a@b", "12:30 at home.avi"):
+        done = edge_har("run", "--model", bundle, "--source", address)
+        assert done.stderr.startswith("error: ") and "list of processes" not in done.stderr
 
 
 def test_a_file_that_is_no_video_and_a_bundle_that_is_none_are_one_line(bundle: Path, tmp_path: Path) -> None:

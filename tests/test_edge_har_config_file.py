@@ -254,10 +254,17 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
     [
         f"[[source]]\nuri = 'rtsp://u@h/'\npassword = '{SECRET}'",
         f"[[source]]\nuri = 'rtsp://u:{SECRET}@h/'",
+        f"[[source]]\nuri = 'rtsp://u:12/{SECRET}@h/'",
+        f"[[source]]\nuri = 'rtsp://u@home:a {SECRET}@h/'",
+        f"[[source]]\nuri = 'rtsp:/u:{SECRET}@h/'",
+        f"[[source]]\nuri = 'rtsp//u:{SECRET}@h/'",
+        f"[[source]]\nuri = 'gst:a location=rtsp:/u:{SECRET}@h/ ! b'",
         f"[[sink]]\nkind = 'mqtt'\nhost = 'h'\nuser = 'u'\npassword = '{SECRET}'",
         f"[[sink]]\nkind = 'webhook'\nurl = 'https://h/'\nsecret = '{SECRET}'",
         f"[[sink]]\nkind = 'webhook'\nurl = 'https://h/'\ntoken = '{SECRET}'",
         f"[[sink]]\nkind = 'webhook'\nurl = 'https://u:{SECRET}@h/'",
+        f"[[sink]]\nkind = 'webhook'\nurl = 'https://u:12/{SECRET}@h/'",
+        f"[[sink]]\nkind = 'webhook'\nurl = 'https:/my name:a\\t{SECRET}@h/'",
         f"[web]\ntoken = '{SECRET}{SECRET}'",
     ],
 )

@@ -58,3 +58,17 @@ def test_a_secret_in_a_file_that_others_may_read_is_not_shown(tmp_path: Path) ->
     with pytest.raises(MisuseError, match=r"token_file: .*chmod 600") as caught:
         look_up("token_file", str(path))
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "location"),
+    [
+        ("password_env", f"{SECRET}!"),
+        ("url_env", f"https://me:{SECRET}@h/"),
+        ("url_file", f"https://me:{SECRET}@h/"),
+    ],
+)
+def test_a_secret_in_place_of_where_it_stands_is_not_shown(key: str, location: str) -> None:
+    with pytest.raises(MisuseError, match=f"{key}: ") as caught:
+        look_up(key, location)
+    assert SECRET not in str(caught.value)

@@ -4,6 +4,7 @@ across restarts of both.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
@@ -106,6 +107,18 @@ def test_who_we_are(server: HookServer) -> None:
         sink.close()
     assert [post.headers["Authorization"] for post in server.posts] == ["Bearer abc", "Basic bWU6cEBzcw=="]
     assert server.posts[1].path == "/hook?a=b%20c&d=%C3%BC"
+
+
+@pytest.mark.parametrize("credentials", ["me@home:12/ab", "my name:a b#c?d@e", "me:50%"])
+def test_user_and_password_of_the_address_are_sent_as_they_were_typed(
+    server: HookServer, credentials: str
+) -> None:
+    sink = opened(WebhookOptions(url=server.url.replace("http://", f"http://{credentials}@"), spool="off"))
+    sink.write(made_event(1))
+    sink.close()
+    expected = base64.b64encode(credentials.encode()).decode()
+    assert server.posts[0].headers["Authorization"] == f"Basic {expected}"
+    assert server.posts[0].path == "/hook"
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429, 302, 401, 403, 407, 408, 421, 423, 425])

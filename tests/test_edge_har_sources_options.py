@@ -100,8 +100,9 @@ def test_an_address_means(uri: str, kind: str, target: str, options: SourceOptio
         ("rtsp://h/x#transport=pigeon", '"tcp" or "udp", got \'pigeon\''),
         ("rtsp://h/x#size=640x480", "'size' is no option of such a source; it takes transport"),
         ("http://h/x#password=s3cret", "stands in the address itself"),
-        (f"rtsp://me:a#{SECRET}@h/x", "in a password # is written %23"),
-        (f"rtsp://me:a#{SECRET}&b=c", "no option of a source"),
+        ("rtsp://h/x#rotate=90@h", "in a password # is written %23"),
+        (f"rtsp://me:a#{SECRET}&b=c", "expected rtsp://HOST:PORT/PATH"),
+        (f"rtsp://me:{SECRET}@b/c@h/x", "it can be read in two ways"),
         ("synthetic:Walk?speed=3", "no option 'speed'"),
     ],
 )
@@ -167,7 +168,8 @@ def test_a_password_of_a_table_is_put_into_the_address_and_shown_nowhere() -> No
     [
         (f"rtsp://me:{SECRET}/a#b?c@cam/x", "rtsp://me:***@cam/x"),
         (f"rtsp://me:12345@cam/{SECRET[:0]}x", "rtsp://me:***@cam/x"),
-        ("rtsp://cam:554/a@b", "rtsp://cam:554/a@b"),
+        ("rtsp://cam:554/a@b", "rtsp://cam:***@b"),
+        ("rtsp://10.0.0.5:554/a@b", "rtsp://10.0.0.5:554/a@b"),
         ("rtsp://[fe80::1]:554/x", "rtsp://[fe80::1]:554/x"),
         (f"rtsp://cam:554/user=admin_password={SECRET}_channel=1", "rtsp://cam:554/user=admin_password=***"),
         (f"http://proxy/x?to=rtsp://me:{SECRET}@cam/y", "http://proxy/x?to=rtsp://me:***@cam/y"),

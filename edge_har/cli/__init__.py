@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import importlib.util
+import io
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ import click
 from edge_har import CAPTURE_THREAD
 from edge_har.cli.logs import write_error
 from edge_har.errors import EdgeHarError, RuntimeMissingError
+from edge_har.options.addresses import mask_text
 
 if TYPE_CHECKING:
     from edge_har.pipeline.observer import PipelineObserver
@@ -140,7 +142,10 @@ def main(observer: PipelineObserver | None = None) -> None:
         click.echo("interrupted", err=True)
         code = 128 + signal.SIGINT
     except click.ClickException as error:
-        error.show()
+        # It may quote an address that stands in the wrong place.
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(mask_text(shown.getvalue()), nl=False, err=True)
         code = error.exit_code
     except EdgeHarError as error:
         write_error(str(error))

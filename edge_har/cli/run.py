@@ -17,6 +17,7 @@ from edge_har.cli.logs import VERBOSITIES, beginning, verbosity_options, watch_l
 from edge_har.cli.stderr import non_blocking_stderr
 from edge_har.config.declared import AUTO, LogOptions, MainOptions
 from edge_har.errors import MisuseError
+from edge_har.options.addresses import mask_uri
 from edge_har.options.fields import options_of
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.rules import Rules
@@ -141,6 +142,11 @@ def _run(given: CommandLine) -> None:
     watch_log(given.level or VERBOSITIES[0], given.form or AUTO)
     planned = plan(given)
     watch_log(planned.level, planned.log_form)
+    if any(mask_uri(address) != address for address in planned.sources):
+        log.warning(
+            "an address on the command line holds a password, and the list of processes shows it: name the "
+            "source in a configuration file, with password_env or password_file (uri_file for all of it)"
+        )
     for_people = planned.level in FOR_PEOPLE
     sources = planned.named_sources()
     sinks: list[EventSink] = []

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from edge_har.errors import EdgeHarError, MisuseError, printable
-from edge_har.options.addresses import USER_INFO, mask_uri
+from edge_har.options.addresses import holds_password, mask_uri
 from edge_har.options.fields import Option
 from edge_har.options.secrets import FROM_ENVIRONMENT, FROM_FILE, base_of, look_up
 
@@ -199,7 +199,7 @@ def _check_no_secret(found: Option, value: object) -> None:
     name = found.name
     if not found.address:
         raise MisuseError(f"a secret does not stand here: use {name}_env or {name}_file")
-    if isinstance(value, str) and USER_INFO.search(value):
+    if isinstance(value, str) and holds_password(value):
         instead = "leave it out and use password_env or password_file, or" if name == "uri" else "use"
         raise MisuseError(f"a password stands in the address: {instead} {name}_env or {name}_file")
 

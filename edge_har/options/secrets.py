@@ -5,14 +5,17 @@ the environment, or a private file.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Collection
 from pathlib import Path
 
 from edge_har.errors import MisuseError
+from edge_har.options.addresses import mask_uri
 
 FROM_ENVIRONMENT, FROM_FILE = "_env", "_file"
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"  # where systemd puts what LoadCredential= names
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_SECRET_BYTES = 65_536
 GROUP_AND_OTHERS, OTHERS = 0o077, 0o007
 
@@ -46,26 +49,29 @@ def look_up(key: str, location: object, folder: Path | None = None) -> str:
 def _from_environment(key: str, variable: str) -> str:
     value = os.environ.get(variable)
     if not value:
-        raise MisuseError(f"{key}: the environment has no variable {variable!r}")
+        # Whoever wrote the secret itself there is not shown it again.
+        shown = f"variable {variable!r}" if VARIABLE.fullmatch(variable) else "variable of that name"
+        raise MisuseError(f"{key}: the environment has no {shown}")
     return value
 
 
 def _from_file(key: str, file_name: str, folder: Path | None) -> str:
+    shown = mask_uri(file_name)
     path = (folder or Path()) / Path(os.path.expandvars(file_name)).expanduser()
     try:
         with open(path, encoding="utf-8") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if mode & (OTHERS if _is_credential(path) else GROUP_AND_OTHERS):
-                raise MisuseError(f"{key}: others may read {file_name}; chmod 600 it")
+                raise MisuseError(f"{key}: others may read {shown}; chmod 600 it")
             value = file.readline(MAX_SECRET_BYTES).rstrip("\r\n")
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, MisuseError):
             raise
         raise MisuseError(
-            f"{key}: {file_name} cannot be read: {getattr(error, 'strerror', None) or 'no text'}"
+            f"{key}: {shown} cannot be read: {getattr(error, 'strerror', None) or 'no text'}"
         ) from error
     if not value:
-        raise MisuseError(f"{key}: {file_name} is empty")
+        raise MisuseError(f"{key}: {shown} is empty")
     return value
 
 

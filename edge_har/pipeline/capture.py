@@ -11,10 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from traceback import format_tb
 
 from edge_har import CAPTURE_THREAD
 from edge_har.errors import EdgeHarError, MisuseError, SourceError
 from edge_har.model.cadence import TemporalContract
+from edge_har.options.addresses import mask_text
 from edge_har.pipeline.sampler import Sampler, Ticks
 from edge_har.sources.base import Source
 from edge_har.sources.named import NamedSource
@@ -444,11 +446,14 @@ class Capture:
 
 
 def _as_source_error(name: str, error: Exception) -> EdgeHarError:
-    """What happened in a source's library, in one line; our own errors have theirs."""
+    """What happened in a source's library, in one line; our own errors have theirs.
+
+    A library may quote the whole address, so the log has the lines of code alone.
+    """
     if isinstance(error, EdgeHarError):
         return error
-    log.debug("%s", name, exc_info=error)
-    return SourceError(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}")
+    log.debug("%s: %s", name, "".join(format_tb(error.__traceback__)))
+    return SourceError(f"{name}: {type(error).__name__}: {mask_text(' '.join(str(error).split()))}")
 
 
 def backlog_ticks(contract: TemporalContract) -> int:

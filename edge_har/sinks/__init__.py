@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edge_har.errors import MisuseError
+from edge_har.options.addresses import holds_password
 from edge_har.options.fields import options_of
 from edge_har.options.reading import OptionReader
 
@@ -54,6 +55,12 @@ def options_of_text(text: str) -> SinkOptions:
     if scheme not in SCHEMES or not (colon or scheme in STANDALONE):
         raise MisuseError(f"a sink is {GRAMMAR}")
     found = options_class(SCHEMES[scheme])
+    # Before anything is read: a password may hold the mark behind which options stand.
+    if found.password_instead is not None and holds_password(text):
+        raise MisuseError(
+            f"a password in the address shows in the list of processes: use {found.password_instead}; an @ "
+            "that belongs to none is written %40"
+        )
     address, _, query = rest.partition(found.query_mark)
     given = found.of_address(scheme, address)
     # No message quotes a value, which may be a secret.

@@ -21,10 +21,10 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import unquote, urlsplit
 
 from edge_har import __version__
 from edge_har.errors import EdgeHarError, MisuseError, RuntimeMissingError
+from edge_har.options.addresses import parse_url
 from edge_har.options.fields import option
 from edge_har.options.kinds import PATH, TEXT, TRUTH, WHOLE
 from edge_har.pipeline.events import Event
@@ -59,6 +59,7 @@ class MqttOptions(DeliveryOptions):
     """A broker."""
 
     kind: ClassVar[str] = "mqtt"
+    password_instead: ClassVar[str | None] = "password_env or password_file"
     host: str = option(TEXT, "host name or address of the broker", needed=True)
     port: int | None = option(
         WHOLE, "port of the broker", otherwise="1883, with TLS 8883", default=None, low=1, high=65535
@@ -87,25 +88,19 @@ class MqttOptions(DeliveryOptions):
 
     @classmethod
     def of_address(cls, scheme: str, address: str) -> dict[str, object]:
-        """The broker that `mqtt://USER@HOST:PORT/TOPIC` names.
-        Raises MisuseError, also for a password in it.
-        """
+        """The broker that `mqtt://USER@HOST:PORT/TOPIC` names. Raises MisuseError where it names none."""
         if not address.startswith("//"):
             raise MisuseError(f"a sink is a broker as {scheme}://USER@HOST:PORT/TOPIC")
         try:
-            parts = urlsplit(f"mqtt:{address}")
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            raise MisuseError(f"a broker is {scheme}://USER@HOST:PORT/TOPIC") from None
-        if parts.password is not None:
-            raise MisuseError(
-                "a password in the address shows in the list of processes: use password_env or password_file"
-            )
+            url = parse_url(f"{scheme}:{address}")
+        except ValueError as error:
+            raise MisuseError(f"a broker is {scheme}://USER@HOST:PORT/TOPIC: {error}") from None
+        host, port = url.host_and_port
         found: dict[str, object] = {
-            "host": host or "",
+            "host": host,
             "port": port,
-            "user": unquote(parts.username or ""),
-            "topic": parts.path.strip("/"),
+            "user": url.credentials[0],
+            "topic": url.rest.partition("#")[0].strip("/"),
             "tls": scheme == "mqtts",
         }
         return {name: value for name, value in found.items() if value not in (None, "", False)}

@@ -46,6 +46,8 @@ class SinkOptions(ABC):
     # The option that the address of a line sets, and what comes between the address and other options.
     address_option: ClassVar[str | None] = None
     query_mark: ClassVar[str] = "?"
+    # What to use in place of a password in the address; None: the address is none of a server.
+    password_instead: ClassVar[str | None] = None
     name: str | None = option(
         TEXT,
         "its name in messages and metrics, and that of the folder where its events wait",

@@ -17,11 +17,10 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import unquote, urlsplit
 
 from edge_har import __version__
 from edge_har.errors import MisuseError
-from edge_har.options.addresses import USER_INFO
+from edge_har.options.addresses import parse_url
 from edge_har.options.fields import option
 from edge_har.options.kinds import DURATION, PATH, TEXT
 from edge_har.pipeline.events import Event, utc_now
@@ -35,6 +34,8 @@ from edge_har.system.http_login import HttpLogin, request_target
 
 SIGNATURE, TIMESTAMP, DELIVERY = "X-Edge-Har-Signature", "X-Edge-Har-Timestamp", "X-Edge-Har-Delivery"
 ANSWER_BYTES = 65_536  # of an answer that are read; nothing in it matters
+HTTPS = "https"
+SCHEMES = {"http": 80, HTTPS: 443}  # and their usual ports
 UNAUTHORIZED = 401
 # Of the 4xx: these speak of who asks, or of the moment, not of the event. A rotated token must cost no event.
 NOT_YET = frozenset({UNAUTHORIZED, 403, 407, 408, 421, 423, 425, 429})
@@ -50,6 +51,7 @@ class WebhookOptions(DeliveryOptions):
     kind: ClassVar[str] = "webhook"
     # What stands behind ? belongs to the server.
     query_mark: ClassVar[str] = "#"
+    password_instead: ClassVar[str | None] = "url_env or url_file, or a token"
     url: str = option(TEXT, "address to which events are posted", needed=True, secret=True, address=True)
     secret: str | None = option(TEXT, "key that signs each POST", default=None, secret=True)
     token: str | None = option(TEXT, "token sent as `Authorization: Bearer`", default=None, secret=True)
@@ -58,27 +60,21 @@ class WebhookOptions(DeliveryOptions):
 
     @classmethod
     def of_address(cls, scheme: str, address: str) -> dict[str, object]:
-        """The address itself. Raises MisuseError for a password in it."""
-        url = f"{scheme}:{address}"
-        if USER_INFO.search(url):
-            raise MisuseError(
-                "a password in the address shows in the list of processes: use url_env or url_file, or a "
-                "token"
-            )
-        return {"url": url}
+        """The address itself."""
+        return {"url": f"{scheme}:{address}"}
 
     def _check(self) -> None:
         super()._check()
         try:
-            parts = urlsplit(self.url)
-            fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+            url = parse_url(self.url)
+            fine = url.scheme.lower() in SCHEMES and not re.search(r"[\s\x00-\x1f#]", url.rest)
         except ValueError:
             fine = False
-        if not fine or re.search(r"[\s\x00-\x1f#]", self.url):
+        if not fine:
             raise MisuseError("webhook: url is http://HOST/... or https://HOST/...")
         if self.token is not None and not VISIBLE.fullmatch(self.token):
             raise MisuseError("webhook: token is letters, digits and signs without spaces")
-        if self.ca_file and not self.url.startswith("https:"):
+        if self.ca_file and url.scheme.lower() != HTTPS:
             raise MisuseError("webhook: ca_file needs https://")
 
     def open(self, context: SinkContext) -> OpenedSink:
@@ -99,21 +95,23 @@ class WebhookDestination:
     batch = 1
 
     def __init__(self, options: WebhookOptions) -> None:
-        parts = urlsplit(options.url)
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._path = request_target(parts.path, parts.query)
+        url = parse_url(options.url)
+        scheme = url.scheme.lower()
+        self._host, port = url.host_and_port
+        self._port = port or SCHEMES[scheme]
+        path, _, query = url.path_and_query.partition("?")
+        self._path = request_target(path, query)
         self._secret = options.secret.encode() if options.secret else None
         self._timeout_s = options.timeout_s
-        self._context = tls_context(options.kind, options.ca_file) if parts.scheme == "https" else None
+        self._context = tls_context(options.kind, options.ca_file) if scheme == HTTPS else None
         self._headers = {"Content-Type": "application/json", "User-Agent": f"edge-har/{__version__}"}
         self._login: HttpLogin | None = None
         if options.token:
             self._headers["Authorization"] = f"Bearer {options.token}"
-        elif parts.username is not None:
+        elif url.user_info is not None:
             # Many answer with 403 or 404 to a request without a login.
-            user, password = unquote(parts.username), unquote(parts.password or "")
-            self._login = HttpLogin(user, password, unasked=True)
+            user, password = url.credentials
+            self._login = HttpLogin(user or "", password or "", unasked=True)
         self._connection: http.client.HTTPConnection | None = None
 
     def deliver(self, events: Sequence[Event]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from edge_har.errors import MisuseError
-from edge_har.options.addresses import mask_uri, with_password
+from edge_har.options.addresses import GSTREAMER, SCHEME, USB, mask_uri, parse_url, with_password
 from edge_har.sources.base import Source
 from edge_har.sources.options import (
     SYNTHETIC_OWN,
@@ -23,8 +23,7 @@ from edge_har.sources.options import (
 
 CAMERA = re.compile(r"\d+|/dev/video\d+|/dev/v4l/by-(?:id|path)/.+")
 CSI_NUMBER = re.compile(r"\d{1,3}")
-SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-SYNTHETIC, USB, CSI, GSTREAMER, FILE, STDIN = "synthetic:", "usb:", "csi:", "gst:", "file://", "-"
+SYNTHETIC, CSI, FILE, STDIN = "synthetic:", "csi:", "file://", "-"
 GRAMMAR = (
     "a camera (0, /dev/video0, usb:NAME, csi:0), rtsp://, http:// or https:// (motion JPEG), a file, a "
     "folder, "
@@ -129,12 +128,19 @@ def _split(uri: str, name: str) -> tuple[str, str, str]:
 def _split_url(uri: str, scheme: str, name: str) -> tuple[str, str, str]:
     if scheme not in SCHEMES:
         raise MisuseError(f"no source is called {name!r}; expected {GRAMMAR}")
-    target, _, fragment = uri.partition("#")
+    if uri.lower().startswith(FILE):
+        target, _, fragment = uri[len(FILE) :].partition("#")
+        return SCHEMES[scheme], unquote(target), fragment
+    try:
+        url = parse_url(uri)
+    except ValueError as error:
+        raise MisuseError(
+            f"{name}: {error}; expected {scheme}://HOST:PORT/PATH, with a port of 1 to 65535"
+        ) from None
+    rest, _, fragment = url.rest.partition("#")
     if "@" in fragment:
         raise MisuseError(f"{name}: what follows # is options of ours; in a password # is written %23")
-    if uri.lower().startswith(FILE):
-        target = unquote(target[len(FILE) :])
-    return SCHEMES[scheme], target, fragment
+    return SCHEMES[scheme], replace(url, rest=rest).text, fragment
 
 
 def _options_at_end(text: str, mark: str) -> tuple[str, str]:

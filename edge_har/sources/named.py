@@ -40,7 +40,7 @@ def named_source(text: str, *, realtime: bool = False) -> NamedSource:
     """
     named = NAMED.fullmatch(text)
     if not named and (misnamed := MISNAMED.match(text)) and not Path(text).exists():
-        raise MisuseError(f"a source's name is letters, digits, _ and -, got {misnamed[1]!r}")
+        raise MisuseError(f"a source's name is letters, digits, _ and -, got {mask_uri(misnamed[1])!r}")
     name, uri = (named[1], named[2]) if named else (mask_uri(text), text)
     if not uri.strip():
         raise MisuseError("a source needs an address; expected URI or NAME=URI")

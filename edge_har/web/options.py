@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from edge_har.errors import MisuseError
+from edge_har.options.addresses import mask_uri
 from edge_har.options.fields import check_values, option
 from edge_har.options.kinds import NUMBER, TEXT, WHOLE
 
@@ -58,9 +59,8 @@ class WebOptions:
         """Host, without brackets, and port; raises MisuseError where `listen` is no address."""
         found = ADDRESS.fullmatch(self.listen)
         if found is None or int(found["port"]) > 65535:
-            raise MisuseError(
-                f"the page cannot listen on {self.listen!r}; expected HOST:PORT, as {DEFAULT_LISTEN}"
-            )
+            shown = mask_uri(self.listen)
+            raise MisuseError(f"the page cannot listen on {shown!r}; expected HOST:PORT, as {DEFAULT_LISTEN}")
         return (found["plain"] or found["bracketed"][1:-1]), int(found["port"])
 
 
