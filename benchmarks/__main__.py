@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from edge_har.cli import missing_library_in_a_line
 from edge_har.errors import EdgeHarError, MisuseError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -270,7 +271,8 @@ def _say(line: str) -> None:
 def main() -> None:
     """Entry point: one line for every error raised on purpose."""
     try:
-        code = group.main(standalone_mode=False)
+        with missing_library_in_a_line():
+            code = group.main(standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("interrupted; the same command goes on from there", err=True)
         code = 130

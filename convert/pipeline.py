@@ -22,15 +22,14 @@ from convert.inputs.keras_file import SUFFIXES, check_file_format
 from convert.inputs.source_model import FileFacts, SourceModel, source_model_of_file, source_model_of_run
 from convert.package.card import model_card
 from convert.package.report import write_report
-from convert.precisions import AUTO, CALIBRATED, INT8, PRECISIONS
+from convert.precisions import AUTO, CALIBRATED, INT8, MIXED, PRECISIONS
 from convert.tflite.build import FLOAT_CLIP, PLACEHOLDER_CARD, Built, GraphBuilder
-from convert.tflite.flatbuffer import FLOAT_MARK
 from convert.tflite.quantise import TIMEOUT_S
 from convert.tflite.search import NoPassingPlanError, Trial, TrialResult, choose
 from convert.verify.compactness import Variant, compactness, files_zero_fraction
-from convert.verify.comparison import Comparison, Reference, compare, slow_source
+from convert.verify.comparison import Comparison, Comparisons, Reference, float_scores, slow_source
 from convert.verify.figures import details, drop_points, figures
-from convert.verify.gate import MAX_DROP_POINTS, Limits, Verdict, gate
+from convert.verify.gate import MAX_DROP_POINTS, TRAIN_LONGER, Limits, Verdict, gate
 from convert.verify.golden import TOLERANCE, choose_golden
 from convert.verify.runtimes import check_promised, interpreters, runtimes_that_agree
 from convert.verify.structure import check_structure
@@ -60,6 +59,11 @@ HELD_OUT = "held-out groups"
 OUTPUTS_ONLY = "all groups trained on: outputs compared, accuracy not measured"
 UNLABELLED = "clips without labels: outputs compared, accuracy not measured"
 PRUNE = 0.5
+# Parts of the clips: those that precisions are chosen on, in the order of preference, before the gate's.
+VALIDATION, TEST, OUTPUTS, TRAINING = "validation", "test", "outputs_only", "training"
+LOOK_FOR_ONE = "let --precision auto look for one that passes"
+# Of a RUN, the clips that it is calibrated on are those that it was trained on.
+CALIBRATE, TRAIN_ON = (f"{verb} on clips like those the camera will see" for verb in ("calibrate", "train"))
 
 
 @dataclass(frozen=True)
@@ -256,34 +260,33 @@ def convert_source_model(
     # Whoever writes to the log names what is wrong with it.
     with suppress(OSError):
         conversion.log.unlink()
-    builder, references = builder_of(conversion), references_of(conversion.source_model)
+    builder = builder_of(conversion)
+    references = references_of(conversion.source_model)
+    comparisons = Comparisons(references)
     try:
-        built, trials = build_graphs(conversion, builder, references)
+        built, trials = build_graphs(conversion, builder, comparisons)
     except NoPassingPlanError as error:
-        tried = [trial.to_json() for trial in error.trials]
-        write_report(conversion.stem, {"name": conversion.name, "failed": str(error), "trials": tried})
+        write_report(conversion.stem, _report_of_none(conversion, builder, comparisons, error))
         raise
-    extras: dict[str, Any] = {"trials": [trial.to_json() for trial in trials]} if trials else {}
+    extras: dict[str, Any] = _listed(trials)
     extras["structure"] = checked_structure(built)
     report("checking parity")
-    bundle = built.bundle()
-    comparisons = {
-        name: compare(reference, bundle, float_clip=builder.float_clip)
-        for name, reference in references.items()
-    }
-    measured = {name: figures(comparison) for name, comparison in comparisons.items()}
+    compared = compared_on_all(builder, comparisons, built)
+    measured = {name: figures(comparison) for name, comparison in compared.items()}
     for name, part in measured.items():
         report(_line(name, part))
-    slow = slow_source(list(references.values())[-1], bundle)
+    slow = slow_source(list(references.values())[-1], built.bundle())
     if slow is not None:
         extras[SLOW_SOURCE] = slow
         report(_slow_line(slow))
-    judged = list(comparisons.values())[-1]
-    verdict = gate(
-        judged,
-        limits_of(conversion, built.manifest),
-        allow_drop=options.allow_drop,
-        searched=options.precision == AUTO,
+    judged_on, judged = list(compared.items())[-1]
+    verdict = replace(
+        judge(conversion, judged, built.manifest, allow_drop=options.allow_drop),
+        refused_before=tuple(
+            str(trial.plan)
+            for trial in trials
+            if trial.outcome and trial.outcome.refused_on == judged_on and not trial.taken
+        ),
     )
     if not verdict.passed:
         named = named_manifest(conversion, built)
@@ -348,11 +351,11 @@ def references_of(source_model: SourceModel) -> dict[str, Reference]:
     Validation is for the eye, test for the gate; without held-out clips, outputs on all of them.
     """
     clip_parts = source_model.clip_parts
-    held_out = {"validation": clip_parts.validation, "test": clip_parts.test}
+    held_out = {VALIDATION: clip_parts.validation, TEST: clip_parts.test}
     references = {
         name: _reference(source_model, clips, held_out=True) for name, clips in held_out.items() if clips
     }
-    return references or {"outputs_only": _reference(source_model, clip_parts.training, held_out=False)}
+    return references or {OUTPUTS: _reference(source_model, clip_parts.training, held_out=False)}
 
 
 def _reference(source_model: SourceModel, clips: Sequence[CachedClip], *, held_out: bool) -> Reference:
@@ -368,32 +371,89 @@ def _reference(source_model: SourceModel, clips: Sequence[CachedClip], *, held_o
 
 
 def build_graphs(
-    conversion: Conversion, builder: GraphBuilder, references: Mapping[str, Reference]
+    conversion: Conversion, builder: GraphBuilder, comparisons: Comparisons
 ) -> tuple[Built, list[Trial]]:
-    """The graphs in the requested precision, or the fastest that passes on validation clips, with what was
-    tried.
+    """The graphs in the requested precision, or the fastest that passes, with what was tried.
 
-    references: as of `references_of`. Raises ConversionError, and NoPassingPlanError where no precision
-    passes.
+    A precision is chosen on validation clips, or on outputs where there are none; one that the gate's own
+    clips refuse is passed over. comparisons: on the parts of `references_of`. Raises ConversionError, and
+    NoPassingPlanError where no precision passes.
     """
-    if conversion.options.precision != AUTO:
-        return builder.forced(conversion.options.precision, beside=[FLOAT_CLIP]), []
-    source_model = conversion.source_model
-    seen = references.get("validation") or references.get("outputs_only")
-    reference = seen or _reference(source_model, source_model.clip_parts.training, held_out=False)
+    options, source_model = conversion.options, conversion.source_model
+    if options.precision != AUTO:
+        return builder.forced(options.precision, beside=[FLOAT_CLIP]), []
+    *_, gated = comparisons.references
+    if {VALIDATION, OUTPUTS} & comparisons.references.keys():
+        parts = list(comparisons.references)
+    else:
+        training = _reference(source_model, source_model.clip_parts.training, held_out=False)
+        comparisons = replace(comparisons, references={TRAINING: training, **comparisons.references})
+        parts = [TRAINING, gated]
+    loosest = Limits.loosest(min_agreement=options.min_agreement, max_drop_points=options.max_drop_points)
 
     def validate(bundle: Bundle) -> TrialResult:
-        comparison = compare(reference, bundle)
-        measured = figures(comparison)
-        verdict = gate(comparison, limits_of(conversion, bundle.manifest), searched=True)
+        seen: list[Comparison] = []
+        refusal: tuple[str, Verdict] | None = None
+        acceptable = options.allow_drop
+        for part in parts:
+            comparison = comparisons.of(part, bundle)
+            seen.append(comparison)
+            verdict = judge(conversion, comparison, bundle.manifest)
+            if not verdict.passed:
+                refusal = refusal or (part, verdict)
+                acceptable &= judge(conversion, comparison, bundle.manifest, allow_drop=True).passed
+            # The clips of the gate are looked at only where the others leave something to decide.
+            if refusal is not None and not acceptable:
+                break
+        measured = [figures(comparison) for comparison in seen]
+        drops = [drop_points(comparison) for comparison in seen if comparison.accuracy_counts]
         return TrialResult(
-            measured["agreement"]["share"],
-            measured["probability_error"]["max_error"],
-            drop_points(comparison) if comparison.accuracy_counts else None,
-            "; ".join(verdict.breaches) or None,
+            min(part["agreement"]["share"] for part in measured),
+            max(part["probability_error"]["max_error"] for part in measured),
+            max(drops, default=None),
+            None if refusal is None else "; ".join(refusal[1].breaches),
+            None if refusal is None else refusal[0],
+            "" if refusal is None else refusal[1].help,
+            refusal is not None and acceptable,
+            not all(gate(comparison, loosest).passed for comparison in seen),
         )
 
-    return choose(builder, validate, conversion.report)
+    return choose(builder, validate, conversion.report, check=checked_structure)
+
+
+def judge(
+    conversion: Conversion, comparison: Comparison, manifest: Manifest, *, allow_drop: bool = False
+) -> Verdict:
+    """The gate's verdict, with what this user can still do."""
+    return gate(
+        comparison,
+        limits_of(conversion, manifest),
+        allow_drop=allow_drop,
+        remedies=remedies_of(conversion, manifest),
+    )
+
+
+def remedies_of(conversion: Conversion, manifest: Manifest) -> list[str]:
+    """What can be done about what rounding costs: only what this command can do and has not done yet."""
+    options, source_model = conversion.options, conversion.source_model
+    rounded_by_clips = manifest.precision in (*CALIBRATED, MIXED)
+    possible = {
+        LOOK_FOR_ONE: options.precision != AUTO,
+        CALIBRATE if source_model.run is None else TRAIN_ON: rounded_by_clips,
+        "prune less": options.pruned_fraction(source_model) > 0,
+        "shrink less": options.shrink > 0,
+        TRAIN_LONGER: True,
+    }
+    return [remedy for remedy, helps in possible.items() if helps]
+
+
+def compared_on_all(builder: GraphBuilder, comparisons: Comparisons, built: Built) -> dict[str, Comparison]:
+    """Every way to compute the windows of every part, the whole-clip graph in float32 among them."""
+    bundle = built.bundle()
+    return {
+        part: replace(comparisons.of(part, bundle), float_tflite=float_scores(reference, builder.float_clip))
+        for part, reference in comparisons.references.items()
+    }
 
 
 def limits_of(conversion: Conversion, manifest: Manifest) -> Limits:
@@ -409,13 +469,9 @@ def limits_of(conversion: Conversion, manifest: Manifest) -> Limits:
 def checked_structure(built: Built) -> dict[str, Any]:
     """The structure of the made files, after the checks that each must pass. Raises ConversionError."""
     by_file = {file: built.plan.by_part[part] for part, file in built.manifest.graphs.by_part.items()}
-    kept_float = {
-        file: sum(count for name, count in built.operators[file].items() if name.endswith(FLOAT_MARK))
-        for file, precision in by_file.items()
-        if precision.float_layers
-    }
+    kept_float = {file: precision.float_layers for file, precision in by_file.items()}
     names = {file: precision.name for file, precision in by_file.items()}
-    return check_structure(built.manifest, built.files, names, float_operators=kept_float).to_json()
+    return check_structure(built.manifest, built.files, names, float_layers=kept_float).to_json()
 
 
 def compare_with_control(original: Conversion, changed: Conversion, built: Built) -> dict[str, Any]:
@@ -574,6 +630,25 @@ def _commit() -> dict[str, str]:
     return {"commit": at.commit + (" with changes" if at.changed else ""), "commit_date": at.date}
 
 
+def _listed(trials: Sequence[Trial]) -> dict[str, Any]:
+    return {"trials": [trial.to_json() for trial in trials]} if trials else {}
+
+
+def _report_of_none(
+    conversion: Conversion, builder: GraphBuilder, comparisons: Comparisons, error: NoPassingPlanError
+) -> dict[str, Any]:
+    """The report where no precision passes: the figures of the closest, where one was made."""
+    record = {"name": conversion.name, "failed": str(error)} | _listed(error.trials)
+    built = error.closest
+    if built is None:
+        return record
+    compared = compared_on_all(builder, comparisons, built)
+    measured = {name: figures(comparison) for name, comparison in compared.items()}
+    judged = list(compared.values())[-1]
+    verdict = judge(conversion, judged, built.manifest)
+    return _report(named_manifest(conversion, built), built.files, built, measured, verdict, judged) | record
+
+
 def _report(
     manifest: Manifest,
     files: Mapping[str, bytes],
@@ -588,7 +663,7 @@ def _report(
         "release": manifest.release,
         "kind": manifest.kind,
         "precision": manifest.precision,
-        "failed": None if verdict.passed else "; ".join(verdict.breaches),
+        "failed": verdict.line,
         GATE: verdict.to_json(),
         "parity": dict(gated),
         "details": details(judged),

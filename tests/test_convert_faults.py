@@ -113,7 +113,7 @@ def test_calibration_on_noise(model_of_kind: ModelOfKind, tmp_path: Path) -> Non
     noisy = with_noise(list(source_model.clip_parts.training), tmp_path / "noise")
     (tmp_path / "out").mkdir()
     broken = replace(source_model, clip_parts=replace(source_model.clip_parts, training=noisy))
-    assert "calibrate on clips like those the camera will see" in refused(broken, tmp_path / "out")
+    assert "train on clips like those the camera will see" in refused(broken, tmp_path / "out")
 
 
 def test_swapped_colours(model_of_kind: ModelOfKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

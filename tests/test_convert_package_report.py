@@ -83,7 +83,7 @@ def record_of(made: Comparison, *, allow_drop: bool = False, **limits: Any) -> d
         "release": 3,
         "kind": "lrcn",
         "precision": "int8",
-        "failed": None if verdict.passed else "; ".join(verdict.breaches),
+        "failed": verdict.line,
         "gate": verdict.to_json(),
         "parity": {"validation": figures(made), "test": figures(made)},
         "details": details(made),

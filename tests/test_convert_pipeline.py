@@ -7,8 +7,10 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -27,12 +29,14 @@ from convert import pipeline
 from convert.cli import convert
 from convert.inputs.clips import ClipParts, choose_calibration, clip_parts_of_run
 from convert.inputs.source_model import check_keras_file
-from convert.pipeline import Options, convert_run
+from convert.pipeline import CALIBRATE, LOOK_FOR_ONE, TRAIN_ON, Conversion, Options, convert_run
 from convert.precisions import INT8
 from convert.tflite import flatbuffer
 from convert.tflite.build import GraphBuilder
-from convert.verify.comparison import Reference, compare, stream_scores
+from convert.verify.comparison import Comparison, Reference, compare, stream_scores
 from convert.verify.figures import figures
+from convert.verify.gate import Limits, Verdict
+from edge_har.model.manifest import Manifest
 from edge_har.model.preprocess import Pixels
 from train.data.videos import decode_ticks
 from train.runs import load_run
@@ -246,6 +250,96 @@ def test_a_model_of_all_groups_has_its_outputs_compared(
     card = open_bundle(out).read("MODEL_CARD.md").decode()
     assert "leave-one-group-out" in card and "code: Apache-2.0" in card and "weights: " in card
     assert pipeline.next_release(out, options(folder)) == 8
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, precisions: set[str], of_clips: str, run: Path) -> list[str]:
+    """Let the gate refuse these precisions on one part of the clips; the precisions judged there."""
+    groups = set(load_run(run).metrics[of_clips]["groups"])
+    judged: list[str] = []
+    real = pipeline.gate
+
+    def gate(comparison: Comparison, limits: Limits, **more: Any) -> Verdict:
+        verdict = real(comparison, limits, **more)
+        if set(comparison.groups) != groups or "remedies" not in more:
+            return verdict
+        judged.append(precision[-1])
+        if precision[-1] not in precisions:
+            return verdict
+        losses = ("it lost accuracy",)
+        if more.get("allow_drop"):
+            return replace(verdict, allowed=losses)
+        return replace(verdict, breaches=losses, remedies=(*more["remedies"], "accept it"))
+
+    precision: list[str] = []
+    limits_of = pipeline.limits_of
+
+    def noted(conversion: Conversion, manifest: Manifest) -> Limits:
+        precision.append(manifest.precision)
+        return limits_of(conversion, manifest)
+
+    monkeypatch.setattr(pipeline, "gate", gate)
+    monkeypatch.setattr(pipeline, "limits_of", noted)
+    return judged
+
+
+def test_auto_goes_on_where_the_test_clips_refuse_its_choice(
+    run_of: Callable[[str], Path], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, out, lines = run_of("motion"), tmp_path / "auto.ehar", []
+    judged = refusing(monkeypatch, {"int8", "mixed"}, "test", run)
+    record = convert_run(run, out, options(folder, prune=0.0, precision="auto"), report=lines.append)
+    bundle = open_bundle(out)
+    assert bundle.manifest.precision == judged[-1] not in ("int8", "mixed")
+    refused = bundle.manifest.metrics["gate"]["refused_before"]
+    assert any("int8" in plan for plan in refused) and record["gate"] == bundle.manifest.metrics["gate"]
+    assert [trial["refused_on"] for trial in record["trials"] if trial["refused"] == "it lost accuracy"] == [
+        "test"
+    ] * len(refused)
+    assert f"they refused {'; '.join(refused)} before it" in bundle.read("MODEL_CARD.md").decode()
+    assert any("refused on test" in line for line in lines)
+    assert any(
+        line.startswith(f"precision: {judged[-1]}, ") and line.endswith(" was refused") for line in lines
+    )
+    assert len(lines) == len(set(lines)), "no sentence twice"
+
+
+def test_where_no_precision_passes_the_report_has_the_figures_of_the_closest(
+    run_of: Callable[[str], Path], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, out, lines = run_of("motion"), tmp_path / "auto.ehar", []
+    refusing(monkeypatch, {"int8", "int8-weights", "float16", "float32", "mixed"}, "test", run)
+    requested = options(folder, prune=0.0, precision="auto")
+    with pytest.raises(
+        ParityError, match=r"no precision passes; .*: it lost accuracy: train longer"
+    ) as error:
+        convert_run(run, out, requested, report=lines.append)
+    assert "--precision" not in one_line(error) and not any("it lost accuracy" in line for line in lines)
+    record = json.loads((tmp_path / "auto.report.json").read_text())
+    assert record["failed"] == str(error.value) and record["parity"]["test"]["windows"] > 0
+    assert len(record["trials"]) >= 16 and not out.exists()
+    allowed = convert_run(run, out, replace(requested, allow_drop=True), report=lines.append)
+    assert open_bundle(out).manifest.metrics["gate"]["allowed_by_user"] == ["it lost accuracy"]
+    assert sum(trial["taken"] for trial in allowed["trials"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "external", "precision", "expected"),
+    [
+        ({}, False, "int8", [LOOK_FOR_ONE, TRAIN_ON, "prune less"]),
+        ({"precision": "auto"}, False, "int8-weights", ["prune less"]),
+        ({"precision": "auto", "prune": 0.0, "shrink": 0.5}, False, "int8", [TRAIN_ON, "shrink less"]),
+        ({"precision": "auto"}, True, "mixed", [CALIBRATE]),
+        ({"precision": "auto"}, True, "float16", []),
+    ],
+)
+def test_advice_is_what_this_command_can_still_do(
+    changes: dict[str, Any], external: bool, precision: str, expected: list[str]
+) -> None:
+    source_model = SimpleNamespace(run=None if external else "RUN")
+    conversion = SimpleNamespace(options=Options(**changes), source_model=source_model)
+    manifest = SimpleNamespace(precision=precision)
+    made = pipeline.remedies_of(cast(Any, conversion), cast(Any, manifest))
+    assert made == [*expected, "train longer"]
 
 
 def untrained(run: Path, folder: Path) -> Path:

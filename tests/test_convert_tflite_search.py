@@ -15,6 +15,7 @@ from tests.helpers.need import need_module
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert.graphs.float_graphs import float_graphs
+from convert.pipeline import checked_structure
 from convert.precisions import CALIBRATED, FLOAT16, FLOAT32, INT8, INT8_CELLS16, INT8_WEIGHTS, INT16X8
 from convert.tflite.build import Built, GraphBuilder, GraphPrecision, PrecisionPlan
 from convert.tflite.flatbuffer import operators
@@ -43,6 +44,7 @@ CANDIDATES = (INT8, INT16X8, INT8_WEIGHTS, FLOAT16, FLOAT32)
 PARTS = ("clip", "step", "head")
 GOOD = TrialResult(agreement=1.0, max_error=0.01, drop_points=0.0)
 BAD = TrialResult(agreement=0.5, max_error=0.6, drop_points=9.0, refused="agrees on 0.500")
+NO_HOPE = replace(BAD, hopeless=True)
 L = keras.layers
 
 
@@ -167,6 +169,35 @@ def test_the_worst_layers_stay_float_between_int8_inputs_and_outputs(motion: Gra
     assert Recognizer(built.bundle()).clip(windows()[0]).sum() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_a_partly_float_plan_has_the_structure_that_it_promises(motion: GraphBuilder, layers: int) -> None:
+    """Each float layer has a cast on either side, which counts as none of them."""
+    partly = GraphPrecision(INT8, layers)
+    built = motion.build(PrecisionPlan(partly, partly, partly))
+    found = checked_structure(built)["files"]
+    assert all(file["float_operators"] > 0 for file in found.values())
+    fewer = GraphPrecision(INT8, layers - 1)
+    with pytest.raises(ConversionError, match="operators compute in float"):
+        checked_structure(replace(built, plan=PrecisionPlan(fewer, fewer, fewer)))
+
+
+def test_files_that_are_not_as_they_must_be_are_passed_over(motion: GraphBuilder) -> None:
+    validated: list[str] = []
+
+    def check(built: Built) -> None:
+        if "int8" in str(built.plan):
+            raise ConversionError("computes in float: use --precision auto")
+
+    def validate(bundle: Bundle) -> TrialResult:
+        validated.append(bundle.manifest.precision)
+        return GOOD
+
+    record: list[str] = []
+    built, _ = choose(motion, validate, record.append, check=check)
+    assert "int8" not in str(built.plan) and len(validated) == 1
+    assert not any("--precision auto" in line for line in record)
+
+
 def floats(content: bytes) -> int:
     """Operators with weights that compute in float."""
     heavy = ("CONV_2D (float)", "FULLY_CONNECTED (float)")
@@ -179,18 +210,68 @@ def test_the_worst_layer_is_that_whose_error_is_most_of_its_scale() -> None:
     assert worst_layers(table, 9) == ["coarse", "odd", "fine"]
 
 
-def test_where_float_is_refused_nothing_else_is_tried(motion: GraphBuilder) -> None:
+def test_where_float_breaks_every_limit_nothing_else_is_tried(motion: GraphBuilder) -> None:
     requested: list[Bundle] = []
 
     def refuse(bundle: Bundle) -> TrialResult:
         requested.append(bundle)
-        return BAD
+        return NO_HOPE
 
     with pytest.raises(NoPassingPlanError, match=r"no precision passes; float32: agrees on 0\.500") as caught:
         auto(motion, refuse)
     assert len(requested) <= 2
     assert any(trial.plan == PrecisionPlan.uniform(FLOAT32) for trial in caught.value.trials)
     assert "\n" not in str(caught.value) and caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("passing", [INT8_WEIGHTS, FLOAT16])
+def test_float_that_breaks_its_own_limit_alone_ends_no_search(motion: GraphBuilder, passing: str) -> None:
+    """Float32 has to agree on nearly every window, the others on fewer."""
+    nearly = replace(GOOD, agreement=0.998, refused="agrees on 0.998", refused_on="test")
+    judged: list[str] = []
+
+    def validate(bundle: Bundle) -> TrialResult:
+        judged.append(bundle.manifest.precision)
+        return GOOD if judged[-1] == passing else nearly
+
+    built, trials, record = auto(motion, validate)
+    assert built.plan == PrecisionPlan.uniform(passing) and "float32" in judged
+    assert len(judged) == len({trial.plan for trial in trials if trial.outcome})
+    (taken,) = [trial for trial in trials if trial.taken]
+    fastest = min((t for t in trials if t.outcome and t.refused), key=lambda trial: trial.tick_ms or 0)
+    assert record[-1] == (
+        f"precision: {passing}, {taken.tick_ms:.3f} ms a tick instead of {fastest.tick_ms:.3f}, "
+        f"{(taken.file_bytes or 0) / 1000:.0f} kB instead of {(fastest.file_bytes or 0) / 1000:.0f}, "
+        f"0.0 points of accuracy: {fastest.plan} was refused"
+    )
+    assert any(line.endswith("; refused on test") for line in record)
+    assert fastest.to_json()["refused_on"] == "test" and taken.to_json()["refused_on"] is None
+
+
+def test_where_nothing_passes_the_reason_and_what_helps_are_there_once(motion: GraphBuilder) -> None:
+    def agreement(bundle: Bundle) -> TrialResult:
+        share = {"float16": 0.96, "int8": 0.7}.get(bundle.manifest.precision, 0.8)
+        return TrialResult(share, 0.5, 3.0, f"agrees on {share}", "validation", "prune less or train longer")
+
+    record: list[str] = []
+    with pytest.raises(NoPassingPlanError) as caught:
+        choose(motion, agreement, record.append)
+    assert str(caught.value) == (
+        "no precision passes; float16: agrees on 0.96: prune less or train longer; no bundle is written"
+    )
+    assert not any("agrees on" in line or "train longer" in line for line in record)
+    assert caught.value.closest is not None and caught.value.closest.manifest.precision == FLOAT16
+
+
+def test_where_nothing_passes_the_closest_that_the_user_accepts_is_taken(motion: GraphBuilder) -> None:
+    def validate(bundle: Bundle) -> TrialResult:
+        share = {"float16": 0.96, "float32": 0.99}.get(bundle.manifest.precision, 0.8)
+        return replace(BAD, agreement=share, acceptable=bundle.manifest.precision != FLOAT32)
+
+    built, trials, _ = auto(motion, validate)
+    assert built.manifest.precision == FLOAT16
+    (taken,) = [trial for trial in trials if trial.taken]
+    assert taken.plan == built.plan and taken.refused == BAD.refused
 
 
 def test_a_fault_is_that_of_the_graph_beside_a_float_one() -> None:

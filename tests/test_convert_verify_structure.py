@@ -144,7 +144,7 @@ def test_float_operators_count_against_the_promise(
         match=r"encoder\.tflite: 2 of \d+ operators compute in float \(\w+(, \w+)*\); int8 promises none",
     )
     monkeypatch.setattr(structure, "_check_repeatable", lambda bundle: None)  # the altered graph cannot run
-    assert check(built, float_operators={"encoder.tflite": 2}).files["encoder.tflite"].float_operators == 2
+    assert check(built, float_layers={"encoder.tflite": 2}).files["encoder.tflite"].float_operators == 2
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from edge_har.system.stderr import quiet_stderr
 
-if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") != "1":
+if sys.modules.get("tensorflow") is not None and os.environ.get("TF_USE_LEGACY_KERAS") != "1":
     raise ImportError(
         "tensorflow was imported before train.tf; set TF_USE_LEGACY_KERAS=1 before its first import"
     )

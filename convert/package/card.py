@@ -72,6 +72,12 @@ def _figures(manifest: Manifest) -> list[str]:
     for name, figures in sorted(manifest.metrics.items()):
         if name == GATE:
             lines += [f"- Let pass by its maker: {breach}." for breach in figures["allowed_by_user"]]
+            refused = figures.get("refused_before", ())
+            if refused:
+                lines.append(
+                    "- The precision was chosen with these clips in view: they refused "
+                    f"{'; '.join(refused)} before it."
+                )
         elif isinstance(figures, Mapping) and isinstance(figures.get("agreement"), Mapping):
             lines += _part(name, figures)
         elif isinstance(figures, Mapping):

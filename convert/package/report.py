@@ -38,7 +38,7 @@ PARTS = {
 EXTRAS = {  # sections that a conversion may have: key -> title, what it shows
     "trials": (
         "Precisions tried",
-        "Each was built and measured on validation clips; the fastest that passed is used.",
+        "Each was judged on validation clips, then on the gate's; the fastest that passed both is used.",
     ),
     "compactness": (
         "Pruning and shrinking",
@@ -223,7 +223,9 @@ def _verdict(record: Mapping[str, Any]) -> Element:
     verdict = record.get(GATE, {})
     breaches, allowed = verdict.get("breaches", []), verdict.get("allowed_by_user", [])
     if breaches or record.get("failed"):
-        reasons = breaches or [str(record["failed"])]
+        remedies = verdict.get("remedies", [])
+        reasons = [*breaches, *([f"What helps: {', '.join(remedies)}"] if remedies else [])]
+        reasons = reasons or [str(record["failed"])]
         return _box("refused", "Refused: no bundle was written.", reasons)
     if allowed:
         return _box("allowed", "Past its limits, and written because --allow-drop was given.", allowed)

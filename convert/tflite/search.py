@@ -33,20 +33,26 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What a bundle predicted on clips that the choice may look at (not those of the final gate).
+    """What a bundle predicted on validation clips, then on those of the final gate, and whether it passed.
 
     agreement: fraction of windows with the float model's top label. max_error: of a probability. drop_points:
     of window accuracy, float to stream; None without labels. refused: why the gate would not let it pass,
-    else None.
+    else None. refused_on: the clips that refused it. help: what the user can do about that. acceptable:
+    refused, but for losses that the user lets pass. hopeless: refused by the limits of every precision.
     """
 
     agreement: float
     max_error: float
     drop_points: float | None = None
     refused: str | None = None
+    refused_on: str | None = None
+    help: str = ""
+    acceptable: bool = False
+    hopeless: bool = False
 
 
 Validate = Callable[[Bundle], TrialResult]
+Check = Callable[[Built], object]
 
 
 @dataclass(frozen=True)
@@ -75,26 +81,39 @@ class Trial:
             "drop_points": None if self.outcome is None else self.outcome.drop_points,
             "max_error": None if self.outcome is None else round(self.outcome.max_error, 4),
             "refused": self.refused,
+            "refused_on": None if self.outcome is None else self.outcome.refused_on,
             "taken": self.taken,
         }
 
 
 class NoPassingPlanError(ParityError):
-    """No precision passes the gate. trials: what was tried."""
+    """No precision passes the gate. trials: what was tried. closest: that which lost least, where one was
+    made.
+    """
 
-    def __init__(self, message: str, trials: Sequence[Trial]) -> None:
+    def __init__(self, message: str, trials: Sequence[Trial], closest: Built | None = None) -> None:
         super().__init__(message)
         self.trials = tuple(trials)
+        self.closest = closest
 
 
-def choose(builder: GraphBuilder, validate: Validate, report: Report) -> tuple[Built, list[Trial]]:
+def _anything(built: Built) -> None:
+    """No check."""
+
+
+def choose(
+    builder: GraphBuilder, validate: Validate, report: Report, *, check: Check = _anything
+) -> tuple[Built, list[Trial]]:
     """The fastest conversion that passes the gate, and what was tried, in the order of speed.
 
     Step and head (the whole clip of a model that has neither) are made and timed in every precision; from the
     fastest on, whole bundles are built and validated until one passes. Where int8 is refused, it is tried
-    with its worst layers in float. Raises ConversionError, and NoRouteError where none passes.
+    with its worst layers in float. Where none passes, the acceptable one that loses least is taken.
+
+    check: raises ConversionError for files that are not as they must be, which refuses their plan. Raises
+    ConversionError, and NoPassingPlanError where no plan is taken.
     """
-    return _Search(builder, validate, report).run()
+    return _Search(builder, validate, report, check).run()
 
 
 class _Search:
@@ -102,8 +121,8 @@ class _Search:
     its fault, and is tried again with layers in float.
     """
 
-    def __init__(self, builder: GraphBuilder, validate: Validate, report: Report) -> None:
-        self._builder, self._validate, self._report = builder, validate, report
+    def __init__(self, builder: GraphBuilder, validate: Validate, report: Report, check: Check) -> None:
+        self._builder, self._validate, self._report, self._check = builder, validate, report, check
         self._stateful = bool(builder.graphs.states)
         temporal = builder.temporal
         banks = temporal.frames // temporal.hop_ticks if self._stateful else 1
@@ -120,21 +139,39 @@ class _Search:
         self._built: dict[PrecisionPlan, Built] = {}
 
     def run(self) -> tuple[Built, list[Trial]]:
-        """The bundle's parts and the table of trials; raises NoRouteError."""
+        """The bundle's parts and the table of trials; raises NoPassingPlanError."""
         self._add(self._first_plans())
         while self._waiting:
             plan = self._fastest()
             self._waiting.remove(plan)
             trial = self._try(plan)
             if trial.refused is None:
-                self._trials[plan] = replace(trial, taken=True)
-                self._report(f"precision: {plan}")
-                slower = [self._trial(other) for other in self._waiting if other not in self._trials]
-                return self._built[plan], [*self._trials.values(), *slower]
+                return self._take(trial)
             if trial.outcome is not None and not self._mend(plan):
                 break
-        refusals = [f"{trial.plan}: {trial.refused}" for trial in self._trials.values() if trial.refused]
-        raise NoPassingPlanError(f"no precision passes; {refusals[-1]}", list(self._trials.values()))
+        compared = [trial for trial in self._trials.values() if trial.outcome is not None]
+        acceptable = _closest([trial for trial in compared if trial.outcome and trial.outcome.acceptable])
+        if acceptable is not None:
+            return self._take(acceptable)
+        raise self._nothing_passes(_closest(compared))
+
+    def _take(self, trial: Trial) -> tuple[Built, list[Trial]]:
+        """The parts of the plan that is used and the table of trials."""
+        plan = trial.plan
+        self._trials[plan] = replace(trial, taken=True)
+        self._report(f"precision: {plan}" + _cost(trial, list(self._trials.values())))
+        slower = [self._trial(other) for other in self._waiting if other not in self._trials]
+        return self._built[plan], [*self._trials.values(), *slower]
+
+    def _nothing_passes(self, closest: Trial | None) -> NoPassingPlanError:
+        trials = list(self._trials.values())
+        # Of what could not be made, the last says why.
+        shown = closest or [trial for trial in trials if trial.refused][-1]
+        line = f"no precision passes; {shown.plan}: {shown.refused}"
+        if shown.outcome is not None and shown.outcome.help:
+            line += f": {shown.outcome.help}"
+        built = None if closest is None else self._built[closest.plan]
+        return NoPassingPlanError(f"{line}; no bundle is written", trials, built)
 
     def _first_plans(self) -> list[PrecisionPlan]:
         """Every precision of what the stream runs.
@@ -154,10 +191,14 @@ class _Search:
     def _mend(self, refused: PrecisionPlan) -> bool:
         """Choose what to try instead of a refused plan.
 
-        Returns False where float is refused too, so that nothing helps.
+        Returns False where float breaks the limits of every precision, so that nothing helps.
         """
-        if self._try(CONTROL).refused is not None:
+        control = self._try(CONTROL).outcome
+        if control is not None and control.hopeless:
             return False
+        if refused == CONTROL:
+            # Float alone has to agree nearly always: what it is refused for is no fault of its graphs.
+            return True
         untried = [other for other in self._waiting if other not in self._trials]
         for other in filter(partial(_shares_fault, refused), untried):
             self._waiting.remove(other)
@@ -205,6 +246,7 @@ class _Search:
             trial = self._trial(plan)
             try:
                 self._built[plan] = self._builder.build(plan)
+                self._check(self._built[plan])
                 outcome = self._validate(self._built[plan].bundle())
                 trial = replace(trial, outcome=outcome, refused=outcome.refused)
             except ConversionError as error:
@@ -238,16 +280,45 @@ def _partly_float(plan: PrecisionPlan) -> list[PrecisionPlan]:
     return made
 
 
+def _closest(trials: Sequence[Trial]) -> Trial | None:
+    """The compared trial that agrees most with float; of equals the last."""
+    return max(
+        reversed(trials), key=lambda trial: trial.outcome.agreement if trial.outcome else 0.0, default=None
+    )
+
+
+def _cost(taken: Trial, trials: Sequence[Trial]) -> str:
+    """What a plan costs beside the fastest that was refused; nothing where none was."""
+    refused = [
+        trial
+        for trial in trials
+        if trial.plan != taken.plan and trial.refused and trial.outcome and trial.tick_ms is not None
+    ]
+    fastest = min(refused, key=lambda trial: trial.tick_ms or 0.0, default=None)
+    if fastest is None or taken.tick_ms is None or taken.outcome is None:
+        return ""
+    cost = (
+        f", {taken.tick_ms:.3f} ms a tick instead of {fastest.tick_ms:.3f}, "
+        f"{(taken.file_bytes or 0) / 1000:.0f} kB instead of {(fastest.file_bytes or 0) / 1000:.0f}"
+    )
+    if taken.outcome.drop_points is not None:
+        cost += f", {taken.outcome.drop_points:.1f} points of accuracy"
+    return f"{cost}: {fastest.plan} was refused"
+
+
 def _line(trial: Trial) -> str:
-    """One trial for a person."""
+    """One trial for a person. Why it was refused is in the report, and in the error where none passes."""
     line = str(trial.plan)
     if trial.tick_ms is not None and trial.file_bytes is not None:
         line += f": {trial.tick_ms:.3f} ms a tick, {trial.file_bytes / 1000:.0f} kB"
-    if trial.outcome is not None:
-        line += f", agrees with float on {trial.outcome.agreement:.3f}"
-        if trial.outcome.drop_points is not None:
-            line += f", loses {trial.outcome.drop_points:.1f} points"
-    return line + ("; passes" if trial.refused is None else f"; refused: {trial.refused}")
+    if trial.outcome is None:
+        return f"{line}; cannot be used"
+    line += f", agrees with float on {trial.outcome.agreement:.3f}"
+    if trial.outcome.drop_points is not None:
+        line += f", loses {trial.outcome.drop_points:.1f} points"
+    if trial.refused is None:
+        return f"{line}; passes"
+    return f"{line}; refused" + (f" on {trial.outcome.refused_on}" if trial.outcome.refused_on else "")
 
 
 def interleaved_ms(graphs: Sequence[Graph]) -> list[float]:

@@ -5,8 +5,8 @@ A `Reference` holds the float model's predictions, `compare` runs the other ways
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -171,11 +171,31 @@ def compare(reference: Reference, bundle: Bundle, *, float_clip: bytes | None = 
         tuple(clip.group for clip in clips),
         tuple(clip.name for clip in clips),
         tuple(reference.labels),
-        None if float_clip is None else reference.scores(_float_runner(float_clip, contract.frames)),
+        None if float_clip is None else float_scores(reference, float_clip),
         reference.labelled,
         reference.held_out,
         reference.groups_known,
     )
+
+
+def float_scores(reference: Reference, float_clip: bytes) -> Scores:
+    """The scores of the whole-clip graph in float32 (a TFLite file): float32 [windows, labels]."""
+    return reference.scores(_float_runner(float_clip, reference.contract.frames))
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Comparisons of bundles on the parts of the clips, each made once. references: by part."""
+
+    references: Mapping[str, Reference]
+    _made: dict[tuple[str, str], Comparison] = field(default_factory=dict)
+
+    def of(self, part: str, bundle: Bundle) -> Comparison:
+        """As `compare`, on one part."""
+        key = (part, bundle.digest)
+        if key not in self._made:
+            self._made[key] = compare(self.references[part], bundle)
+        return self._made[key]
 
 
 def stream_scores(recognizer: Recognizer, frames: Pixels) -> Scores:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,8 @@ COLLAPSE_FRACTION = 0.6
 SWAPPED_FRACTION = 2 / 3
 # Clips of a label, before it can count as mixed up: one odd clip proves nothing.
 SWAPPED_CLIPS = 2
-LOOK_FOR_ONE = "let --precision auto look for one that passes"
+TRAIN_LONGER = "train longer"
+ACCEPT = "accept it with --allow-drop"
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,18 @@ class Limits:
             )
         if not 0 <= self.stream_tolerance <= 1:
             raise MisuseError(f"the stream's tolerance must be 0 to 1, got {self.stream_tolerance}")
+
+    @classmethod
+    def loosest(cls, *, min_agreement: float | None = None, max_drop_points: float | None = None) -> Limits:
+        """The limits that no kind and precision exceeds, except where the user sets others.
+
+        What breaks these in float breaks those of every precision.
+        """
+        return cls(
+            MIN_AGREEMENT if min_agreement is None else min_agreement,
+            MAX_DROP_POINTS if max_drop_points is None else max_drop_points,
+            LOOSE_STREAM_TOLERANCE,
+        )
 
     @classmethod
     def of(
@@ -107,26 +121,43 @@ def _is_stateless_int8(manifest: Manifest) -> bool:
 class Verdict:
     """What the gate decided.
 
-    breaches: why no bundle may be written, a line each. allowed: breaches that the user let pass.
+    breaches: why no bundle may be written, a reason each. remedies: what helps against what rounding costs;
+    none where the stream itself is wrong. allowed: breaches that the user let pass. refused_before:
+    precisions that the same clips refused before this one, so that the choice has seen these clips.
     """
 
     limits: Limits
     breaches: tuple[str, ...] = ()
+    remedies: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
+    refused_before: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
         """Whether a bundle may be written."""
         return not self.breaches
 
+    @property
+    def line(self) -> str | None:
+        """Every breach and what helps, each once; None where there is no breach."""
+        if not self.breaches:
+            return None
+        return "; ".join(self.breaches) + (f": {self.help}" if self.help else "")
+
+    @property
+    def help(self) -> str:
+        """The remedies as words of a sentence; empty where there are none."""
+        *others, last = self.remedies or ("",)
+        return f"{', '.join(others)} or {last}" if others else last
+
     def require_passed(self) -> None:
         """Raises ParityError, in one line with every breach, unless a bundle may be written."""
         if self.breaches:
-            raise ParityError("; ".join(self.breaches) + "; no bundle is written")
+            raise ParityError(f"{self.line}; no bundle is written")
 
     def to_json(self) -> dict[str, Any]:
         """For the report and the manifest."""
-        return {
+        record: dict[str, Any] = {
             "passed": self.passed,
             "breaches": list(self.breaches),
             "allowed_by_user": list(self.allowed),
@@ -134,23 +165,38 @@ class Verdict:
             "max_drop_points": self.limits.max_drop_points,
             "stream_tolerance": self.limits.stream_tolerance,
         }
+        if self.remedies:
+            record["remedies"] = list(self.remedies)
+        if self.refused_before:
+            record["refused_before"] = list(self.refused_before)
+        return record
 
 
 def gate(
-    comparison: Comparison, limits: Limits, *, allow_drop: bool = False, searched: bool = False
+    comparison: Comparison,
+    limits: Limits,
+    *,
+    allow_drop: bool = False,
+    remedies: Sequence[str] = (TRAIN_LONGER,),
 ) -> Verdict:
-    """Judge a comparison, every breach in a line that names what to do.
+    """Judge a comparison.
 
     allow_drop: lost accuracy and agreement, which are a matter of degree, are let pass and recorded; a model
-    that cannot tell labels apart, mixed-up labels, or a stream unlike its whole clip, are faults and never
-    pass. searched: the precision was searched for (`auto`), so that no message suggests a search.
+    that cannot tell labels apart, mixed-up labels, or a stream unlike its whole clip, never pass. remedies:
+    what the user can do about what rounding costs.
     """
-    remedies = ("" if searched else f"{LOOK_FOR_ONE}, ") + "prune less or train longer"
-    faults = [*_model_faults(comparison), *_stream_faults(comparison, limits)]
-    losses = [*_agreement_losses(comparison, limits, remedies), *_drop_losses(comparison, limits, remedies)]
-    if allow_drop:
-        return Verdict(limits, tuple(faults), tuple(losses))
-    return Verdict(limits, (*faults, *losses))
+    model_faults, stream_faults = _model_faults(comparison), _stream_faults(comparison, limits)
+    apart = _stream_rounding(comparison, limits)
+    losses = [*_agreement_losses(comparison, limits), *_drop_losses(comparison, limits)]
+    refused = () if allow_drop else tuple(losses)
+    helped: tuple[str, ...] = ()
+    # Nothing that the user does mends a wrong stream.
+    if (apart or refused) and not stream_faults:
+        helped = tuple(remedies)
+        if not (model_faults or apart or allow_drop):
+            helped += (ACCEPT,)
+    breaches = (*model_faults, *stream_faults, *apart, *refused)
+    return Verdict(limits, breaches, helped, tuple(losses) if allow_drop else ())
 
 
 def _model_faults(comparison: Comparison) -> list[str]:
@@ -187,8 +233,8 @@ def _model_faults(comparison: Comparison) -> list[str]:
 
 
 def _stream_faults(comparison: Comparison, limits: Limits) -> list[str]:
-    apart = float(np.abs(comparison.stream - comparison.whole).max())
-    if apart <= limits.stream_tolerance:
+    apart = _apart(comparison.stream, comparison.whole)
+    if apart <= limits.stream_tolerance or _is_rounding(comparison, limits):
         return []
     return [
         (
@@ -199,23 +245,49 @@ def _stream_faults(comparison: Comparison, limits: Limits) -> list[str]:
     ]
 
 
-def _agreement_losses(comparison: Comparison, limits: Limits, remedies: str) -> list[str]:
-    losses = []
+def _stream_rounding(comparison: Comparison, limits: Limits) -> list[str]:
+    apart = _apart(comparison.stream, comparison.whole)
+    if apart <= limits.stream_tolerance or not _is_rounding(comparison, limits):
+        return []
+    return [
+        (
+            f"rounding sets the stream and the whole clip {apart:.3f} apart in a probability, more than "
+            f"{limits.stream_tolerance:g}"
+        )
+    ]
+
+
+def _is_rounding(comparison: Comparison, limits: Limits) -> bool:
+    """Whether the stream is as near to the float model as the whole clip is, which has neither state nor
+    ring: then they only round at other points.
+    """
+    stream, whole = (_apart(scores, comparison.keras) for scores in (comparison.stream, comparison.whole))
+    return stream <= whole + limits.stream_tolerance
+
+
+def _apart(one: Scores, other: Scores) -> float:
+    return float(np.abs(one - other).max())
+
+
+def _agreement_losses(comparison: Comparison, limits: Limits) -> list[str]:
+    low = {}
     for way in (STREAM, WHOLE_CLIP):
         same = same_label(comparison.ways[way], comparison.keras)
-        agreement = float(same.mean())
         few = (~same).sum() <= FEW_WINDOWS and limits.min_agreement < FLOAT_AGREEMENT
-        if agreement < limits.min_agreement and not few:
-            losses.append(
-                f"the {WAYS[way]} gives the float model's label on {agreement:.1%} of "
-                f"{len(comparison.clip_of_window)} windows, "
-                f"less than {limits.min_agreement:.1%}: calibrate on clips like those the camera will see, "
-                f"{remedies}"
-            )
-    return losses
+        if float(same.mean()) < limits.min_agreement and not few:
+            low[f"the {WAYS[way]}"] = f"{same.mean():.1%}"
+    if not low:
+        return []
+    (first, share), *others = low.items()
+    if any(other == share for _, other in others):
+        found = f"{', as '.join(low)}, gives the float model's label on {share}"
+    else:
+        found = f"{first} gives the float model's label on {share}"
+        found += "".join(f" and {way} on {other}" for way, other in others)
+    return [f"{found} of {len(comparison.clip_of_window)} windows, less than {limits.min_agreement:.1%}"]
 
 
-def _drop_losses(comparison: Comparison, limits: Limits, remedies: str) -> list[str]:
+def _drop_losses(comparison: Comparison, limits: Limits) -> list[str]:
     if not comparison.accuracy_counts:
         return []
     drop = drop_points(comparison)
@@ -228,7 +300,7 @@ def _drop_losses(comparison: Comparison, limits: Limits, remedies: str) -> list[
     return [
         (
             f"accuracy falls from {before:.1%} to {after:.1%} of windows, {drop:.1f} points, more than "
-            f"{limits.max_drop_points:g}: {remedies}, or accept it with --allow-drop"
+            f"{limits.max_drop_points:g}"
         )
     ]
 

@@ -83,17 +83,18 @@ def check_structure(
     files: Mapping[str, bytes],
     precision: str | Mapping[str, str],
     *,
-    float_operators: Mapping[str, int] | None = None,
+    float_layers: Mapping[str, int] | None = None,
 ) -> StructureReport:
     """Check the graphs of a bundle in the making.
 
     files: the graphs by name, others aside. precision: a key of KNOWN_PRECISIONS, for all graphs or by file.
-    float_operators: file -> how many its plan keeps float on purpose, where the precision is all integer.
+    float_layers: file -> how many its plan keeps float on purpose, with casts around each, where the
+    precision is all integer.
     Raises ConversionError, in one line naming the file, for an operator that devices lack or compute wrongly,
     for numbers of another type than promised, for graphs that do not fit each other, and where the same clip
     gives two results.
     """
-    allowed = float_operators or {}
+    allowed = float_layers or {}
     found = {}
     for name, tensors in manifest.tensors.items():
         named = precision if isinstance(precision, str) else precision[name]
@@ -233,7 +234,11 @@ def _check_promise(name: str, file: FileStructure, allowed: int, in_float: Seque
             raise ConversionError(
                 f"{name}: {role} is {dtype}; {file.precision} promises {' or '.join(promise.ends)}"
             )
-    if promise.all_integer and file.float_operators - file.float_only > allowed:
+    if allowed:
+        too_many = sum(operator not in (*FLOAT_ONLY, *CASTS) for operator in in_float) > allowed
+    else:
+        too_many = file.float_operators > file.float_only
+    if promise.all_integer and too_many:
         names = ", ".join(operator for operator in dict.fromkeys(in_float) if operator not in CASTS)
         raise ConversionError(
             f"{name}: {file.float_operators} of {file.operators} operators compute in float ({names}); "

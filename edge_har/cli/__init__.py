@@ -7,11 +7,14 @@ import importlib
 import importlib.util
 import io
 import os
+import re
 import signal
 import sys
 import threading
-from contextlib import suppress
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.machinery import PathFinder
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, requires
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "edge_har.commands"
 WORKSTATION_INSTALL = "pip install -e '.[workstation]' in a checkout of edge_har"
+WORKSTATION_REQUIREMENT = re.compile(r"""([\w.-]+)[^;]*;.*\bextra\s*==\s*['"]workstation['"]""")
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of a disk, not of what was typed
 WORKSTATION_HELP = {
     "data": "Index, check and split sets of clips (workstation).",
@@ -52,10 +56,52 @@ def workstation_part(group: str, name: str) -> Any:
     """What an installed entry point names; raises RuntimeMissingError where the workstation's parts are
     absent.
     """
-    found = {entry.name: entry for entry in entry_points(group=group)}.get(name)
+    found = _entries(group).get(name)
     if found is None or not _is_present(found):
         raise RuntimeMissingError(f"'{name}' is of the workstation: {WORKSTATION_INSTALL}")
-    return found.load()
+    with missing_library_in_a_line():
+        return found.load()
+
+
+def _entries(group: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def _is_present(entry: EntryPoint) -> bool:
+    """Whether the module of an entry point can be found.
+
+    Nothing is imported for that: a folder or file of the user's may have the name of its top-level package.
+    """
+    top, *below = entry.module.split(".")
+    spec = importlib.util.find_spec(top)
+    for name in below:
+        if spec is None or spec.submodule_search_locations is None:
+            return False
+        spec = PathFinder.find_spec(name, list(spec.submodule_search_locations))
+    return spec is not None
+
+
+@contextmanager
+def missing_library_in_a_line() -> Iterator[None]:
+    """A library of the workstation that cannot be found becomes RuntimeMissingError.
+
+    Any other import error is a fault of the installation or of ours, and is shown whole.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        # A module below an installed library has a dot: that is another version of it, not its absence.
+        if error.name not in _workstation_modules():
+            raise
+        raise RuntimeMissingError(f"{error.name} is not installed: {WORKSTATION_INSTALL}") from error
+
+
+def _workstation_modules() -> set[str]:
+    """The modules of what the workstation's extra installs: here all are named like their distributions."""
+    with suppress(PackageNotFoundError):
+        found = map(WORKSTATION_REQUIREMENT.match, requires("edge-har") or ())
+        return {match[1].replace("-", "_") for match in found if match}
+    return set()
 
 
 class ReaderGone(Exception):
@@ -76,9 +122,13 @@ class LazyGroup(click.Group):
             raise ReaderGone from error
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; a broken pipe gets past click."""
+        """Run a command; a broken pipe gets past click.
+
+        Commands import what they need when they run, so a library that is missing shows here.
+        """
         try:
-            return super().invoke(ctx)
+            with missing_library_in_a_line():
+                return super().invoke(ctx)
         except BrokenPipeError as error:
             raise ReaderGone from error
 
@@ -92,24 +142,16 @@ class LazyGroup(click.Group):
             command = importlib.import_module(f"edge_har.cli.{cmd_name}").command
             assert isinstance(command, click.Command)
             return command
-        found = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}.get(cmd_name)
-        if found is not None and _is_present(found):
-            loaded = found.load()
-            assert isinstance(loaded, click.Command)
-            return loaded
-        if cmd_name in WORKSTATION_HELP:
-            raise click.ClickException(f"'{cmd_name}' is a workstation command: {WORKSTATION_INSTALL}")
-        return None
+        if cmd_name not in WORKSTATION_HELP | _entries(ENTRY_POINT_GROUP):
+            return None
+        loaded = workstation_part(ENTRY_POINT_GROUP, cmd_name)
+        assert isinstance(loaded, click.Command)
+        return loaded
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without loading them."""
         with formatter.section("Commands"):
             formatter.write_dl(list((RUNTIME_HELP | WORKSTATION_HELP).items()))
-
-
-def _is_present(entry: EntryPoint) -> bool:
-    """Only a top-level module that cannot be found counts as not installed; other import errors are shown."""
-    return importlib.util.find_spec(entry.module.partition(".")[0]) is not None
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

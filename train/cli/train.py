@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from train.runs import MONITORS
 if TYPE_CHECKING:
     from train.data.splits import Split
     from train.runs import Run
+
+TENSORFLOW = "tensorflow"
 
 
 @click.command()
@@ -141,6 +144,9 @@ def train(
 
     given = {name: value for name, value in settings.items() if value is not None}
     config = default_config(model, validate=validation, **given)
+    # Clips may take minutes to check: that this cannot be done at all is reported before.
+    if find_spec(TENSORFLOW) is None:
+        raise ModuleNotFoundError(f"No module named {TENSORFLOW!r}", name=TENSORFLOW)
     dataset = load_and_report(data)
     if split is not None and fold is not None:
         folds = load_splits(split, dataset)
