@@ -46,8 +46,17 @@ from edge_har.model.bundle import (
     write_bundle,
 )
 from edge_har.model.interpreter import runtime_name
-from edge_har.model.manifest import SLOW_SOURCE, Manifest, Smoothing
+from edge_har.model.manifest import (
+    RELEASE,
+    SLOW_SOURCE,
+    Manifest,
+    Smoothing,
+    check_name,
+    check_settings,
+    check_text,
+)
 from edge_har.model.recognizer import check_golden
+from edge_har.model.values import check_range
 from train.checkout import UNKNOWN, checkout
 from train.data.batches import CachedClip
 from train.tf import keras, tf
@@ -117,8 +126,13 @@ class Options:
             raise MisuseError(
                 f"precision must be one of {', '.join((AUTO, *PRECISIONS))}, got {self.precision!r}"
             )
-        if self.release is not None and self.release < 1:
-            raise MisuseError(f"release must be 1 or more, got {self.release}")
+        if self.release is not None:
+            check_range("release", self.release, *RELEASE, MisuseError)
+        if self.name is not None:
+            check_name(self.name, MisuseError)
+        if self.version is not None:
+            check_text("version", self.version, MisuseError)
+        check_settings(self.smoothing, self.temperature, self.reject_threshold, MisuseError)
         # It checks itself.
         Limits(self.min_agreement or 0.0, self.max_drop_points)
 
@@ -453,6 +467,8 @@ def next_release(path: Path, options: Options) -> int:
     """
     if path.suffix != SUFFIX:
         raise MisuseError(f"{path}: a bundle's name ends with {SUFFIX}")
+    if options.name is None:
+        check_name(path.stem, MisuseError)
     if not path.parent.is_dir():
         raise MisuseError(f"{path}: no such folder")
     if options.release is not None:

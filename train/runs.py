@@ -15,6 +15,7 @@ from typing import Any
 
 from edge_har.errors import DataError, MisuseError
 from edge_har.model.cadence import TemporalContract
+from edge_har.model.manifest import check_window
 from edge_har.model.preprocess import FrameSpec
 from train.data.files import write_text
 from train.data.sampling import Sampling
@@ -97,7 +98,8 @@ class TrainConfig:
             raise MisuseError(f"augmentation must be 0 or more, got {self.augmentation}")
         if self.seed < 0:
             raise MisuseError(f"seed must be 0 or more, got {self.seed}")
-        _ = self.frame_spec, self.sampling  # they check themselves
+        _ = self.sampling  # it checks itself
+        check_window(self.frame_spec, self.contract, MisuseError)
 
     @property
     def frame_spec(self) -> FrameSpec:

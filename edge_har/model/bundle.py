@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from edge_har.errors import BundleError, EdgeHarError
-from edge_har.model.manifest import MANIFEST, Golden, Manifest
+from edge_har.model.manifest import FILE_BYTES, MANIFEST, Golden, Manifest
 from edge_har.model.preprocess import FrameSpec, Pixels
 from edge_har.system.files import FILE_MODE, sync_directory, write_atomically, write_new
 
@@ -29,7 +29,7 @@ LABELS = "labels.txt"
 MODEL_CARD = "MODEL_CARD.md"
 # The key of a manifest's metrics that holds the parity gate's verdict.
 GATE = "gate"
-MAX_BUNDLE_BYTES = 64 * 1024 * 1024
+MAX_BUNDLE_BYTES = max(FILE_BYTES)
 MAX_MANIFEST_BYTES = 1024 * 1024
 FIXED_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a ZIP can say: equal content must be equal bytes
 NAME_RULE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,99})?")

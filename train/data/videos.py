@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_har.errors import DataError, SourceError
-from edge_har.model.cadence import TemporalContract
+from edge_har.model.cadence import FRAMES, Cadence, TemporalContract, usual_gap_ms
 from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
 from edge_har.pipeline.sampler import Sampler, ticks_of
 from edge_har.sources.files import VIDEO_SUFFIXES, FileSource
@@ -173,9 +173,10 @@ def decode_ticks(
     above `max_gap_ms` cuts the clip, the longest piece is returned: no window spans a gap. Raises SourceError
     when nothing can be decoded.
     """
+    contract = TemporalContract(min(FRAMES), interval_ms, max_gap_ms=max_gap_ms)
     runs: list[list[Pixels]] = []
     with FileSource(path) as source:
-        for ticks in ticks_of(source, Sampler(spec, _contract(interval_ms, max_gap_ms))):
+        for ticks in ticks_of(source, Sampler(spec, contract)):
             if ticks.reset:
                 runs.append([])
             runs[-1].extend([ticks.frame] * len(ticks.times_s))
@@ -218,7 +219,7 @@ def tick_indices(
     piece. Empty when no frame is at or after `start_s`.
     """
     runs: list[list[int]] = [[]]
-    clock = _contract(interval_ms, max_gap_ms).cadence()
+    clock = Cadence(interval_ms, usual_gap_ms(interval_ms) if max_gap_ms is None else max_gap_ms)
     for index, time_s in enumerate(times_s.tolist()):
         if start_s is not None and time_s < start_s:
             continue
@@ -227,7 +228,3 @@ def tick_indices(
             runs.append([])
         runs[-1].extend([index] * due.count)
     return np.array(max(runs, key=len), np.int64)
-
-
-def _contract(interval_ms: float, max_gap_ms: float | None) -> TemporalContract:
-    return TemporalContract(frames=1, interval_ms=interval_ms, max_gap_ms=max_gap_ms)
