@@ -278,7 +278,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read one of a RUN's files; raises DataError naming it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a JSON object")

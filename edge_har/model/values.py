@@ -68,18 +68,19 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_tree(value: Any) -> None:
     level: list[Any] = [value]
-    for _ in range(MAX_DEPTH + 1):
+    depth = 0
+    while level:
         below: list[Any] = []
         for item in level:
             _check_text(item)
+            if isinstance(item, (dict, list)) and depth == MAX_DEPTH:
+                raise ValueError(_too_deep())
             if isinstance(item, dict):
                 _check_texts(item)
                 below += item.values()
             elif isinstance(item, list):
                 below += item
-        level = below
-    if level:
-        raise ValueError(_too_deep())
+        level, depth = below, depth + 1
 
 
 def _check_texts(texts: Iterable[str]) -> None:

@@ -6,7 +6,6 @@ the same pixels.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_har.errors import DataError, MisuseError
+from edge_har.model.values import read_json
 from train.data.sampling import BACKGROUND
 from train.tf import tf
 
@@ -103,7 +103,7 @@ def _words(label: str) -> str:
 
 def _mirror_from_file(path: Path, labels: Sequence[str]) -> Mirror:
     try:
-        targets = json.loads(path.read_text(encoding="utf-8"))
+        targets = read_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(f"--mirror takes auto, off or a JSON file; {path} cannot be read: {error}") from error
     if not isinstance(targets, dict):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_har.errors import DataError, MisuseError
+from edge_har.model.values import read_json
 from train.data.files import write_text
 from train.data.index import Clip, Dataset
 
@@ -189,7 +190,7 @@ def load_split(path: str | os.PathLike[str], dataset: Dataset) -> Split:
 
 def _read_json(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = read_json(Path(path).read_bytes())
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
