@@ -10,6 +10,7 @@ import click
 
 from convert.precisions import AUTO, PRECISIONS
 from edge_har.errors import DataError
+from edge_har.model.labels import composed
 
 PATH = click.Path(path_type=Path)
 
@@ -161,7 +162,7 @@ def read_labels(text: str) -> tuple[str, ...]:
             listed = Path(text).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{text}: labels cannot be read: {error}") from error
-    return tuple(label.strip() for label in listed if label.strip())
+    return tuple(composed(label.strip()) for label in listed if label.strip())
 
 
 def _options_of(group: type, given: dict[str, Any]) -> dict[str, Any]:

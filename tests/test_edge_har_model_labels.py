@@ -72,7 +72,9 @@ def test_what_looks_the_same_is_spelt_out() -> None:
 def test_how_many_labels_there_may_be() -> None:
     check_labels(("Run", "Walk"), BundleError)
     check_labels([f"label {number}" for number in range(MAX_LABELS)], BundleError)
-    for labels in ((), ("Run",), [f"label {number}" for number in range(MAX_LABELS + 1)]):
+    with pytest.raises(BundleError, match=r"only one label \(Run\); recognition needs 2 or more"):
+        check_labels(("Run",), BundleError)
+    for labels in ((), [f"label {number}" for number in range(MAX_LABELS + 1)]):
         with pytest.raises(BundleError, match=f"expected 2 to 1,000 labels, got {len(labels)}"):
             check_labels(labels, BundleError)
     with pytest.raises(BundleError, match="label 'Run' occurs twice"):

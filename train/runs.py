@@ -15,6 +15,7 @@ from typing import Any
 
 from edge_har.errors import DataError, MisuseError
 from edge_har.model.cadence import TemporalContract
+from edge_har.model.labels import check_labels
 from edge_har.model.manifest import check_window
 from edge_har.model.preprocess import FrameSpec
 from train.data.files import write_text
@@ -187,16 +188,18 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         raise DataError(f"{folder}: this training is not finished; the same 'edge-har train' goes on with it")
     config = read_json(path / CONFIG)
     try:
+        labels = tuple(str(label) for label in config["labels"])
+        check_labels(labels, DataError)
         return Run(
             path,
             config_from_json(config["settings"]),
-            tuple(config["labels"]),
+            labels,
             config["groups"] == "known",
             config["index_sha256"],
             read_json(path / SPLIT),
             read_json(path / METRICS),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, DataError) as error:
         raise DataError(f"{path / CONFIG}: not a RUN's configuration: {error}") from error
 
 

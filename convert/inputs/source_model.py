@@ -17,6 +17,7 @@ from convert.inputs.clips import ClipParts, Report, clip_parts_of_run, held_out_
 from convert.inputs.keras_file import first_line, read_model
 from edge_har.errors import ConversionError, MisuseError
 from edge_har.model.cadence import INTERVAL_MS, TemporalContract
+from edge_har.model.labels import check_labels
 from edge_har.model.preprocess import FrameSpec
 from edge_har.model.values import check_range
 from train.models.families import CONVLSTM, FAMILIES
@@ -74,8 +75,8 @@ class FileFacts:
     interpolation: str = "linear"
 
     def __post_init__(self) -> None:
-        if self.labels is not None and (len(set(self.labels)) < len(self.labels) or not all(self.labels)):
-            raise MisuseError(f"labels must be different names, got {', '.join(self.labels)}")
+        if self.labels is not None:
+            check_labels(self.labels, MisuseError)
         if self.interval_ms is not None:
             check_range("interval_ms", self.interval_ms, *INTERVAL_MS, MisuseError)
 

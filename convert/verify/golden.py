@@ -12,6 +12,7 @@ import numpy as np
 from edge_har.errors import ConversionError, DataError, SourceError
 from edge_har.model.bundle import Bundle, encode_strip
 from edge_har.model.cadence import TemporalContract, window_indices
+from edge_har.model.labels import composed
 from edge_har.model.manifest import Golden, Manifest
 from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
 from edge_har.model.recognizer import Recognizer
@@ -153,7 +154,8 @@ def _own_clips(folder: Path, manifest: Manifest) -> Iterator[tuple[str, str | No
             ticks = decode_ticks(path, manifest.frame, contract.interval_ms, max_gap_ms=contract.gap_ms)
         except SourceError as error:
             raise DataError(f"golden clip {path}: {error}") from error
-        label = path.parent.name if path.parent.name in manifest.labels else None
+        folder_label = composed(path.parent.name)
+        label = folder_label if folder_label in manifest.labels else None
         yield path.name, label, ticks[window_indices(len(ticks), contract.frames, contract.hop_ticks)[0]]
 
 

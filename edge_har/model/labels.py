@@ -66,9 +66,10 @@ def check_distinct(labels: Sequence[str], error: type[EdgeHarError]) -> None:
 
 def check_labels(labels: Sequence[str], error: type[EdgeHarError]) -> None:
     """Raise `error` unless `labels` are MIN_LABELS to MAX_LABELS labels that nobody takes for each other."""
+    if len(labels) == 1:
+        raise error(f"only one label ({labels[0]}); recognition needs {MIN_LABELS} or more")
     if not MIN_LABELS <= len(labels) <= MAX_LABELS:
-        shown = f" ({labels[0]})" if len(labels) == 1 else ""
-        raise error(f"expected {MIN_LABELS} to {MAX_LABELS:,} labels, got {len(labels)}{shown}")
+        raise error(f"expected {MIN_LABELS} to {MAX_LABELS:,} labels, got {len(labels)}")
     check_distinct(labels, error)
     for label in labels:
         check_label(label, error)

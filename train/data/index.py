@@ -17,15 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_har.errors import DataError, SourceError
+from edge_har.model.labels import check_labels
 from train.data.files import write_text
 from train.data.videos import (
-    MIN_LABELS,
     ClipFacts,
     FoundClip,
     clips_of_rows,
     find_clips,
     measure_clip,
     read_rows,
+    with_composed_labels,
 )
 
 COLUMNS = ("path", "label", "group", "frames", "rate_hz", "width", "height", "duration_s", "sha256")
@@ -57,7 +58,7 @@ class Dataset:
     """Clips sorted by name, with at least two labels. unreadable: (path, reason) of the skipped clips.
 
     groups_known: every clip has a group of its own making; else figures say `groups: unknown`.
-    Raises DataError when there are not enough labels.
+    Raises DataError when there are not enough labels, or they are none (see edge_har.model.labels).
     """
 
     clips: tuple[Clip, ...]
@@ -65,10 +66,7 @@ class Dataset:
     unreadable: tuple[tuple[Path, str], ...] = field(default=())
 
     def __post_init__(self) -> None:
-        if len(self.labels) < MIN_LABELS:
-            raise DataError(
-                f"recognition needs {MIN_LABELS} labels or more, got {', '.join(self.labels) or 'none'}"
-            )
+        check_labels(self.labels, DataError)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -224,7 +222,7 @@ def _dataset(
 
 
 def _read_index(path: Path, rows: list[dict[str, str]]) -> Dataset:
-    found = clips_of_rows(path, rows)
+    found = with_composed_labels(clips_of_rows(path, rows), path)
     gone = [clip.path for clip in found if not clip.path.is_file()]
     if gone:
         raise DataError(f"{path}: {len(gone)} of its clips are gone, such as {gone[0]}; make the index again")

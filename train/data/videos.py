@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_har.errors import DataError, SourceError
 from edge_har.model.cadence import FRAMES, Cadence, TemporalContract, usual_gap_ms
+from edge_har.model.labels import check_distinct, check_label, check_labels, composed
 from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
 from edge_har.pipeline.sampler import Sampler, ticks_of
 from edge_har.sources.files import VIDEO_SUFFIXES, FileSource
@@ -21,9 +23,12 @@ from edge_har.sources.files import VIDEO_SUFFIXES, FileSource
 CLIPS_CSV = "clips.csv"
 REQUIRED_COLUMNS = ("path", "label")
 UCF_NAME = re.compile(r"v_(?P<label>.+)_(?P<group>g\d+)_[^_]+")  # UCF50: v_Label_gNN_cNN
-MIN_LABELS = 2
 FACT_DECIMALS = 6  # of rates and durations: what an index holds is what a fresh check gives
 LAYOUT_HINT = "expected DIR/LABEL/video, or a clips.csv with the columns path,label,group"
+
+
+class LabelError(DataError):
+    """A label of clips that cannot be one, or two that people take for one."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,8 @@ def find_clips(source: str | os.PathLike[str]) -> tuple[FoundClip, ...]:
     path.
 
     Groups come from the csv, else from names in UCF50's form. Opens no clip. Raises DataError for a folder or
-    csv that cannot be read, has no clips or one label only, or contradicts itself.
+    csv that cannot be read, has no clips or one label only, or contradicts itself; LabelError as
+    `with_composed_labels` does.
     """
     path = Path(os.path.realpath(source))
     if path.is_dir():
@@ -71,8 +77,25 @@ def find_clips(source: str | os.PathLike[str]) -> tuple[FoundClip, ...]:
         raise DataError(f"{source}: no such folder or csv; {LAYOUT_HINT}")
     if not found:
         raise DataError(f"{source}: no videos found; {LAYOUT_HINT}")
-    _check_labels(found, source)
+    found = with_composed_labels(found, source)
+    _check_agreement(found, source)
     return tuple(sorted(found, key=lambda clip: str(clip.path)))
+
+
+def with_composed_labels(found: Sequence[FoundClip], shown: str | os.PathLike[str]) -> list[FoundClip]:
+    """The same clips with their labels as a model gives them: accents as one character (NFC).
+
+    shown: the data set, for the error. Raises LabelError for a label that cannot be one, and for two that
+    people take for one, before any clip is opened.
+    """
+    try:
+        check_distinct(sorted({clip.label for clip in found}), LabelError)
+        found = [replace(clip, label=composed(clip.label)) for clip in found]
+        for label in sorted({clip.label for clip in found}):
+            check_label(label, LabelError)
+    except LabelError as error:
+        raise LabelError(f"{shown}: {error}") from error
+    return found
 
 
 def read_rows(csv_path: Path) -> list[dict[str, str]]:
@@ -130,17 +153,20 @@ def _named_group(path: Path) -> str | None:
     return named["group"] if named else None
 
 
-def _check_labels(found: list[FoundClip], shown: str | os.PathLike[str]) -> None:
+def _check_agreement(found: list[FoundClip], shown: str | os.PathLike[str]) -> None:
     """Two labels or more; and no folder or file name that is one of the labels belongs to a clip of
     another.
     """
     labels = {clip.label for clip in found}
-    if len(labels) < MIN_LABELS:
-        raise DataError(f"{shown}: only one label ({labels.pop()}); recognition needs {MIN_LABELS} or more")
+    try:
+        check_labels(sorted(labels), DataError)
+    except DataError as error:
+        raise DataError(f"{shown}: {error}") from error
     folded = {label.casefold() for label in labels}
     for clip in found:
         named = UCF_NAME.fullmatch(clip.path.stem)
         for kind, says in (("folder", clip.path.parent.name), ("name", named["label"] if named else "")):
+            says = composed(says)
             if says.casefold() in folded and says.casefold() != clip.label.casefold():
                 raise DataError(
                     f"{clip.path}: labelled {clip.label}, but its {kind} says {says}; make them agree"
