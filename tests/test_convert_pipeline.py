@@ -247,7 +247,7 @@ def test_a_model_of_all_groups_has_its_outputs_compared(
     assert "zero_share" not in manifest.provenance
     card = open_bundle(out).read("MODEL_CARD.md").decode()
     assert "leave-one-group-out" in card and "code: Apache-2.0" in card and "weights: " in card
-    assert pipeline.next_release(out, options(folder)) == 8
+    assert pipeline.checked_release(out, options(folder)) == 8
 
 
 def untrained(run: Path, folder: Path) -> Path:
@@ -306,6 +306,17 @@ def test_wrong_input_is_told_before_any_work(
     ):
         with pytest.raises(MisuseError, match=match):
             convert_run(run, tmp_path / out, options(folder), report=silent)
+    (tmp_path / "golden").mkdir()
+    for number in range(9):
+        (tmp_path / "golden" / f"{number}.avi").touch()
+    # The RUN is not even looked for.
+    for changes, error, match in (
+        ({"golden": tmp_path / "none"}, DataError, "no such folder of golden clips"),
+        ({"golden": tmp_path / "golden"}, DataError, "expected 1 to 8 golden clips, found 9 videos"),
+        ({"runtimes": (tmp_path / "python",)}, MisuseError, "no program that can be started"),
+    ):
+        with pytest.raises(error, match=match):
+            convert_run(tmp_path / "none", tmp_path / "x.ehar", Options(**changes), report=silent)
     with pytest.raises(DataError, match="no such RUN"):
         convert_run(tmp_path / "none", tmp_path / "x.ehar", report=silent)
     for wrong in (

@@ -227,8 +227,7 @@ def start_run(folder: Path, identity: Mapping[str, Any], split: Mapping[str, Any
                 f"remove that file to train from the start, or choose another --out"
             )
         return finished
-    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {SPLIT}):
-        raise MisuseError(f"{folder}: exists and is not a RUN; choose another --out")
+    check_run_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -236,6 +235,14 @@ def start_run(folder: Path, identity: Mapping[str, Any], split: Mapping[str, Any
     write_json(folder / SPLIT, split)
     write_json(folder / CONFIG, identity)
     return False
+
+
+def check_run_folder(folder: Path) -> None:
+    """Raises MisuseError for a folder that holds something else than a RUN."""
+    if (folder / CONFIG).is_file() or not folder.exists():
+        return
+    if not folder.is_dir() or {path.name for path in folder.iterdir()} - {SPLIT}:
+        raise MisuseError(f"{folder}: exists and is not a RUN; choose another --out")
 
 
 def first_difference(before: Mapping[str, Any], now: Mapping[str, Any], where: str = "") -> str | None:

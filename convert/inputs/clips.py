@@ -152,9 +152,14 @@ def held_out_clips(
     return HeldOutClips(clip_parts, True, dataset.groups_known, dataset.sha256)
 
 
-def _found(folder: Path) -> Sequence[FoundClip]:
+def check_clips_folder(folder: Path) -> None:
+    """Raises DataError where there is no such folder."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of clips")
+
+
+def _found(folder: Path) -> Sequence[FoundClip]:
+    check_clips_folder(folder)
     try:
         return find_clips(folder)
     except LabelError:

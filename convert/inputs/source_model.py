@@ -13,7 +13,7 @@ from typing import Any
 
 from convert.graphs.float_graphs import check_input
 from convert.inputs.canonical import COLORS, INPUT_CHANNELS, INPUT_RANGES, PixelsAs, canonical
-from convert.inputs.clips import ClipParts, Report, clip_parts_of_run, held_out_clips
+from convert.inputs.clips import ClipParts, Report, check_clips_folder, clip_parts_of_run, held_out_clips
 from convert.inputs.keras_file import first_line, read_model
 from edge_har.errors import ConversionError, MisuseError
 from edge_har.model.cadence import INTERVAL_MS, TemporalContract
@@ -97,6 +97,8 @@ def source_model_of_file(path: Path, facts: FileFacts, cache: Path | None, repor
 
     Raises MisuseError naming the facts that are missing or do not fit, else ConversionError or DataError.
     """
+    if facts.calibration is not None:
+        check_clips_folder(facts.calibration)
     model = read_model(path)
     try:
         frames, height, width, channels = check_input(model, INPUT_CHANNELS)

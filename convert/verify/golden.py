@@ -147,7 +147,7 @@ def _shape_clips(spec: FrameSpec, contract: TemporalContract) -> Iterator[tuple[
 
 
 def _own_clips(folder: Path, manifest: Manifest) -> Iterator[tuple[str, str | None, Pixels]]:
-    paths = _videos(folder)
+    paths = own_videos(folder)
     contract = manifest.temporal
     for path in paths:
         try:
@@ -159,7 +159,10 @@ def _own_clips(folder: Path, manifest: Manifest) -> Iterator[tuple[str, str | No
         yield path.name, label, ticks[window_indices(len(ticks), contract.frames, contract.hop_ticks)[0]]
 
 
-def _videos(folder: Path) -> Sequence[Path]:
+def own_videos(folder: Path) -> Sequence[Path]:
+    """The user's own golden clips, sorted. Raises DataError for no folder and where there are none, or more
+    than MOST_OWN_CLIPS.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of golden clips")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)

@@ -36,6 +36,7 @@ MAX_NAMED = 5  # unreadable clips named in the error's one line
 HASH_CHUNK_BYTES = 1 << 20
 
 OnProgress = Callable[[int, int], None]  # clips done, clips in all
+CheckFound = Callable[[Sequence[FoundClip]], None]
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,13 @@ class Dataset:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def load_clips(source: str | os.PathLike[str], on_progress: OnProgress | None = None) -> Dataset:
+def load_clips(
+    source: str | os.PathLike[str],
+    on_progress: OnProgress | None = None,
+    check_found: CheckFound | None = None,
+) -> Dataset:
     """The data set of a folder or clips.csv (every clip is decoded once to check it) or of an index
-    (trusted).
+    (trusted). check_found: called with the clips of a folder or clips.csv before one is opened; it may raise.
 
     Raises DataError for what `find_clips` refuses, an index whose clips are gone, more than 5 % unreadable
     clips, or a label with no readable clip.
@@ -97,18 +102,21 @@ def load_clips(source: str | os.PathLike[str], on_progress: OnProgress | None = 
         rows = read_rows(path)
         if rows and set(FACT_COLUMNS) <= rows[0].keys():
             return _read_index(path, rows)
-    return build_index(source, on_progress)
+    return build_index(source, on_progress, check_found=check_found)
 
 
 def build_index(
     source: str | os.PathLike[str],
     on_progress: OnProgress | None = None,
     labels: Collection[str] | None = None,
+    check_found: CheckFound | None = None,
 ) -> Dataset:
     """Find, decode and hash every clip (of `labels` alone where they are given) of a folder or clips.csv;
-    errors as in `load_clips`.
+    check_found and errors as in `load_clips`.
     """
     found = [clip for clip in find_clips(source) if labels is None or clip.label in labels]
+    if check_found is not None:
+        check_found(found)
     readable: list[tuple[FoundClip, ClipFacts, str]] = []
     unreadable: list[tuple[Path, str]] = []
     pool = ThreadPoolExecutor(os.cpu_count())  # decoding and hashing run outside Python's lock
