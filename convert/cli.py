@@ -10,6 +10,8 @@ import click
 
 from convert.precisions import AUTO, PRECISIONS
 from edge_har.errors import DataError
+from edge_har.model.labels import composed
+from edge_har.model.values import read_json
 
 PATH = click.Path(path_type=Path)
 
@@ -140,17 +142,31 @@ def convert(source: Path, out: Path, figures: Path | None, **given: Any) -> None
     from convert.pipeline import Options  # TensorFlow takes seconds to load
     from convert.pipeline import convert as convert_any
     from edge_har.model.manifest import Smoothing
-    from train.runs import read_json
 
     given = {name: value for name, value in given.items() if value is not None}
     if figures is not None:
-        record = read_json(figures)
-        given |= {key: record[key] for key in ("protocol", "metrics") if key in record}
+        given |= read_figures(figures)
     if "labels" in given:
         given["labels"] = read_labels(given["labels"])
     given["file"] = FileFacts(**_options_of(FileFacts, given))
     given["smoothing"] = Smoothing(**_options_of(Smoothing, given))
     convert_any(source, out, Options(**given))
+
+
+def read_figures(path: Path) -> dict[str, Any]:
+    """`protocol` and `metrics` of a file, each where it holds it. Raises DataError for what no manifest can
+    hold.
+    """
+    try:
+        record = read_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: figures cannot be read: {error}") from error
+    expected = {"protocol": str, "metrics": dict}
+    if not isinstance(record, dict) or not all(
+        isinstance(record.get(key, kind()), kind) for key, kind in expected.items()
+    ):
+        raise DataError(f"{path}: expected an object with 'protocol', a text, and 'metrics', an object")
+    return {key: record[key] for key in expected if key in record}
 
 
 def read_labels(text: str) -> tuple[str, ...]:
@@ -161,7 +177,7 @@ def read_labels(text: str) -> tuple[str, ...]:
             listed = Path(text).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{text}: labels cannot be read: {error}") from error
-    return tuple(label.strip() for label in listed if label.strip())
+    return tuple(composed(label.strip()) for label in listed if label.strip())
 
 
 def _options_of(group: type, given: dict[str, Any]) -> dict[str, Any]:

@@ -30,8 +30,8 @@ from convert.verify.compactness import Variant, compactness, files_zero_fraction
 from convert.verify.comparison import Comparison, Comparisons, Reference, float_scores, slow_source
 from convert.verify.figures import details, drop_points, figures
 from convert.verify.gate import MAX_DROP_POINTS, TRAIN_LONGER, Limits, Verdict, gate
-from convert.verify.golden import TOLERANCE, choose_golden
-from convert.verify.runtimes import check_promised, interpreters, runtimes_that_agree
+from convert.verify.golden import TOLERANCE, choose_golden, own_videos
+from convert.verify.runtimes import check_promised, check_requested, interpreters, runtimes_that_agree
 from convert.verify.structure import check_structure
 from edge_har.errors import BundleError, MisuseError
 from edge_har.model.bundle import (
@@ -45,8 +45,17 @@ from edge_har.model.bundle import (
     write_bundle,
 )
 from edge_har.model.interpreter import runtime_name
-from edge_har.model.manifest import SLOW_SOURCE, Manifest, Smoothing
+from edge_har.model.manifest import (
+    RELEASE,
+    SLOW_SOURCE,
+    Manifest,
+    Smoothing,
+    check_name,
+    check_settings,
+    check_text,
+)
 from edge_har.model.recognizer import check_golden
+from edge_har.model.values import check_range
 from train.checkout import UNKNOWN, checkout
 from train.data.batches import CachedClip
 from train.tf import keras, tf
@@ -121,8 +130,13 @@ class Options:
             raise MisuseError(
                 f"precision must be one of {', '.join((AUTO, *PRECISIONS))}, got {self.precision!r}"
             )
-        if self.release is not None and self.release < 1:
-            raise MisuseError(f"release must be 1 or more, got {self.release}")
+        if self.release is not None:
+            check_range("release", self.release, *RELEASE, MisuseError)
+        if self.name is not None:
+            check_name(self.name, MisuseError)
+        if self.version is not None:
+            check_text("version", self.version, MisuseError)
+        check_settings(self.smoothing, self.temperature, self.reject_threshold, MisuseError)
         # It checks itself.
         Limits(self.min_agreement or 0.0, self.max_drop_points)
 
@@ -196,7 +210,7 @@ def convert_file(
     As `convert_source_model`, with the errors of `source_model_of_file` too.
     """
     options, report = options or Options(), report or _to_stderr
-    next_release(Path(out), options)
+    checked_release(Path(out), options)
     if options.data is not None:
         raise MisuseError("--data is for a RUN; name the clips of a model file with --calibration DIR")
     source_model = source_model_of_file(Path(path), options.file, options.cache, report)
@@ -216,7 +230,7 @@ def convert_run(
     that cannot be.
     """
     options, report = options or Options(), report or _to_stderr
-    next_release(Path(out), options)
+    checked_release(Path(out), options)
     if options.file != FileFacts():
         raise MisuseError(
             "labels, input range, colour, interval and calibration are for a model file; a RUN has its own"
@@ -241,7 +255,7 @@ def convert_source_model(
     and the figures).
     """
     options, path = options or Options(), Path(out)
-    release = next_release(path, options)
+    release = checked_release(path, options)
     original = Conversion(
         source_model,
         choose_calibration(
@@ -502,13 +516,19 @@ def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def next_release(path: Path, options: Options) -> int:
-    """The release to write.
+def checked_release(path: Path, options: Options) -> int:
+    """The release to write, after every check that needs no model.
 
-    Raises MisuseError or BundleError, before any work, for a path that cannot be written.
+    Raises MisuseError, DataError or BundleError, before any work, for a path that cannot be written, golden
+    clips that cannot be packed, and runtimes that are none.
     """
+    if options.golden is not None:
+        own_videos(options.golden)
+    check_requested(options.runtimes)
     if path.suffix != SUFFIX:
         raise MisuseError(f"{path}: a bundle's name ends with {SUFFIX}")
+    if options.name is None:
+        check_name(path.stem, MisuseError)
     if not path.parent.is_dir():
         raise MisuseError(f"{path}: no such folder")
     if options.release is not None:

@@ -509,9 +509,30 @@ def test_what_a_file_does_not_say_is_asked_for(tmp_path: Path) -> None:
         convert(tmp_path, out, Options(file=facts), report=silent)
 
 
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (("Walk", "walk"), "differ only in case"),
+        (("Walk", "Walk"), "occurs twice"),
+        (("Walk", "Ru\u200bn"), "does not show"),
+        (("Walk", "x" * 65), "64 characters at most"),
+        (("Walk",), "only one label"),
+    ],
+)
+def test_labels_that_cannot_be_are_misuse(labels: tuple[str, ...], says: str) -> None:
+    with pytest.raises(MisuseError, match=says):
+        FileFacts(labels)
+
+
+def test_calibration_folders_that_are_a_label_but_for_their_case(squares: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="labels 'RED' and 'Red' differ only in case"):
+        held_out_clips(squares, ("RED", "Green", "Blue"), FrameSpec((SIZE, SIZE)), tmp_path, silent)
+
+
 def test_labels_are_a_list_or_a_file(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("Walk\nRun fast\n")
     assert read_labels("Walk, Run") == ("Walk", "Run")
+    assert read_labels("Ge\u0301rer,Run") == ("G\u00e9rer", "Run")
     assert read_labels(str(tmp_path / "labels.txt")) == ("Walk", "Run fast")
 
 

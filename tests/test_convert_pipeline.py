@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from edge_har.errors import ConversionError, DataError, EdgeHarError, MisuseError, ParityError
 from edge_har.model.bundle import Bundle, open_bundle
 from edge_har.model.interpreter import runtime_name
+from edge_har.model.manifest import Smoothing
 from edge_har.model.recognizer import Recognizer, WholeClip, check_golden
 from tests.helpers.need import need_clips, need_module
 from tests.helpers.runs import LABELS
@@ -249,7 +250,7 @@ def test_a_model_of_all_groups_has_its_outputs_compared(
     assert "zero_share" not in manifest.provenance
     card = open_bundle(out).read("MODEL_CARD.md").decode()
     assert "leave-one-group-out" in card and "code: Apache-2.0" in card and "weights: " in card
-    assert pipeline.next_release(out, options(folder)) == 8
+    assert pipeline.checked_release(out, options(folder)) == 8
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch, precisions: set[str], of_clips: str, run: Path) -> list[str]:
@@ -391,12 +392,38 @@ def test_wrong_input_is_told_before_any_work(
     run_of: Callable[[str], Path], folder: Path, tmp_path: Path
 ) -> None:
     run = run_of("motion")
-    for out, match in (("x.zip", "ends with .ehar"), ("absent/x.ehar", "no such folder")):
+    for out, match in (
+        ("x.zip", "ends with .ehar"),
+        ("absent/x.ehar", "no such folder"),
+        ("a b.ehar", "a bundle's name is"),
+    ):
         with pytest.raises(MisuseError, match=match):
             convert_run(run, tmp_path / out, options(folder), report=silent)
+    (tmp_path / "golden").mkdir()
+    for number in range(9):
+        (tmp_path / "golden" / f"{number}.avi").touch()
+    # The RUN is not even looked for.
+    for changes, error, match in (
+        ({"golden": tmp_path / "none"}, DataError, "no such folder of golden clips"),
+        ({"golden": tmp_path / "golden"}, DataError, "expected 1 to 8 golden clips, found 9 videos"),
+        ({"runtimes": (tmp_path / "python",)}, MisuseError, "no program that can be started"),
+    ):
+        with pytest.raises(error, match=match):
+            convert_run(tmp_path / "none", tmp_path / "x.ehar", Options(**changes), report=silent)
     with pytest.raises(DataError, match="no such RUN"):
         convert_run(tmp_path / "none", tmp_path / "x.ehar", report=silent)
-    for wrong in ({"prune": 1.0}, {"fine_tune_steps": 0}, {"precision": "int4"}, {"release": 0}):
+    for wrong in (
+        {"prune": 1.0},
+        {"fine_tune_steps": 0},
+        {"precision": "int4"},
+        {"release": 0},
+        {"release": 2**53},
+        {"name": "../up"},
+        {"version": "1\x1b"},
+        {"temperature": 0.0},
+        {"reject_threshold": 2.0},
+        {"smoothing": Smoothing(smooth_s=61.0)},
+    ):
         with pytest.raises(MisuseError):
             Options(**wrong)
 

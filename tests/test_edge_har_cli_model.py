@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from edge_har.cli.model import command
 from edge_har.errors import BundleError, MisuseError, RuntimeMissingError
-from edge_har.model.bundle import Bundle, open_bundle
+from edge_har.model.bundle import SIGNATURE, Bundle, open_bundle
+from edge_har.model.manifest import MANIFEST
 from tests.helpers.bundles import failing_golden, some_bundle, variant
 
 
@@ -65,12 +66,13 @@ def test_inspect_shows_what_the_gate_let_pass(tmp_path: Path) -> None:
 def test_inspect_json_is_the_manifest(bundle_path: Path) -> None:
     bundle = open_bundle(bundle_path)
     output = json.loads(run("inspect", "--json", str(bundle_path)))
-    own = {key: output.pop(key) for key in ("model", "digest", "bytes", "signed")}
+    own = {key: output.pop(key) for key in ("model", "digest", "bytes", "signed", "signature")}
     assert own == {
         "model": bundle.model_id,
         "digest": bundle.digest,
         "bytes": bundle_path.stat().st_size,
         "signed": False,
+        "signature": "none",
     }
     assert output == json.loads(bundle.manifest_bytes)
 
@@ -151,3 +153,72 @@ def test_verify_names_the_worst_clip(tmp_path: Path) -> None:
     golden = (replace(first, scores=moved), *bundle.manifest.golden[1:])
     (tmp_path / "moved.ehar").write_bytes(variant(bundle, golden=golden))
     refused(tmp_path / "moved.ehar", match=f"{first.file}: a probability differs by 0.1")
+
+
+STEERING = "\x1b[2J\x1b]0;owned\x07\nrelease 99\r\u202e\x9b31m\u2028"
+
+
+def test_inspect_prints_nothing_that_steers_a_terminal(tmp_path: Path) -> None:
+    odd = {"a" + STEERING: [STEERING, {"b": [STEERING]}]}
+    gate = {"allowed_by_user": [STEERING, {"c": STEERING}]}
+    path = tmp_path / "odd.ehar"
+    path.write_bytes(
+        variant(
+            some_bundle(),
+            metrics=odd | {"gate": gate},
+            provenance=odd,
+            calibration=odd,
+            licence={STEERING: STEERING},
+            runtimes=(STEERING,),
+            protocol=STEERING,
+        )
+    )
+    plain = open_bundle(path)
+    lines = run("inspect", str(path)).split("\n")
+    assert lines.pop() == ""
+    assert all(line.isprintable() for line in lines)
+    assert not [line for line in lines if line.startswith("release 99")]
+    assert r"\x1b[2J" in "".join(lines)
+    (line,) = run("inspect", "--json", str(path)).splitlines()
+    assert line.isprintable() and line.isascii()
+    assert json.loads(line)["protocol"] == STEERING == plain.manifest.protocol
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        {"share": "x", "interval": [0, 1]},
+        {"share": 0.5, "interval": 7},
+        {"share": 0.5, "interval": [0.1]},
+        {"share": [], "interval": {}},
+        {"share": 10**400, "interval": [0, 10**400]},
+    ],
+)
+def test_inspect_shows_figures_that_are_none(tmp_path: Path, figure: dict[str, object]) -> None:
+    path = tmp_path / "odd.ehar"
+    metrics = {"test": figure, "gate": {"allowed_by_user": 7}, "slow_source": [1]}
+    path.write_bytes(variant(some_bundle(), metrics=metrics))
+    assert "    share: " in run("inspect", str(path))
+
+
+def test_a_signature_that_nobody_checked_is_not_called_one(tmp_path: Path) -> None:
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    some_bundle().extract(folder)
+    (folder / SIGNATURE).write_bytes(b"junk")
+    output = run("inspect", str(folder))
+    assert "(it holds a signature, which is not checked)" in output and "(signed)" not in output
+    described = json.loads(run("inspect", "--json", str(folder)))
+    assert (described["signed"], described["signature"]) == (False, "unchecked")
+
+
+def test_a_manifest_does_not_say_what_it_is_checked_for(tmp_path: Path) -> None:
+    bundle = some_bundle()
+    manifest = json.loads(bundle.manifest_bytes) | {"signed": True, "digest": "another", "bytes": -1}
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    bundle.extract(folder)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    described = json.loads(run("inspect", "--json", str(folder)))
+    assert described["signed"] is False and described["bytes"] > 0
+    assert described["digest"] == open_bundle(folder).digest != "another"

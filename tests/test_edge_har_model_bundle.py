@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -316,3 +319,103 @@ def test_damage_that_the_zip_reader_stumbles_over_is_told_as_damage(packed: byte
 def test_what_a_hostile_bundle_says_reaches_no_terminal_as_it_is() -> None:
     error = BundleError("the bundle has a file '\x1b]0;owned\x07'")
     assert str(error) == "the bundle has a file '\\x1b]0;owned\\x07'"
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width: int, height: int, *between: bytes, kind: tuple[int, ...] = (8, 2, 0, 0, 0)) -> bytes:
+    """A PNG whose header says this; its pixels are a few bytes."""
+    header = struct.pack(">II5B", width, height, *kind)
+    pixels = zlib.compress(bytes(1000))
+    chunks = (chunk(b"IHDR", header), *between, chunk(b"IDAT", pixels), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        png(8, 2_000_000),
+        png(2**31 - 1, 2**31 - 1),
+        png(30_000, 30_000),
+        png(8, 24, kind=(16, 6, 0, 0, 0)),
+        png(8, 24, kind=(8, 3, 0, 0, 0)),
+        png(8, 24, kind=(8, 2, 0, 0, 1)),
+        png(8, 24, chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(10**6)))),
+        png(8, 24, chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(10**6)))),
+        png(8, 24, chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))),
+        png(8, 24, chunk(b"IHDR", struct.pack(">II5B", 30_000, 30_000, 8, 2, 0, 0, 0))[:-1]),
+        png(8, 24) + b"tail",
+        png(8, 24)[:-12],
+        cv2.imencode(".jpg", np.zeros((24, 8, 3), np.uint8))[1].tobytes(),
+        cv2.imencode(".bmp", np.zeros((24, 8, 3), np.uint8))[1].tobytes(),
+    ],
+    ids=[
+        "tall",
+        "huge",
+        "large",
+        "deep",
+        "palette",
+        "interlaced",
+        "profile",
+        "text",
+        "animation",
+        "second header",
+        "tail",
+        "no end",
+        "jpeg",
+        "bitmap",
+    ],
+)
+def test_a_picture_that_is_no_strip_is_not_even_decoded(
+    monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    def decoded(*arguments: object) -> None:
+        raise AssertionError("the header was not looked at first")
+
+    monkeypatch.setattr(cv2, "imdecode", decoded)
+    with pytest.raises(BundleError, match="a golden clip is not a PNG strip of 4 frames of 8x6"):
+        decode_strip(content, FRAMES, SPEC)
+
+
+def test_a_decoder_that_gives_up_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gives_up(*arguments: object) -> None:
+        raise cv2.error("out of memory")
+
+    content = encode_strip(made_frames())
+    monkeypatch.setattr(cv2, "imdecode", gives_up)
+    with pytest.raises(BundleError, match="not a PNG strip"):
+        decode_strip(content, FRAMES, SPEC)
+
+
+@pytest.mark.parametrize(
+    ("name", "both"),
+    [
+        ("golden", "golden"),
+        ("head.tflite/x", "head.tflite"),
+        ("labels.txt/x", "labels.txt"),
+        ("manifest.json/x", "manifest.json"),
+        ("manifest.json.sig/x", "manifest.json.sig"),
+    ],
+)
+def test_a_file_beside_a_folder_of_its_name_is_refused(tmp_path: Path, name: str, both: str) -> None:
+    with pytest.raises(BundleError, match=f"both a file and a folder of the name '{both}'"):
+        pack_bundle(made_manifest(), made_files() | {name: b"x"})
+
+
+@pytest.mark.parametrize("name", ["golden/clip.tflite", "README.md", "clip.onnx"])
+def test_a_graph_is_a_file_of_its_own_kind(name: str) -> None:
+    """`model export` writes each beside files of other names."""
+    manifest = made_manifest()
+    odd = replace(manifest, tensors={**manifest.tensors, name: manifest.tensors["clip.tflite"]})
+    with pytest.raises(BundleError, match=r"a graph's file is NAME\.tflite, in no folder"):
+        pack_bundle(odd, made_files() | {name: b"x"})
+
+
+def test_a_file_larger_than_any_bundle_is_not_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "large.ehar"
+    with open(path, "wb") as file:
+        file.truncate(1 << 40)  # a terabyte, of which the disk holds nothing
+    with pytest.raises(BundleError, match="larger than"):
+        open_bundle(path)

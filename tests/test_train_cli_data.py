@@ -128,3 +128,65 @@ def test_a_full_disk_leaves_nothing_behind(clips: Path, tmp_path: Path) -> None:
     )
     assert run.returncode == 1 and "cannot be written" in run.stderr.splitlines()[-1], run.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["clips"]
+
+
+def quick_to_refuse(tmp_path: Path, *arguments: object, code: int = 1, says: str) -> None:
+    """Refused for `says` although no clip can be decoded: what costs nothing to check comes before that."""
+    run = edge_har(*arguments, cwd=tmp_path)
+    assert_one_line(run, code, says)
+    assert "decoded" not in run.stderr
+
+
+@pytest.fixture
+def undecodable(tmp_path: Path) -> Path:
+    for label in ("Walk", "Run"):
+        for group in (1, 2):
+            write_text_as_video(tmp_path / "clips" / label / f"v_{label}_g{group:02d}_c01.avi")
+    return tmp_path
+
+
+@pytest.mark.parametrize("out", ["no/there.csv", "clips.txt/i.csv"])
+@pytest.mark.parametrize("command", ["index", "split"])
+def test_what_cannot_be_written_is_refused_before_clips_are_decoded(
+    undecodable: Path, command: str, out: str
+) -> None:
+    (undecodable / "clips.txt").touch()
+    quick_to_refuse(undecodable, "data", command, "clips", "--out", out, says=f"{out}: cannot be written")
+
+
+def test_too_few_groups_are_refused_before_clips_are_decoded(undecodable: Path) -> None:
+    quick_to_refuse(undecodable, "data", "split", "clips", says="label Run has clips of 2 groups only")
+    folds = ("--folds", "leave-one-group-out")
+    quick_to_refuse(undecodable, "data", "split", "clips", *folds, says="needs 3 groups or more, got 2")
+
+
+@pytest.mark.parametrize("labels", [("Walk", "walk"), ("Bend", "Bend "), ("\u00e9", "e\u0301")])
+def test_labels_that_are_one_are_refused_before_clips_are_decoded(
+    tmp_path: Path, labels: tuple[str, str]
+) -> None:
+    for label in labels:
+        write_text_as_video(tmp_path / "clips" / label / "a.avi")
+    quick_to_refuse(tmp_path, "data", "index", "clips", says="differ only in case, blanks or encoding")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (["--split", "none.json"], 1, "none.json: cannot be read"),
+        (["--split", "deep.json"], 1, "deep.json: not a split file"),
+        (["--split", "folds.json"], 1, "folds.json: holds 2 folds"),
+        (["--split", "folds.json", "--fold", "2"], 2, "--fold 2: folds.json holds folds 0 to 1"),
+        (["--mirror", "none.json"], 1, "--mirror takes auto, off or a JSON file"),
+        (["--mirror", "list.json"], 1, "must hold an object of labels"),
+        (["--out", "clips"], 2, "exists and is not a RUN"),
+        ([], 1, "label Run has clips of 2 groups only"),
+    ],
+)
+def test_a_training_refuses_what_it_can_before_clips_are_decoded(
+    undecodable: Path, options: list[str], code: int, says: str
+) -> None:
+    (undecodable / "deep.json").write_text("[" * 200_000)
+    (undecodable / "list.json").write_text("[]")
+    (undecodable / "folds.json").write_text(json.dumps({"schema": 1, "folds": [{}, {}]}))
+    given = ["train", "--data", "clips", "--model", "motion", "--out", "RUN", *options]
+    quick_to_refuse(undecodable, *given, code=code, says=says)

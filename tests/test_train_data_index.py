@@ -135,3 +135,14 @@ def test_real_clips_have_the_frames_that_their_list_states() -> None:
     dataset = load_clips(folder)
     assert {clip.name: (clip.group, clip.facts.frames) for clip in dataset.clips} == stated
     assert len(dataset.labels) == 9 and dataset.groups_known
+
+
+def test_labels_of_an_index_are_held_to_the_rule(tmp_path: Path) -> None:
+    index = tmp_path / "index.csv"
+    write_index(build_index(make_dataset(tmp_path / "clips", ("Walk", "Run"))), index)
+    text = index.read_text()
+    index.write_text(text.replace(",Run,", ",walk,"))
+    with pytest.raises(DataError, match=r"index\.csv: labels 'Walk' and 'walk' differ only in case"):
+        load_clips(index)
+    index.write_text(text.replace(",Run,", ",Ge\u0301rer,"), encoding="utf-8")
+    assert load_clips(index).labels == ("G\u00e9rer", "Walk")

@@ -25,7 +25,14 @@ from tests.helpers.videos import (
     write_text_as_video,
     write_video,
 )
-from train.data.videos import decode_prepared, decode_ticks, find_clips, measure_clip, tick_indices
+from train.data.videos import (
+    LabelError,
+    decode_prepared,
+    decode_ticks,
+    find_clips,
+    measure_clip,
+    tick_indices,
+)
 
 SPEC = FrameSpec(size_wh=(16, 16))
 RATES_HZ = {10.0: Fraction(10), 25.0: Fraction(25), 29.97: Fraction(2997, 100), 30.0: Fraction(30)}
@@ -300,3 +307,43 @@ def test_folders_that_are_no_data_set_are_refused(tmp_path: Path) -> None:
         find_clips(tmp_path)
     with pytest.raises(DataError, match="not a data set"):
         find_clips(tmp_path / "Walk" / "a.avi")
+
+
+LABELS_THAT_CANNOT_BE = [
+    (("Walk", "walk"), "labels 'Walk' and 'walk' differ only in case, blanks or encoding"),
+    (("Bend", "Bend "), "labels 'Bend' and 'Bend ' differ only in case"),
+    (("\u00e9", "e\u0301"), r"labels 'e\\u0301' and '\\xe9' differ only in case"),
+    (("Run", "Bend "), "label 'Bend ' begins or ends with a blank"),
+    (("Run", "Be\x1bnd"), r"label 'Be\\x1bnd' holds a control character"),
+    (("Run", "Be\u200bnd"), r"label 'Be\\u200bnd' holds a control character, or one that does not show"),
+    (("Run", "x" * 65), "a label has 64 characters at most"),
+    (("Run", os.fsdecode(b"caf\xe9")), r"label 'caf\\udce9' holds a control character"),
+]
+
+
+@pytest.mark.parametrize(("labels", "says"), LABELS_THAT_CANNOT_BE)
+def test_labels_of_folders_that_cannot_be_are_refused_before_a_clip_is_opened(
+    tmp_path: Path, labels: tuple[str, str], says: str
+) -> None:
+    for label in labels:
+        write_text_as_video(tmp_path / label / "a.avi")
+    with pytest.raises(LabelError, match=says) as caught:
+        find_clips(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}: ") and str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("odd", ["walk", "Wa\u200blk", "x" * 65])
+def test_labels_of_a_csv_are_held_to_the_same_rule(tmp_path: Path, odd: str) -> None:
+    rows = f"path,label,group\na.avi,Walk,\nb.avi,Run,\nc.avi,{odd},\n"
+    (tmp_path / "clips.csv").write_text(rows, encoding="utf-8")
+    with pytest.raises(LabelError):
+        find_clips(tmp_path)
+
+
+def test_a_folder_whose_accents_lie_apart_is_the_label_with_them(tmp_path: Path) -> None:
+    """As archives made on macOS unpack."""
+    for folder in ("Ge\u0301rer", "Run"):
+        write_text_as_video(tmp_path / folder / "a.avi")
+    found = find_clips(tmp_path)
+    assert {clip.label for clip in found} == {"G\u00e9rer", "Run"}
+    assert all(clip.path.is_file() for clip in found)

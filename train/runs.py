@@ -15,6 +15,8 @@ from typing import Any
 
 from edge_har.errors import DataError, MisuseError
 from edge_har.model.cadence import TemporalContract
+from edge_har.model.labels import check_labels
+from edge_har.model.manifest import check_window
 from edge_har.model.preprocess import FrameSpec
 from train.data.files import write_text
 from train.data.sampling import Sampling
@@ -97,7 +99,8 @@ class TrainConfig:
             raise MisuseError(f"augmentation must be 0 or more, got {self.augmentation}")
         if self.seed < 0:
             raise MisuseError(f"seed must be 0 or more, got {self.seed}")
-        _ = self.frame_spec, self.sampling  # they check themselves
+        _ = self.sampling  # it checks itself
+        check_window(self.frame_spec, self.contract, MisuseError)
 
     @property
     def frame_spec(self) -> FrameSpec:
@@ -185,16 +188,18 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         raise DataError(f"{folder}: this training is not finished; the same 'edge-har train' goes on with it")
     config = read_json(path / CONFIG)
     try:
+        labels = tuple(str(label) for label in config["labels"])
+        check_labels(labels, DataError)
         return Run(
             path,
             config_from_json(config["settings"]),
-            tuple(config["labels"]),
+            labels,
             config["groups"] == "known",
             config["index_sha256"],
             read_json(path / SPLIT),
             read_json(path / METRICS),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, DataError) as error:
         raise DataError(f"{path / CONFIG}: not a RUN's configuration: {error}") from error
 
 
@@ -222,8 +227,7 @@ def start_run(folder: Path, identity: Mapping[str, Any], split: Mapping[str, Any
                 f"remove that file to train from the start, or choose another --out"
             )
         return finished
-    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {SPLIT}):
-        raise MisuseError(f"{folder}: exists and is not a RUN; choose another --out")
+    check_run_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -231,6 +235,14 @@ def start_run(folder: Path, identity: Mapping[str, Any], split: Mapping[str, Any
     write_json(folder / SPLIT, split)
     write_json(folder / CONFIG, identity)
     return False
+
+
+def check_run_folder(folder: Path) -> None:
+    """Raises MisuseError for a folder that holds something else than a RUN."""
+    if (folder / CONFIG).is_file() or not folder.exists():
+        return
+    if not folder.is_dir() or {path.name for path in folder.iterdir()} - {SPLIT}:
+        raise MisuseError(f"{folder}: exists and is not a RUN; choose another --out")
 
 
 def first_difference(before: Mapping[str, Any], now: Mapping[str, Any], where: str = "") -> str | None:
@@ -276,7 +288,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read one of a RUN's files; raises DataError naming it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a JSON object")

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from edge_har.errors import DataError, SourceError
 from edge_har.model.cadence import TemporalContract
+from edge_har.model.labels import MIN_LABELS, check_distinct
 from edge_har.model.preprocess import FrameSpec, Pixels
 from edge_har.sources.recordings import content_sha256, find_recordings
 from train.data.batches import CachedClip, cache_clips, cache_folder, clip_windows
 from train.data.index import Clip, build_index, load_clips
 from train.data.sampling import BACKGROUND
 from train.data.splits import PARTS, make_split
-from train.data.videos import MIN_LABELS, FoundClip, find_clips, measure_clip
+from train.data.videos import FoundClip, LabelError, find_clips, measure_clip
 from train.fitting.synthetic_clips import cache_synthetic
 from train.runs import INDEX, Run
 
@@ -124,9 +125,15 @@ def held_out_clips(
     """The clips of a folder, one part to set ranges, the other held out; a group is never on both sides.
 
     They are labelled where two or more of the folder's labels are among `labels`: then those alone are taken.
-    Else every video below the folder is taken, without a label. Raises DataError when there are too few.
+    Else every video below the folder is taken, without a label. Raises DataError when there are too few, and
+    LabelError where a folder's name is one of the labels but for its case, blanks or encoding.
     """
-    named = {clip.label for clip in _found(folder)} & set(labels)
+    found = {clip.label for clip in _found(folder)}
+    try:
+        check_distinct([*labels, *sorted(found.difference(labels))], LabelError)
+    except LabelError as error:
+        raise LabelError(f"{folder}: {error}") from error
+    named = found & set(labels)
     if len(named) < MIN_LABELS:
         report(f"{folder}: no folders named as the labels: outputs are compared, accuracy is not measured")
         return _unlabelled(folder, spec, cache, report)
@@ -145,11 +152,18 @@ def held_out_clips(
     return HeldOutClips(clip_parts, True, dataset.groups_known, dataset.sha256)
 
 
-def _found(folder: Path) -> Sequence[FoundClip]:
+def check_clips_folder(folder: Path) -> None:
+    """Raises DataError where there is no such folder."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of clips")
+
+
+def _found(folder: Path) -> Sequence[FoundClip]:
+    check_clips_folder(folder)
     try:
         return find_clips(folder)
+    except LabelError:
+        raise
     except DataError:  # videos that lie in no folder per label
         return ()
 

@@ -13,11 +13,13 @@ from typing import Any
 
 from convert.graphs.float_graphs import check_input
 from convert.inputs.canonical import COLORS, INPUT_CHANNELS, INPUT_RANGES, PixelsAs, canonical
-from convert.inputs.clips import ClipParts, Report, clip_parts_of_run, held_out_clips
+from convert.inputs.clips import ClipParts, Report, check_clips_folder, clip_parts_of_run, held_out_clips
 from convert.inputs.keras_file import first_line, read_model
 from edge_har.errors import ConversionError, MisuseError
-from edge_har.model.cadence import TemporalContract
+from edge_har.model.cadence import INTERVAL_MS, TemporalContract
+from edge_har.model.labels import check_labels
 from edge_har.model.preprocess import FrameSpec
+from edge_har.model.values import check_range
 from train.models.families import CONVLSTM, FAMILIES
 from train.runs import MODEL, Run, TrainConfig, default_config, load_run
 from train.tf import keras
@@ -73,10 +75,10 @@ class FileFacts:
     interpolation: str = "linear"
 
     def __post_init__(self) -> None:
-        if self.labels is not None and (len(set(self.labels)) < len(self.labels) or not all(self.labels)):
-            raise MisuseError(f"labels must be different names, got {', '.join(self.labels)}")
-        if self.interval_ms is not None and not self.interval_ms > 0:
-            raise MisuseError(f"the interval must be above 0 ms, got {self.interval_ms}")
+        if self.labels is not None:
+            check_labels(self.labels, MisuseError)
+        if self.interval_ms is not None:
+            check_range("interval_ms", self.interval_ms, *INTERVAL_MS, MisuseError)
 
     def missing(self, channels: int) -> list[str]:
         """The options that have to be given."""
@@ -95,6 +97,8 @@ def source_model_of_file(path: Path, facts: FileFacts, cache: Path | None, repor
 
     Raises MisuseError naming the facts that are missing or do not fit, else ConversionError or DataError.
     """
+    if facts.calibration is not None:
+        check_clips_folder(facts.calibration)
     model = read_model(path)
     try:
         frames, height, width, channels = check_input(model, INPUT_CHANNELS)

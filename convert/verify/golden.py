@@ -12,6 +12,7 @@ import numpy as np
 from edge_har.errors import ConversionError, DataError, SourceError
 from edge_har.model.bundle import Bundle, encode_strip
 from edge_har.model.cadence import TemporalContract, window_indices
+from edge_har.model.labels import composed
 from edge_har.model.manifest import Golden, Manifest
 from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
 from edge_har.model.recognizer import Recognizer
@@ -146,18 +147,22 @@ def _shape_clips(spec: FrameSpec, contract: TemporalContract) -> Iterator[tuple[
 
 
 def _own_clips(folder: Path, manifest: Manifest) -> Iterator[tuple[str, str | None, Pixels]]:
-    paths = _videos(folder)
+    paths = own_videos(folder)
     contract = manifest.temporal
     for path in paths:
         try:
             ticks = decode_ticks(path, manifest.frame, contract.interval_ms, max_gap_ms=contract.gap_ms)
         except SourceError as error:
             raise DataError(f"golden clip {path}: {error}") from error
-        label = path.parent.name if path.parent.name in manifest.labels else None
+        folder_label = composed(path.parent.name)
+        label = folder_label if folder_label in manifest.labels else None
         yield path.name, label, ticks[window_indices(len(ticks), contract.frames, contract.hop_ticks)[0]]
 
 
-def _videos(folder: Path) -> Sequence[Path]:
+def own_videos(folder: Path) -> Sequence[Path]:
+    """The user's own golden clips, sorted. Raises DataError for no folder and where there are none, or more
+    than MOST_OWN_CLIPS.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of golden clips")
     paths = [Path(path) for path in find_recordings(str(folder))]

@@ -97,6 +97,13 @@ def interpreters(
     return tuple(dict.fromkeys((own, *(environment.python(root) for environment in made), *requested)))
 
 
+def check_requested(requested: Sequence[Path]) -> None:
+    """Raises MisuseError for a Python that is none, before a conversion begins."""
+    for python in requested:
+        if shutil.which(python) is None:
+            raise MisuseError(f"{python}: is no program that can be started; --runtime takes a Python")
+
+
 def runtimes_that_agree(content: bytes, interpreters: Sequence[Path], report: Report) -> list[str]:
     """Names and versions of the runtimes, among those of some Python interpreters, that pass `model verify`.
 

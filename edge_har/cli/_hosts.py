@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from edge_har.deploy import HOST_TIMEOUT_S, MAX_PARALLEL, PARALLEL, REMOTE_COMMAND
+from edge_har.errors import printable
 
 if TYPE_CHECKING:
     from edge_har.deploy.replies import DeviceReply
@@ -111,7 +112,7 @@ def _row(result: HostResult) -> tuple[str, ...]:
 
 def _cells(reply: DeviceReply) -> tuple[str, ...]:
     release = "-" if reply.release is None else str(reply.release)
-    return (reply.outcome.value, reply.model or "-", release, reply.detail or _previous(reply))
+    return (reply.outcome.value, reply.model or "-", release, printable(reply.detail or _previous(reply)))
 
 
 def _previous(reply: DeviceReply) -> str:

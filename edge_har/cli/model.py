@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_har.cli import workstation_part
+from edge_har.errors import printable
 
 if TYPE_CHECKING:
     from edge_har.model.bundle import Bundle
@@ -33,7 +34,8 @@ def inspect(bundle: str | None, as_json: bool) -> None:
     """Show what is in a bundle; the shipped one by default."""
     opened, size = _open(bundle)
     if as_json:
-        click.echo(json.dumps(inspect_json(opened, size), ensure_ascii=False))
+        # ASCII: a bundle's texts may hold what steers a terminal.
+        click.echo(json.dumps(inspect_json(opened, size)))
     else:
         click.echo("\n".join(inspect_lines(opened, size)))
 
@@ -108,14 +110,24 @@ def _size(path: Path) -> int:
 
 
 def inspect_json(bundle: Bundle, size: int) -> dict[str, Any]:
-    """The manifest as it is in the bundle, with `model`, `digest`, `bytes` and `signed` beside its keys."""
+    """The manifest as it is in the bundle, and before it `model`, `digest`, `bytes`, `signed` (whether a
+    signature was checked: never yet) and `signature` (`none` or `unchecked`), whatever it says of these.
+    """
     manifest: dict[str, Any] = json.loads(bundle.manifest_bytes)
-    own = {"model": bundle.model_id, "digest": bundle.digest, "bytes": size}
-    return {**own, "signed": bundle.signature is not None, **manifest}
+    own = {
+        "model": bundle.model_id,
+        "digest": bundle.digest,
+        "bytes": size,
+        "signed": False,
+        "signature": "none" if bundle.signature is None else "unchecked",
+    }
+    return own | {key: value for key, value in manifest.items() if key not in own}
 
 
 def inspect_lines(bundle: Bundle, size: int) -> list[str]:
-    """The bundle for a person: labels, contract, tensors, figures, provenance, terms, files."""
+    """The bundle for a person: labels, contract, tensors, figures, provenance, terms, files. Whatever its
+    texts hold, each line is one, without control characters.
+    """
     manifest = bundle.manifest
     frame, temporal, smoothing = manifest.frame, manifest.temporal, manifest.smoothing
     reject = "never" if manifest.reject_threshold is None else f"below {manifest.reject_threshold:g}"
@@ -125,7 +137,7 @@ def inspect_lines(bundle: Bundle, size: int) -> list[str]:
             f"{manifest.kind}, {manifest.precision}, "
             f"{size:,} bytes"
         ),
-        f"digest      {bundle.digest} ({'signed' if bundle.signature is not None else 'unsigned'})",
+        f"digest      {bundle.digest} ({_signature(bundle)})",
         f"labels      {', '.join(manifest.labels)}",
         (
             f"frames      {frame.size_wh[0]}x{frame.size_wh[1]} {frame.color}, "
@@ -161,7 +173,11 @@ def inspect_lines(bundle: Bundle, size: int) -> list[str]:
         lines += [f"{INDENT}{name}", *_tensor_lines(tensors)]
     lines.append("files:")
     lines += [f"{INDENT}{name}  {length:,} bytes" for name, (length, _) in sorted(manifest.files.items())]
-    return lines
+    return [printable(line) for line in lines]
+
+
+def _signature(bundle: Bundle) -> str:
+    return "unsigned" if bundle.signature is None else "it holds a signature, which is not checked"
 
 
 def _gate_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -175,7 +191,9 @@ def _gate_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
         return
     allowed = verdict.get("allowed_by_user", [])
     yield f"gate        {'passed only with --allow-drop:' if allowed else 'passed'}"
-    yield from (f"{INDENT}{breach}" for breach in allowed)
+    yield from (
+        f"{INDENT}{_short(breach)}" for breach in (allowed if isinstance(allowed, list) else [allowed])
+    )
 
 
 def _ticks(count: int) -> str:
@@ -184,14 +202,26 @@ def _ticks(count: int) -> str:
 
 def _tree(table: Mapping[str, Any], depth: int = 1) -> Iterator[str]:
     for key, value in table.items():
-        if isinstance(value, Mapping) and {"share", "interval"} <= value.keys():
-            low, high = value["interval"]
-            yield f"{INDENT * depth}{key}: {value['share']:.3f} (95 % {low:.3f} to {high:.3f})"
+        figure = _figure(value)
+        if figure is not None:
+            share, low, high = figure
+            yield f"{INDENT * depth}{key}: {share:.3f} (95 % {low:.3f} to {high:.3f})"
         elif isinstance(value, Mapping):
             yield f"{INDENT * depth}{key}:"
             yield from _tree(value, depth + 1)
         else:
             yield f"{INDENT * depth}{key}: {_short(value)}"
+
+
+def _figure(value: Any) -> tuple[float, float, float] | None:
+    """Fraction and interval, where the value is a figure as `convert` writes it."""
+    if not isinstance(value, Mapping):
+        return None
+    interval = value.get("interval")
+    numbers = [value.get("share"), *(interval if isinstance(interval, list) else ())]
+    if len(numbers) != 3 or not all(isinstance(n, (int, float)) and 0 <= n <= 1 for n in numbers):
+        return None
+    return numbers[0], numbers[1], numbers[2]
 
 
 def _short(value: Any) -> str:

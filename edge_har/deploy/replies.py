@@ -9,6 +9,8 @@ from enum import Enum
 from typing import Any
 
 from edge_har.errors import DeployError
+from edge_har.model.manifest import RELEASE
+from edge_har.model.values import read_json, whole
 
 REPLY_VERSION = 1
 MAX_TEXT = 400  # characters of a text that came from a device
@@ -70,8 +72,8 @@ class DeviceReply:
     def from_line(cls, line: str) -> DeviceReply | None:
         """Read a device's line; None where it is not one of this version (a greeting, a newer version)."""
         try:
-            data = json.loads(line)
-        except (ValueError, RecursionError):
+            data = read_json(line.encode())
+        except ValueError:
             return None
         if not isinstance(data, dict) or data.get("v") != REPLY_VERSION:
             return None
@@ -79,21 +81,38 @@ class DeviceReply:
             outcome = Outcome(data.get("outcome"))
         except ValueError:
             return None
-        release, store = data.get("release"), data.get("store")
+        store = data.get("store")
         return cls(
             outcome,
             detail=plain(data.get("detail") or ""),
             model=_text(data, "model"),
             version=_text(data, "version"),
-            release=release if isinstance(release, int) else None,
+            release=_release(data),
             digest=_text(data, "digest"),
-            store=store if isinstance(store, dict) else None,
+            store=_plain_values(store) if isinstance(store, dict) else None,
         )
 
 
 def plain(text: object) -> str:
     """A text from elsewhere, made fit for a terminal: one line, no control characters, not endless."""
     return "".join(c if c.isprintable() else " " for c in str(text)).strip()[:MAX_TEXT]
+
+
+def _plain_values(value: Any) -> Any:
+    """The same JSON value, its texts and keys made fit for a terminal."""
+    if isinstance(value, dict):
+        return {plain(key): _plain_values(below) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_plain_values(below) for below in value]
+    return plain(value) if isinstance(value, str) else value
+
+
+def _release(data: Mapping[str, Any]) -> int | None:
+    try:
+        release = whole(data.get("release"))
+    except TypeError:
+        return None
+    return release if min(RELEASE) <= release <= max(RELEASE) else None
 
 
 def _text(data: Mapping[str, Any], key: str) -> str | None:

@@ -8,7 +8,8 @@ import os
 import re
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -18,20 +19,24 @@ import cv2
 import numpy as np
 
 from edge_har.errors import BundleError, EdgeHarError
-from edge_har.model.manifest import MANIFEST, Golden, Manifest
+from edge_har.model.manifest import FILE_BYTES, MANIFEST, Golden, Manifest
 from edge_har.model.preprocess import FrameSpec, Pixels
 from edge_har.system.files import FILE_MODE, sync_directory, write_atomically, write_new
 
 SUFFIX = ".ehar"
+GRAPH_SUFFIX = ".tflite"
 DEFAULT_NAME = "default.ehar"
 SIGNATURE = "manifest.json.sig"
 LABELS = "labels.txt"
 MODEL_CARD = "MODEL_CARD.md"
 # The key of a manifest's metrics that holds the parity gate's verdict.
 GATE = "gate"
-MAX_BUNDLE_BYTES = 64 * 1024 * 1024
+MAX_BUNDLE_BYTES = max(FILE_BYTES)
 MAX_MANIFEST_BYTES = 1024 * 1024
+MAX_NAMED = 5  # files named in an error's one line
 FIXED_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a ZIP can say: equal content must be equal bytes
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_CHUNK_BYTES = 12  # of a chunk beside its content: length, kind, checksum
 NAME_RULE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,99})?")
 
 
@@ -64,12 +69,11 @@ class Bundle:
         except KeyError as error:
             raise BundleError(f"the bundle has no file {name!r}") from error
 
-    def golden_clips(self) -> list[tuple[Golden, Pixels]]:
-        """Golden clips with their frames: uint8 [frames, height, width, 3], RGB."""
+    def golden_clips(self) -> Iterator[tuple[Golden, Pixels]]:
+        """Golden clips with their frames: uint8 [frames, height, width, 3], RGB. One at a time is decoded."""
         spec, frames = self.manifest.frame, self.manifest.temporal.frames
-        return [
-            (golden, decode_strip(self.read(golden.file), frames, spec)) for golden in self.manifest.golden
-        ]
+        for golden in self.manifest.golden:
+            yield golden, decode_strip(self.read(golden.file), frames, spec)
 
     def extract(self, folder: Path) -> None:
         """Write every file into the existing, empty `folder`, each synced to disk; nothing is overwritten."""
@@ -95,13 +99,33 @@ def encode_strip(frames: Pixels) -> bytes:
 
 def decode_strip(content: bytes, frames: int, spec: FrameSpec) -> Pixels:
     """Frames of a PNG strip: uint8 [frames, height, width, 3], RGB.
-    Raises BundleError when it is another size.
+    Raises BundleError when it is another size or kind of PNG; then nothing is decoded.
     """
     width, height = spec.size_wh
-    strip = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    strip = None
+    # A few bytes of PNG can hold gigabytes of picture: what its header says is looked at first.
+    if _is_plain_png(content, width, frames * height):
+        with suppress(cv2.error):
+            strip = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if strip is None or strip.shape != (frames * height, width, 3):
         raise BundleError(f"a golden clip is not a PNG strip of {frames} frames of {width}x{height}")
     return cast(Pixels, cv2.cvtColor(strip, cv2.COLOR_BGR2RGB).reshape(frames, height, width, 3))
+
+
+def _is_plain_png(content: bytes, width: int, height: int) -> bool:
+    """Whether it is the PNG that `encode_strip` makes: 8 bits, RGB, not interlaced, of this size, and no
+    chunk but header, pixels and end. Other chunks may be compressed too, or hold more pictures.
+    """
+    header = struct.pack(">4sIIBBBBB", b"IHDR", width, height, 8, 2, 0, 0, 0)
+    if not content.startswith(PNG_SIGNATURE + struct.pack(">I", len(header) - 4) + header):
+        return False
+    at, kind = len(PNG_SIGNATURE), b""
+    while at + PNG_CHUNK_BYTES <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, at)
+        if kind not in (b"IHDR", b"IDAT", b"IEND"):
+            return False
+        at += length + PNG_CHUNK_BYTES
+    return at == len(content) and kind == b"IEND"
 
 
 def labels_text(labels: tuple[str, ...]) -> bytes:
@@ -172,7 +196,7 @@ def _open_resolved(path: Path) -> Bundle:
     if path.is_dir():
         return _read_folder(path)
     if path.is_file():
-        return read_bundle(path.read_bytes())
+        return read_bundle(_read_capped(path, MAX_BUNDLE_BYTES))
     raise BundleError("no such bundle; expected an .ehar file or a folder unpacked from one")
 
 
@@ -222,8 +246,7 @@ def _read_archive(archive: zipfile.ZipFile, length: int) -> Bundle:
 def _read_folder(folder: Path) -> Bundle:
     manifest_bytes = _read_capped(folder / MANIFEST, MAX_MANIFEST_BYTES)
     manifest = Manifest.from_bytes(manifest_bytes)
-    for name in manifest.files:
-        _check_name(name)
+    _check_names(manifest.files)
     contents = {name: _read_capped(folder / name, size) for name, (size, _) in manifest.files.items()}
     signature = (
         _read_capped(folder / SIGNATURE, MAX_MANIFEST_BYTES) if (folder / SIGNATURE).is_file() else None
@@ -246,16 +269,30 @@ def _check_name(name: str) -> None:
         raise BundleError(f"the bundle has a file name that is not allowed: {name!r}")
 
 
+def _check_names(names: Collection[str]) -> None:
+    """Raise BundleError for names that cannot all be files of one folder."""
+    for name in names:
+        _check_name(name)
+    folders = {name.partition("/")[0] for name in names if "/" in name}
+    both = sorted(folders & {MANIFEST, SIGNATURE, *names})
+    if both:
+        raise BundleError(f"the bundle has both a file and a folder of the name {both[0]!r}")
+
+
 def _check_contents(bundle: Bundle) -> None:
     manifest = bundle.manifest
+    _check_names(manifest.files)
     if set(bundle.contents) != set(manifest.files):
         odd = sorted(set(bundle.contents) ^ set(manifest.files))
-        raise BundleError(f"files of the bundle and of its manifest differ: {', '.join(odd)}")
+        shown = ", ".join(odd[:MAX_NAMED]) + ", ..." * (len(odd) > MAX_NAMED)
+        raise BundleError(f"files of the bundle and of its manifest differ: {shown}")
     for name, (size, digest) in manifest.files.items():
-        _check_name(name)
         content = bundle.contents[name]
         if len(content) != size or hashlib.sha256(content).hexdigest() != digest:
             raise BundleError(f"{name} is not what the manifest lists (damaged or altered)")
+    odd_graphs = sorted(name for name in manifest.tensors if "/" in name or not name.endswith(GRAPH_SUFFIX))
+    if odd_graphs:
+        raise BundleError(f"a graph's file is NAME{GRAPH_SUFFIX}, in no folder; got {odd_graphs[0]!r}")
     needed = {LABELS, MODEL_CARD, *manifest.tensors, *(golden.file for golden in manifest.golden)}
     if not needed <= set(bundle.contents):
         raise BundleError(f"the bundle lacks {', '.join(sorted(needed - set(bundle.contents)))}")

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from edge_har.errors import BundleError, MisuseError
+from edge_har.model.values import check_range, real, whole
 
+# A camera gives up to 100 frames a second; what lasts longer than 10 s from tick to tick is no movement.
+INTERVAL_MS = (10, 10_000)
+# A movement needs two frames; 600 are a minute at 10 a second, and memory grows with them.
+FRAMES = (2, 600)
+# One frame stands in for all ticks of a gap, 6,000 at most.
+MAX_GAP_MS = 60_000
 TIME_TOLERANCE_S = 1e-6  # float noise of a container's times; far below any frame's duration
 SAMPLINGS = ("interval", "spread")
 
@@ -19,11 +26,12 @@ SAMPLINGS = ("interval", "spread")
 class TemporalContract:
     """How a model wants time sampled: `frames` ticks, `interval_ms` apart, a result every `hop_ticks`.
 
-    max_gap_ms: a longer silence between two frames resets everything (default: the larger of two intervals
-    and 1000 ms). sampling: `interval` is fit for live streams; `spread` (frames spread evenly over a whole
-    trimmed clip, as notebooks do) is not.
+    max_gap_ms: a longer silence between two frames resets everything (default: `usual_gap_ms`). sampling:
+    `interval` is fit for live streams; `spread` (frames spread evenly over a whole trimmed clip, as notebooks
+    do) is not.
 
-    Raises MisuseError when the values do not go together.
+    Raises MisuseError when a value is outside its bounds (INTERVAL_MS, FRAMES, MAX_GAP_MS) or they do not go
+    together.
     """
 
     frames: int
@@ -33,16 +41,12 @@ class TemporalContract:
     sampling: Literal["interval", "spread"] = "interval"
 
     def __post_init__(self) -> None:
-        if self.frames < 1:
-            raise MisuseError(f"frames must be 1 or more, got {self.frames}")
-        if not (math.isfinite(self.interval_ms) and self.interval_ms > 0):
-            raise MisuseError(f"interval_ms must be above 0, got {self.interval_ms}")
+        check_range("frames", self.frames, *FRAMES, MisuseError)
+        check_range("interval_ms", self.interval_ms, *INTERVAL_MS, MisuseError)
         if self.hop_ticks < 1 or self.frames % self.hop_ticks:
             raise MisuseError(f"hop_ticks must divide the {self.frames} frames, got {self.hop_ticks}")
-        if self.max_gap_ms is not None and not (
-            math.isfinite(self.max_gap_ms) and self.max_gap_ms >= self.interval_ms
-        ):
-            raise MisuseError(f"max_gap_ms must be at least the interval, got {self.max_gap_ms}")
+        if self.max_gap_ms is not None:
+            check_range("max_gap_ms", self.max_gap_ms, self.interval_ms, MAX_GAP_MS, MisuseError)
         if self.sampling not in SAMPLINGS:
             raise MisuseError(f"sampling must be one of {', '.join(SAMPLINGS)}, got {self.sampling!r}")
 
@@ -54,7 +58,7 @@ class TemporalContract:
     @property
     def gap_ms(self) -> float:
         """The silence, in milliseconds, after which a stream's clock starts again."""
-        return self.max_gap_ms if self.max_gap_ms is not None else max(2 * self.interval_ms, 1000.0)
+        return usual_gap_ms(self.interval_ms) if self.max_gap_ms is None else self.max_gap_ms
 
     def cadence(self) -> Cadence:
         """A fresh tick clock for one stream."""
@@ -75,14 +79,19 @@ class TemporalContract:
         """Read a manifest's `temporal`; raises BundleError when it is not a contract."""
         try:
             return cls(
-                frames=int(data["frames"]),
-                interval_ms=float(data["interval_ms"]),
-                hop_ticks=int(data["hop_ticks"]),
-                max_gap_ms=None if data.get("max_gap_ms") is None else float(data["max_gap_ms"]),
+                frames=whole(data["frames"]),
+                interval_ms=real(data["interval_ms"]),
+                hop_ticks=whole(data["hop_ticks"]),
+                max_gap_ms=None if data.get("max_gap_ms") is None else real(data["max_gap_ms"]),
                 sampling=data.get("sampling", "interval"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"manifest key 'temporal' is not a temporal contract: {error}") from error
+
+
+def usual_gap_ms(interval_ms: float) -> float:
+    """The gap, in milliseconds, of a contract that names none: the larger of two intervals and 1000 ms."""
+    return max(2 * interval_ms, 1000.0)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_har.errors import MisuseError
+from edge_har.errors import MisuseError, printable
 from edge_har.model.bundle import LABELS, Bundle
 from edge_har.model.manifest import TensorSpec
 
@@ -30,7 +30,9 @@ def export_bundle(
         **({ONNX: onnx} if onnx else {}),
         LABELS: bundle.read(LABELS),
         DESCRIPTION: (json.dumps(described, indent=1, ensure_ascii=False) + "\n").encode(),
-        README: ("\n".join(readme_lines(bundle, with_onnx=onnx is not None)) + "\n").encode(),
+        README: "".join(
+            f"{printable(line)}\n" for line in readme_lines(bundle, with_onnx=onnx is not None)
+        ).encode(),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge_har.errors import BundleError, MisuseError
+from edge_har.errors import BundleError, EdgeHarError, MisuseError
 from edge_har.model.cadence import TemporalContract
+from edge_har.model.labels import check_labels
 from edge_har.model.preprocess import FrameSpec
+from edge_har.model.values import check_range, read_json, real, whole
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 # The key of the metrics under which the cost of repeated frames is kept.
 SLOW_SOURCE = "slow_source"
-TEMPERATURES = (0.01, 100.0)  # beyond, a probability to the power of 1 / temperature is lost in rounding
-MAX_SCORE = 1.001  # of a probability, rounding and all
+# Bounds of the numbers, both ends included, and why. Those of the contract and the frame stand with them.
+RELEASE = (1, 2**53 - 1)  # beyond, readers of JSON in other languages round it: two releases would be one
+TEMPERATURE = (0.01, 100)  # beyond, a probability to the power of 1 / temperature is lost in rounding
+TOLERANCE = (0, 0.5)  # of a probability; above, a clip passes whatever the device computes
+SCORE = (-0.001, 1.001)  # a probability, rounding and all
+PROBABILITY = (0, 1)
+SMOOTH_S = (0, 60)  # every tick averages all predictions of this time: 6,000 at most
+MIN_S = (0, 3600)  # an event that has to last longer is never seen
+DIMENSION = (1, 2**31 - 1)  # as graphs hold it
+SCALE = (0, 3.4028234663852886e38)  # a float32
+ZERO_POINT = (-(2**31), 2**31 - 1)  # as graphs hold it
+MAX_DIMENSIONS = 8  # as many as the runtimes' operators take
+FILE_BYTES = (0, 64 * 1024 * 1024)  # that of a whole bundle
+MAX_GOLDEN = 32  # clips: each device runs them all before it takes the bundle
+MAX_WINDOW_PIXELS = 2**25  # frames times width times height: 100 MB as RGB, which devices have to hold
+MAX_TEXT = 64  # characters of a version and of the other short texts
 ROLES = re.compile(r"clip|frames|features|feature|scores|state_\d+")
 
 
@@ -35,6 +52,12 @@ class TensorSpec:
     def __post_init__(self) -> None:
         if not ROLES.fullmatch(self.role):
             raise BundleError(f"tensor {self.name!r} has the unknown role {self.role!r}")
+        what = f"tensor {self.name!r}:"
+        check_range(f"{what} the number of dimensions", len(self.shape), 0, MAX_DIMENSIONS, BundleError)
+        for length in self.shape:
+            check_range(f"{what} a dimension", length, *DIMENSION, BundleError)
+        check_range(f"{what} scale", self.scale, *SCALE, BundleError)
+        check_range(f"{what} zero_point", self.zero_point, *ZERO_POINT, BundleError)
 
 
 @dataclass(frozen=True)
@@ -79,7 +102,8 @@ class Smoothing:
     """When predictions become events, in seconds and probabilities.
 
     smooth_s: predictions are averaged over this time. enter, leave: an event starts at or above `enter` and
-    ends below `leave`. min_s: shorter events are not reported.
+    ends below `leave`. min_s: shorter events are not reported. Of a bundle's own, SMOOTH_S and MIN_S are the
+    bounds; whoever runs it may set longer ones.
     """
 
     smooth_s: float = 0.5
@@ -92,7 +116,7 @@ class Smoothing:
             raise MisuseError(
                 f"0 <= leave <= enter <= 1 must hold, got leave {self.leave}, enter {self.enter}"
             )
-        if not (self.smooth_s >= 0 and self.min_s >= 0):
+        if not (0 <= self.smooth_s < math.inf and 0 <= self.min_s < math.inf):
             raise MisuseError("smooth_s and min_s must be 0 or more seconds")
 
 
@@ -108,8 +132,8 @@ class Golden:
     scores: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not all(abs(score) <= MAX_SCORE for score in self.scores):
-            raise BundleError(f"{self.file}: scores to expect are probabilities, got {list(self.scores)}")
+        for score in self.scores:
+            check_range(f"{self.file}: scores to expect are probabilities; one", score, *SCORE, BundleError)
 
 
 @dataclass(frozen=True)
@@ -145,24 +169,28 @@ class Manifest:
     files: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name):
-            raise BundleError(f"a bundle's name is letters, digits, '.', '_' and '-', got {self.name!r}")
-        if self.release < 1:
-            raise BundleError(f"release must be 1 or more, got {self.release}")
-        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels) or not all(self.labels):
-            raise BundleError(f"labels must be two or more different names, got {list(self.labels)}")
-        if not all(label.isprintable() for label in self.labels):
-            raise BundleError("a label must be one line without control characters")
-        low, high = TEMPERATURES
-        if not low <= self.temperature <= high:
-            raise BundleError(f"temperature must be {low:g} to {high:g}, got {self.temperature}")
-        if self.reject_threshold is not None and not 0 <= self.reject_threshold <= 1:
-            raise BundleError(f"reject_threshold must be 0 to 1, got {self.reject_threshold}")
+        check_name(self.name, BundleError)
+        for what in ("version", "kind", "precision"):
+            check_text(what, getattr(self, what), BundleError)
+        check_range("release", self.release, *RELEASE, BundleError)
+        check_labels(self.labels, BundleError)
+        check_window(self.frame, self.temporal, BundleError)
+        check_settings(self.smoothing, self.temperature, self.reject_threshold, BundleError)
+        check_range("the number of golden clips", len(self.golden), 0, MAX_GOLDEN, BundleError)
+        check_range("the golden clips' tolerance", self.golden_tolerance, *TOLERANCE, BundleError)
+        for name, (size, _) in self.files.items():
+            check_range(f"the size of {name!r}", size, *FILE_BYTES, BundleError)
         if not 1 <= self.graphs.frames_per_step <= self.temporal.frames:
             raise BundleError(f"frames_per_step must be 1 to {self.temporal.frames}")
         missing = {self.graphs.clip, *self.graphs.of_stream} - set(self.tensors)
         if missing:
             raise BundleError(f"the manifest lists no tensors for {', '.join(sorted(missing))}")
+        try:
+            measured = self.slow_source.values()
+        except TypeError as error:
+            raise BundleError(f"accuracy by the number of ticks: {error}") from error
+        for accuracy in measured:
+            check_range("a measured accuracy", accuracy, *PROBABILITY, BundleError)
 
     @property
     def slow_source(self) -> dict[int, float]:
@@ -173,7 +201,8 @@ class Manifest:
         accuracies = record.get("window_accuracy") if isinstance(record, Mapping) else None
         if not isinstance(accuracies, Mapping):
             return {}
-        return {int(ticks): float(value) for ticks, value in accuracies.items() if str(ticks).isdecimal()}
+        possible = {str(ticks): ticks for ticks in range(1, self.temporal.frames + 1)}
+        return {possible[key]: real(value) for key, value in accuracies.items() if key in possible}
 
     @property
     def features_per_window(self) -> int:
@@ -222,16 +251,17 @@ class Manifest:
     def from_bytes(cls, content: bytes) -> Manifest:
         """Read `manifest.json`; unknown keys are ignored, a newer schema is refused with BundleError."""
         try:
-            data = json.loads(content)
-        except (ValueError, RecursionError) as error:
+            data = read_json(content)
+        except ValueError as error:
             raise BundleError(f"{MANIFEST} is not JSON: {error}") from error
-        if not isinstance(data, dict) or not isinstance(data.get("schema_version"), int):
+        if not isinstance(data, dict) or "schema_version" not in data:
             raise BundleError(f"{MANIFEST} has no schema_version; it is not a bundle's manifest")
+        if type(data["schema_version"]) is not int or data["schema_version"] < 1:
+            raise BundleError(f"schema_version must be a number from 1 up, got {data['schema_version']!r}")
         if data["schema_version"] > SCHEMA_VERSION:
             raise BundleError(
                 f"the bundle has schema {data['schema_version']}, this edge-har reads up to "
-                f"{SCHEMA_VERSION}: "
-                "update edge-har on this machine"
+                f"{SCHEMA_VERSION}: update edge-har on this machine"
             )
         try:
             return cls._from_json(data)
@@ -248,7 +278,7 @@ class Manifest:
         return cls(
             name=str(data["name"]),
             version=str(data["version"]),
-            release=int(data["release"]),
+            release=whole(data["release"]),
             kind=str(data["kind"]),
             precision=str(data["precision"]),
             labels=tuple(str(label) for label in data["labels"]),
@@ -258,7 +288,7 @@ class Manifest:
                 str(graphs["clip"]),
                 _name_or_none(graphs.get("step")),
                 _name_or_none(graphs.get("head")),
-                int(graphs["frames_per_step"]),
+                whole(graphs["frames_per_step"]),
             ),
             tensors={
                 str(name): GraphTensors(
@@ -268,26 +298,60 @@ class Manifest:
                 for name, sides in data["tensors"].items()
             },
             smoothing=Smoothing(
-                float(smoothing["smooth_s"]),
-                float(smoothing["enter"]),
-                float(smoothing["leave"]),
-                float(smoothing.get("min_s", 0.0)),
+                real(smoothing["smooth_s"]),
+                real(smoothing["enter"]),
+                real(smoothing["leave"]),
+                real(smoothing.get("min_s", 0.0)),
             ),
-            temperature=float(data["temperature"]),
-            reject_threshold=None if reject is None else float(reject),
+            temperature=real(data["temperature"]),
+            reject_threshold=None if reject is None else real(reject),
             golden=tuple(
-                Golden(str(g["file"]), str(g["label"]), tuple(float(s) for s in g["scores"]))
+                Golden(str(g["file"]), str(g["label"]), tuple(real(s) for s in g["scores"]))
                 for g in data["golden"]["clips"]
             ),
-            golden_tolerance=float(data["golden"]["tolerance"]),
+            golden_tolerance=real(data["golden"]["tolerance"]),
             metrics=dict(data.get("metrics", {})),
             protocol=str(data.get("protocol", "none")),
             calibration=dict(data.get("calibration", {})),
             runtimes=tuple(str(r) for r in data.get("runtimes", ())),
             provenance=dict(data.get("provenance", {})),
             licence={str(k): str(v) for k, v in data.get("licence", {}).items()},
-            files={str(n): (int(f["size"]), str(f["sha256"])) for n, f in data["files"].items()},
+            files={str(n): (whole(f["size"]), str(f["sha256"])) for n, f in data["files"].items()},
         )
+
+
+def check_name(name: str, error: type[EdgeHarError]) -> None:
+    """Raise `error` unless `name` may be a bundle's: it is a part of paths and topics."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise error(f"a bundle's name is 1 to 64 letters, digits, '.', '_' and '-', got {name!r}")
+
+
+def check_text(what: str, text: str, error: type[EdgeHarError]) -> None:
+    """Raise `error` unless `text` is 1 to MAX_TEXT characters that show."""
+    if not (1 <= len(text) <= MAX_TEXT and text.isprintable()):
+        raise error(f"{what} must be 1 to {MAX_TEXT} characters that show, got {text[:MAX_TEXT]!r}")
+
+
+def check_window(frame: FrameSpec, temporal: TemporalContract, error: type[EdgeHarError]) -> None:
+    """Raise `error` for a window of more than MAX_WINDOW_PIXELS."""
+    width, height = frame.size_wh
+    pixels = temporal.frames * width * height
+    if pixels > MAX_WINDOW_PIXELS:
+        raise error(
+            f"a window of {temporal.frames} frames of {width}x{height} has {pixels:,} pixels, a device holds "
+            f"{MAX_WINDOW_PIXELS:,} at most: take fewer or smaller frames"
+        )
+
+
+def check_settings(
+    smoothing: Smoothing, temperature: float, reject_threshold: float | None, error: type[EdgeHarError]
+) -> None:
+    """Raise `error` for what a bundle cannot say of the way from probabilities to events."""
+    check_range("smooth_s", smoothing.smooth_s, *SMOOTH_S, error)
+    check_range("min_s", smoothing.min_s, *MIN_S, error)
+    check_range("temperature", temperature, *TEMPERATURE, error)
+    if reject_threshold is not None:
+        check_range("reject_threshold", reject_threshold, *PROBABILITY, error)
 
 
 def _name_or_none(name: Any) -> str | None:
@@ -298,8 +362,8 @@ def _tensor_from_json(data: Mapping[str, Any]) -> TensorSpec:
     return TensorSpec(
         name=str(data["name"]),
         role=str(data["role"]),
-        shape=tuple(int(n) for n in data["shape"]),
+        shape=tuple(whole(n) for n in data["shape"]),
         dtype=str(data["dtype"]),
-        scale=float(data["scale"]),
-        zero_point=int(data["zero_point"]),
+        scale=real(data["scale"]),
+        zero_point=whole(data["zero_point"]),
     )

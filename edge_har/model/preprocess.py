@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from edge_har.errors import BundleError, MisuseError
 from edge_har.model.area_resize import shrink_area
+from edge_har.model.values import check_range, whole
 
 Pixels = NDArray[np.uint8]
 
 FITS = ("stretch", "letterbox", "crop")
 INTERPOLATIONS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
 COLOR_ORDERS = ("rgb", "bgr")
+SIDE = (1, 4096)  # pixels: no camera of these devices gives more
 LETTERBOX_VALUE = 114  # mid grey, as the YOLO family pads
 
 
@@ -42,8 +44,8 @@ class FrameSpec:
 
     def __post_init__(self) -> None:
         width, height = self.size_wh
-        if not (1 <= width <= 4096 and 1 <= height <= 4096):
-            raise MisuseError(f"frame size must be 1 to 4096 pixels a side, got {width}x{height}")
+        check_range("a frame's width", width, *SIDE, MisuseError)
+        check_range("a frame's height", height, *SIDE, MisuseError)
         if self.fit not in FITS:
             raise MisuseError(f"fit must be one of {', '.join(FITS)}, got {self.fit!r}")
         if self.interpolation not in INTERPOLATIONS:
@@ -67,7 +69,7 @@ class FrameSpec:
         """Read a manifest's `frame`; raises BundleError when it is not a FrameSpec."""
         try:
             width, height = data["size_wh"]
-            return cls((int(width), int(height)), data["fit"], data["interpolation"], data["color"])
+            return cls((whole(width), whole(height)), data["fit"], data["interpolation"], data["color"])
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"manifest key 'frame' is not a frame spec: {error}") from error
 

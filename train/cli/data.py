@@ -16,7 +16,7 @@ from edge_har.errors import MisuseError, printable
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
-    from train.data.index import Dataset, OnProgress
+    from train.data.index import CheckFound, Dataset, OnProgress
 
 FOLD_KINDS = ("leave-one-group-out",)
 DEFAULT_PARTS = "60,20,20"
@@ -43,9 +43,11 @@ def index(source: Path, out: Path) -> None:
     path,label,group; such a csv may also be given itself. A clip is a video, or a folder of numbered
     pictures. What gives no clip is reported.
     """
+    from train.data.files import check_can_write
     from train.data.index import summary, write_index
 
     _refuse_inside(source, out)
+    check_can_write(out)
     dataset = load_and_report(source)
     write_index(dataset, out)
     for line in summary(dataset):
@@ -73,12 +75,17 @@ def split(source: Path, out: Path, seed: int, parts: str | None, folds: str | No
     """Split INDEX (or a folder of clips) so that no group is in two parts."""
     if parts is not None and folds is not None:
         raise click.UsageError("--parts and --folds exclude each other")
-    from train.data.splits import PARTS, check_percents, leave_one_group_out, make_split, write_splits
+    from train.data import splits as making
+    from train.data.files import check_can_write
+    from train.data.splits import PARTS, leave_one_group_out, make_split, write_splits
 
     percents = _percents(parts or DEFAULT_PARTS)
     # Before the clips are decoded.
-    check_percents(percents)
-    dataset = load_and_report(source)
+    making.check_percents(percents)
+    check_can_write(out)
+    dataset = load_and_report(
+        source, making.check_groups_for_parts if folds is None else making.check_groups_for_folds
+    )
     splits = (make_split(dataset, seed, percents),) if folds is None else leave_one_group_out(dataset)
     write_splits(out, dataset, splits, seed=seed)
     for one in splits:
@@ -86,12 +93,14 @@ def split(source: Path, out: Path, seed: int, parts: str | None, folds: str | No
     click.echo(f"wrote {out}", err=True)
 
 
-def load_and_report(source: Path) -> Dataset:
-    """Load a folder, clips.csv or index; progress and skipped clips go to stderr. Raises DataError."""
+def load_and_report(source: Path, check_found: CheckFound | None = None) -> Dataset:
+    """Load a folder, clips.csv or index; progress and skipped clips go to stderr.
+    check_found and errors as of `load_clips`.
+    """
     from train.data.index import contradictions, load_clips, shared_content
 
     with _progress("checking clips") as on_progress:
-        dataset = load_clips(source, on_progress, lambda line: click.echo(line, err=True))
+        dataset = load_clips(source, on_progress, lambda line: click.echo(line, err=True), check_found)
     for path, reason in dataset.unreadable:
         click.echo(f"skipped: {reason if str(path) in reason else f'{path}: {reason}'}", err=True)
     if dataset.unreadable:

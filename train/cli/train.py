@@ -139,20 +139,28 @@ def train(
     if fold is not None and split is None:
         raise MisuseError("--fold chooses from the folds of --split FILE")
     from train.cli.data import load_and_report
-    from train.data.splits import load_split, load_splits, make_split
-    from train.runs import default_config
+    from train.data.mirror import check_mirror
+    from train.data.splits import (
+        check_groups_for_parts,
+        check_split_file,
+        load_split,
+        load_splits,
+        make_split,
+    )
+    from train.runs import check_run_folder, default_config
 
     given = {name: value for name, value in settings.items() if value is not None}
     config = default_config(model, validate=validation, **given)
     # Clips may take minutes to check: that this cannot be done at all is reported before.
     if find_spec(TENSORFLOW) is None:
         raise ModuleNotFoundError(f"No module named {TENSORFLOW!r}", name=TENSORFLOW)
-    dataset = load_and_report(data)
+    check_mirror(config.mirror)
+    check_run_folder(out)
+    if split is not None:
+        check_split_file(split, fold)
+    dataset = load_and_report(data, check_groups_for_parts if validation and split is None else None)
     if split is not None and fold is not None:
-        folds = load_splits(split, dataset)
-        if fold >= len(folds):
-            raise MisuseError(f"--fold {fold}: {split} holds folds 0 to {len(folds) - 1}")
-        parts: Split | None = folds[fold]
+        parts: Split | None = load_splits(split, dataset)[fold]
     elif split is not None:
         parts = load_split(split, dataset)
     else:

@@ -6,7 +6,6 @@ the same pixels.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -14,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_har.errors import DataError, MisuseError
+from train.data.mirror import AUTO, OFF, read_mirror_file
 from train.data.sampling import BACKGROUND
 from train.tf import tf
 
-OFF = "off"
-AUTO = "auto"
 SWAPPED = {
     "left": "right",
     "right": "left",
@@ -102,12 +100,7 @@ def _words(label: str) -> str:
 
 
 def _mirror_from_file(path: Path, labels: Sequence[str]) -> Mirror:
-    try:
-        targets = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"--mirror takes auto, off or a JSON file; {path} cannot be read: {error}") from error
-    if not isinstance(targets, dict):
-        raise DataError(f"mirror file {path} must hold an object of labels, got {type(targets).__name__}")
+    targets = read_mirror_file(path)
     unknown = [name for name in (*targets, *targets.values()) if name is not None and name not in labels]
     if unknown:
         raise DataError(f"mirror file {path} names {unknown[0]!r}; the labels are {', '.join(labels)}")

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 from edge_har.errors import DataError
 from edge_har.system.files import write_atomically
+
+
+def check_can_write(path: str | os.PathLike[str]) -> None:
+    """Raises DataError where `write_text` could not write `path`: for commands that work for long before."""
+    folder = os.path.dirname(path) or os.curdir
+    if not os.path.isdir(folder):
+        raise DataError(f"{path}: cannot be written: {folder} is not a folder")
+    if os.path.isdir(path) or not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(f"{path}: cannot be written: {os.strerror(errno.EACCES)}")
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_har.errors import DataError, SourceError, printable
+from edge_har.model.labels import check_labels
 from edge_har.sources.recordings import content_sha256
 from train.data.files import write_text
 from train.data.videos import (
-    MIN_LABELS,
     ClipFacts,
     FoundClip,
     Report,
@@ -28,6 +28,7 @@ from train.data.videos import (
     find_clips,
     measure_clip,
     read_rows,
+    with_composed_labels,
 )
 
 COLUMNS = ("path", "label", "group", "frames", "rate_hz", "width", "height", "duration_s", "sha256")
@@ -36,6 +37,7 @@ MAX_UNREADABLE_FRACTION = 0.05
 MAX_NAMED = 5  # clips named where many have the same fault
 
 OnProgress = Callable[[int, int], None]  # clips done, clips in all
+CheckFound = Callable[[Sequence[FoundClip]], None]
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Dataset:
     """Clips sorted by name, with at least two labels. unreadable: (path, reason) of the skipped clips.
 
     groups_known: every clip has a group of its own making; else figures say `groups: unknown`.
-    Raises DataError when there are not enough labels.
+    Raises DataError when there are not enough labels, or they are none (see edge_har.model.labels).
     """
 
     clips: tuple[Clip, ...]
@@ -66,10 +68,7 @@ class Dataset:
     unreadable: tuple[tuple[Path, str], ...] = field(default=())
 
     def __post_init__(self) -> None:
-        if len(self.labels) < MIN_LABELS:
-            raise DataError(
-                f"recognition needs {MIN_LABELS} labels or more, got {', '.join(self.labels) or 'none'}"
-            )
+        check_labels(self.labels, DataError)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -89,10 +88,14 @@ class Dataset:
 
 
 def load_clips(
-    source: str | os.PathLike[str], on_progress: OnProgress | None = None, report: Report | None = None
+    source: str | os.PathLike[str],
+    on_progress: OnProgress | None = None,
+    report: Report | None = None,
+    check_found: CheckFound | None = None,
 ) -> Dataset:
     """The data set of a folder or clips.csv (every clip is decoded once to check it) or of an index
-    (trusted). report: gets a line about what gives no clip, and what a decoded clip lacks.
+    (trusted). report: gets a line about what gives no clip, and what a decoded clip lacks. check_found:
+    called with the clips of a folder or clips.csv before one is opened; it may raise.
 
     Raises DataError for what `find_clips` refuses, an index whose clips are gone, more than 5 % unreadable
     clips, or a label with no readable clip.
@@ -102,7 +105,7 @@ def load_clips(
         rows = read_rows(path)
         if rows and set(FACT_COLUMNS) <= rows[0].keys():
             return _read_index(path, rows)
-    return build_index(source, on_progress, report=report)
+    return build_index(source, on_progress, report=report, check_found=check_found)
 
 
 def build_index(
@@ -110,11 +113,14 @@ def build_index(
     on_progress: OnProgress | None = None,
     labels: Collection[str] | None = None,
     report: Report | None = None,
+    check_found: CheckFound | None = None,
 ) -> Dataset:
     """Find, decode and hash every clip (of `labels` alone where they are given) of a folder or clips.csv;
-    errors and `report` as in `load_clips`.
+    check_found, report and errors as in `load_clips`.
     """
     found = [clip for clip in find_clips(source, report) if labels is None or clip.label in labels]
+    if check_found is not None:
+        check_found(found)
     readable: list[tuple[FoundClip, ClipFacts, str]] = []
     unreadable: list[tuple[Path, str]] = []
     pool = ThreadPoolExecutor(os.cpu_count())  # decoding and hashing run outside Python's lock
@@ -238,7 +244,7 @@ def _dataset(
 
 
 def _read_index(path: Path, rows: list[dict[str, str]]) -> Dataset:
-    found = clips_of_rows(path, rows)
+    found = with_composed_labels(clips_of_rows(path, rows), path)
     gone = [clip.path for clip in found if not os.path.exists(clip.path)]
     if gone:
         raise DataError(f"{path}: {len(gone)} of its clips are gone, such as {gone[0]}; make the index again")

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_har.errors import DataError, MisuseError
+from edge_har.model.values import read_json
 from train.data.files import write_text
 from train.data.index import Clip, Dataset
+from train.data.videos import FoundClip
 
 SCHEMA = 1
 PARTS = ("train", "validation", "test")
@@ -78,14 +80,8 @@ def make_split(dataset: Dataset, seed: int = 0, percents: Sequence[float] = DEFA
     100.
     """
     check_percents(percents)
+    check_groups_for_parts(dataset.clips)
     table = _clips_by_group_and_label(dataset)
-    for label, groups in zip(dataset.labels, (table > 0).sum(0).tolist(), strict=True):
-        if groups < len(PARTS):
-            raise DataError(
-                f"label {label} has clips of {groups} group{'s' * (groups != 1)} only; each of "
-                f"{', '.join(PARTS)} "
-                f"needs one of its own"
-            )
     random = np.random.default_rng(seed)
     goal = np.asarray(percents) / 100
     order = random.permutation(len(table))  # the seed chooses among equals
@@ -109,6 +105,26 @@ def check_percents(percents: Sequence[float]) -> None:
         raise MisuseError(f"parts must be {len(PARTS)} percents above 0 with the sum 100, got {shown}")
 
 
+def check_groups_for_parts(clips: Sequence[Clip | FoundClip]) -> None:
+    """Raises DataError naming a label whose clips are of too few groups to be in every part."""
+    groups_of: dict[str, set[object]] = {}
+    for clip in clips:
+        groups_of.setdefault(clip.label, set()).add(clip.group or clip.path)
+    for label, groups in sorted(groups_of.items()):
+        if len(groups) < len(PARTS):
+            raise DataError(
+                f"label {label} has clips of {len(groups)} group{'s' * (len(groups) != 1)} only; each of "
+                f"{', '.join(PARTS)} needs one of its own"
+            )
+
+
+def check_groups_for_folds(clips: Sequence[Clip | FoundClip]) -> None:
+    """Raises DataError where there are too few groups to leave one out."""
+    groups = {clip.group or clip.path for clip in clips}
+    if len(groups) < len(PARTS):
+        raise DataError(f"leaving one group out needs {len(PARTS)} groups or more, got {len(groups)}")
+
+
 def leave_one_group_out(dataset: Dataset) -> tuple[Split, ...]:
     """One split for each group, in sorted order: it is the test, the next (round the end) validates, the rest
     train.
@@ -116,9 +132,8 @@ def leave_one_group_out(dataset: Dataset) -> tuple[Split, ...]:
     Raises DataError with fewer than three groups, and naming a label that would be missing from a training
     part.
     """
+    check_groups_for_folds(dataset.clips)
     groups = dataset.groups
-    if len(groups) < len(PARTS):
-        raise DataError(f"leaving one group out needs {len(PARTS)} groups or more, got {len(groups)}")
     splits = []
     for position, group in enumerate(groups):
         following = groups[(position + 1) % len(groups)]
@@ -165,38 +180,51 @@ def load_splits(path: str | os.PathLike[str], dataset: Dataset) -> tuple[Split, 
     leaves a group out, or has one on two sides.
     """
     data = _read_json(path)
-    if data.get("schema") != SCHEMA:
-        raise DataError(f"{path}: not a split of schema {SCHEMA}; make it with 'edge-har data split'")
     made_for = data.get("index_sha256", dataset.sha256)
     if made_for != dataset.sha256:
         raise DataError(
             f"{path}: made for other clips (index hash {str(made_for)[:12]}, these have "
             f"{dataset.sha256[:12]}); make it again with 'edge-har data split'"
         )
-    folds = data["folds"] if "folds" in data else [data.get("parts")]
-    if not isinstance(folds, list) or not folds:
-        raise DataError(f"{path}: expected 'parts' with {', '.join(PARTS)}, or a list of 'folds'")
-    return tuple(_split_from_json(path, fold, dataset) for fold in folds)
+    return tuple(_split_from_json(path, fold, dataset) for fold in _folds(path, data))
+
+
+def check_split_file(path: str | os.PathLike[str], fold: int | None = None) -> None:
+    """What can be known of a split file before the clips are: raises DataError for one that cannot be read or
+    holds folds and none is chosen, MisuseError for a `fold` that it does not hold.
+    """
+    count = len(_folds(path, _read_json(path)))
+    if fold is not None and fold >= count:
+        raise MisuseError(f"--fold {fold}: {path} holds folds 0 to {count - 1}")
+    if fold is None and count != 1:
+        raise DataError(f"{path}: holds {count} folds; expected one split into {', '.join(PARTS)}")
 
 
 def load_split(path: str | os.PathLike[str], dataset: Dataset) -> Split:
     """The one split of a file; raises DataError as `load_splits` does, and for a file of folds."""
-    splits = load_splits(path, dataset)
-    if len(splits) != 1:
-        raise DataError(f"{path}: holds {len(splits)} folds; expected one split into {', '.join(PARTS)}")
-    return splits[0]
+    check_split_file(path)
+    return load_splits(path, dataset)[0]
 
 
 def _read_json(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = read_json(Path(path).read_bytes())
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise DataError(f"{path}: not a split file: {error}") from error
     if not isinstance(data, dict):
         raise DataError(f"{path}: not a split file: expected a JSON object")
+    if data.get("schema") != SCHEMA:
+        raise DataError(f"{path}: not a split of schema {SCHEMA}; make it with 'edge-har data split'")
     return data
+
+
+def _folds(path: str | os.PathLike[str], data: Mapping[str, Any]) -> list[Any]:
+    folds = data["folds"] if "folds" in data else [data.get("parts")]
+    if not isinstance(folds, list) or not folds:
+        raise DataError(f"{path}: expected 'parts' with {', '.join(PARTS)}, or a list of 'folds'")
+    return folds
 
 
 def _split_from_json(path: str | os.PathLike[str], fold: object, dataset: Dataset) -> Split:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_har.errors import DataError, SourceError, printable
-from edge_har.model.cadence import TemporalContract
+from edge_har.model.cadence import FRAMES, Cadence, TemporalContract, usual_gap_ms
+from edge_har.model.labels import check_distinct, check_label, check_labels, composed
 from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
 from edge_har.pipeline.sampler import Sampler, ticks_of
 from edge_har.sources.recordings import PassedOver, listed, open_recording, walk
@@ -22,13 +23,16 @@ from edge_har.sources.recordings import PassedOver, listed, open_recording, walk
 CLIPS_CSV = "clips.csv"
 REQUIRED_COLUMNS = ("path", "label")
 UCF_NAME = re.compile(r"v_(?P<label>.+)_(?P<group>g\d+)_[^_]+")  # UCF50: v_Label_gNN_cNN
-MIN_LABELS = 2
 FACT_DECIMALS = 6  # of rates and durations: what an index holds is what a fresh check gives
 LAYOUT_HINT = "expected DIR/LABEL/video, or a clips.csv with the columns path,label,group"
 CLIP_DEPTH = 2  # DIR/LABEL/clip
 LOOSE_PICTURES = "pictures one level too high; each clip of pictures is a folder in its label's folder"
 
 Report = Callable[[str], None]
+
+
+class LabelError(DataError):
+    """A label of clips that cannot be one, or two that people take for one."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def find_clips(source: str | os.PathLike[str], report: Report | None = None) -> 
 
     Groups come from the csv, else from names in UCF50's form. Opens no clip. report: gets a line for each
     thing of the folder that gives no clip. Raises DataError for a folder or csv that cannot be read, has no
-    clips or one label only, or contradicts itself.
+    clips or one label only, or contradicts itself; LabelError as `with_composed_labels` does.
     """
     path = Path(os.path.realpath(source))
     lines: list[str] = []
@@ -84,8 +88,25 @@ def find_clips(source: str | os.PathLike[str], report: Report | None = None) -> 
     if report is not None:
         for line in lines:
             report(line)
-    _check_labels(found, source)
+    found = with_composed_labels(found, source)
+    _check_agreement(found, source)
     return tuple(sorted(found, key=lambda clip: str(clip.path)))
+
+
+def with_composed_labels(found: Sequence[FoundClip], shown: str | os.PathLike[str]) -> list[FoundClip]:
+    """The same clips with their labels as a model gives them: accents as one character (NFC).
+
+    shown: the data set, for the error. Raises LabelError for a label that cannot be one, and for two that
+    people take for one, before any clip is opened.
+    """
+    try:
+        check_distinct(sorted({clip.label for clip in found}), LabelError)
+        found = [replace(clip, label=composed(clip.label)) for clip in found]
+        for label in sorted({clip.label for clip in found}):
+            check_label(label, LabelError)
+    except LabelError as error:
+        raise LabelError(f"{shown}: {error}") from error
+    return found
 
 
 def read_rows(csv_path: Path) -> list[dict[str, str]]:
@@ -165,17 +186,20 @@ def _named_group(path: Path) -> str | None:
     return named["group"] if named else None
 
 
-def _check_labels(found: list[FoundClip], shown: str | os.PathLike[str]) -> None:
+def _check_agreement(found: list[FoundClip], shown: str | os.PathLike[str]) -> None:
     """Two labels or more; and no folder or file name that is one of the labels belongs to a clip of
     another.
     """
     labels = {clip.label for clip in found}
-    if len(labels) < MIN_LABELS:
-        raise DataError(f"{shown}: only one label ({labels.pop()}); recognition needs {MIN_LABELS} or more")
+    try:
+        check_labels(sorted(labels), DataError)
+    except DataError as error:
+        raise DataError(f"{shown}: {error}") from error
     folded = {label.casefold() for label in labels}
     for clip in found:
         named = UCF_NAME.fullmatch(clip.path.stem)
         for kind, says in (("folder", clip.path.parent.name), ("name", named["label"] if named else "")):
+            says = composed(says)
             if says.casefold() in folded and says.casefold() != clip.label.casefold():
                 raise DataError(
                     f"{clip.path}: labelled {clip.label}, but its {kind} says {says}; make them agree"
@@ -210,9 +234,10 @@ def decode_ticks(
     above `max_gap_ms` cuts the clip, the longest piece is returned: no window spans a gap. Raises SourceError
     when nothing can be decoded.
     """
+    contract = TemporalContract(min(FRAMES), interval_ms, max_gap_ms=max_gap_ms)
     runs: list[list[Pixels]] = []
     with open_recording(path) as source:
-        for ticks in ticks_of(source, Sampler(spec, _contract(interval_ms, max_gap_ms))):
+        for ticks in ticks_of(source, Sampler(spec, contract)):
             if ticks.reset:
                 runs.append([])
             runs[-1].extend([ticks.frame] * len(ticks.times_s))
@@ -255,7 +280,7 @@ def tick_indices(
     piece. Empty when no frame is at or after `start_s`.
     """
     runs: list[list[int]] = [[]]
-    clock = _contract(interval_ms, max_gap_ms).cadence()
+    clock = Cadence(interval_ms, usual_gap_ms(interval_ms) if max_gap_ms is None else max_gap_ms)
     for index, time_s in enumerate(times_s.tolist()):
         if start_s is not None and time_s < start_s:
             continue
@@ -264,7 +289,3 @@ def tick_indices(
             runs.append([])
         runs[-1].extend([index] * due.count)
     return np.array(max(runs, key=len), np.int64)
-
-
-def _contract(interval_ms: float, max_gap_ms: float | None) -> TemporalContract:
-    return TemporalContract(frames=1, interval_ms=interval_ms, max_gap_ms=max_gap_ms)
