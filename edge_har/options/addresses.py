@@ -188,10 +188,27 @@ def mask_uri(uri: str) -> str:
 
     What cannot be parsed is shown without anything before its last `@`; paths stay as they are.
     """
-    if uri.startswith(GSTREAMER):
-        pipeline = PIPELINE_SECRET.sub(rf"\g<1>{MASK}", uri.removeprefix(GSTREAMER))
-        return GSTREAMER + _shown_nested(pipeline)
-    return _without_passwords(SECRET.sub(rf"\g<1>{MASK}", uri) if _is_like_url(uri) else uri)
+    pipeline = uri.startswith(GSTREAMER)
+    if not (pipeline or _is_like_url(uri)):
+        return _without_passwords(uri)
+    secrets = PIPELINE_SECRET if pipeline else SECRET
+    for secret in secrets.finditer(uri):
+        # A password may itself hold what looks like the name of a secret, and so the @ behind it.
+        if secret.start() < uri.rfind("@") < secret.end() and not _is_sure(uri[: secret.end(1)]):
+            after = secrets.sub(rf"\g<1>{MASK}", uri[secret.end() :])
+            return f"{GSTREAMER if pipeline else ''}{MASK}{after}"
+    return _without_passwords(secrets.sub(rf"\g<1>{MASK}", uri))
+
+
+def _is_sure(text: str) -> bool:
+    """Whether no password begins in `text` and goes on behind it."""
+    text = text.removeprefix(GSTREAMER)
+    found = NESTED.search(text)
+    begin = found.start(1) if found else 0
+    try:
+        return ":" not in text or bool(parse_url(text[begin:]).rest.strip("/"))
+    except ValueError:
+        return False
 
 
 def mask_text(text: str) -> str:
