@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote
 
@@ -125,7 +126,7 @@ def _host_begins(body: str) -> int:
         return late
     if early == late or ":" not in body[:late] or not _is_authority(body[late:]):
         return early
-    of_a_secret = any(secret.start() < late <= secret.end() for secret in SECRET.finditer(body))
+    of_a_secret = any(secret.end(1) < late - 1 < secret.end() for secret in SECRET.finditer(body))
     if of_a_secret or "://" in body[:late] or _is_ip_address(authority[1].strip("[]")):
         return early
     if ":" in body[:early]:
@@ -191,10 +192,15 @@ def mask_uri(uri: str) -> str:
     pipeline = uri.startswith(GSTREAMER)
     if not (pipeline or _is_like_url(uri)):
         return _without_passwords(uri)
-    secrets = PIPELINE_SECRET if pipeline else SECRET
+    secrets, at = PIPELINE_SECRET if pipeline else SECRET, uri.rfind("@")
+    with suppress(ValueError):
+        url = parse_url(uri)
+        if ":" in (url.user_info or ""):
+            return _without_passwords(uri.removesuffix(url.rest) + SECRET.sub(rf"\g<1>{MASK}", url.rest))
     for secret in secrets.finditer(uri):
         # A password may itself hold what looks like the name of a secret, and so the @ behind it.
-        if secret.start() < uri.rfind("@") < secret.end() and not _is_sure(uri[: secret.end(1)]):
+        begins = secret.end(1)
+        if begins <= at < secret.end() and (begins == at or not _is_sure(uri[:begins])):
             after = secrets.sub(rf"\g<1>{MASK}", uri[secret.end() :])
             return f"{GSTREAMER if pipeline else ''}{MASK}{after}"
     return _without_passwords(secrets.sub(rf"\g<1>{MASK}", uri))
