@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote
 
@@ -125,7 +126,7 @@ def _host_begins(body: str) -> int:
         return late
     if early == late or ":" not in body[:late] or not _is_authority(body[late:]):
         return early
-    of_a_secret = any(secret.start() < late <= secret.end() for secret in SECRET.finditer(body))
+    of_a_secret = any(secret.end(1) < late - 1 < secret.end() for secret in SECRET.finditer(body))
     if of_a_secret or "://" in body[:late] or _is_ip_address(authority[1].strip("[]")):
         return early
     if ":" in body[:early]:
@@ -188,10 +189,32 @@ def mask_uri(uri: str) -> str:
 
     What cannot be parsed is shown without anything before its last `@`; paths stay as they are.
     """
-    if uri.startswith(GSTREAMER):
-        pipeline = PIPELINE_SECRET.sub(rf"\g<1>{MASK}", uri.removeprefix(GSTREAMER))
-        return GSTREAMER + _shown_nested(pipeline)
-    return _without_passwords(SECRET.sub(rf"\g<1>{MASK}", uri) if _is_like_url(uri) else uri)
+    pipeline = uri.startswith(GSTREAMER)
+    if not (pipeline or _is_like_url(uri)):
+        return _without_passwords(uri)
+    secrets, at = PIPELINE_SECRET if pipeline else SECRET, uri.rfind("@")
+    with suppress(ValueError):
+        url = parse_url(uri)
+        if ":" in (url.user_info or ""):
+            return _without_passwords(uri.removesuffix(url.rest) + SECRET.sub(rf"\g<1>{MASK}", url.rest))
+    for secret in secrets.finditer(uri):
+        # A password may itself hold what looks like the name of a secret, and so the @ behind it.
+        begins = secret.end(1)
+        if begins <= at < secret.end() and (begins == at or not _is_sure(uri[:begins])):
+            after = secrets.sub(rf"\g<1>{MASK}", uri[secret.end() :])
+            return f"{GSTREAMER if pipeline else ''}{MASK}{after}"
+    return _without_passwords(secrets.sub(rf"\g<1>{MASK}", uri))
+
+
+def _is_sure(text: str) -> bool:
+    """Whether no password begins in `text` and goes on behind it."""
+    text = text.removeprefix(GSTREAMER)
+    found = NESTED.search(text)
+    begin = found.start(1) if found else 0
+    try:
+        return ":" not in text or bool(parse_url(text[begin:]).rest.strip("/"))
+    except ValueError:
+        return False
 
 
 def mask_text(text: str) -> str:

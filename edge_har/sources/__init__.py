@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
 
-from edge_har.errors import MisuseError
+from edge_har.errors import MisuseError, printable
 from edge_har.options.addresses import GSTREAMER, SCHEME, USB, mask_uri, parse_url, with_password
 from edge_har.sources.base import Source
 from edge_har.sources.options import (
@@ -135,11 +135,13 @@ def _split_url(uri: str, scheme: str, name: str) -> tuple[str, str, str]:
         url = parse_url(uri)
     except ValueError as error:
         raise MisuseError(
-            f"{name}: {error}; expected {scheme}://HOST:PORT/PATH, with a port of 1 to 65535"
+            f"{printable(name)}: {error}; expected {scheme}://HOST:PORT/PATH, with a port of 1 to 65535"
         ) from None
     rest, _, fragment = url.rest.partition("#")
     if "@" in fragment:
-        raise MisuseError(f"{name}: what follows # is options of ours; in a password # is written %23")
+        raise MisuseError(
+            f"{printable(name)}: what follows # is options of ours; in a password # is written %23"
+        )
     return SCHEMES[scheme], replace(url, rest=rest).text, fragment
 
 
