@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,7 @@ def convert(source: Path, out: Path, figures: Path | None, **given: Any) -> None
 def read_labels(text: str) -> tuple[str, ...]:
     """Labels separated by commas, or the lines of a file. Raises DataError for a file that cannot be read."""
     listed = text.split(",")
-    if len(listed) == 1 and Path(text).is_file():
+    if len(listed) == 1 and os.path.isfile(text):
         try:
             listed = Path(text).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:

@@ -16,6 +16,7 @@ from edge_har.errors import DataError, SourceError
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import FrameSpec, Pixels
 from edge_har.sources.files import VIDEO_SUFFIXES
+from edge_har.system.files import PathKind, path_kind
 from train.data.batches import CachedClip, cache_clips, cache_folder, clip_windows
 from train.data.index import Clip, build_index, load_clips
 from train.data.sampling import BACKGROUND
@@ -146,7 +147,7 @@ def held_out_clips(
 
 
 def _found(folder: Path) -> Sequence[FoundClip]:
-    if not folder.is_dir():
+    if path_kind(folder, DataError) is not PathKind.FOLDER:
         raise DataError(f"{folder}: no such folder of clips")
     try:
         return find_clips(folder)

@@ -18,6 +18,7 @@ from edge_har.model.recognizer import Recognizer
 from edge_har.sources import synthetic
 from edge_har.sources.files import VIDEO_SUFFIXES
 from edge_har.sources.synthetic_body import LABELS
+from edge_har.system.files import PathKind, path_kind
 from train.data.videos import decode_ticks, tick_indices
 from train.fitting.synthetic_clips import FIRST_SEED
 
@@ -158,7 +159,7 @@ def _own_clips(folder: Path, manifest: Manifest) -> Iterator[tuple[str, str | No
 
 
 def _videos(folder: Path) -> Sequence[Path]:
-    if not folder.is_dir():
+    if path_kind(folder, DataError) is not PathKind.FOLDER:
         raise DataError(f"{folder}: no such folder of golden clips")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
     if not 1 <= len(paths) <= MOST_OWN_CLIPS:

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from edge_har.errors import MisuseError
+from edge_har.system.files import expand_user
 
 FROM_ENVIRONMENT, FROM_FILE = "_env", "_file"
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"  # where systemd puts what LoadCredential= names
@@ -51,14 +52,14 @@ def _from_environment(key: str, variable: str) -> str:
 
 
 def _from_file(key: str, file_name: str, folder: Path | None) -> str:
-    path = (folder or Path()) / Path(os.path.expandvars(file_name)).expanduser()
+    path = (folder or Path()) / expand_user(os.path.expandvars(file_name))
     try:
         with open(path, encoding="utf-8") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if mode & (OTHERS if _is_credential(path) else GROUP_AND_OTHERS):
                 raise MisuseError(f"{key}: others may read {file_name}; chmod 600 it")
             value = file.readline(MAX_SECRET_BYTES).rstrip("\r\n")
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         if isinstance(error, MisuseError):
             raise
         raise MisuseError(

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from urllib.parse import unquote
 
 from edge_har.errors import MisuseError
@@ -149,7 +148,7 @@ def _open_files(address: Address) -> Source:
     path = address.target
     from edge_har.sources.files import FileSource, find_videos
 
-    several = os.path.isdir(path) or (glob.has_magic(path) and not Path(path).exists())
+    several = os.path.isdir(path) or (glob.has_magic(path) and not os.path.exists(path))
     if several and (paths := list(find_videos(path))) != [path]:
         from edge_har.sources.playlist import PlaylistSource
 

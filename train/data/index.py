@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_har.errors import DataError, SourceError
+from edge_har.system.files import PathKind, path_kind
 from train.data.files import write_text
 from train.data.videos import (
     MIN_LABELS,
@@ -95,7 +96,7 @@ def load_clips(source: str | os.PathLike[str], on_progress: OnProgress | None = 
     clips, or a label with no readable clip.
     """
     path = Path(source)
-    if path.is_file() and path.suffix.lower() == ".csv":
+    if path_kind(path, DataError) is PathKind.FILE and path.suffix.lower() == ".csv":
         rows = read_rows(path)
         if rows and set(FACT_COLUMNS) <= rows[0].keys():
             return _read_index(path, rows)
@@ -225,7 +226,7 @@ def _dataset(
 
 def _read_index(path: Path, rows: list[dict[str, str]]) -> Dataset:
     found = clips_of_rows(path, rows)
-    gone = [clip.path for clip in found if not clip.path.is_file()]
+    gone = [clip.path for clip in found if not os.path.isfile(clip.path)]
     if gone:
         raise DataError(f"{path}: {len(gone)} of its clips are gone, such as {gone[0]}; make the index again")
     return _dataset(
