@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_har.errors import MisuseError, SourceError
+from edge_har.errors import MisuseError, SourceError, printable
 from edge_har.model.bundle import Bundle
 from edge_har.model.cadence import TemporalContract, fill_indices
 from edge_har.model.preprocess import Pixels
@@ -127,7 +127,7 @@ class Classifier:
             try:
                 yield self.file(path)
             except SourceError as error:
-                yield UnreadableFile(path, str(error).removeprefix(f"{path}: "))
+                yield UnreadableFile(path, str(error).removeprefix(f"{printable(path)}: "))
 
     def file(self, path: str) -> Result:
         """Classify one file; raises SourceError when no frame of it can be read."""

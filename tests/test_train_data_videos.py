@@ -4,6 +4,7 @@ takes.
 
 from __future__ import annotations
 
+import os
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -11,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_har.errors import DataError, SourceError
+from edge_har.errors import DataError, MisuseError, SourceError
 from edge_har.model.preprocess import FrameSpec, prepare_frame
 from tests.helpers.need import need_clips, need_program
 from tests.helpers.videos import make_dataset, noise, numbered, write_text_as_video, write_video
 from train.data import videos
+from train.data.index import load_clips
 from train.data.videos import decode_prepared, decode_ticks, find_clips, measure_clip, tick_indices
+from train.runs import load_run, start_run
 
 SPEC = FrameSpec(size_wh=(16, 16))
 RATES_HZ = {10.0: Fraction(10), 25.0: Fraction(25), 29.97: Fraction(2997, 100), 30.0: Fraction(30)}
@@ -219,3 +222,30 @@ def test_folders_that_are_no_data_set_are_refused(tmp_path: Path) -> None:
         find_clips(tmp_path)
     with pytest.raises(DataError, match="not a data set"):
         find_clips(tmp_path / "Walk" / "a.avi")
+
+
+def test_clips_whose_names_are_not_utf8_are_refused_before_any_is_decoded(tmp_path: Path) -> None:
+    for label in (b"run", b"w\xe9"):
+        folder = tmp_path / os.fsdecode(label)
+        folder.mkdir()
+        (folder / "a.avi").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1 of its 2 clips have a name that is not UTF-8.*w.udce9/a\.avi"):
+        find_clips(tmp_path)
+
+
+def test_a_clip_in_a_folder_whose_name_is_not_utf8_decodes(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"j\xf6rg")
+    write_video(tmp_path / "a.avi", numbered(20), 10.0)
+    folder.mkdir()
+    clip = (tmp_path / "a.avi").rename(folder / "a.avi")
+    assert measure_clip(clip).frames == 20
+
+
+def test_a_path_that_the_system_refuses_is_one_line(tmp_path: Path) -> None:
+    for read in (find_clips, load_clips, load_run):
+        with pytest.raises(DataError, match="cannot be used: File name too long"):
+            read(tmp_path / ("n" * 300))
+    with pytest.raises(MisuseError, match="cannot be used: File name too long"):
+        start_run(tmp_path / ("n" * 300), {}, {})
+    with pytest.raises(MisuseError, match="not UTF-8; choose another --out"):
+        start_run(tmp_path / os.fsdecode(b"r\xe9"), {}, {})

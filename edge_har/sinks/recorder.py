@@ -5,6 +5,7 @@ full disk.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import time
@@ -17,6 +18,7 @@ import cv2
 
 from edge_har.model.preprocess import Pixels
 from edge_har.sinks.base import reason_of
+from edge_har.system.files import utf8_path
 
 ENDINGS = {"mp4v": ".mp4", "MJPG": ".avi"}
 PART = ".part"  # before the suffix of a file that is not finished
@@ -116,9 +118,8 @@ class Recorder:
 
     def _open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        writer = cv2.VideoWriter(
-            str(self._part), cv2.VideoWriter.fourcc(*self._codec), self._rate_hz, self._size_wh
-        )
+        with utf8_path(self._part) as path:
+            writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*self._codec), self._rate_hz, self._size_wh)
         if not writer.isOpened():
             with suppress(OSError):
                 self._part.unlink()
@@ -134,7 +135,7 @@ def new_path(folder: Path, stem: str, codec: str, about: str = "") -> Path:
     for number in count(1):
         parts = [stem, at, about, str(number) if number > 1 else ""]
         path = folder / f"{'-'.join(filter(None, parts))}{ENDINGS[codec]}"
-        if not path.exists() and not part_of(path).exists():
+        if not os.path.exists(path) and not os.path.exists(part_of(path)):
             return path
     raise AssertionError
 

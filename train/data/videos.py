@@ -17,6 +17,7 @@ from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
 from edge_har.pipeline.sampler import Sampler, ticks_of
 from edge_har.sources.files import VIDEO_SUFFIXES, FileSource
+from edge_har.system.files import PathKind, is_utf8, path_kind
 
 CLIPS_CSV = "clips.csv"
 REQUIRED_COLUMNS = ("path", "label")
@@ -58,14 +59,16 @@ def find_clips(source: str | os.PathLike[str]) -> tuple[FoundClip, ...]:
     csv that cannot be read, has no clips or one label only, or contradicts itself.
     """
     path = Path(os.path.realpath(source))
-    if path.is_dir():
+    kind = path_kind(path, DataError, source)
+    if kind is PathKind.FOLDER:
         listed = path / CLIPS_CSV
-        found = (
-            clips_of_rows(listed, read_rows(listed)) if listed.is_file() else _clips_of_folders(path, source)
-        )
-    elif path.is_file() and path.suffix.lower() == ".csv":
+        if path_kind(listed, DataError) is PathKind.FILE:
+            found = clips_of_rows(listed, read_rows(listed))
+        else:
+            found = _clips_of_folders(path, source)
+    elif kind is PathKind.FILE and path.suffix.lower() == ".csv":
         found = clips_of_rows(path, read_rows(path))
-    elif path.exists():
+    elif kind is not PathKind.ABSENT:
         raise DataError(f"{source}: not a data set; {LAYOUT_HINT}")
     else:
         raise DataError(f"{source}: no such folder or csv; {LAYOUT_HINT}")
@@ -122,6 +125,12 @@ def _clips_of_folders(folder: Path, shown: str | os.PathLike[str]) -> list[Found
                     f"{shown}: {path.relative_to(folder)} is not in a label's folder; {LAYOUT_HINT}"
                 )
             found.append(FoundClip(path, path.parent.name, _named_group(path)))
+    odd = [name for clip in found if not is_utf8(name := str(clip.path.relative_to(folder)))]
+    if odd:
+        raise DataError(
+            f"{shown}: {len(odd)} of its {len(found)} clips have a name that is not UTF-8, as an index is: "
+            f"rename them, such as {min(odd)}"
+        )
     return found
 
 
