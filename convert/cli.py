@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,7 @@ def read_figures(path: Path) -> dict[str, Any]:
 def read_labels(text: str) -> tuple[str, ...]:
     """Labels separated by commas, or the lines of a file. Raises DataError for a file that cannot be read."""
     listed = text.split(",")
-    if len(listed) == 1 and Path(text).is_file():
+    if len(listed) == 1 and os.path.isfile(text):
         try:
             listed = Path(text).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:

@@ -33,7 +33,7 @@ from convert.verify.gate import MAX_DROP_POINTS, TRAIN_LONGER, Limits, Verdict, 
 from convert.verify.golden import TOLERANCE, choose_golden, own_videos
 from convert.verify.runtimes import check_promised, check_requested, interpreters, runtimes_that_agree
 from convert.verify.structure import check_structure
-from edge_har.errors import BundleError, MisuseError
+from edge_har.errors import BundleError, ConversionError, MisuseError
 from edge_har.model.bundle import (
     GATE,
     MODEL_CARD,
@@ -56,6 +56,7 @@ from edge_har.model.manifest import (
 )
 from edge_har.model.recognizer import check_golden
 from edge_har.model.values import check_range
+from edge_har.system.files import PathKind, path_kind
 from train.checkout import UNKNOWN, checkout
 from train.data.batches import CachedClip
 from train.tf import keras, tf
@@ -192,7 +193,7 @@ def convert(
     Raises ConversionError for a file or folder of another format, else as those.
     """
     path = Path(source)
-    if path.suffix.lower() in SUFFIXES and not path.is_dir():
+    if path.suffix.lower() in SUFFIXES and path_kind(path, ConversionError) is not PathKind.FOLDER:
         return convert_file(path, out, options, report=report)
     check_file_format(path)
     return convert_run(path, out, options, report=report)
@@ -529,11 +530,11 @@ def checked_release(path: Path, options: Options) -> int:
         raise MisuseError(f"{path}: a bundle's name ends with {SUFFIX}")
     if options.name is None:
         check_name(path.stem, MisuseError)
-    if not path.parent.is_dir():
+    if path_kind(path.parent, MisuseError) is not PathKind.FOLDER:
         raise MisuseError(f"{path}: no such folder")
     if options.release is not None:
         return options.release
-    if not path.exists():
+    if path_kind(path, MisuseError) is PathKind.ABSENT:
         return 1
     try:
         return open_bundle(path).manifest.release + 1

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_har.errors import MisuseError, SourceError
+from edge_har.errors import MisuseError, SourceError, printable
 from edge_har.model.bundle import Bundle
 from edge_har.model.cadence import TemporalContract, fill_indices
 from edge_har.model.preprocess import Pixels
@@ -132,8 +132,9 @@ class Classifier:
                 yield self.file(path)
             except SourceError as error:
                 # It may be an address, which is no file.
-                shown = mask_uri(path)
-                yield UnreadableFile(shown, str(error).removeprefix(f"{shown}: "))
+                shown = printable(mask_uri(path))
+                path = path if mask_uri(path) == path else shown
+                yield UnreadableFile(path, str(error).removeprefix(f"{shown}: "))
 
     def file(self, path: str) -> Result:
         """Classify one file; raises SourceError when no frame of it can be read."""

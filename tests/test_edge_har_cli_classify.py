@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.helpers.colours import COLOURS, colour_bytes, painted
-from tests.helpers.command import edge_har
+from tests.helpers.command import edge_har, environment
 from tests.helpers.videos import write_text_as_video, write_video
 
 
@@ -78,3 +81,55 @@ def test_a_folder_without_videos_says_what_it_holds(folder: Path, tmp_path: Path
 def test_a_bundle_that_cannot_be_used_is_one_line(folder: Path) -> None:
     done = edge_har("classify", "one", "--model", "text.avi", cwd=folder)
     assert done.returncode == 1 and "not a whole bundle" in done.stderr and done.stderr.count("\n") == 1
+
+
+def named(name: bytes, folder: Path, original: str) -> str:
+    """A copy of a file under a name of any bytes, as Python hands such names on."""
+    copy = os.fsdecode(name)
+    (folder / copy).write_bytes((folder / original).read_bytes())
+    return copy
+
+
+def test_a_name_that_is_not_utf8_is_read_and_shown_as_escapes(folder: Path) -> None:
+    name = named(b"caf\xe9.avi", folder, "one/Red.avi")
+    done = edge_har("classify", name, "one/Blue.avi", "--model", "colours.ehar", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [row.split()[:2] for row in done.stdout.splitlines()] == [
+        [r"caf\udce9.avi", "Red"],
+        ["one/Blue.avi", "Blue"],
+    ]
+    done = edge_har("classify", name, "--model", "colours.ehar", "--json", cwd=folder)
+    assert json.loads(done.stdout)["path"] == name, "a program gets the name back"
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal(folder: Path) -> None:
+    name = named(b"a\x1b[31m\nb.avi", folder, "one/Red.avi")
+    done = edge_har("classify", name, "c\x1b\n.avi", "--model", "colours.ehar", cwd=folder)
+    assert done.stdout.splitlines() == [
+        r"a\x1b[31m\nb.avi  Red            1.00",
+        r"c\x1b\n.avi       error: no such file",
+    ]
+    for wrong in (("run", "--config", name), ("classify", f"--{name}"), (name,)):
+        done = edge_har(*wrong, cwd=folder)
+        assert done.returncode == 2 and "\x1b" not in done.stdout + done.stderr, wrong
+
+
+def test_a_path_that_the_system_refuses_has_its_line_and_the_rest_go_on(folder: Path) -> None:
+    for refused in ("n" * 300, "n" * 300 + "*.avi"):
+        done = edge_har("classify", refused, "one", "--model", "colours.ehar", "--json", cwd=folder)
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        assert found[0] == {"path": refused, "error": "cannot be used: File name too long"}
+        assert [line["label"] for line in found[1:]] == ["Blue", "Green", "Red"] and done.returncode == 1
+
+
+def test_an_error_of_the_system_about_a_file_is_one_line_wherever_it_comes_from() -> None:
+    script = (
+        "from edge_har import cli\n"
+        "def fail(**_): raise PermissionError(13, 'Permission denied', 'a\\x1bb')\n"
+        "cli.cli.main = fail\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment()
+    )
+    assert (done.returncode, done.stderr) == (1, "error: a\\x1bb: Permission denied\n")

@@ -1,6 +1,7 @@
 """`edge-har model`: a bundle is shown in full, and verified on this machine."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +114,12 @@ def test_export_writes_plain_files(bundle_path: Path, tmp_path: Path) -> None:
         run("export", str(bundle_path), "--to", str(folder))
     with pytest.raises(MisuseError, match="is a file"):
         run("export", str(bundle_path), "--to", str(bundle_path))
+    with pytest.raises(MisuseError, match="cannot be used: File name too long"):
+        run("export", str(bundle_path), "--to", str(tmp_path / ("n" * 300)))
+    odd = tmp_path / os.fsdecode(b"caf\xe9\x1b")
+    assert (
+        rf"{tmp_path}/caf\udce9\x1b/labels.txt" in run("export", str(bundle_path), "--to", str(odd)).split()
+    )
 
 
 def test_the_float_model_needs_the_workstation(

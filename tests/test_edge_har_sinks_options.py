@@ -175,6 +175,24 @@ def test_a_file_is_no_folder_to_record_to(kind: str, quick_path: Path) -> None:
         options_of_text(f"{kind}:{quick_path / 'file'}").open(setting())
 
 
+@pytest.mark.parametrize("kind", ["video", "clips", "jsonl"])
+def test_a_path_that_cannot_be_used_is_one_line(
+    kind: str, quick_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "")
+    for path, why in ((quick_path / ("n" * 300), "File name too long"), ("~/x", "no home folder")):
+        with pytest.raises(MisuseError, match=why):
+            options_of_text(f"{kind}:{path}").open(setting())
+
+
+def test_a_text_that_is_no_path_must_be_utf8() -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    for text in (f"https://h/{odd}", f"mqtt://h?topic={odd}"):
+        with pytest.raises(MisuseError, match="holds bytes that are not UTF-8"):
+            options_of_text(text)
+    assert options_of_text(f"jsonl:{odd}") == JsonLinesOptions(odd)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_field_is_declared_as_an_option_with_help(kind: str) -> None:
     found = options_class(kind)

@@ -25,7 +25,7 @@ from edge_har.pipeline.status import SinkState
 from edge_har.sinks.clips import Clips, ClipsOptions
 from edge_har.sinks.options import SinkContext
 from edge_har.sinks.pictures import Worker, draw_label, in_ascii, small_copy
-from edge_har.sinks.recorder import keep_newest, new_path, part_of
+from edge_har.sinks.recorder import ENDINGS, keep_newest, new_path, part_of
 from edge_har.sinks.video import Video, VideoOptions
 from edge_har.sinks.window import Window, WindowOptions
 from tests.helpers.colours import colour_bundle, painted
@@ -112,6 +112,17 @@ def test_a_video_shows_each_picture_at_its_time(tmp_path: Path, codec: str, endi
     found = [int(frame.mean()) for frame in frames]
     assert np.abs(np.array(found) - [20, 60, 100, 100, 100, 160, 220]).max() < 8
     assert sink.state.delivered == 5
+
+
+@pytest.mark.parametrize("codec", ENDINGS)
+def test_a_folder_whose_name_is_not_utf8_is_recorded_to(tmp_path: Path, codec: str) -> None:
+    folder = tmp_path / os.fsdecode(b"vid\xe9")
+    sink = video(folder, codec=codec)
+    sink.consume(picture(1.0))
+    sink.close()
+    (path,) = recorded(folder)
+    _, frames = read_video(path.rename(tmp_path / f"moved{path.suffix}"))
+    assert len(frames) == 1 and sink.state.failed == 0
 
 
 def test_the_label_is_in_the_video(tmp_path: Path) -> None:

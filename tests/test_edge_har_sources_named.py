@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,19 @@ def test_an_address_within_one_is_no_misnamed_source() -> None:
         "a.b=c.avi",
     ):
         assert named_source(text).name == text
+
+
+def test_a_source_without_a_name_is_called_by_text() -> None:
+    for given, called in ((b"caf\xe9.avi", r"caf\udce9.avi"), (b"a\x1b[31m\nb", r"a\x1b[31m\nb")):
+        source = named_source(os.fsdecode(given))
+        assert source.name == called
+        with pytest.raises(SourceError, match="no such file"):
+            source.open()
+
+
+def test_a_stream_whose_address_is_not_utf8_is_one_line() -> None:
+    with pytest.raises(SourceError, match="holds bytes that are not UTF-8"):
+        named_source(os.fsdecode(b"rtsp://127.0.0.1:9/caf\xe9")).open()
 
 
 def test_a_mistyped_address_shows_no_password() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_har.errors import DataError, SourceError
+from edge_har.errors import DataError, MisuseError, SourceError
 from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
 from edge_har.sources import recordings
 from tests.helpers.need import need_clips, need_program
@@ -25,6 +25,7 @@ from tests.helpers.videos import (
     write_text_as_video,
     write_video,
 )
+from train.data.index import load_clips
 from train.data.videos import (
     LabelError,
     decode_prepared,
@@ -33,6 +34,7 @@ from train.data.videos import (
     measure_clip,
     tick_indices,
 )
+from train.runs import load_run, start_run
 
 SPEC = FrameSpec(size_wh=(16, 16))
 RATES_HZ = {10.0: Fraction(10), 25.0: Fraction(25), 29.97: Fraction(2997, 100), 30.0: Fraction(30)}
@@ -317,7 +319,6 @@ LABELS_THAT_CANNOT_BE = [
     (("Run", "Be\x1bnd"), r"label 'Be\\x1bnd' holds a control character"),
     (("Run", "Be\u200bnd"), r"label 'Be\\u200bnd' holds a control character, or one that does not show"),
     (("Run", "x" * 65), "a label has 64 characters at most"),
-    (("Run", os.fsdecode(b"caf\xe9")), r"label 'caf\\udce9' holds a control character"),
 ]
 
 
@@ -347,3 +348,30 @@ def test_a_folder_whose_accents_lie_apart_is_the_label_with_them(tmp_path: Path)
     found = find_clips(tmp_path)
     assert {clip.label for clip in found} == {"G\u00e9rer", "Run"}
     assert all(clip.path.is_file() for clip in found)
+
+
+def test_clips_whose_names_are_not_utf8_are_refused_before_any_is_decoded(tmp_path: Path) -> None:
+    for label in (b"run", b"w\xe9"):
+        folder = tmp_path / os.fsdecode(label)
+        folder.mkdir()
+        (folder / "a.avi").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1 of its 2 clips have a name that is not UTF-8.*w.udce9/a\.avi"):
+        find_clips(tmp_path)
+
+
+def test_a_clip_in_a_folder_whose_name_is_not_utf8_decodes(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"j\xf6rg")
+    write_video(tmp_path / "a.avi", numbered(20), 10.0)
+    folder.mkdir()
+    clip = (tmp_path / "a.avi").rename(folder / "a.avi")
+    assert measure_clip(clip).frames == 20
+
+
+def test_a_path_that_the_system_refuses_is_one_line(tmp_path: Path) -> None:
+    for read in (find_clips, load_clips, load_run):
+        with pytest.raises(DataError, match="cannot be used: File name too long"):
+            read(tmp_path / ("n" * 300))
+    with pytest.raises(MisuseError, match="cannot be used: File name too long"):
+        start_run(tmp_path / ("n" * 300), {}, {})
+    with pytest.raises(MisuseError, match="not UTF-8; choose another --out"):
+        start_run(tmp_path / os.fsdecode(b"r\xe9"), {}, {})

@@ -18,6 +18,7 @@ from edge_har.model.cadence import TemporalContract
 from edge_har.model.labels import check_labels
 from edge_har.model.manifest import check_window
 from edge_har.model.preprocess import FrameSpec
+from edge_har.system.files import PathKind, is_utf8, path_kind
 from train.data.files import write_text
 from train.data.sampling import Sampling
 from train.models.families import FAMILIES
@@ -180,11 +181,11 @@ class Run:
 def load_run(folder: str | os.PathLike[str]) -> Run:
     """Open a finished RUN; raises DataError for anything else, an interrupted training included."""
     path = Path(folder)
-    if not path.is_dir():
+    if path_kind(path, DataError) is not PathKind.FOLDER:
         raise DataError(f"{folder}: no such RUN folder; make it with 'edge-har train --out {folder}'")
-    if not (path / CONFIG).is_file():
+    if path_kind(path / CONFIG, DataError) is not PathKind.FILE:
         raise DataError(f"{folder}: not a RUN: it has no {CONFIG}")
-    if not (path / METRICS).is_file():
+    if path_kind(path / METRICS, DataError) is not PathKind.FILE:
         raise DataError(f"{folder}: this training is not finished; the same 'edge-har train' goes on with it")
     config = read_json(path / CONFIG)
     try:
@@ -215,7 +216,7 @@ def start_run(folder: Path, identity: Mapping[str, Any], split: Mapping[str, Any
     identity: what the training is made of (`settings`, labels, hashes); it is compared. Raises MisuseError
     when the folder holds something else.
     """
-    if (folder / CONFIG).is_file():
+    if path_kind(folder / CONFIG, MisuseError) is PathKind.FILE:
         before = dict(read_json(folder / CONFIG), split=read_json(folder / SPLIT))
         difference = first_difference(before, dict(identity, split=split))
         if difference:
@@ -238,10 +239,13 @@ def start_run(folder: Path, identity: Mapping[str, Any], split: Mapping[str, Any
 
 
 def check_run_folder(folder: Path) -> None:
-    """Raises MisuseError for a folder that holds something else than a RUN."""
-    if (folder / CONFIG).is_file() or not folder.exists():
+    """Raises MisuseError for a folder that holds something else than a RUN, or cannot hold one."""
+    if not is_utf8(os.path.abspath(folder)):
+        raise MisuseError(f"{folder}: TensorFlow writes to no path that is not UTF-8; choose another --out")
+    kind = path_kind(folder, MisuseError)
+    if kind is PathKind.ABSENT or path_kind(folder / CONFIG, MisuseError) is PathKind.FILE:
         return
-    if not folder.is_dir() or {path.name for path in folder.iterdir()} - {SPLIT}:
+    if kind is not PathKind.FOLDER or {path.name for path in folder.iterdir()} - {SPLIT}:
         raise MisuseError(f"{folder}: exists and is not a RUN; choose another --out")
 
 

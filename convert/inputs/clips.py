@@ -17,6 +17,7 @@ from edge_har.model.cadence import TemporalContract
 from edge_har.model.labels import MIN_LABELS, check_distinct
 from edge_har.model.preprocess import FrameSpec, Pixels
 from edge_har.sources.recordings import content_sha256, find_recordings
+from edge_har.system.files import PathKind, path_kind
 from train.data.batches import CachedClip, cache_clips, cache_folder, clip_windows
 from train.data.index import Clip, build_index, load_clips
 from train.data.sampling import BACKGROUND
@@ -154,7 +155,7 @@ def held_out_clips(
 
 def check_clips_folder(folder: Path) -> None:
     """Raises DataError where there is no such folder."""
-    if not folder.is_dir():
+    if path_kind(folder, DataError) is not PathKind.FOLDER:
         raise DataError(f"{folder}: no such folder of clips")
 
 

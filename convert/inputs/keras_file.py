@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from edge_har.errors import ConversionError
+from edge_har.system.files import PathKind, path_kind
 from train.tf import keras
 
 L = keras.layers
@@ -68,7 +69,7 @@ def read_model(path: Path) -> Any:
     Raises ConversionError, in one line, for a file that is damaged or no Keras 2 model, or a layer that is
     refused.
     """
-    if not path.is_file():
+    if path_kind(path, ConversionError) is not PathKind.FILE:
         raise ConversionError(f"{path}: no such model file")
     try:
         if zipfile.is_zipfile(path):
@@ -89,8 +90,9 @@ def first_line(error: Exception) -> str:
 
 def check_file_format(path: Path) -> None:
     """Raises ConversionError, naming what to save instead, for a model in a format that is not read."""
-    is_saved_model = (path / SAVED_MODEL).is_file()
-    if is_saved_model or path.is_file():
+    kind = path_kind(path, ConversionError)
+    is_saved_model = path_kind(path / SAVED_MODEL, ConversionError) is PathKind.FILE
+    if is_saved_model or kind is PathKind.FILE:
         found = "a SavedModel folder" if is_saved_model else "neither a RUN folder nor a Keras model file"
         raise ConversionError(
             f"{path}: {found}: load it with Keras 2 and save it with model.save('model.h5')"

@@ -19,6 +19,7 @@ from edge_har.errors import ConversionError, MisuseError, ParityError, RuntimeMi
 from edge_har.model.bundle import Bundle
 from edge_har.model.manifest import Manifest
 from edge_har.model.preprocess import Pixels
+from edge_har.system.files import PathKind, path_kind
 from train.runs import load_run
 from train.tf import tf
 
@@ -103,9 +104,10 @@ def _check_packages() -> None:
 
 
 def _float_model(source: Path, manifest: Manifest) -> Any:
-    if not source.exists():
+    kind = path_kind(source, MisuseError)
+    if kind is PathKind.ABSENT:
         raise MisuseError(f"{source}: no such RUN or file")
-    model = _run_model(source, manifest) if source.is_dir() else _file_model(source, manifest)
+    model = _run_model(source, manifest) if kind is PathKind.FOLDER else _file_model(source, manifest)
     frames, height, width, _ = check_input(model)
     found = (frames, width, height, int(model.output_shape[-1]))
     expected = (manifest.temporal.frames, *manifest.frame.size_wh, len(manifest.labels))

@@ -19,6 +19,7 @@ from edge_har.model.recognizer import Recognizer
 from edge_har.sources import synthetic
 from edge_har.sources.recordings import find_recordings
 from edge_har.sources.synthetic_body import LABELS
+from edge_har.system.files import PathKind, path_kind
 from train.data.videos import decode_ticks, tick_indices
 from train.fitting.synthetic_clips import FIRST_SEED
 
@@ -163,7 +164,7 @@ def own_videos(folder: Path) -> Sequence[Path]:
     """The user's own golden clips, sorted. Raises DataError for no folder and where there are none, or more
     than MOST_OWN_CLIPS.
     """
-    if not folder.is_dir():
+    if path_kind(folder, DataError) is not PathKind.FOLDER:
         raise DataError(f"{folder}: no such folder of golden clips")
     paths = [Path(path) for path in find_recordings(str(folder))]
     if not 1 <= len(paths) <= MOST_OWN_CLIPS:

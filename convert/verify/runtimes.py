@@ -175,7 +175,7 @@ def _pythons() -> Iterator[Path]:
     found = shutil.which(PYTHON)
     if found is not None:
         yield Path(found)
-    yield from sorted(Path.home().glob(PYENV_PYTHONS), reverse=True)
+    yield from sorted(Path(os.path.expanduser("~")).glob(PYENV_PYTHONS), reverse=True)
 
 
 def _version(python: Path) -> str | None:

@@ -21,7 +21,7 @@ import click
 
 from edge_har import CAPTURE_THREAD
 from edge_har.cli.logs import write_error
-from edge_har.errors import EdgeHarError, RuntimeMissingError
+from edge_har.errors import EdgeHarError, RuntimeMissingError, printable
 from edge_har.options.addresses import mask_text
 
 if TYPE_CHECKING:
@@ -184,10 +184,10 @@ def main(observer: PipelineObserver | None = None) -> None:
         click.echo("interrupted", err=True)
         code = 128 + signal.SIGINT
     except click.ClickException as error:
-        # It may quote an address that stands in the wrong place.
-        shown = io.StringIO()
-        error.show(shown)
-        click.echo(mask_text(shown.getvalue()), nl=False, err=True)
+        # It quotes what was typed, perhaps an address that is in the wrong place.
+        text = io.StringIO()
+        error.show(text)
+        click.echo(printable(mask_text(text.getvalue()), keep="\n\t"), nl=False, err=True)
         code = error.exit_code
     except EdgeHarError as error:
         write_error(str(error))
@@ -196,10 +196,13 @@ def main(observer: PipelineObserver | None = None) -> None:
         _write_nowhere(sys.stdout, sys.stderr)
         code = 128 + signal.SIGPIPE
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if error.errno in UNWRITABLE:
+            _write_nowhere(sys.stdout)
+            write_error(f"the output cannot be written: {error.strerror}")
+        elif error.filename is not None:
+            write_error(printable(f"{error.filename}: {error.strerror}"))
+        else:
             raise
-        _write_nowhere(sys.stdout)
-        write_error(f"the output cannot be written: {error.strerror}")
         code = 1
     _leave(code if isinstance(code, int) else 0)
 
@@ -220,6 +223,9 @@ def _open_closed_streams() -> None:
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that is not UTF-8 is still a line
 
 
 def _write_nowhere(*streams: TextIO) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from edge_har.cli.logs import write_line
 from edge_har.deploy import HOST_TIMEOUT_S, MAX_PARALLEL, PARALLEL, REMOTE_COMMAND
 from edge_har.errors import printable
 
@@ -90,7 +91,7 @@ def report(results: Iterable[HostResult], count: int, as_json: bool) -> bool:
         done.append(result)
         if as_json:
             click.echo(json.dumps(result.to_json()))
-        click.echo(f"[{len(done)}/{count}] {result.host}: {result.outcome.value}", err=True)
+        write_line(f"[{len(done)}/{count}] {result.host}: {result.outcome.value}")
     if not as_json:
         _print_table([COLUMNS, *(_row(result) for result in done)])
     return all(result.outcome.good for result in done)
@@ -107,7 +108,7 @@ def report_local(reply: DeviceReply, as_json: bool) -> bool:
 
 def _row(result: HostResult) -> tuple[str, ...]:
     outcome, model, release, detail = _cells(result.reply)
-    return (result.host, outcome, model, release, f"{result.seconds:.1f}", detail)
+    return (printable(result.host), outcome, model, release, f"{result.seconds:.1f}", detail)
 
 
 def _cells(reply: DeviceReply) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_har.cli.logs import verbosity_options
+from edge_har.errors import printable
 
 if TYPE_CHECKING:
     from edge_har.classify import Result
@@ -39,7 +40,7 @@ def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: i
     files = find_files(paths, (lambda line: click.echo(line, err=True)) if verbosity >= 0 else None)
     classifier = Classifier(open_bundle(model or default_bundle_path()), threads=threads)
     release_library_pages()
-    column = min(MAX_PATH_COLUMN, max(map(len, files)))
+    column = min(MAX_PATH_COLUMN, max(len(printable(file)) for file in files))
     progress = verbosity >= 0 and sys.stderr.isatty()
     failed = 0
     for number, outcome in enumerate(classifier.files(files), 1):
@@ -49,10 +50,10 @@ def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: i
         if as_json:
             line = json.dumps(outcome.to_json())
         elif isinstance(outcome, UnreadableFile):
-            line = f"{outcome.path:<{column}}  error: {outcome.error}"
+            line = f"{printable(outcome.path):<{column}}  error: {outcome.error}"
         else:
             line = _row(outcome, column)
-        sys.stdout.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+        sys.stdout.write(line + "\n")
         sys.stdout.flush()
         if progress and number < len(files):
             click.echo(f"{number} of {len(files)}", nl=False, err=True)
@@ -67,7 +68,7 @@ def _row(outcome: Result, column: int) -> str:
     it.
     """
     label = "unknown" if outcome.rejected else outcome.label
-    row = f"{outcome.path:<{column}}  {label:<14} {outcome.scores[outcome.label]:.2f}"
+    row = f"{printable(outcome.path):<{column}}  {label:<14} {outcome.scores[outcome.label]:.2f}"
     if len(outcome.segments) > 1:
         shown = [f"{s.start_s:.1f}-{s.end_s:.1f} s {s.label or 'unknown'}" for s in outcome.segments]
         rest = len(shown) - MAX_SEGMENTS_SHOWN

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import click
 
 from edge_har.config.declared import AUTO, JOURNALD, LEVELS
-from edge_har.errors import MisuseError
+from edge_har.errors import MisuseError, printable
 
 VERBOSITIES = {-1: "error", 0: "info", 1: "debug"}
 PREFIXES = {logging.WARNING: "warning: ", logging.ERROR: "error: "}
@@ -29,14 +29,19 @@ class _Lines(logging.Formatter):
     """One line per record; warnings and errors say what they are."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return PREFIXES.get(record.levelno, "") + record.getMessage().replace("\n", " ")
+        return PREFIXES.get(record.levelno, "") + _text_of(record)
 
 
 class _JournalLines(logging.Formatter):
     """One line per record, its priority in front as the journal reads it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"<{PRIORITIES.get(record.levelno, 6)}>" + record.getMessage().replace("\n", " ")
+        return f"<{PRIORITIES.get(record.levelno, 6)}>" + _text_of(record)
+
+
+def _text_of(record: logging.LogRecord) -> str:
+    """A record's message as it may go to a terminal: it may quote a file's name or a server."""
+    return printable(record.getMessage().replace("\n", " "))
 
 
 def journal_reads(stream: TextIO) -> bool:
@@ -62,11 +67,11 @@ def watch_log(verbosity: int | str, form: str = AUTO) -> None:
 
 
 def write_line(line: str) -> None:
-    """Write a line on stderr. A full disk behind it costs the line alone;
+    """Write a line on stderr, control characters as escapes. A full disk behind it costs the line alone;
     BrokenPipeError passes when the reader has gone.
     """
     try:
-        click.echo(line, err=True)
+        click.echo(printable(line), err=True)
     except BrokenPipeError:
         raise
     except OSError:

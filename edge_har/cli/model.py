@@ -86,7 +86,7 @@ def export(bundle: str | None, folder: Path, source: Path | None) -> None:
     check_empty(folder)
     onnx, facts = (None, None) if source is None else workstation_part(EXPORTERS, "onnx")(source, opened)
     for path in export_bundle(opened, folder, onnx=onnx, onnx_facts=facts):
-        click.echo(path)
+        click.echo(printable(str(path)))
     if facts is not None:
         click.echo(
             f"ONNX differs from Keras by at most {facts['max_difference']:.1e} "

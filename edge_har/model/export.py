@@ -10,6 +10,7 @@ from typing import Any
 from edge_har.errors import MisuseError, printable
 from edge_har.model.bundle import LABELS, Bundle
 from edge_har.model.manifest import TensorSpec
+from edge_har.system.files import PathKind, path_kind
 
 DESCRIPTION = "export.json"
 README = "README.md"
@@ -46,9 +47,14 @@ def export_bundle(
 
 def check_empty(folder: Path) -> None:
     """Raises MisuseError where `folder` exists and holds something: an export overwrites nothing."""
-    if folder.exists() and not folder.is_dir():
+    kind = path_kind(folder, MisuseError)
+    if kind not in (PathKind.ABSENT, PathKind.FOLDER):
         raise MisuseError(f"{folder}: is a file; name a folder")
-    if folder.is_dir() and any(folder.iterdir()):
+    try:
+        is_empty = kind is PathKind.ABSENT or not any(folder.iterdir())
+    except OSError as error:
+        raise MisuseError(f"{folder}: cannot be read: {error.strerror}") from error
+    if not is_empty:
         raise MisuseError(f"{folder}: is not empty; name a new folder")
 
 

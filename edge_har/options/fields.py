@@ -12,6 +12,7 @@ from typing import Any
 from edge_har.errors import MisuseError
 from edge_har.options.addresses import MASK
 from edge_har.options.kinds import Kind
+from edge_har.system.files import is_utf8
 
 KEY = "option"  # of a field's metadata
 NO_PATHS = ("-", "off")  # what a path of a configuration file never means
@@ -165,7 +166,8 @@ def options_of(cls: type[Any]) -> dict[str, Option]:
 
 
 def check_values(options: Any, prefix: str = "") -> None:
-    """Raise MisuseError for the first value of a dataclass of options that is out of its range.
+    """Raise MisuseError for the first value of a dataclass of options that is out of its range, or a
+    text, other than a path, that is not UTF-8.
 
     prefix: what the message begins with.
     """
@@ -173,6 +175,8 @@ def check_values(options: Any, prefix: str = "") -> None:
         value = getattr(options, name)
         if value is None and declared.default is None:
             continue
+        if isinstance(value, str) and not (declared.kind.is_path or is_utf8(value)):
+            raise MisuseError(f"{prefix}{name} holds bytes that are not UTF-8")
         if not declared.is_within_range(value):
             got = "" if declared.secret else f", got {value!r}"
             expected = declared.kind.expected_value or declared.expected

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from edge_har.errors import EdgeHarError, MisuseError, printable
 from edge_har.options.addresses import holds_password, mask_uri
 from edge_har.options.fields import Option
 from edge_har.options.secrets import FROM_ENVIRONMENT, FROM_FILE, base_of, look_up
+from edge_har.system.files import expand_user
 
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
 MAX_SHOWN = 60  # characters of a value in a message
@@ -142,7 +142,7 @@ class OptionReader(Problems):
 
     def path(self, text: str) -> str:
         """A path of the file: a relative one begins in its folder."""
-        return str((self.folder or Path()) / os.path.expanduser(text))
+        return str((self.folder or Path()) / expand_user(text))
 
     def end(self) -> None:
         """Raise MisuseError if anything was wrong."""

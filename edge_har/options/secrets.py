@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edge_har.errors import MisuseError
 from edge_har.options.addresses import mask_uri
+from edge_har.system.files import expand_user
 
 FROM_ENVIRONMENT, FROM_FILE = "_env", "_file"
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"  # where systemd puts what LoadCredential= names
@@ -57,14 +58,14 @@ def _from_environment(key: str, variable: str) -> str:
 
 def _from_file(key: str, file_name: str, folder: Path | None) -> str:
     shown = mask_uri(file_name)
-    path = (folder or Path()) / Path(os.path.expandvars(file_name)).expanduser()
+    path = (folder or Path()) / expand_user(os.path.expandvars(file_name))
     try:
         with open(path, encoding="utf-8") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if mode & (OTHERS if _is_credential(path) else GROUP_AND_OTHERS):
                 raise MisuseError(f"{key}: others may read {shown}; chmod 600 it")
             value = file.readline(MAX_SECRET_BYTES).rstrip("\r\n")
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         if isinstance(error, MisuseError):
             raise
         raise MisuseError(

@@ -9,7 +9,6 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar
 
 import cv2
@@ -27,6 +26,7 @@ from edge_har.sinks.options import SinkContext, SinkOptions, slug
 from edge_har.sinks.pictures import Worker, small_copy
 from edge_har.sinks.recorder import ENDINGS, FreeSpace, Recorder, keep_newest, new_path
 from edge_har.sinks.video import check_folder
+from edge_har.system.files import expand_user
 
 WAITING = 8  # pictures; each up to some MB
 LATE_S = 10.0  # an event is emitted at most so long after it began
@@ -101,7 +101,7 @@ class Clips:
     ) -> None:
         self.state = state
         self._options = options
-        self._folder = Path(options.path).expanduser()
+        self._folder = expand_user(options.path)
         self._disk = FreeSpace(state.name, self._folder, options.min_free_bytes)
         self._lanes: dict[str, _Lane] = {}
         self._seen_s: dict[str, float] = {}

@@ -6,7 +6,6 @@ import fcntl
 import json
 import logging
 import os
-import stat
 import sys
 import time
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import RetryLater, line_of
 from edge_har.sinks.options import NO_SPOOL, DeliveryOptions, SinkContext, spool_option
 from edge_har.sinks.queued import QueuedSink, RetryPolicy
-from edge_har.system.files import open_private, sync_directory
+from edge_har.system.files import PathKind, expand_user, open_private, path_kind, sync_directory
 
 STREAM_BATCH, FILE_BATCH = 64, 256
 SYNC_S = 1.0  # how often a file is synced at most, so that it outlasts a power cut
@@ -63,7 +62,7 @@ class JsonLinesOptions(DeliveryOptions):
             target = StreamDestination(sys.stdout.fileno())
             sink: QueuedSink = StreamSink(target, state, updates=self.updates, waits=context.waits)
         else:
-            path, spooled = Path(self.path).expanduser(), self.spool != NO_SPOOL
+            path, spooled = expand_user(self.path), self.spool != NO_SPOOL
             file = FileDestination(path, max_bytes=self.max_bytes, keep=self.keep, replayed=spooled)
             spool = self.open_spool()
             sink = QueuedSink(
@@ -281,11 +280,12 @@ class FileDestination:
 def _check_file(path: Path) -> None:
     """Raise MisuseError where something else than events lies at `path`, or nothing can."""
     try:
-        if not path.exists():
-            if not path.parent.is_dir():
+        kind = path_kind(path, MisuseError)
+        if kind is PathKind.ABSENT:
+            if path_kind(path.parent, MisuseError) is not PathKind.FOLDER:
                 raise MisuseError(f"{path}: there is no folder {path.parent}")
             return
-        if not stat.S_ISREG(path.stat().st_mode):
+        if kind is not PathKind.FILE:
             raise MisuseError(f"{path} is no ordinary file; - is standard output")
         with path.open("rb") as file:
             begin = file.read(len(BEGIN))

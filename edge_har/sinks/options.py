@@ -7,7 +7,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from edge_har.errors import MisuseError
@@ -16,6 +15,7 @@ from edge_har.options.kinds import BYTES, PATH, TEXT, TRUTH
 from edge_har.pipeline.outputs import OpenedSink
 from edge_har.pipeline.status import RunStatus
 from edge_har.sinks.spool import MAX_BYTES, Spool
+from edge_har.system.files import expand_user, home
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
@@ -117,12 +117,7 @@ class DeliveryOptions(SinkOptions):
         """The spool that the options name. Raises EdgeHarError where its folder cannot be used."""
         if self.spool == NO_SPOOL:
             return None
-        if self.spool is not None:
-            folder = Path(self.spool).expanduser()
-        else:
-            from edge_har.system.files import home
-
-            folder = home() / "spool" / self.called
+        folder = home() / "spool" / self.called if self.spool is None else expand_user(self.spool)
         return Spool(folder, name=self.called, max_bytes=self.spool_bytes)
 
 

@@ -18,7 +18,7 @@ import cv2
 
 from edge_har.model.preprocess import Pixels
 from edge_har.sinks.base import reason_of
-from edge_har.system.files import make_private_folder, open_private
+from edge_har.system.files import make_private_folder, open_private, utf8_path
 
 ENDINGS = {"mp4v": ".mp4", "MJPG": ".avi"}
 PART = ".part"  # before the suffix of a file that is not finished
@@ -120,9 +120,8 @@ class Recorder:
         make_private_folder(self.path.parent)
         # Encoders keep the mode of a file that is there already; one that they make may be read by all.
         os.close(open_private(self._part, os.O_WRONLY))
-        writer = cv2.VideoWriter(
-            str(self._part), cv2.VideoWriter.fourcc(*self._codec), self._rate_hz, self._size_wh
-        )
+        with utf8_path(self._part) as path:
+            writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*self._codec), self._rate_hz, self._size_wh)
         if not writer.isOpened():
             with suppress(OSError):
                 self._part.unlink()
@@ -138,7 +137,7 @@ def new_path(folder: Path, stem: str, codec: str, about: str = "") -> Path:
     for number in count(1):
         parts = [stem, at, about, str(number) if number > 1 else ""]
         path = folder / f"{'-'.join(filter(None, parts))}{ENDINGS[codec]}"
-        if not path.exists() and not part_of(path).exists():
+        if not os.path.exists(path) and not os.path.exists(part_of(path)):
             return path
     raise AssertionError
 

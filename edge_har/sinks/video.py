@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from edge_har.errors import MisuseError
@@ -20,6 +19,7 @@ from edge_har.sinks.base import reason_of
 from edge_har.sinks.options import SinkContext, SinkOptions, slug
 from edge_har.sinks.pictures import Worker, draw_label, small_copy
 from edge_har.sinks.recorder import ENDINGS, FreeSpace, Recorder, keep_newest, new_path
+from edge_har.system.files import PathKind, expand_user, path_kind
 
 WAITING = 8  # pictures; each up to some MB
 SILENT_S = 10.0  # after that long without a picture a file is finished
@@ -59,9 +59,11 @@ class VideoOptions(SinkOptions):
 
 
 def check_folder(kind: str, path: str) -> None:
-    """Raise MisuseError for what is there and is no folder; one that is not there yet will be made."""
-    folder = Path(path).expanduser()
-    if folder.exists() and not folder.is_dir():
+    """Raise MisuseError for what is there and is no folder, and for a path that cannot be used; a folder that
+    is not there yet will be made.
+    """
+    folder = expand_user(path)
+    if path_kind(folder, MisuseError, f"{kind}: {folder}") not in (PathKind.ABSENT, PathKind.FOLDER):
         raise MisuseError(f"{kind}: {folder} is no folder to record to")
 
 
@@ -75,7 +77,7 @@ class Video:
     ) -> None:
         self.state = state
         self._options = options
-        self._folder = Path(options.path).expanduser()
+        self._folder = expand_user(options.path)
         self._disk = FreeSpace(state.name, self._folder, options.min_free_bytes)
         self._recorders: dict[str, Recorder] = {}
         self._failing = False

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from urllib.parse import unquote
 
 from edge_har.errors import MisuseError, printable
@@ -157,7 +156,7 @@ def _open_files(address: Address) -> Source:
     path = address.target
     from edge_har.sources.recordings import find_recordings, open_recording
 
-    several = os.path.isdir(path) or (glob.has_magic(path) and not Path(path).exists())
+    several = os.path.isdir(path) or (glob.has_magic(path) and not os.path.exists(path))
     passed_over: list[str] = []
     if several and (paths := find_recordings(path, passed_over.append)) != [path]:
         from edge_har.sources.playlist import PlaylistSource

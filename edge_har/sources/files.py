@@ -11,11 +11,12 @@ from pathlib import Path
 
 import cv2
 
-from edge_har.errors import SourceError
+from edge_har.errors import SourceError, printable
 from edge_har.model.preprocess import Pixels
 from edge_har.options.addresses import mask_uri
 from edge_har.sources.opencv import CapturedSource, open_capture
 from edge_har.sources.timestamps import LOOK_AHEAD, TimestampRepair
+from edge_har.system.files import PathKind, path_kind, utf8_path
 
 DECODER_THREADS = 1  # more threads buffer more frames: memory a Pi does not have
 END_ATTEMPTS = 250  # refused packets in a row before a file counts as ended: 10 s of damage at 25 fps
@@ -50,13 +51,17 @@ class FileSource(CapturedSource):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.name = mask_uri(str(path))  # an address that was mistyped may hold a password
+        self.name = printable(mask_uri(str(path)))  # an address that was mistyped may hold a password
         self.warning: str | None = None
         self._head = _checked_head(self.path, self.name)
         # An absolute path, or FFmpeg takes what comes before a colon in a name for a protocol.
-        self._capture = open_capture(
-            os.path.abspath(self.path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, DECODER_THREADS]
-        )
+        try:
+            with utf8_path(self.path) as target:
+                self._capture = open_capture(
+                    target, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, DECODER_THREADS]
+                )
+        except OSError as error:
+            raise SourceError(f"{self.name}: cannot be read: {error.strerror or error}") from error
         if not self._capture.isOpened():
             self._capture.release()
             raise SourceError(
@@ -169,9 +174,10 @@ class FileSource(CapturedSource):
 
 def _checked_head(path: Path, name: str) -> bytes:
     """The first bytes of a file that may be a video; raises SourceError for anything that cannot be one."""
-    if not path.exists():
+    kind = path_kind(path, SourceError, name)
+    if kind is PathKind.ABSENT:
         raise SourceError(f"{name}: no such file")
-    if not path.is_file():
+    if kind is not PathKind.FILE:
         raise SourceError(f"{name}: not a file; expected a video")
     try:
         with open(path, "rb") as file:

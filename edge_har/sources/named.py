@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
-from edge_har.errors import MisuseError
+from edge_har.errors import MisuseError, printable
 from edge_har.options.addresses import mask_uri
 from edge_har.sources import open_source
 from edge_har.sources.base import Source
@@ -33,15 +33,16 @@ class NamedSource:
 
 
 def named_source(text: str, *, realtime: bool = False) -> NamedSource:
-    """The source that `URI` or `NAME=URI` means; without a name it is called by its URI, password masked.
+    """The source that `URI` or `NAME=URI` means; without a name it is called by its URI, password masked
+    and what cannot be shown as escapes: events, topics and window titles are text.
 
     A name is letters, digits, `_` and `-`: an `=` further on belongs to the URI. realtime: play files by the
     clock. Raises MisuseError where there is no URI, or where what comes before one is no name.
     """
     named = NAMED.fullmatch(text)
-    if not named and (misnamed := MISNAMED.match(text)) and not Path(text).exists():
+    if not named and (misnamed := MISNAMED.match(text)) and not os.path.exists(text):
         raise MisuseError(f"a source's name is letters, digits, _ and -, got {mask_uri(misnamed[1])!r}")
-    name, uri = (named[1], named[2]) if named else (mask_uri(text), text)
+    name, uri = (named[1], named[2]) if named else (printable(mask_uri(text)), text)
     if not uri.strip():
         raise MisuseError("a source needs an address; expected URI or NAME=URI")
     return NamedSource(name, partial(open_source, uri, realtime=realtime))

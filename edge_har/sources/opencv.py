@@ -13,7 +13,9 @@ import cv2
 
 from edge_har.errors import SourceError
 from edge_har.model.preprocess import Pixels
+from edge_har.options.addresses import mask_uri
 from edge_har.sources.base import Source
+from edge_har.system.files import is_utf8
 from edge_har.system.memory import release_library_pages
 
 FFMPEG_LOG_LEVEL = "OPENCV_FFMPEG_LOGLEVEL"
@@ -58,7 +60,11 @@ def open_capture(target: str | int, backend: int, options: Sequence[int] = ()) -
 
     target: a path, URL or device number. backend: cv2.CAP_*. options: pairs of cv2.CAP_PROP_* and value.
     Whoever wants the libraries' messages sets OPENCV_FFMPEG_LOGLEVEL (such as 32) or OPENCV_LOG_LEVEL (INFO).
+    Raises SourceError for a target that is not UTF-8, at which OpenCV would end the process; a file is given
+    by its `utf8_path`.
     """
+    if isinstance(target, str) and not is_utf8(target):
+        raise SourceError(f"{mask_uri(target)}: holds bytes that are not UTF-8; in a URL write them as %XX")
     os.environ.setdefault(FFMPEG_LOG_LEVEL, FFMPEG_SILENT)
     if OPENCV_LOG_LEVEL not in os.environ:
         # OpenCV 5 moved it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from edge_har.errors import SourceError
+from edge_har.errors import SourceError, printable
 from edge_har.model.preprocess import Pixels
 from edge_har.sources.base import Source
 from edge_har.sources.files import USUAL_RATE_HZ, FileSource
@@ -27,7 +27,7 @@ class PlaylistSource(Source):
     color = "bgr"
 
     def __init__(self, paths: Sequence[str], name: str, passed_over: Sequence[str] = ()) -> None:
-        self.name = name
+        self.name = printable(name)
         self.part = -1
         self._paths = list(paths)
         self._unread = 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_har.cli.logs import write_line
 from edge_har.errors import MisuseError, printable
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def index(source: Path, out: Path) -> None:
     dataset = load_and_report(source)
     write_index(dataset, out)
     for line in summary(dataset):
-        click.echo(line, err=True)
-    click.echo(f"wrote {out}", err=True)
+        write_line(line)
+    write_line(f"wrote {out}")
 
 
 @data.command()
@@ -89,8 +90,8 @@ def split(source: Path, out: Path, seed: int, parts: str | None, folds: str | No
     splits = (make_split(dataset, seed, percents),) if folds is None else leave_one_group_out(dataset)
     write_splits(out, dataset, splits, seed=seed)
     for one in splits:
-        click.echo(", ".join(f"{part}: {len(one.clips(dataset, part))} clips" for part in PARTS), err=True)
-    click.echo(f"wrote {out}", err=True)
+        write_line(", ".join(f"{part}: {len(one.clips(dataset, part))} clips" for part in PARTS))
+    write_line(f"wrote {out}")
 
 
 def load_and_report(source: Path, check_found: CheckFound | None = None) -> Dataset:
@@ -100,28 +101,26 @@ def load_and_report(source: Path, check_found: CheckFound | None = None) -> Data
     from train.data.index import contradictions, load_clips, shared_content
 
     with _progress("checking clips") as on_progress:
-        dataset = load_clips(source, on_progress, lambda line: click.echo(line, err=True), check_found)
+        dataset = load_clips(source, on_progress, write_line, check_found)
     for path, reason in dataset.unreadable:
-        click.echo(f"skipped: {reason if str(path) in reason else f'{path}: {reason}'}", err=True)
+        write_line(f"skipped: {reason if printable(str(path)) in printable(reason) else f'{path}: {reason}'}")
     if dataset.unreadable:
         skipped, clips = len(dataset.unreadable), len(dataset.unreadable) + len(dataset.clips)
-        click.echo(f"skipped {skipped} of {clips} clips, which cannot be decoded", err=True)
+        write_line(f"skipped {skipped} of {clips} clips, which cannot be decoded")
     wrong = contradictions(dataset)
     if wrong:
         one, other = wrong[0]
-        click.echo(
+        write_line(
             f"warning: {len(wrong)} clips have the same content as a clip of another label, such as "
-            f"{printable(one.name)} and {printable(other.name)}; one of the two labels is wrong",
-            err=True,
+            f"{one.name} and {other.name}; one of the two labels is wrong"
         )
     twins = shared_content(dataset)
     if twins:
         one, other = twins[0]
-        click.echo(
+        write_line(
             f"warning: {len(twins)} clips have the same content as a clip of another group, such as "
             f"{one.name} and "
-            f"{other.name}; a split may hold one on each side",
-            err=True,
+            f"{other.name}; a split may hold one on each side"
         )
     return dataset
 
@@ -154,7 +153,7 @@ def _percents(text: str) -> tuple[float, ...]:
 def _refuse_inside(source: Path, out: Path) -> None:
     """A data set is read, never written to."""
     data_set, target = os.path.realpath(source), os.path.realpath(out)
-    if target == data_set or (source.is_dir() and Path(target).is_relative_to(data_set)):
+    if target == data_set or (os.path.isdir(source) and Path(target).is_relative_to(data_set)):
         raise MisuseError(
             f"{out} lies in the data set {source}, which is never written to; choose another --out"
         )

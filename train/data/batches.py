@@ -26,7 +26,7 @@ from edge_har.errors import DataError, MisuseError, SourceError
 from edge_har.model.cadence import TIME_TOLERANCE_S, TemporalContract, fill_indices, window_starts
 from edge_har.model.preprocess import FrameSpec, Pixels
 from edge_har.sources.recordings import content_sha256
-from edge_har.system.files import replaced_file
+from edge_har.system.files import expand_user, replaced_file
 from train.data.augment import Amounts, Mirror, augment
 from train.data.index import Clip
 from train.data.sampling import BACKGROUND, Sampling
@@ -92,7 +92,7 @@ def cache_folder() -> Path:
     named = os.environ.get(CACHE_VARIABLE)
     if named:
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-har" / "clips"
+    return Path(os.environ.get("XDG_CACHE_HOME") or expand_user("~/.cache")) / "edge-har" / "clips"
 
 
 def cache_clips(

@@ -19,6 +19,7 @@ from pathlib import Path
 from edge_har.errors import DataError, SourceError, printable
 from edge_har.model.labels import check_labels
 from edge_har.sources.recordings import content_sha256
+from edge_har.system.files import PathKind, path_kind
 from train.data.files import write_text
 from train.data.videos import (
     ClipFacts,
@@ -101,7 +102,7 @@ def load_clips(
     clips, or a label with no readable clip.
     """
     path = Path(source)
-    if path.is_file() and path.suffix.lower() == ".csv":
+    if path_kind(path, DataError) is PathKind.FILE and path.suffix.lower() == ".csv":
         rows = read_rows(path)
         if rows and set(FACT_COLUMNS) <= rows[0].keys():
             return _read_index(path, rows)

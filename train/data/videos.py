@@ -19,6 +19,7 @@ from edge_har.model.labels import check_distinct, check_label, check_labels, com
 from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
 from edge_har.pipeline.sampler import Sampler, ticks_of
 from edge_har.sources.recordings import PassedOver, listed, open_recording, walk
+from edge_har.system.files import PathKind, is_utf8, path_kind
 
 CLIPS_CSV = "clips.csv"
 REQUIRED_COLUMNS = ("path", "label")
@@ -70,16 +71,17 @@ def find_clips(source: str | os.PathLike[str], report: Report | None = None) -> 
     """
     path = Path(os.path.realpath(source))
     lines: list[str] = []
-    if path.is_dir():
+    kind = path_kind(path, DataError, source)
+    if kind is PathKind.FOLDER:
         rows_csv = path / CLIPS_CSV
-        if rows_csv.is_file():
+        if path_kind(rows_csv, DataError) is PathKind.FILE:
             found = clips_of_rows(rows_csv, read_rows(rows_csv))
             lines = _unlisted(path, found, rows_csv)
         else:
             found, lines = _clips_of_folders(path, source)
-    elif path.is_file() and path.suffix.lower() == ".csv":
+    elif kind is PathKind.FILE and path.suffix.lower() == ".csv":
         found = clips_of_rows(path, read_rows(path))
-    elif path.exists():
+    elif kind is not PathKind.ABSENT:
         raise DataError(f"{source}: not a data set; {LAYOUT_HINT}")
     else:
         raise DataError(f"{source}: no such folder or csv; {LAYOUT_HINT}")
@@ -155,6 +157,12 @@ def _clips_of_folders(folder: Path, shown: str | os.PathLike[str]) -> tuple[list
             raise DataError(f"{shown}: {path.relative_to(folder)} is not in a label's folder; {LAYOUT_HINT}")
         else:
             found.append(FoundClip(path, path.parent.name, _named_group(path)))
+    odd = [name for clip in found if not is_utf8(name := str(clip.path.relative_to(folder)))]
+    if odd:
+        raise DataError(
+            f"{shown}: {len(odd)} of its {len(found)} clips have a name that is not UTF-8, as an index is: "
+            f"rename them, such as {min(odd)}"
+        )
     below = [replace(one, path=os.path.relpath(one.path, folder)) for one in passed_over]
     labels = {
         Path(os.path.relpath(entered, folder)).parts[0]
