@@ -2,6 +2,7 @@
 and nothing left when it fails.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -192,7 +193,11 @@ def test_real_clips_stream_as_a_whole(converted: Callable[[str], Converted], kin
     check_stream_equals_whole_clip(bundle, frames, STREAM_ERROR)
 
 
-def test_equal_runs_give_equal_bundles(run_of: Callable[[str], Path], folder: Path) -> None:
+def test_equal_runs_give_equal_bundles(
+    run_of: Callable[[str], Path], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Other tests make environments of older runtimes meanwhile, and a bundle lists those that load it.
+    monkeypatch.setattr(pipeline, "interpreters", lambda requested, report: (Path(sys.executable),))
     # A forced precision: what `auto` takes follows from times, which a busy machine changes.
     paths = [folder / name / "equal.ehar" for name in ("once", "again")]
     for path in paths:
@@ -202,7 +207,7 @@ def test_equal_runs_give_equal_bundles(run_of: Callable[[str], Path], folder: Pa
     different = [name for name in once.contents if once.contents[name] != again.contents.get(name)]
     assert set(different) <= {"MODEL_CARD.md"} and once.contents.keys() == again.contents.keys()
     if again.manifest.provenance["commit"] == once.manifest.provenance["commit"]:
-        assert paths[0].read_bytes() == paths[1].read_bytes()
+        assert len({hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}) == 1
     text = json.dumps(once.manifest.to_json())
     assert str(folder) not in text and str(Path.home()) not in text
 
