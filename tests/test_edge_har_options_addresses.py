@@ -38,7 +38,7 @@ RESTS = st.sampled_from(["", "/", "/stream", "/a/b?channel=1&sub=2", "/x#rotate=
 SCHEMES = st.sampled_from(["rtsp", "rtsps", "http", "https"])
 
 
-def told(password: str, shown: str, around: str) -> bool:
+def reveals(password: str, shown: str, around: str) -> bool:
     """Whether what is shown gives a password away that does not stand in the rest of the address."""
     return len(password) >= 3 and password not in around and password in shown
 
@@ -70,7 +70,7 @@ def test_what_is_quoted_always_logs_in(scheme: str, user: str, password: str, ho
     without = f"{scheme}://{quote(user, safe='')}@{host}{rest}"
     assert with_password(without, password) == url.text == uri
     for text in (password, quote(password, safe="")):
-        assert not told(text, mask_uri(uri), mask_uri(without) + ":***@")
+        assert not reveals(text, mask_uri(uri), mask_uri(without) + ":***@")
 
 
 @settings(max_examples=1500, deadline=None)
@@ -82,7 +82,7 @@ def test_no_password_is_shown_however_it_was_typed(
     around = f"{scheme}{between}{user}:***@{host}{rest}"
     for text in (uri, f" {uri}", f"door={uri}", f"gst:rtspsrc location={uri} ! x", f"http://h/?a={uri}"):
         shown = mask_uri(text)
-        assert not told(password, shown, around + text.partition(uri)[0] + " ! x"), shown
+        assert not reveals(password, shown, around + text.partition(uri)[0] + " ! x"), shown
         assert mask_uri(shown) == shown
 
 
@@ -97,9 +97,9 @@ def test_no_name_and_no_message_of_a_source_holds_a_password(
     except MisuseError as error:
         # The password may by chance be a sign that the rest of the message has.
         shown = str(error).partition(f"{TWO_WAYS}; expected")[0].partition("; expected a camera")[0]
-        assert not told(password, shown, f"{scheme}://{user}@{host}{rest}:***@no source is called '")
+        assert not reveals(password, shown, f"{scheme}://{user}@{host}{rest}:***@no source is called '")
     else:
-        assert not told(password, address.name, f"{scheme}://{user}@{host}{rest}:***@")
+        assert not reveals(password, address.name, f"{scheme}://{user}@{host}{rest}:***@")
 
 
 @pytest.mark.parametrize(
