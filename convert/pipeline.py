@@ -603,7 +603,7 @@ def _finished(
     check_golden(read_bundle(content))
     pythons = interpreters(options.runtimes, conversion.report)
     others = runtimes_that_agree(content, pythons, conversion.report)
-    check_promised(manifest, others)
+    check_promised(manifest, pythons, others)
     manifest = replace(manifest, runtimes=tuple(dict.fromkeys((*manifest.runtimes, *others))))
     return manifest, {**files, MODEL_CARD: model_card(manifest, shows)}
 

@@ -46,13 +46,12 @@ def environments() -> None:
 
 def test_the_shipped_bundle_runs_in_all_of_them(environments: None) -> None:
     lines: list[str] = []
-    agreed = runtimes_that_agree(
-        default_bundle_path().read_bytes(), interpreters((), lines.append), lines.append
-    )
+    tried = interpreters((), lines.append)
+    agreed = runtimes_that_agree(default_bundle_path().read_bytes(), tried, lines.append)
     assert lines == [] and len(agreed) == 3
     for environment in ENVIRONMENTS:
         assert any(name.startswith(environment.runtime + ".") for name in agreed)
-    check_promised(open_bundle(default_bundle_path()).manifest, agreed)
+    check_promised(open_bundle(default_bundle_path()).manifest, tried, agreed)
 
 
 def test_one_that_does_not_agree_is_told_and_left_out(environments: None) -> None:
@@ -91,14 +90,18 @@ def test_other_packages_mean_another_environment(tmp_path: Path) -> None:
 
 def test_a_promise_that_is_broken(tmp_path: Path) -> None:
     manifest = open_bundle(default_bundle_path()).manifest
-    check_promised(manifest, ["ai-edge-litert 2.3.0"], tmp_path)  # nothing older was tried
+    newest, oldest = "ai-edge-litert 2.3.0", "tflite-runtime 2.14.0"
+    tried = interpreters((), silent, tmp_path)
     stand_in(TFLITE, tmp_path)
+    check_promised(manifest, tried, [newest], tmp_path)  # it was made only after the runtimes were tried
+    tried = interpreters((), silent, tmp_path)
     with pytest.raises(ConversionError, match=r"tflite-runtime 2\.14 does not compute"):
-        check_promised(manifest, ["ai-edge-litert 2.3.0"], tmp_path)
-    check_promised(replace(manifest, precision="int8-weights"), ["ai-edge-litert 2.3.0"], tmp_path)
+        check_promised(manifest, tried, [newest], tmp_path)
+    check_promised(replace(manifest, precision="int8-weights"), tried, [newest], tmp_path)
     stand_in(LITERT, tmp_path)
+    tried = interpreters((), silent, tmp_path)
     with pytest.raises(ConversionError, match=r"ai-edge-litert 1\.4 does not compute"):
-        check_promised(manifest, ["tflite-runtime 2.14.0"], tmp_path)
+        check_promised(manifest, tried, [oldest], tmp_path)
 
 
 def one_line(call: Callable[[], object], error: type[EdgeHarError], match: str) -> None:

@@ -137,18 +137,20 @@ def runtimes_that_agree(content: bytes, interpreters: Sequence[Path], report: Re
     return list(dict.fromkeys(agreed))
 
 
-def check_promised(manifest: Manifest, agreed: Sequence[str], root: Path = ENVIRONMENTS_FOLDER) -> None:
+def check_promised(
+    manifest: Manifest, tried: Sequence[Path], agreed: Sequence[str], root: Path = ENVIRONMENTS_FOLDER
+) -> None:
     """Raises ConversionError where a runtime that was tried and must run this bundle is not among those that
     `agreed`.
 
-    ai-edge-litert 1.4 is the oldest that the package installs with; tflite-runtime 2.14 must run every int8
+    tried: what `interpreters` gave, so that an environment made meanwhile counts for nothing. ai-edge-litert 1.4 is the oldest that the package installs with; tflite-runtime 2.14 must run every int8
     stream without states.
     """
     stateful = any(spec.role.startswith("state_") for t in manifest.tensors.values() for spec in t.inputs)
     for environment in ENVIRONMENTS:
         promised = environment is LITERT or (manifest.precision == "int8" and not stateful)
         runs = any(name.startswith(f"{environment.runtime}.") for name in agreed)
-        if promised and environment.is_made(root) and not runs:
+        if promised and environment.python(root) in tried and not runs:
             raise ConversionError(
                 f"{environment.runtime} does not compute this bundle's golden clips, and must: see the line "
                 "above"
