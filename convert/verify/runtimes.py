@@ -143,8 +143,9 @@ def check_promised(
     """Raises ConversionError where a runtime that was tried and must run this bundle is not among those that
     `agreed`.
 
-    tried: what `interpreters` gave, so that an environment made meanwhile counts for nothing. ai-edge-litert 1.4 is the oldest that the package installs with; tflite-runtime 2.14 must run every int8
-    stream without states.
+    tried: what `interpreters` gave, so that an environment made meanwhile counts for nothing. ai-edge-litert
+    1.4 is the oldest that the package installs with; tflite-runtime 2.14 must run every int8 stream without
+    states.
     """
     stateful = any(spec.role.startswith("state_") for t in manifest.tensors.values() for spec in t.inputs)
     for environment in ENVIRONMENTS:
