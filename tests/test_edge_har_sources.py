@@ -143,12 +143,25 @@ def test_a_lossless_file_gives_its_pixels_and_times(tmp_path: Path, rate_hz: flo
     assert warning is None
 
 
+@pytest.mark.parametrize("form", ["bgr24", "rgb24", "bgr0", "gbrp"])
+def test_pixels_that_are_red_green_and_blue_already(tmp_path: Path, form: str) -> None:
+    """AVI keeps such pictures upside down."""
+    rgb = noise(3, (34, 22))
+    write_video(tmp_path / "lossless.avi", rgb)
+    for name in ("a.avi", "a.nut"):
+        if name == "a.avi" and form != "bgr24":
+            continue  # AVI has codes for no other
+        ffmpeg("-i", tmp_path / "lossless.avi", "-c:v", "rawvideo", "-pix_fmt", form, tmp_path / name)
+        assert np.array_equal(np.stack(read_all(tmp_path / name)[1])[..., ::-1], rgb), name
+
+
 def test_frames_gives_rgb_and_closes(tmp_path: Path) -> None:
     rgb = numbered(5)
     source = FileSource(write_video(tmp_path / "a.avi", rgb))
     made = list(frames(source))
     assert np.array_equal(np.stack([f.rgb for f in made]), rgb)
-    assert not source._capture.isOpened()
+    with pytest.raises(SourceError, match="no frame was grabbed"):
+        source.retrieve()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ import pytest
 from edge_har.errors import MisuseError, SourceError
 from edge_har.sources import open_source
 from edge_har.sources.files import FileSource
-from edge_har.sources.opencv import FFMPEG_OPTIONS, _FfmpegOptions
 from edge_har.sources.options import SourceOptions
 from edge_har.sources.rtsp import RtspSource
 from tests.helpers.mjpeg import MjpegServer, jpeg
@@ -55,33 +54,9 @@ def test_rtsp_comes_over_the_transport_that_is_asked_for(transport: str | None, 
     assert picture.shape == (240, 320, 3) and picture[0, 0, 2] > 200 and picture[0, 0, 0] < 50
 
 
-def test_transports_of_several_cameras_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenCV has one place for FFmpeg's options: who needs others waits, who needs the same does not."""
-    monkeypatch.delenv(FFMPEG_OPTIONS, raising=False)
-    options = _FfmpegOptions()
-    seen: list[str] = []
-
-    def opening(wanted: str | None) -> threading.Thread:
-        def work() -> None:
-            with options.held(wanted):
-                seen.append(os.environ[FFMPEG_OPTIONS])
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        return thread
-
-    with options.held("rtsp_transport;udp"):
-        same, other = opening("rtsp_transport;udp"), opening(None)
-        same.join(20)
-        other.join(0.2)
-        assert seen == ["rtsp_transport;udp"] and other.is_alive()
-    other.join(20)
-    assert seen[1:] == ["rtsp_flags;prefer_tcp"]
-
-
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_a_stalled_rtsp_camera_is_lost(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_har.sources.rtsp.READ_TIMEOUT_MS", 1500)
+    monkeypatch.setattr("edge_har.sources.rtsp.TIMEOUT_MS", 1500)
     with rtsp_process("red", 20) as (url, server), RtspSource(url, transport=transport) as source:
         assert source.grab() is not None
         server.send_signal(signal.SIGSTOP)
@@ -100,9 +75,7 @@ def test_a_rtsp_camera_that_is_not_there_says_over_what() -> None:
 
 
 def test_a_rtsp_camera_may_change_its_size() -> None:
-    """Its pictures go on, whole and in their colours;
-    some versions of OpenCV scale them to the first size.
-    """
+    """Its pictures go on, whole and in their colours."""
     with rtsp_process("red", 20, "320x240,640x480") as (url, server), open_source(url) as source:
         changed = threading.Thread(target=lambda: [server.stdout.readline() for _ in range(3)], daemon=True)
         changed.start()

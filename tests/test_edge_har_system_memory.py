@@ -17,7 +17,7 @@ RELEASE = """
 import re
 import numpy as np
 import cv2
-from edge_har.system.memory import release_library_pages
+from edge_har.system.memory import release_startup_memory
 
 def resident(kind):
     return int(re.search(kind + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024
@@ -25,7 +25,7 @@ def resident(kind):
 picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 expected = cv2.resize(picture, (16, 12), interpolation=cv2.INTER_AREA)
 files, own = resident("RssFile"), resident("RssAnon")
-freed = release_library_pages()
+freed = release_startup_memory()
 print(files, own, freed, resident("RssFile"), resident("RssAnon"))
 np.testing.assert_array_equal(cv2.resize(picture, (16, 12), interpolation=cv2.INTER_AREA), expected)
 import numpy.fft, sqlite3, decimal  # libraries still load
@@ -67,7 +67,7 @@ def test_only_unchanged_mappings_of_libraries_count(tmp_path, monkeypatch: pytes
 def test_where_the_system_hides_it_nothing_happens(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "SMAPS", tmp_path / "smaps")
     monkeypatch.setattr(memory, "STATUS", tmp_path / "status")
-    assert memory.release_library_pages() == 0
+    assert memory.release_startup_memory() == 0
     assert memory.peak_memory_mb() is None
 
 

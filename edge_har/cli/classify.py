@@ -35,11 +35,11 @@ def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: i
     """
     from edge_har.classify import Classifier, UnreadableFile, find_files
     from edge_har.model.bundle import default_bundle_path, open_bundle
-    from edge_har.system.memory import release_library_pages
+    from edge_har.system.memory import release_startup_memory
 
     files = find_files(paths, (lambda line: click.echo(line, err=True)) if verbosity >= 0 else None)
     classifier = Classifier(open_bundle(model or default_bundle_path()), threads=threads)
-    release_library_pages()
+    release_startup_memory()
     column = min(MAX_PATH_COLUMN, max(len(printable(file)) for file in files))
     progress = verbosity >= 0 and sys.stderr.isatty()
     failed = 0

@@ -136,7 +136,7 @@ def _run(given: CommandLine) -> None:
     from edge_har.sinks import open_outputs
     from edge_har.sinks.console import ConsoleSink
     from edge_har.sinks.options import SinkContext
-    from edge_har.system.memory import release_library_pages
+    from edge_har.system.memory import release_startup_memory
     from edge_har.web import start_web
 
     watch_log(given.level or VERBOSITIES[0], given.form or AUTO)
@@ -161,7 +161,7 @@ def _run(given: CommandLine) -> None:
         on_reload=_rereader(given, planned) if given.config_path is not None else None,
         observer=click.get_current_context().find_object(PipelineObserver),
     )
-    release_library_pages()
+    release_startup_memory()
     stop = threading.Event()
     service.end_on_signals(stop)
     service.reload_on_hangup(pipeline.reload)

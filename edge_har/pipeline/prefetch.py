@@ -1,4 +1,4 @@
-"""Reading ahead: a recording is decoded in a thread of its own while what came of it before is recognised."""
+"""Reading ahead: a thread decodes a recording and prepares its frames while those before are recognised."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import threading
 from collections.abc import Iterator
 from queue import SimpleQueue
 
-from edge_har.pipeline.sampler import SampledFrame, Sampler, Ticks
+from edge_har.pipeline.sampler import Sampler, Ticks
 from edge_har.sources.base import Source
 
-AHEAD = 2  # pictures that wait: each is held in memory as large as it was recorded
+AHEAD = 4  # prepared frames that wait
 # The ticks' own frame, and enough before it to know when a part ended and how long its frames lasted.
 FRAME_TIMES = 3
 
-Read = tuple[tuple[float, ...], SampledFrame | None]
+Read = tuple[tuple[float, ...], Ticks | None]
 
 
 def ticks_ahead(source: Source, sampler: Sampler) -> Iterator[tuple[tuple[float, ...], Ticks | None]]:
@@ -44,8 +44,7 @@ def ticks_ahead(source: Source, sampler: Sampler) -> Iterator[tuple[tuple[float,
             room.release()
             if isinstance(item, BaseException):
                 raise item
-            times_s, sampled = item
-            yield times_s, None if sampled is None else sampler.prepare(sampled)
+            yield item
     finally:
         stopped.set()
         room.release()
@@ -56,9 +55,9 @@ def _read(source: Source, sampler: Sampler, stopped: threading.Event) -> Iterato
     times_s: tuple[float, ...] = ()
     while not stopped.is_set() and (time_s := source.grab()) is not None:
         times_s = (*times_s[1 - FRAME_TIMES :], time_s)
-        sampled = sampler.take_frame(source, time_s)
-        if sampled is not None:
-            yield times_s, sampled
+        ticks = sampler.offer(source, time_s)
+        if ticks is not None:
+            yield times_s, ticks
             times_s = ()
     if times_s:
         yield times_s, None

@@ -35,18 +35,6 @@ class Ticks:
     color: Literal["rgb", "bgr"] = "bgr"
 
 
-@dataclass(frozen=True)
-class SampledFrame:
-    """The frame of consecutive ticks as the source gave it; as Ticks, but pixels: in the order `color`."""
-
-    times_s: tuple[float, ...]
-    pixels: Pixels = field(compare=False, repr=False)
-    color: Literal["rgb", "bgr"]
-    reset: bool
-    grabbed_s: float
-    cost_s: float
-
-
 class Sampler:
     """The tick clock of one source, and the frames of its ticks.
 
@@ -88,11 +76,6 @@ class Sampler:
         """The ticks that the frame just grabbed at `time_s` serves, or None: then it was not even
         converted.
         """
-        sampled = self.take_frame(source, time_s)
-        return None if sampled is None else self.prepare(sampled)
-
-    def take_frame(self, source: Source, time_s: float) -> SampledFrame | None:
-        """As `offer`, with the frame as the source gives it: `prepare` makes ticks of it."""
         self.frames += 1
         self.last_s = time_s
         source.want_every(self.cadence.interval_s)
@@ -114,27 +97,20 @@ class Sampler:
             self.damaged += 1
             self._pending_ticks = times_s
             return None
-        sampled = SampledFrame(
-            times_s, pixels, source.color, self._reset, grabbed_s, time.perf_counter() - began
+        frame = prepare_frame(pixels, self.spec, color=source.color)
+        shown = self._wants_picture is not None and self._wants_picture()
+        ticks = Ticks(
+            times_s,
+            frame,
+            self._reset,
+            time.perf_counter() - began,
+            self,
+            grabbed_s,
+            pixels if shown else None,
+            source.color,
         )
         self._pending_ticks, self._reset = (), False
-        return sampled
-
-    def prepare(self, sampled: SampledFrame) -> Ticks:
-        """Ticks with the model's frame."""
-        began = time.perf_counter()
-        frame = prepare_frame(sampled.pixels, self.spec, color=sampled.color)
-        shown = self._wants_picture is not None and self._wants_picture()
-        return Ticks(
-            sampled.times_s,
-            frame,
-            sampled.reset,
-            sampled.cost_s + time.perf_counter() - began,
-            self,
-            sampled.grabbed_s,
-            sampled.pixels if shown else None,
-            sampled.color,
-        )
+        return ticks
 
     def restart(self) -> None:
         """The source was reconnected: the next frame starts the tick clock."""

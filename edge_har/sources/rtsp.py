@@ -1,18 +1,22 @@
-"""RTSP cameras, through OpenCV's FFmpeg with timeouts; times are the stream's own if they fit the clock."""
+"""RTSP cameras, through FFmpeg with timeouts; times are the stream's own if they fit the clock."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-
-import cv2
+from typing import TYPE_CHECKING
 
 from edge_har.errors import SourceError
+from edge_har.model.preprocess import Pixels
 from edge_har.options.addresses import mask_uri
-from edge_har.sources.opencv import CapturedSource, ffmpeg_options, open_capture
+from edge_har.sources.base import Source
 
-OPEN_TIMEOUT_MS = 5000
-READ_TIMEOUT_MS = 5000
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+TIMEOUT_MS = 5000  # of opening, and of each frame
+USUAL_TRANSPORT = {"rtsp_flags": "prefer_tcp"}
 MAX_DRIFT_S = 3.0  # of a stream's clock from ours: more than a network's hiccup
 # A stream that drifts away more often than this has no times worth having.
 MAX_BREAKS, BREAKS_WITHIN_S = 3, 60.0
@@ -63,7 +67,7 @@ class StreamClock:
         self.trusted = len(self._breaks) < MAX_BREAKS or arrival_s - self._breaks[0] > BREAKS_WITHIN_S
 
 
-class RtspSource(CapturedSource):
+class RtspSource(Source):
     """An RTSP stream. transport: tcp or udp; None: tcp where the camera has it.
 
     Raises SourceError, which never shows the password, when it cannot be opened.
@@ -77,44 +81,64 @@ class RtspSource(CapturedSource):
         self.name = mask_uri(url)
         self._clock = StreamClock()
         self._at_now = False
-        with ffmpeg_options.held(None if transport is None else f"rtsp_transport;{transport}"):
-            self._capture = open_capture(
-                url,
-                cv2.CAP_FFMPEG,
-                [
-                    *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS),
-                    *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS),
-                    *(cv2.CAP_PROP_N_THREADS, 1),
-                ],
-            )
-        if not self._capture.isOpened():
-            self._capture.release()
+        self._frame: VideoFrame | None = None
+        self._position_s = 0.0
+        options = USUAL_TRANSPORT if transport is None else {"rtsp_transport": transport}
+        from edge_har.sources.ffmpeg import Decoder
+
+        try:
+            self._decoder = Decoder(url, self.name, options=options, timeout_s=TIMEOUT_MS / 1000)
+        except SourceError as error:
             over = "" if transport is None else f" over {transport}"
             raise SourceError(
                 f"{self.name}: no stream could be opened{over}; check address, path, user and password"
-            )
+            ) from error
 
     def grab(self) -> float | None:
-        """Time of the next frame in seconds of time.monotonic(), or None when the stream broke off."""
+        """Time of the next frame in seconds of time.monotonic(), or None when the stream broke off.
+
+        Raises SourceError for colours that cannot be converted.
+        """
         started_s = time.monotonic()
         # After a silence the library may still give a frame that it had kept back: the stream is lost all the
         # same.
-        if not self._capture.grab() or time.monotonic() - started_s > READ_TIMEOUT_MS / 1000:
+        if not self._step() or time.monotonic() - started_s > TIMEOUT_MS / 1000:
             return None
         if not self._at_now:
             self._at_now = True
             self._skip_buffered()
         return self._clock.at(self._position_s, time.monotonic())
 
-    @property
-    def _position_s(self) -> float:
-        return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+    def retrieve(self) -> Pixels:
+        """The frame just grabbed: uint8, height x width x 3, BGR. Raises SourceError when it is damaged."""
+        if self._frame is None:
+            raise SourceError(f"{self.name}: no frame was grabbed")
+        return self._decoder.pixels(self._frame)
+
+    def close(self) -> None:
+        """Release the decoder and the connection."""
+        self._frame = None
+        self._decoder.close()
+
+    def _step(self) -> bool:
+        """Take the next frame and its position; False where the stream gives no more, and the last one stays.
+
+        A frame without a stamp stands where the one before stood.
+        """
+        frame = self._decoder.next_frame()
+        if frame is None:
+            return False
+        self._frame = frame
+        stamp_s = self._decoder.stamp_s(frame)
+        if math.isfinite(stamp_s):
+            self._position_s = stamp_s
+        return True
 
     def _skip_buffered(self) -> None:
         """Leave out what the library read while it looked at the stream: it is a burst, seconds old."""
         first_s = last_s = self._position_s
         arrived_s = time.monotonic()
-        while last_s - first_s < MAX_BUFFERED_S and self._capture.grab():
+        while last_s - first_s < MAX_BUFFERED_S and self._step():
             now_s, position_s = time.monotonic(), self._position_s
             if now_s - arrived_s >= max(INSTANT_S, (position_s - last_s) / 2):
                 return

@@ -27,9 +27,11 @@ def peak_memory_mb() -> float | None:
     return None
 
 
-def release_library_pages() -> int:
-    """Give back the pages of loaded libraries that start-up touched; those in use come back by themselves.
-    Bytes freed.
+def release_startup_memory() -> int:
+    """Give back what only start-up needed; bytes of library pages freed.
+
+    That is pages of loaded libraries, which come back by themselves where they are used, and freed memory
+    that the C library keeps.
 
     Loading OpenCV and LiteRT leaves some 60 MB of library code resident that runs no more (twice that on
     kernels that map a large folio whole when one of its pages is touched). Only mappings that cannot be
@@ -39,7 +41,10 @@ def release_library_pages() -> int:
     if not sys.platform.startswith("linux"):
         return 0
     try:
-        madvise = ctypes.CDLL(None).madvise
+        c_library = ctypes.CDLL(None)
+        madvise = c_library.madvise
+        if hasattr(c_library, "malloc_trim"):  # of glibc
+            c_library.malloc_trim(0)
         libraries = list(_untouched_libraries())
     except (OSError, AttributeError):  # a C library without madvise, a system without /proc
         return 0

@@ -1,5 +1,5 @@
 """An RTSP camera on loopback, for the system's Python with GStreamer:
-`rtsp_server.py PATTERN RATE SIZES` prints its URL.
+`rtsp_server.py PATTERN RATE SIZES [interlaced]` prints its URL.
 
 SIZES: one WIDTHxHEIGHT, or several with commas between:
 each follows after a second, over and over, and is printed.
@@ -16,6 +16,7 @@ from gi.repository import GLib, Gst, GstRtspServer
 
 Gst.init(None)
 pattern, rate, sizes = sys.argv[1], sys.argv[2], sys.argv[3].split(",")
+form = ' ! capssetter caps="video/x-raw,interlace-mode=interleaved"' * ("interlaced" in sys.argv[4:])
 
 
 def caps(size):
@@ -40,7 +41,7 @@ factory = GstRtspServer.RTSPMediaFactory()
 factory.set_shared(True)
 factory.set_launch(
     f"( videotestsrc is-live=true pattern={pattern} ! capsfilter name=size caps={caps(sizes[0])}"
-    " ! x264enc threads=1 tune=zerolatency speed-preset=ultrafast key-int-max=15"
+    f"{form} ! x264enc threads=1 tune=zerolatency speed-preset=ultrafast key-int-max=15"
     " ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
 )
 if len(sizes) > 1:
