@@ -15,7 +15,7 @@ DEVICE_TEST := $(VENV)/.device-test-$(PYTHON_VERSION)
 WORKSTATION := $(VENV)/.workstation-$(PYTHON_VERSION)
 DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--source synthetic:demo --realtime)
 
-.PHONY: help demo test test-device check format docs-config runtimes model accuracy parity calibration compactness qat disturbances benchmark bench-check fuzz soak clean
+.PHONY: help demo test test-device check format docs-config runtimes model accuracy parity calibration compactness qat disturbances decoding benchmark bench-check fuzz soak clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ qat: $(WORKSTATION)  ## make docs/figures/qat.md again: fine-tuning under int8's
 
 disturbances: $(WORKSTATION)  ## make docs/figures/disturbances.md again: what light, bumps and slow cameras do (needs CLIPS/weizmann)
 	$(BIN)/python -m benchmarks disturbances --clips $(CLIPS)/weizmann --out docs/figures/disturbances.md
+
+decoding: $(WORKSTATION)  ## make docs/figures/decoding.md again: OpenCV's reader of files beside PyAV's
+	$(BIN)/python -m benchmarks decoding --out docs/figures/decoding.md
 
 benchmark: $(WORKSTATION)  ## make docs/figures/benchmark.md and its plot again (needs CLIPS/weizmann)
 	$(BIN)/edge-har benchmark --clips $(CLIPS)/weizmann --out docs/figures/benchmark.md

@@ -139,6 +139,15 @@ def calibration(clips: Path | None, runs: tuple[Path, ...], out: Path) -> None:
     _write(out, page(measured, _command("calibration", clips, out, *named)))
 
 
+@group.command()
+@PAGE
+def decoding(out: Path) -> None:
+    """Compare OpenCV's reader of files with PyAV's FFmpeg, and write the tables (needs ffmpeg)."""
+    from benchmarks.pages.decoding import measure_decoding, page
+
+    _write(out, page(measure_decoding(say=_say), _command("decoding", None, out)))
+
+
 @group.command("ship-model")
 @CLIPS
 @JOBS

@@ -24,7 +24,7 @@ FORBIDDEN = (
     "convert",
     "benchmarks",
 )
-ALLOWED = {"numpy", "cv2", "click", "tomli", "ai_edge_litert", "tflite_runtime", "typing_extensions"}
+ALLOWED = {"numpy", "cv2", "av", "click", "tomli", "ai_edge_litert", "tflite_runtime", "typing_extensions"}
 ALLOWED |= {"paho", "tornado", "prometheus_client"}  # extras
 OPTIONAL = {"picamera2"}  # comes with the system, where it does; imported only when it is asked for
 MODULES = sorted(

@@ -33,8 +33,8 @@ from edge_har.sinks import open_outputs
 from edge_har.sinks.jsonl import JsonLinesOptions
 from edge_har.sinks.options import SinkContext
 from edge_har.sources.base import Source
+from edge_har.sources.ffmpeg import Decoder
 from edge_har.sources.named import NamedSource
-from edge_har.sources.opencv import open_capture
 from edge_har.sources.pictures import decode_jpeg
 from edge_har.sources.synthetic import render_clip
 from edge_har.sources.synthetic_body import LABELS
@@ -363,11 +363,12 @@ def write_recordings(folder: Path) -> list[Path]:
 
 def decode(path: Path) -> int:
     """Decode every frame of a file, as `classify` opens it, and convert it to BGR; how many there were."""
-    capture = open_capture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    decoder = Decoder(str(path), path.name)
     frames = 0
-    while capture.grab() and capture.retrieve()[0]:
+    while (frame := decoder.next_frame()) is not None:
+        decoder.pixels(frame)
         frames += 1
-    capture.release()
+    decoder.close()
     return frames
 
 

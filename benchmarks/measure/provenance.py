@@ -23,20 +23,20 @@ def commit() -> str:
     return UNKNOWN if at is None else at.commit[:COMMIT_DIGITS] + ("+changes" if at.changed else "")
 
 
-def lines(command: list[str], index_sha256: str) -> list[str]:
-    """A Markdown list that says what made a page."""
+def lines(command: list[str], index_sha256: str | None) -> list[str]:
+    """A Markdown list that says what made a page. index_sha256: of its clips; None: it needs none."""
     here = machine()
     installed = versions() | {package: _installed(package) for package in PACKAGES}
     return [
         f"- command: `{shlex.join(command)}`",
         f"- commit: {commit()}",
-        f"- clips: index hash {index_sha256}",
+        *([] if index_sha256 is None else [f"- clips: index hash {index_sha256}"]),
         f"- machine: {here.cpu}, {here.cores} cores, {here.architecture}",
         "- versions: " + ", ".join(f"{name} {number}" for name, number in installed.items()),
     ]
 
 
-def section(command: list[str], index_sha256: str, made_at: Iterable[str] = ()) -> list[str]:
+def section(command: list[str], index_sha256: str | None, made_at: Iterable[str] = ()) -> list[str]:
     """The end of a page, in Markdown. made_at: the commits at which its models were trained and converted."""
     at = ", ".join(sorted(set(made_at)))
     made = [f"- trained and converted at: {at}"] if at else []

@@ -71,12 +71,12 @@ class Environment:
 LITERT = Environment(
     "litert-1.4",
     "ai-edge-litert 1.4",
-    ("ai-edge-litert==1.4.*", "numpy", "opencv-python-headless", "click"),
+    ("ai-edge-litert==1.4.*", "numpy", "opencv-python-headless", "av>=17", "click"),
 )
 TFLITE = Environment(
     "tflite-2.14",
     "tflite-runtime 2.14",
-    ("tflite-runtime==2.14.*", "numpy<2", "opencv-python-headless<4.12", "click"),
+    ("tflite-runtime==2.14.*", "numpy<2", "opencv-python-headless<4.12", "av>=17", "click"),
 )
 ENVIRONMENTS = (LITERT, TFLITE)
 

@@ -234,7 +234,8 @@ def _reason(error: Exception) -> str:
 def _show_messages() -> None:
     level = os.environ.get(LOG_LEVEL, "").upper()
     if level:
-        av.logging.set_level(getattr(av.logging, level, av.logging.INFO))
+        av.logging.restore_default_callback()
+        av.logging.set_libav_level(getattr(av.logging, level, av.logging.INFO))
 
 
 @functools.cache
