@@ -13,6 +13,8 @@ import pytest
 
 from edge_har.sources.files import FileSource
 from edge_har.sources.timestamps import LOOK_AHEAD, TimestampRepair
+from tests.helpers import fuzz_recording
+from tests.helpers.fuzzing import run_cases
 from tests.helpers.need import need_program
 from tests.helpers.videos import numbered, write_video
 from train.data.videos import measure_clip
@@ -200,3 +202,9 @@ def test_pixels_are_those_of_the_frame_that_was_grabbed(
         while source.grab() is not None:
             seen.append(int(source.retrieve()[0, 0, 2]))
     assert seen == list(range(40))
+
+
+def test_recordings_with_broken_stamps_are_read() -> None:
+    """`make fuzz` has more of them."""
+    taken, refused = run_cases("recording", fuzz_recording.case, 150, seed=100)
+    assert taken > 100 and taken + refused == 150
