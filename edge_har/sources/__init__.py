@@ -19,6 +19,7 @@ from edge_har.sources.options import (
     parse_query,
     unknown_option,
 )
+from edge_har.system.files import is_utf8
 
 CAMERA = re.compile(r"\d+|/dev/video\d+|/dev/v4l/by-(?:id|path)/.+")
 CSI_NUMBER = re.compile(r"\d{1,3}")
@@ -28,6 +29,7 @@ GRAMMAR = (
     "folder, "
     "a pattern, - (standard input), gst:PIPELINE, or synthetic:LABEL"
 )
+NOT_UTF8 = "it holds bytes that are not UTF-8; in a URL write them as %XX"
 TURNS = ("rotate", "flip", "mirror", "crop")
 SCHEMES = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http", "file": "files"}
 
@@ -159,8 +161,12 @@ def _split_url(uri: str, scheme: str, name: str) -> tuple[str, str, str]:
         url = parse_url(uri)
     except ValueError as error:
         raise MisuseError(
-            f"{printable(name)}: {error}; expected {scheme}://HOST:PORT/PATH, with a port of 1 to 65535"
+            f"{printable(name)}: {NOT_UTF8}"
+            if not is_utf8(uri)
+            else f"{printable(name)}: {error}; expected {scheme}://HOST:PORT/PATH, with a port of 1 to 65535"
         ) from None
+    if not is_utf8(url.rest):  # in a user and a password any bytes may stand
+        raise MisuseError(f"{printable(name)}: {NOT_UTF8}")
     rest, _, fragment = url.rest.partition("#")
     if "@" in fragment:
         raise MisuseError(
