@@ -46,6 +46,21 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         yield server
 
 
+@pytest.mark.parametrize("kind", ["terabyte", "fifo", "folder", "absent"])
+def test_what_can_be_no_bundle_is_not_read_whole_before_it_is_refused(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "large.ehar"
+    if kind == "terabyte":
+        with open(path, "wb") as file:
+            file.truncate(1 << 40)  # of which the disk holds nothing
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    says = "the bundle is larger than" if kind == "terabyte" else "no such bundle; expected an .ehar file"
+    with pytest.raises(BundleError, match=f"large.ehar: {says}"):
+        list(send.flash(path, [HOST], Ssh()))
+
+
 class Device:
     """A store behind the sshd; its key may only run the receiver, as the page for users advises."""
 
@@ -138,7 +153,7 @@ def test_corrupt_here_is_not_sent(device: Device) -> None:
     content[len(content) // 2] ^= 1
     with pytest.raises(BundleError, match=r"sent\.ehar: .*(damaged|altered)"):
         device.flash(bytes(content))
-    with pytest.raises(BundleError, match=r"absent\.ehar: the bundle cannot be read: No such file"):
+    with pytest.raises(BundleError, match=r"absent\.ehar: no such bundle; expected an \.ehar file"):
         next(send.flash(device.folder / "absent.ehar", [HOST], device.ssh))
     device.assert_settled(2, 1)
 
