@@ -134,17 +134,21 @@ class RunOptions:
         if floor is None:
             return []
         given = {"enter": self.enter}
-        given |= {f"enter of the label {label!r}": rule.enter for label, rule in self.rules.labels.items()}
         lines = []
-        for name, enter in given.items():
-            if name == f"enter of the label {UNKNOWN!r}" and self.unknown and enter is not None:
+        for label, rule in self.rules.labels.items():
+            name = f"enter of the label {label!r}"
+            if label != UNKNOWN or not self.unknown:
+                given[name] = rule.enter
+            elif rule.enter is not None:
                 lines.append(
                     f"{name} has no effect: it begins where no label reaches the bundle's reject threshold, "
                     f"{floor:g}"
                 )
-            elif enter is not None and enter < floor:
-                lines.append(f"{name} is {enter:g}, but no label begins below the bundle's {floor:g}")
-        return lines
+        return lines + [
+            f"{name} is {enter:g}, but no label begins below the bundle's {floor:g}"
+            for name, enter in given.items()
+            if enter is not None and enter < floor
+        ]
 
     def smoothing(self, of_bundle: Smoothing) -> Smoothing:
         """The bundle's smoothing with what is set here; raises MisuseError where that cannot be."""

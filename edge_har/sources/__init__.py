@@ -66,8 +66,8 @@ class Address:
     def crop_advice(self, part: tuple[int, int, int, int]) -> str:
         """How to write that only `part` of its pictures is kept, as an option of this address.
 
-        part: x, y, width, height in px, in the middle of the pictures as the source gives them,
-        cut and turned by its options.
+        part: x, y, width, height in px, in the middle of the pictures as the source gives them: cut, turned
+        and so on by its options.
         """
         crop = f"crop={','.join(map(str, self._before_turning(part)))}"
         if self.crop_written:
