@@ -104,6 +104,8 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         "",
         _lateness(soaked),
         "",
+        *_table(("Camera", "Sends", "Events expected", "Found"), _cameras(soaked)),
+        "",
         "## What arrived",
         "",
         (
@@ -210,6 +212,20 @@ def _lateness(soaked: Soaked) -> str:
         f"{min(ends):+.2f} to {max(ends):+.2f} s (median {statistics.median(ends):+.2f}) from when the "
         "person did."
     )
+
+
+def _cameras(soaked: Soaked) -> list[tuple[object, ...]]:
+    """Each camera with its events; the interlaced one shows what a progressive one does."""
+    found = [play for play, _ in soaked.found.right]
+    return [
+        (
+            camera.name,
+            f"{camera.kind}, {camera.variant}",
+            sum(play.camera == camera.name for play in soaked.expected),
+            sum(play.camera == camera.name for play in found),
+        )
+        for camera in CAMERAS
+    ]
 
 
 def _faults(soaked: Soaked) -> list[tuple[object, ...]]:
