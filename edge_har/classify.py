@@ -23,6 +23,7 @@ from edge_har.model.recognizer import Recognizer, Scores
 from edge_har.options.addresses import mask_uri
 from edge_har.pipeline.prefetch import ticks_ahead
 from edge_har.pipeline.sampler import Sampler, Ticks
+from edge_har.pipeline.squeezed import Squeezed
 from edge_har.sources.base import Source
 from edge_har.sources.recordings import find_recordings, open_recording
 
@@ -56,7 +57,8 @@ class Result:
     """What one file shows.
 
     scores: probability per label, the mean over all windows. rejected: no label is sure enough. padded: a
-    part shorter than a window was filled by repeating its frames. warning: what could not be read.
+    part shorter than a window was filled by repeating its frames. warning: what could not be read. squeezed:
+    the first picture that had another shape than the model learned from.
     """
 
     path: str
@@ -65,6 +67,7 @@ class Result:
     segments: tuple[Segment, ...]
     padded: bool = False
     warning: str | None = None
+    squeezed: Squeezed | None = None
 
     @property
     def label(self) -> str:
@@ -162,6 +165,7 @@ class Classifier:
             segments=tuple(segment for part in parts for segment in part.segments(labels, reject)),
             padded=any(part.padded for part in parts),
             warning=warning,
+            squeezed=sampler.squeezed,
         )
 
     def _parts(self, source: Source, sampler: Sampler) -> Iterator[_Part]:

@@ -116,6 +116,22 @@ def test_check_says_what_would_run_and_opens_no_camera(models: Path, tmp_path: P
     assert "SECRET" not in json.dumps(as_json) + done.stdout
 
 
+def test_check_warns_of_what_has_no_effect(tmp_path: Path) -> None:
+    bundle = tmp_path / "sure.ehar"
+    bundle.write_bytes(colour_bytes(reject_threshold=0.5))
+    config = write(
+        tmp_path / "c.toml",
+        f'model = "{bundle}"\n[[source]]\nuri = "0"\n[events]\nunknown = true\n'
+        "[labels.unknown]\nenter = 0.9\n",
+    )
+    done = edge_har("config", "check", config)
+    assert done.returncode == 0
+    assert done.stderr == (
+        "warning: enter of the label 'unknown' has no effect: it begins where no label reaches the bundle's "
+        "reject threshold, 0.5\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

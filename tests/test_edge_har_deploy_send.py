@@ -46,6 +46,21 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         yield server
 
 
+@pytest.mark.parametrize("kind", ["terabyte", "fifo", "folder", "absent"])
+def test_what_can_be_no_bundle_is_not_read_whole_before_it_is_refused(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "large.ehar"
+    if kind == "terabyte":
+        with open(path, "wb") as file:
+            file.truncate(1 << 40)  # of which the disk holds nothing
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    says = "the bundle is larger than" if kind == "terabyte" else "no such bundle; expected an .ehar file"
+    with pytest.raises(BundleError, match=f"large.ehar: {says}"):
+        list(send.flash(path, [HOST], Ssh()))
+
+
 class Device:
     """A store behind the sshd; its key may only run the receiver, as the page for users advises."""
 
@@ -138,7 +153,7 @@ def test_corrupt_here_is_not_sent(device: Device) -> None:
     content[len(content) // 2] ^= 1
     with pytest.raises(BundleError, match=r"sent\.ehar: .*(damaged|altered)"):
         device.flash(bytes(content))
-    with pytest.raises(BundleError, match=r"absent\.ehar: the bundle cannot be read: No such file"):
+    with pytest.raises(BundleError, match=r"absent\.ehar: no such bundle; expected an \.ehar file"):
         next(send.flash(device.folder / "absent.ehar", [HOST], device.ssh))
     device.assert_settled(2, 1)
 
@@ -169,13 +184,13 @@ def test_truncated_and_the_connection_lost(device: Device) -> None:
 
 
 def test_a_silent_sender_does_not_hold_the_device(device: Device) -> None:
-    device.allow(**{IDLE_S: "0.3"})
+    device.allow(**{IDLE_S: "3"})  # longer than ssh takes for the first bytes on a busy machine
     with device.begin(release(3)) as process:
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(release(3)[:500])
         process.stdin.flush()
         reply = DeviceReply.from_line(process.stdout.readline().decode())  # while the sender still holds on
-        assert reply is not None and "silent for 0.3 s after 500 of" in reply.detail
+        assert reply is not None and "silent for 3 s after 500 of" in reply.detail
         assert device.flash(release(3)).outcome is Outcome.OK
 
 

@@ -131,6 +131,7 @@ def test_user_and_password_end_at_the_last_at_sign_that_can_be_theirs(
         ("cam/x", "word and ://"),
         (f"http://me:{SECRET}@cam:99999/", "no possible port"),
         (f"http://me:{SECRET}", "no possible port"),
+        ("http://cam:/x", "no possible port"),
         # Read the one way it would send the password of one server to another.
         (f"http://me:{SECRET}@cam/x?mail=me@example.com", "two ways"),
         (f"http://me:{SECRET}@b/c@cam/", "two ways"),
@@ -187,6 +188,8 @@ def test_what_was_typed_reaches_the_camera(user: str, password: str) -> None:
         (f"gst:a user-pw = a\\ {SECRET} ! b", "gst:a user-pw = *** ! b"),
         (f"gst:a location=rtsp://h/x user-pw=a@{SECRET} ! b", "gst:a location=rtsp://h/x user-pw=*** ! b"),
         (f"rtsp:/me:{SECRET}&token=@h/x", "***"),
+        ("http://cam:80/x?token=a:b&c=1", "http://cam:80/x?token=***&c=1"),
+        ("http://me@cam/x?token=a:b", "http://me@cam/x?token=***"),
         (f"gst:a location=rtsp:/me:{SECRET} pw=x@h", "gst:***"),
         (f"http://token=me:{SECRET}@h/x", "http://token=me:***@h/x"),
         ("./12:30@home.avi", "./12:30@home.avi"),
@@ -197,6 +200,29 @@ def test_what_was_typed_reaches_the_camera(user: str, password: str) -> None:
 def test_what_cannot_be_parsed_is_shown_from_its_last_at_sign_on(uri: str, shown: str) -> None:
     assert mask_uri(uri) == shown
     assert mask_uri(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        # The value of what looks like a secret holds the colon that ends the user ...
+        f'gst:a location=rtsp://pwd=d"[:\t{SECRET}@x.y:554/s',
+        f"rtsp//pwd=2:#2a{SECRET}@cam:80/s",
+        f"http://token=a:;{SECRET}@2d?@10.0.0.5/s",
+        f"http://q/?a=rtsp://token=?&ctoken=:;#{SECRET}@cam/x?a=1",
+        f"http://q/?a=rtsp://pwd=2:#{SECRET}%40@cam",
+        # ... or a piece of the password reads as another address, or as a secret with an @ in it.
+        f'gst:a location=rtsp:/]:=token=c://#"{SECRET}@cam:80',
+        f"rtsp://c:/]{SECRET}=c://@10.0.0.5",
+        f"rtsp://'@:@bd://{SECRET}pwd=@10.0.0.5/s",
+        f"http://.b?:[{SECRET}\ttoken=[@cam/s",
+        f"http://1?:&#d.{SECRET}&pwd=?[@10.0.0.5/s",
+        f"http://b/token=%40a:# {SECRET}]@x.y:554/x?a=1",
+    ],
+)
+def test_a_password_among_what_looks_like_secrets_is_not_shown(uri: str) -> None:
+    shown = mask_uri(uri)
+    assert SECRET not in shown and mask_uri(shown) == shown
 
 
 @pytest.mark.parametrize(

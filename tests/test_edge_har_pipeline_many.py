@@ -274,6 +274,40 @@ def test_settings_are_read_again_between_two_ticks(caplog: pytest.LogCaptureFixt
     assert running.sink.told == [("start", "Red"), ("end", "Red")]
 
 
+UNKNOWN_ENTER = (
+    "enter of the label 'unknown' has no effect: it begins where no label reaches the bundle's reject "
+    "threshold, 0.5"
+)
+LOW_ENTER = "enter of the label 'Red' is 0.3, but no label begins below the bundle's 0.5"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (RunOptions(unknown=True, rules=Rules({"unknown": LabelRule(enter=0.9)})), [UNKNOWN_ENTER]),
+        (RunOptions(unknown=True, rules=Rules({"unknown": LabelRule(cooldown_s=5.0)})), []),
+        (RunOptions(rules=Rules({"Red": LabelRule(enter=0.3)})), [LOW_ENTER]),
+        (RunOptions(enter=0.3), ["enter is 0.3, but no label begins below the bundle's 0.5"]),
+        (RunOptions(enter=0.5, rules=Rules({"Red": LabelRule(enter=0.6)})), []),
+    ],
+)
+def test_a_threshold_that_does_not_hold_is_one_warning_at_the_start_and_after_a_change(
+    options: RunOptions, says: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def warned() -> list[str]:
+        return [r.getMessage() for r in caplog.records if r.getMessage().startswith("enter")]
+
+    caplog.set_level(logging.INFO, "edge_har")
+    feed = NamedSource("cam", lambda: ScriptedSource(colour="Red"))
+    bundle, given = colour_bundle(reject_threshold=0.5), {"unknown": options.unknown, "enter": options.enter}
+    with Running(feed, bundle=bundle, rules=options.rules, **given) as running:
+        assert warned() == says
+        running.pipeline._on_reload = lambda: Reload(options)
+        running.pipeline.reload()
+        wait_until(lambda: "the settings were read again" in caplog.text)
+    assert warned() == says * 2
+
+
 def test_options_that_do_not_fit_the_bundle_are_refused() -> None:
     for options, says in (
         (RunOptions(rules=Rules({"Wlak": LabelRule()})), f"the model has {', '.join(COLOURS)}"),

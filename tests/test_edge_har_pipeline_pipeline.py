@@ -358,7 +358,7 @@ def test_a_file_waits_for_room_until_nobody_takes() -> None:
     waiting.join(0.1)
     assert waiting.is_alive()
     assert queue.pop().times_s == (1,)
-    waiting.join(5)
+    waiting.join(LONG_S)
     assert not waiting.is_alive() and queue.pop().times_s == (2,)
     queue.push(one_tick(3), lossless=True)
     queue.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_har.errors import MisuseError, SourceError
+from edge_har.sources import parse_address
 from edge_har.sources.named import check_names, named_source
 from tests.helpers.videos import moving_square, write_video
 
@@ -69,9 +70,27 @@ def test_a_source_without_a_name_is_called_by_text() -> None:
             source.open()
 
 
-def test_a_stream_whose_address_is_not_utf8_is_one_line() -> None:
-    with pytest.raises(SourceError, match="holds bytes that are not UTF-8"):
-        named_source(os.fsdecode(b"rtsp://127.0.0.1:9/caf\xe9")).open()
+@pytest.mark.parametrize(
+    "address",
+    [
+        b"rtsp://127.0.0.1:9/caf\xe9",
+        b"http://127.0.0.1:9/caf\xe9",
+        b"https://127.0.0.1:9/?x=caf\xe9",
+        b"http://caf\xe9:9/x",
+        b"rtsp://me:s3cret@caf\xe9/x",
+        b"http://127.0.0.1:9/x#rotate=\xe9",
+    ],
+)
+def test_a_stream_whose_address_is_not_utf8_is_one_line(address: bytes) -> None:
+    with pytest.raises(MisuseError) as caught:
+        named_source(os.fsdecode(address)).open()
+    said = str(caught.value)
+    assert said.endswith(": it holds bytes that are not UTF-8; in a URL write them as %XX")
+    assert said.isascii() and "s3cret" not in said
+
+
+def test_a_password_may_be_any_bytes() -> None:
+    assert parse_address(os.fsdecode(b"http://me:\xe9@h/x")).target == "http://me:\udce9@h/x"
 
 
 def test_a_mistyped_address_shows_no_password() -> None:

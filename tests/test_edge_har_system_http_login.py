@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Sequence
 
@@ -115,6 +116,13 @@ def test_letters_beyond_latin_1_and_a_stated_charset_are_utf_8() -> None:
     for password, more in (("пароль", ""), ("pä", ", charset=UTF-8")):
         gate = LoginGate([digest("SHA-256", more=more)], "Digest", password=password.encode())
         assert ask(gate, HttpLogin("me", password)) and not ask(gate, HttpLogin("me", "ä"))
+
+
+@pytest.mark.parametrize("challenge", [BASIC, SHA, digest("MD5"), digest("SHA-256", more=", charset=UTF-8")])
+def test_bytes_that_are_no_utf_8_are_sent_as_they_are(challenge: str) -> None:
+    gate = LoginGate([challenge], challenge.partition(" ")[0], user=b"m\xe9", password=b"p\xff:\xc3\xa9")
+    user, password = os.fsdecode(b"m\xe9"), os.fsdecode(b"p\xff:\xc3\xa9")
+    assert ask(gate, HttpLogin(user, password)) and ask(gate, HttpLogin(user, password, unasked=True))
 
 
 def test_a_nonce_that_ran_out_is_renewed() -> None:

@@ -66,7 +66,7 @@ def test_the_unit_of_the_docs_under_systemd() -> None:
 
             camera.stall()
             wait_until(lambda: int(machine.show(NAME, "NRestarts")) >= 1)
-            assert "Watchdog timeout" in machine.journal(NAME)
+            wait_until(lambda: "Watchdog timeout" in machine.journal(NAME))
 
             camera.stop()
             camera.start()

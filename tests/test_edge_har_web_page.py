@@ -112,17 +112,17 @@ def test_a_real_run_is_seen_lost_and_seen_again(browser: Browser, tmp_path: Path
             assert red > 150 and max(green, blue) < 90
             shows(browser, ".entry .label", "Red")
             browser.wait("document.querySelector('.bar.ongoing')?.textContent === 'Red'")
-            assert browser.run("document.title") == "Red · edge_har"
-            assert browser.run(text(".model")).startswith("colours@")
+            browser.wait("document.title === 'Red · edge_har'")
+            browser.wait(f"{text('.model')}.startsWith('colours@')")
             browser.wait("/^\\d+\\.\\d fps$/.test(document.querySelector('.rate').textContent)")
             browser.wait("/ ms$/.test(document.querySelector('.age').textContent)")
-            assert browser.run("document.querySelector('.veil').dataset.kind") == "none"
+            browser.wait("document.querySelector('.veil').dataset.kind === 'none'")
             camera.stop()
             shows(browser, ".state .text", "Lost")
             shows(browser, ".what", "Source lost")
             browser.wait(f"{text('.why')}.startsWith('Nothing came for ')")
             browser.wait("document.querySelector('.bar.away')")
-            assert browser.run("document.querySelector('.seen').hidden")
+            browser.wait("document.querySelector('.seen').hidden")
             keep(browser, "lost", tmp_path)
             camera.start()
             shows(browser, ".state .text", "Live")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.helpers.need import need_gstreamer, need_module, need_program
-from tests.soak.plan import OF_CAMERAS, OF_DESTINATIONS
+from tests.soak.plan import IDLE, OF_CAMERAS, OF_DESTINATIONS
 from tests.soak.report import page, summary
 from tests.soak.run import soak
 
@@ -18,4 +18,4 @@ def test_three_minutes_of_faults(tmp_path: Path) -> None:
     soaked = soak(tmp_path / "soak", SECONDS, seed=0, commit="unknown", say=print)
     print(page(soaked, ["make", "soak", "MINUTES=3"]))
     assert soaked.problems() == [], summary(soaked)
-    assert {*OF_CAMERAS, *OF_DESTINATIONS} <= {fault.kind for fault in soaked.faults}
+    assert {*OF_CAMERAS, *OF_DESTINATIONS, IDLE} <= {fault.kind for fault in soaked.faults}

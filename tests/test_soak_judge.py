@@ -11,8 +11,18 @@ from pathlib import Path
 import pytest
 
 from tests.soak.disks import Disk
-from tests.soak.judge import Arrived, Event, Fault, Play, compare, faults_of_order, find
-from tests.soak.plan import OF_CAMERAS, OF_DESTINATIONS, PAGE, plan
+from tests.soak.judge import (
+    DESTINATIONS,
+    Arrived,
+    Event,
+    Fault,
+    Play,
+    compare,
+    faults_of_order,
+    find,
+    put_out,
+)
+from tests.soak.plan import IDLE, OF_CAMERAS, OF_DESTINATIONS, PAGE, plan
 from tests.soak.show import INDEX, PICTURES, Journal, Show
 from tests.soak.watch import Reading, Sample, emptied_s, growth, recovered_s
 
@@ -99,13 +109,24 @@ def test_a_fault_disturbs_the_plays_of_its_camera_until_it_is_over(fault: Fault,
 @pytest.mark.parametrize("minutes", [3, 60])
 def test_every_kind_of_fault_is_in_every_plan_and_no_target_has_two_at_once(minutes: int) -> None:
     planned = plan(60.0 * minutes, CAMERAS, seed=0)
-    assert {fault.kind for fault in planned} >= {*OF_CAMERAS, *OF_DESTINATIONS, CAMERAS[0]}
+    assert {fault.kind for fault in planned} >= {*OF_CAMERAS, *OF_DESTINATIONS, CAMERAS[0], IDLE}
     assert planned == plan(60.0 * minutes, CAMERAS, seed=0) != plan(60.0 * minutes, CAMERAS, seed=1)
-    for target in (*CAMERAS, "destinations", PAGE):
+    for target in (*CAMERAS, DESTINATIONS, PAGE):
         own = [fault for fault in planned if fault.target == target]
         assert all(a.at_s + a.lasts_s < b.at_s for a, b in pairwise(own))
     on_rtsp = {fault.kind for fault in planned if fault.target in CAMERAS[2:]}
     assert on_rtsp == set(OF_CAMERAS)
+
+
+def test_a_client_that_another_puts_out_is_found_but_not_one_that_a_fault_made_connect_again() -> None:
+    log = (
+        "1000: New client connected from 127.0.0.1:1 as edge-har-a (p2, c1, k30).\n"
+        "{}: Client edge-har-a already connected, closing old connection.\n"
+    )
+    stalled = [Fault("broker stalled", DESTINATIONS, 90.0, 100.0), Fault("killed", "door", 150.0, 160.0)]
+    assert put_out(log.format(1101), stalled, 1000.0) == []  # until 100 + 10 + 15
+    assert put_out(log.format(1080), stalled, 1000.0) == ["edge-har-a"]
+    assert put_out(log.format(1155), stalled, 1000.0) == ["edge-har-a"]
 
 
 def test_growth_is_a_matter_of_medians() -> None:

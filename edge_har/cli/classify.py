@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from edge_har.errors import printable
 
 if TYPE_CHECKING:
     from edge_har.classify import Result
+    from edge_har.pipeline.squeezed import Squeezed
 
 MAX_PATH_COLUMN = 60  # characters; longer paths push their row to the right
 MAX_SEGMENTS_SHOWN = 6
@@ -33,7 +35,7 @@ def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: i
     says what it holds besides) or a pattern. A file that cannot be read
     gets a line that says why, the others go on, and the exit code is 1.
     """
-    from edge_har.classify import Classifier, UnreadableFile, find_files
+    from edge_har.classify import Classifier, Result, UnreadableFile, find_files
     from edge_har.model.bundle import default_bundle_path, open_bundle
     from edge_har.system.memory import release_startup_memory
 
@@ -42,11 +44,16 @@ def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: i
     release_startup_memory()
     column = min(MAX_PATH_COLUMN, max(len(printable(file)) for file in files))
     progress = verbosity >= 0 and sys.stderr.isatty()
-    failed = 0
+    failed, squeezed = 0, set[tuple[int, int]]()
     for number, outcome in enumerate(classifier.files(files), 1):
         failed += isinstance(outcome, UnreadableFile)
         if progress:
             click.echo("\r\x1b[K", nl=False, err=True)
+        if verbosity >= 0 and isinstance(outcome, Result) and outcome.squeezed is not None:
+            # Of a folder of such recordings one line a size is enough.
+            if outcome.squeezed.size_wh not in squeezed:
+                click.echo(_squeezed(outcome.path, outcome.squeezed), err=True)
+            squeezed.add(outcome.squeezed.size_wh)
         if as_json:
             line = json.dumps(outcome.to_json())
         elif isinstance(outcome, UnreadableFile):
@@ -77,3 +84,11 @@ def _row(outcome: Result, column: int) -> str:
         [outcome.warning] if outcome.warning else []
     )
     return row + (f"  ({'; '.join(notes)})" if notes else "")
+
+
+def _squeezed(path: str, squeezed: Squeezed) -> str:
+    """The line about pictures that the model takes distorted: this command cuts none, but `run` does."""
+    uri = shlex.quote(f"{path}?crop={','.join(map(str, squeezed.part))}")
+    return printable(
+        f"warning: {path}: its picture of {squeezed.reason}; edge-har run --source {uri} takes its middle"
+    )

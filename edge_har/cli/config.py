@@ -29,7 +29,8 @@ def check(path: Path, as_json: bool) -> None:
     """Say what `run --config FILE` would do, or all that is wrong in the file.
 
     The bundle is opened, names of labels and sources are looked up in it, secrets are looked up where the
-    file says; no camera is opened and nothing is sent. Exit 2 where anything is wrong.
+    file says; no camera is opened and nothing is sent. Exit 2 where anything is wrong; what has no effect is
+    a warning.
     """
     from edge_har.config.file import ConfigError
 
@@ -45,6 +46,8 @@ def check(path: Path, as_json: bool) -> None:
         click.echo(json.dumps(report, ensure_ascii=False))
     else:
         click.echo("\n".join(summary_lines(config, bundle)))
+    for line in config.options.without_effect(bundle.manifest):
+        click.echo(f"warning: {line}", err=True)
 
 
 @command.command("show")

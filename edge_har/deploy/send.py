@@ -17,7 +17,7 @@ from typing import Any
 from edge_har.deploy import HOST_TIMEOUT_S, MAX_PARALLEL, PARALLEL, REMOTE_COMMAND
 from edge_har.deploy.replies import DeviceReply, Outcome, plain
 from edge_har.errors import BundleError, DeployError, MisuseError
-from edge_har.model.bundle import read_bundle
+from edge_har.model.bundle import read_bundle, read_bundle_bytes
 
 CONNECT_S = 10
 ALIVE_S = 15  # a connection that is silent for three of these is dead
@@ -94,7 +94,7 @@ def flash(
     Nothing is sent, and BundleError raised, where the bundle is not whole.
     """
     try:
-        content = path.read_bytes()
+        content = read_bundle_bytes(path)
         bundle = read_bundle(content)
     except OSError as error:
         raise BundleError(f"{path}: the bundle cannot be read: {error.strerror}") from error

@@ -10,7 +10,6 @@ lock                held by the one process that changes anything; the kernel fr
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import json
 import os
@@ -27,7 +26,7 @@ from typing import Any
 from edge_har.deploy.replies import DeploymentFailed, Outcome, refused
 from edge_har.errors import BundleError
 from edge_har.model.bundle import Bundle, open_bundle
-from edge_har.system.files import home, sync_directory
+from edge_har.system.files import home, sync_directory, take_lock
 
 CONFIG = "config.toml"
 VERSIONS = "versions"
@@ -72,9 +71,8 @@ class BundleStore:
         self.step("lock")
         for folder in (self.root, self.versions, self.staging):
             folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = _take_lock(self.root / LOCK, wait_s)
         try:
-            _lock(descriptor, wait_s)
             yield
         finally:
             os.close(descriptor)
@@ -254,11 +252,11 @@ class BundleStore:
             sync_directory(self.root)
 
 
-def _lock(descriptor: int, wait_s: float) -> None:
+def _take_lock(path: Path, wait_s: float) -> int:
     end_s = time.monotonic() + wait_s
     while True:
         try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return take_lock(path)
         except BlockingIOError:
             if time.monotonic() >= end_s:
                 raise refused(

@@ -196,8 +196,17 @@ def _open_resolved(path: Path) -> Bundle:
     if path.is_dir():
         return _read_folder(path)
     if path.is_file():
-        return read_bundle(_read_capped(path, MAX_BUNDLE_BYTES))
+        return read_bundle(read_bundle_bytes(path))
     raise BundleError("no such bundle; expected an .ehar file or a folder unpacked from one")
+
+
+def read_bundle_bytes(path: Path) -> bytes:
+    """The bytes of an `.ehar` file, for `read_bundle`; of one that is larger than any bundle only so many
+    that it is refused. Raises BundleError where there is no such file, OSError.
+    """
+    if not path.is_file():
+        raise BundleError("no such bundle; expected an .ehar file")
+    return _read_capped(path, MAX_BUNDLE_BYTES)
 
 
 def read_bundle(content: bytes) -> Bundle:

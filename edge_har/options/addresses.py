@@ -14,7 +14,8 @@ GSTREAMER = "gst:"
 USB = "usb:"
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # A name or an address of IP, and a port.
-AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]+)(?::([0-9]*))?(?=[/?#]|\Z)")
+AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]+)(?::([0-9]+))?(?=[/?#]|\Z)")
+PATH_BEGINS = re.compile(r"[/?#]")
 NEEDS_QUOTES = re.compile(r"[/?#@\[\]\\\s\x00-\x1f\x7f]|:.*:|%(?![0-9A-Fa-f]{2})", re.DOTALL)
 MAX_PORT = 65535
 # Addresses within an address or a pipeline.
@@ -118,7 +119,7 @@ def parse_url(text: str) -> Url:
 
 def _host_begins(body: str) -> int:
     """Where the host begins in what follows `scheme://`: 0, or after the `@` that ends user and password."""
-    early = re.split(r"[/?#]", body, maxsplit=1)[0].rfind("@") + 1
+    early = PATH_BEGINS.split(body, maxsplit=1)[0].rfind("@") + 1
     late = body.rfind("@") + 1
     try:
         authority = _authority_of(body[early:])
@@ -199,9 +200,13 @@ def mask_uri(uri: str) -> str:
             return _without_passwords(uri.removesuffix(url.rest) + SECRET.sub(rf"\g<1>{MASK}", url.rest))
     for secret in secrets.finditer(uri):
         # A password may itself hold what looks like the name of a secret, and so the @ behind it.
-        begins = secret.end(1)
-        if begins <= at < secret.end() and (begins == at or not _is_sure(uri[:begins])):
-            after = secrets.sub(rf"\g<1>{MASK}", uri[secret.end() :])
+        begins, ends = secret.end(1), secret.end()
+        if begins <= at < ends and (begins == at or not _is_sure(uri[:begins])):
+            after = secrets.sub(rf"\g<1>{MASK}", uri[ends:])
+            return f"{GSTREAMER if pipeline else ''}{MASK}{after}"
+        # So may a user: the colon that ends it would be masked with the value, and the password be left.
+        if ":" in uri[begins:ends] and ends <= at:
+            after = secrets.sub(rf"\g<1>{MASK}", uri[at:])
             return f"{GSTREAMER if pipeline else ''}{MASK}{after}"
     return _without_passwords(secrets.sub(rf"\g<1>{MASK}", uri))
 
@@ -212,9 +217,10 @@ def _is_sure(text: str) -> bool:
     found = NESTED.search(text)
     begin = found.start(1) if found else 0
     try:
-        return ":" not in text or bool(parse_url(text[begin:]).rest.strip("/"))
+        rest = parse_url(text[begin:]).rest if ":" in text else text
     except ValueError:
         return False
+    return bool(rest.strip("/")) and ":" not in rest
 
 
 def mask_text(text: str) -> str:
@@ -269,6 +275,9 @@ def _shown_url(text: str) -> str:
     user = ""
     if url.user_info is not None:
         name, colon, _ = url.user_info.partition(":")
+        if PATH_BEGINS.search(name) and SECRET.search(name):
+            # Shown, its sign of a path would have the next reader take what follows for a secret's value.
+            name = MASK
         user = f"{name}:{MASK}@" if colon else f"{name}@"
     return f"{url.scheme}://{user}{url.authority}{rest}"
 
@@ -276,7 +285,7 @@ def _shown_url(text: str) -> str:
 def _shown_nested(text: str) -> str:
     """What may be shown of a text in which an address may stand behind `=`."""
     found = NESTED.search(text)
-    if found is None or "@" in text[: found.start(1)]:
+    if found is None or not {":", "@"}.isdisjoint(text[: found.start(1)]):
         return _hidden(text)
     begin = found.start(1)
     end = END_OF_NESTED.search(text, max(begin, text.rfind("@")))
@@ -291,7 +300,7 @@ def _hidden(text: str) -> str:
     if ":" in before.removeprefix(USB)[scheme.end() if scheme else 0 :]:
         return f"{MASK}@{after}"
     found = SCHEME.search(text)
-    if found is not None and ":" in re.split(r"[/?#]", text[found.end() :], maxsplit=1)[0]:
+    if found is not None and ":" in PATH_BEGINS.split(text[found.end() :], maxsplit=1)[0]:
         try:
             parse_url(text[found.start() :])
         except ValueError:

@@ -128,6 +128,28 @@ class RunOptions:
         labels = (*manifest.labels, UNKNOWN) if self.unknown else manifest.labels
         self.rules.check_names(labels, sources)
 
+    def without_effect(self, manifest: Manifest) -> list[str]:
+        """A line about each threshold that is set and does not hold, because the bundle's does."""
+        floor = manifest.reject_threshold
+        if floor is None:
+            return []
+        given = {"enter": self.enter}
+        lines = []
+        for label, rule in self.rules.labels.items():
+            name = f"enter of the label {label!r}"
+            if label != UNKNOWN or not self.unknown:
+                given[name] = rule.enter
+            elif rule.enter is not None:
+                lines.append(
+                    f"{name} has no effect: it begins where no label reaches the bundle's reject threshold, "
+                    f"{floor:g}"
+                )
+        return lines + [
+            f"{name} is {enter:g}, but no label begins below the bundle's {floor:g}"
+            for name, enter in given.items()
+            if enter is not None and enter < floor
+        ]
+
     def smoothing(self, of_bundle: Smoothing) -> Smoothing:
         """The bundle's smoothing with what is set here; raises MisuseError where that cannot be."""
         settings = {name: getattr(self, name) for name in ("smooth_s", "enter", "leave", "min_s")}

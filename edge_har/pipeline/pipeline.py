@@ -160,6 +160,7 @@ class Pipeline:
         check_names(named)
         self._names = tuple(source.name for source in named)
         self.options.check(bundle.manifest, self._names)
+        self._warn_of_options(bundle.manifest)
         self.run_status = RunStatus(bundle.model_id, bundle.manifest.labels, self._names)
         self._timeouts = timeouts or Timeouts(give_up_s=self.options.give_up_s)
         self._on_reload = on_reload
@@ -395,16 +396,22 @@ class Pipeline:
         if self._on_reload is not None:
             try:
                 read = self._on_reload()
-                read.options.check(read.manifest or self.lanes[0].stream.bundle.manifest, self._names)
+                manifest = read.manifest or self.lanes[0].stream.bundle.manifest
+                read.options.check(manifest, self._names)
             except EdgeHarError as error:
                 log.error("the new settings cannot be used, the old ones go on: %s", error)
                 return
             self.options, bundle_path = read.options, read.bundle_path
+            self._warn_of_options(manifest)
             for lane in self.lanes:
                 self._emit(lane.stream.tune(read.options))
             log.info("the settings were read again")
         if self._watch is not None:
             self._watch.look(bundle_path)
+
+    def _warn_of_options(self, manifest: Manifest) -> None:
+        for line in self.options.without_effect(manifest):
+            log.warning("%s", line)
 
     def _emit(self, events: list[Event]) -> None:
         for event in events:

@@ -12,6 +12,7 @@ from typing import Literal
 from edge_har.errors import BundleError, SourceError
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
+from edge_har.pipeline.squeezed import Squeezed, squeezed
 from edge_har.sources.base import Source
 
 
@@ -39,8 +40,9 @@ class Sampler:
     """The tick clock of one source, and the frames of its ticks.
 
     frames, damaged: how many frames were offered, and could not be decoded. A tick whose frame is damaged
-    takes the next one. wants_picture: whether a frame sink wants the next tick's picture. Raises BundleError
-    for a contract that is not sampled by time: only whole, trimmed clips can be spread.
+    takes the next one. wants_picture: whether a frame sink wants the next tick's picture. squeezed: the first
+    picture that had another shape than the model learned from. Raises BundleError for a contract that is not
+    sampled by time: only whole, trimmed clips can be spread.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Sampler:
         self.frames = 0
         self.damaged = 0
         self.last_s: float | None = None
+        self.squeezed: Squeezed | None = None
         self._wants_picture = wants_picture
         self._part = 0
         # Times of ticks whose frame was damaged: the next one serves them too.
@@ -97,6 +100,8 @@ class Sampler:
             self.damaged += 1
             self._pending_ticks = times_s
             return None
+        if self.squeezed is None:
+            self.squeezed = squeezed((pixels.shape[1], pixels.shape[0]), self.spec, source.address)
         frame = prepare_frame(pixels, self.spec, color=source.color)
         shown = self._wants_picture is not None and self._wants_picture()
         ticks = Ticks(

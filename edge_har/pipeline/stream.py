@@ -13,7 +13,7 @@ from edge_har.model.preprocess import Pixels
 from edge_har.model.recognizer import Recognizer
 from edge_har.pipeline.events import Event, EventMachine
 from edge_har.pipeline.options import RunOptions
-from edge_har.pipeline.sampler import Ticks
+from edge_har.pipeline.sampler import Sampler, Ticks
 
 COSTS_KEPT = 4096  # ticks of which the cost is remembered, for the median
 SLOW_FRACTION = 0.1  # of ticks that repeat a frame: above, the source is slower than the model
@@ -60,6 +60,7 @@ class Stream:
         self._since_reset = 0
         self.last_s: float | None = None
         self._warned_slow = False
+        self._warned_squeezed = False
         self._logged_s = float("-inf")
         self._history = self._new_history()
 
@@ -92,6 +93,7 @@ class Stream:
         self.last_cost_ms = 1000 * cost_s / len(ticks.times_s)
         self._costs_ms.append(self.last_cost_ms)
         self._warn_if_slow()
+        self._warn_if_squeezed(ticks.made_by)
         self._log_state()
         return self._counted(events)
 
@@ -184,6 +186,11 @@ class Stream:
             model_hz,
             _cost_of_repeats(manifest.slow_source, repeats),
         )
+
+    def _warn_if_squeezed(self, sampler: Sampler) -> None:
+        if sampler.squeezed is not None and not self._warned_squeezed:
+            self._warned_squeezed = True
+            log.warning("%s: its picture of %s", self.name, sampler.squeezed)
 
     def _log_state(self) -> None:
         assert self.last_s is not None

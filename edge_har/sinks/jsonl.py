@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -24,7 +23,7 @@ from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import RetryLater, line_of
 from edge_har.sinks.options import NO_SPOOL, DeliveryOptions, SinkContext, spool_option
 from edge_har.sinks.queued import QueuedSink, RetryPolicy
-from edge_har.system.files import PathKind, expand_user, open_private, path_kind, sync_directory
+from edge_har.system.files import PathKind, expand_user, path_kind, sync_directory, take_lock
 
 STREAM_BATCH, FILE_BATCH = 64, 256
 SYNC_S = 1.0  # how often a file is synced at most, so that it outlasts a power cut
@@ -226,13 +225,12 @@ class FileDestination:
                 if os.path.samestat(opened, os.stat(self.path)):
                     return
             self._close()
-        descriptor = open_private(self.path, os.O_RDWR | os.O_APPEND)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._size = _mend(descriptor, self.path)
+            descriptor = take_lock(self.path, os.O_APPEND)
         except BlockingIOError as error:
-            os.close(descriptor)
             raise OSError(error.errno, "another process writes it") from None
+        try:
+            self._size = _mend(descriptor, self.path)
         except OSError:
             os.close(descriptor)
             raise

@@ -19,6 +19,7 @@ from edge_har.sources.options import (
     parse_query,
     unknown_option,
 )
+from edge_har.system.files import is_utf8
 
 CAMERA = re.compile(r"\d+|/dev/video\d+|/dev/v4l/by-(?:id|path)/.+")
 CSI_NUMBER = re.compile(r"\d{1,3}")
@@ -28,6 +29,7 @@ GRAMMAR = (
     "folder, "
     "a pattern, - (standard input), gst:PIPELINE, or synthetic:LABEL"
 )
+NOT_UTF8 = "it holds bytes that are not UTF-8; in a URL write them as %XX"
 TURNS = ("rotate", "flip", "mirror", "crop")
 SCHEMES = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http", "file": "files"}
 
@@ -36,13 +38,16 @@ SCHEMES = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http", "fi
 class Address:
     """What an address means. kind: one of KINDS. target: the address without our options, passwords and all.
 
-    name: what may be shown. Made by `parse_address`.
+    name: what may be shown. joint: what stands in its text between what is there and one more option.
+    crop_written: whether its own text has a `crop`. Made by `parse_address`.
     """
 
     kind: str
     target: str = field(repr=False)
     name: str
     options: SourceOptions
+    joint: str = field(default="?", compare=False)
+    crop_written: bool = field(default=False, compare=False)
 
     def open(self, *, realtime: bool = False) -> Source:
         """Open it; see `open_source`."""
@@ -54,8 +59,29 @@ class Address:
         if source.ends and (realtime or source.live):
             from edge_har.sources.paced import PacedSource
 
-            return PacedSource(source)
+            source = PacedSource(source)
+        source.address = self
         return source
+
+    def crop_advice(self, part: tuple[int, int, int, int]) -> str:
+        """How to write that only `part` of its pictures is kept, as an option of this address.
+
+        part: x, y, width, height in px, in the middle of the pictures as the source gives them: cut, turned
+        and so on by its options.
+        """
+        crop = f"crop={','.join(map(str, self._before_turning(part)))}"
+        if self.crop_written:
+            assert self.options.crop is not None
+            return f'write "{crop}" in its address instead of "crop={",".join(map(str, self.options.crop))}"'
+        return f'append "{self.joint}{crop}" to its address'
+
+    def _before_turning(self, part: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+        """A part in the middle of the turned picture, in the picture as it comes."""
+        x, y, width, height = part
+        if self.options.rotate in (90, 270):
+            x, y, width, height = y, x, height, width
+        left, top = (0, 0) if self.options.crop is None else self.options.crop[:2]
+        return left + x, top + y, width, height
 
 
 def open_source(uri: str, *, options: SourceOptions | None = None, realtime: bool = False) -> Source:
@@ -95,7 +121,8 @@ def parse_address(uri: str, options: SourceOptions | None = None) -> Address:
             target = with_password(target, found.password)
         except ValueError as error:
             raise MisuseError(f"{name}: a password was given, but of the address {error}") from None
-    return Address(kind, target, name, replace(found, password=None))
+    joint = "&" if query else "#" if SCHEME.match(uri) or uri.startswith(GSTREAMER) else "?"
+    return Address(kind, target, name, replace(found, password=None), joint, "crop" in requested)
 
 
 def _split(uri: str, name: str) -> tuple[str, str, str]:
@@ -134,8 +161,12 @@ def _split_url(uri: str, scheme: str, name: str) -> tuple[str, str, str]:
         url = parse_url(uri)
     except ValueError as error:
         raise MisuseError(
-            f"{printable(name)}: {error}; expected {scheme}://HOST:PORT/PATH, with a port of 1 to 65535"
+            f"{printable(name)}: {NOT_UTF8}"
+            if not is_utf8(uri)
+            else f"{printable(name)}: {error}; expected {scheme}://HOST:PORT/PATH, with a port of 1 to 65535"
         ) from None
+    if not is_utf8(url.rest):  # in a user and a password any bytes may stand
+        raise MisuseError(f"{printable(name)}: {NOT_UTF8}")
     rest, _, fragment = url.rest.partition("#")
     if "@" in fragment:
         raise MisuseError(

@@ -11,6 +11,8 @@ from edge_har.model.preprocess import Pixels
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from edge_har.sources import Address
+
 
 class Source(ABC):
     """A camera, stream, file or drawing. Use as a context manager: it is released at the end of the block.
@@ -19,6 +21,7 @@ class Source(ABC):
     nothing grabs them. ends: no more frames is the expected end; else the source was lost and may be opened
     again. part: which of several recordings the frame just grabbed is of; recognition starts over with each.
     color: the order of the pixels that `retrieve` gives. warning: what could not be read, once it has ended.
+    address: where it was opened by one.
     """
 
     name: str = ""
@@ -26,6 +29,7 @@ class Source(ABC):
     ends: bool = True
     part: int = 0
     warning: str | None = None
+    address: Address | None = None
     wanted_interval_s: float | None = None
     color: Literal["rgb", "bgr"] = "bgr"
 

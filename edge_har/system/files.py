@@ -125,11 +125,13 @@ def write_new(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def take_lock(path: Path) -> int:
-    """Lock a file, which is made where it is absent; the lock is held until the descriptor that comes back is
-    closed, at the latest by the end of the process. Raises BlockingIOError where it is held, OSError.
+def take_lock(path: Path, flags: int = 0) -> int:
+    """Lock a file, which is made where it is absent; the lock is held until the descriptor that comes back,
+    which may read and write, is closed, at the latest by the end of the process. flags: of `os.open` besides.
+
+    Raises BlockingIOError where it is held, OSError.
     """
-    descriptor = open_private(path, os.O_RDWR)
+    descriptor = open_private(path, os.O_RDWR | flags)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

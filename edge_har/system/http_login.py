@@ -92,8 +92,9 @@ def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
 class HttpLogin:
     """User and password for one server, and what it last offered.
 
-    Where they are not ASCII and the server names no charset, UTF-8 is tried before Latin-1. unasked: send
-    both (as Basic) with the first request too, which many web servers expect.
+    Where they are not ASCII and the server names no charset, UTF-8 is tried before Latin-1; lone surrogates
+    are bytes that are neither, and are sent as they are. unasked: send both (as Basic) with the first request
+    too, which many web servers expect.
     """
 
     def __init__(self, user: str, password: str, *, unasked: bool = False) -> None:
@@ -115,7 +116,7 @@ class HttpLogin:
         if challenge is None:
             return None
         if challenge.scheme == BASIC:
-            pair = f"{self._user}:{self._password}".encode(self._charset)
+            pair = b":".join(map(self._encoded, (self._user, self._password)))
             return f"Basic {base64.b64encode(pair).decode()}"
         self._count += 1
         return self._digest(challenge, method, target, body)
@@ -163,6 +164,9 @@ class HttpLogin:
         # What worked for the nonce before comes first.
         return [self._charset, LATIN_1 if self._charset == UTF_8 else UTF_8]
 
+    def _encoded(self, text: str) -> bytes:
+        return text.encode(self._charset, "surrogateescape")
+
     def _digest(self, challenge: Challenge, method: str, target: str, body: bytes) -> str:
         def hashed(*parts: bytes) -> bytes:
             made = hashlib.new(challenge.hash_name, usedforsecurity=False)
@@ -171,9 +175,9 @@ class HttpLogin:
 
         given = {name: _bytes(value) for name, value in challenge.parameters.items()}
         realm, nonce, quality = given.get("realm", b""), given["nonce"], challenge.quality
-        user = self._user.encode(self._charset)
+        user = self._encoded(self._user)
         count, own_nonce = b"%08x" % self._count, self._own_nonce
-        secret = hashed(user, realm, self._password.encode(self._charset))
+        secret = hashed(user, realm, self._encoded(self._password))
         if challenge.of_session:
             secret = hashed(secret, nonce, own_nonce)
         request = [method.encode(), target.encode()]

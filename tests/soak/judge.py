@@ -20,7 +20,12 @@ ENDS_S = (-2.0, 2.6)
 # What a fault disturbs goes on after it: pauses between attempts grow to about the time that a source was
 # away.
 RECOVERY_SHARE, RECOVERY_S = 1.5, 10.0
+DESTINATIONS = "destinations"  # what the faults of all receivers have as their target
 BEFORE_S, AFTER_S = 1.0, 3.0  # of a play, that must be undisturbed as well
+
+# What mosquitto writes where a client comes whose id another has.
+TAKEN_OVER = re.compile(r"(\d+): Client (\S+) already connected, closing old connection")
+CLOCK_S = 1.0  # it writes whole seconds
 
 Key = tuple[str, str, str]
 Line = Mapping[str, Any]
@@ -176,6 +181,23 @@ def faults_of_order(lines: Sequence[Line]) -> list[str]:
         if not re.fullmatch(r"start( update)* end|source_lost( source_back)?", order):
             wrong.append(f"{name}: {order}")
     return wrong
+
+
+def put_out(broker_log: str, faults: Iterable[Fault], wall_clock_s: float) -> list[str]:
+    """Ids of clients whose connection another of the same id ended, though no fault of a destination had made
+    them connect again.
+
+    wall_clock_s: what CLOCK_MONOTONIC is behind the wall clock.
+    """
+    return [
+        name
+        for second, name in TAKEN_OVER.findall(broker_log)
+        if not any(
+            fault.began_s - CLOCK_S <= int(second) - wall_clock_s <= fault.over_s
+            for fault in faults
+            if fault.target == DESTINATIONS
+        )
+    ]
 
 
 def wall_s(line: Line) -> float:

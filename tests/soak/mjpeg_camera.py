@@ -1,4 +1,6 @@
-"""A camera of a soak that sends motion JPEG: `python -m tests.soak.mjpeg_camera PACK PORT EPOCH JOURNAL`."""
+"""A camera of a soak that sends motion JPEG to who logs in with a digest of ALGORITHM:
+`python -m tests.soak.mjpeg_camera PACK PORT EPOCH JOURNAL ALGORITHM`.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,12 @@ from pathlib import Path
 
 from tests.helpers.fuzz_mjpeg import WORDS
 from tests.helpers.fuzzing import damaged
+from tests.helpers.http_auth import LoginGate, digest
 from tests.helpers.mjpeg import BOUNDARY
 from tests.soak.show import Journal, Show, follow
 
 DAMAGED_SHARE = 0.6  # of the pictures, while bytes are changed
+USER, PASSWORD = "viewer", "s3cret:ö"
 
 
 class Server(ThreadingHTTPServer):
@@ -21,10 +25,14 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, port: int, show: Show, journal: Path) -> None:
+    def __init__(self, port: int, show: Show, journal: Path, algorithm: str) -> None:
         super().__init__(("127.0.0.1", port), Camera)
         self.show = show
         self.journal = journal
+        # A nonce is good for one login, so that each connection has a new one to compute with.
+        self.gate = LoginGate(
+            [digest(algorithm)], f"Digest,{algorithm}", user=USER.encode(), password=PASSWORD.encode(), uses=1
+        )
         self.rng = random.Random(port)
 
     def part(self, picture: bytes) -> bytes:
@@ -45,6 +53,13 @@ class Camera(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
+        challenges = self.server.gate(self.command, self.path, self.headers.get("Authorization"))
+        if challenges:
+            self.send_response(401)
+            for challenge in challenges:
+                self.send_header("WWW-Authenticate", challenge)
+            self.end_headers()
+            return
         self.send_response(200)
         self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={BOUNDARY}")
         self.end_headers()
@@ -61,9 +76,9 @@ class Camera(BaseHTTPRequestHandler):
 
 def main() -> None:
     """Serve until standard input ends."""
-    pack, port, epoch_s, journal = sys.argv[1:]
+    pack, port, epoch_s, journal, algorithm = sys.argv[1:]
     show = Show(Path(pack), float(epoch_s))
-    server = Server(int(port), show, Path(journal))
+    server = Server(int(port), show, Path(journal), algorithm)
     show.obey()
     print("ready", flush=True)
     server.serve_forever()

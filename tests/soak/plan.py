@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.soak.judge import RECOVERY_S, RECOVERY_SHARE
+from tests.soak.judge import DESTINATIONS, RECOVERY_S, RECOVERY_SHARE
 
 OF_CAMERAS = ("killed", "stalled", "size changes", "bytes damaged")
 OF_DESTINATIONS = (
@@ -18,7 +18,9 @@ OF_DESTINATIONS = (
     "file's disk full",
     "all destinations away",
 )
-PAGE = "page"  # a client requests its pictures and does not read them; the kind is the camera
+# The kind of a fault of the page is the camera whose pictures a client requests and does not read, or IDLE.
+PAGE = "page"
+IDLE = "idle connections"
 FIRST_S = 22.0  # nothing fails before
 LAST_S = 40.0  # and nothing in the end, so that all can arrive
 LONG_S = 600.0  # from this length on faults last longer, and quiet times are those of a longer life
@@ -56,13 +58,14 @@ def plan(length_s: float, cameras: Sequence[str], seed: int) -> list[Planned]:
         lasts_s = rng.uniform(20, 70) if is_long else rng.uniform(8, 11)
         if at_s + lasts_s > length_s - LAST_S:
             break
-        faults.append(Planned(at_s, lasts_s, OF_DESTINATIONS[count % len(OF_DESTINATIONS)], "destinations"))
+        faults.append(Planned(at_s, lasts_s, OF_DESTINATIONS[count % len(OF_DESTINATIONS)], DESTINATIONS))
         at_s += lasts_s + (rng.uniform(25, 80) if is_long else 6)
         count += 1
     at_s, count = FIRST_S + rng.uniform(0, 10), 0
     while at_s < length_s - LAST_S:
         lasts_s = rng.uniform(10, 60) if is_long else 12.0
-        faults.append(Planned(at_s, lasts_s, cameras[count % len(cameras)], PAGE))
+        kinds = (IDLE, *cameras)
+        faults.append(Planned(at_s, lasts_s, kinds[count % len(kinds)], PAGE))
         at_s += lasts_s + (rng.uniform(30, 120) if is_long else 30.0)
         count += 1
     return sorted(faults, key=lambda fault: fault.at_s)

@@ -1,7 +1,7 @@
 """What gets the events of a soak, each in a process of its own that writes down what came before it
 acknowledges it.
 
-`python -m tests.soak.receivers mqtt PORT FILE`, `python -m tests.soak.receivers hook PORT FILE SECRET_FILE`
+`python -m tests.soak.receivers mqtt PORT FOLDER`, `python -m tests.soak.receivers hook PORT FILE SECRET_FILE`
 """
 
 from __future__ import annotations
@@ -16,13 +16,20 @@ from pathlib import Path
 TOPIC = "soak"
 
 
-def listen(port: int, path: Path) -> None:
-    """Hear all events that are published; the broker keeps what comes while we, or it, are away."""
+def heard_of(device: str, folder: Path) -> Path:
+    """The file with what a device published."""
+    return folder / f"mqtt-{device}.jsonl"
+
+
+def listen(port: int, folder: Path) -> None:
+    """Hear all events that are published, into a file for each device (`heard_of`); the broker keeps what
+    comes while we, or it, are away.
+    """
     from paho.mqtt.client import Client, MQTTMessage
     from paho.mqtt.enums import CallbackAPIVersion
 
     def hear(client: Client, data: object, message: MQTTMessage) -> None:
-        with open(path, "ab") as file:
+        with open(heard_of(message.topic.split("/")[1], folder), "ab") as file:
             file.write(message.payload + b"\n")
 
     def subscribed(*_: object) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from edge_har.bench import machine, versions
 from tests.soak.judge import BEGINS_S, ENDS_S, RECOVERY_S, RECOVERY_SHARE
-from tests.soak.plan import PAGE
+from tests.soak.plan import IDLE, PAGE
 from tests.soak.run import (
     EARLY_S,
     EARLY_SHORT_S,
@@ -19,7 +19,7 @@ from tests.soak.run import (
     Soaked,
 )
 from tests.soak.scenes import LABELS, RATE_HZ, SIZES_WH
-from tests.soak.stage import CAMERAS, FILE_BYTES, FILE_KB, SPOOL_KB
+from tests.soak.stage import CAMERAS, FILE_BYTES, FILE_KB, IDLE_CONNECTIONS, SPOOL_KB
 
 MEANS = {
     "killed": "a camera's process is killed and started again on its port",
@@ -48,10 +48,13 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         "",
         (
             f"`edge-har run` followed {len(CAMERAS)} cameras on loopback ({kinds.count('mjpeg')} motion JPEG "
-            "over HTTP, "
-            f"{kinds.count('rtsp')} H.264 over RTSP from GStreamer, {size}, {RATE_HZ} frames a second) for "
+            f"over HTTP with digest logins ({', '.join(c.variant for c in CAMERAS if c.kind == 'mjpeg')}), "
+            f"{kinds.count('rtsp')} H.264 over RTSP from GStreamer, "
+            f"{sum(c.variant == 'interlaced' for c in CAMERAS)} of them interlaced; "
+            f"{size}, {RATE_HZ} frames a second) for "
             f"{soaked.length_s / 60:.0f} minutes and emitted what it saw to a file of JSON lines, a "
-            "mosquitto and a web server, while "
+            "mosquitto and a web server, while another device of the same host name published to that "
+            "mosquitto and "
             "cameras, receivers and disks failed by a plan. `make soak` does it again; a form of three "
             "minutes with every kind of "
             "fault is one of the tests."
@@ -101,6 +104,8 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         "",
         _lateness(soaked),
         "",
+        *_table(("Camera", "Sends", "Events expected", "Found"), _cameras(soaked)),
+        "",
         "## What arrived",
         "",
         (
@@ -144,9 +149,10 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         "",
         _disks(soaked),
         (
-            f"{sum(fault.target == PAGE for fault in soaked.faults)} times a client asked the live page for "
-            "pictures and did not "
-            "take them, for up to a minute."
+            f"{sum(fault.target == PAGE and fault.kind != IDLE for fault in soaked.faults)} times a client "
+            "asked the live page for pictures and did not take them, for up to a minute. "
+            f"{sum(fault.kind == IDLE for fault in soaked.faults)} times {IDLE_CONNECTIONS} connections to "
+            "it asked for nothing, and were made again where it ended them."
         ),
         "",
         "Reconnected: "
@@ -163,8 +169,9 @@ def page(soaked: Soaked, command: Sequence[str]) -> str:
         (
             f"`/healthz` and `/metrics` were requested {len(soaked.readings)} times, once a second; "
             f"{soaked.unanswered} times without an "
-            f"answer, and `/healthz` was 200 {sum(r.health == 200 for r in soaked.readings)} times. SIGTERM "
-            "ended it after "
+            f"answer, and `/healthz` was 200 {sum(r.health == 200 for r in soaked.readings)} times, after "
+            f"{max(r.health_s for r in soaked.readings):.2f} s at most (limit: {soaked.health_s:g} s). "
+            "SIGTERM ended it after "
             f"{soaked.stopped_s:.2f} s with exit {soaked.exit_code}. {soaked.tracebacks} tracebacks in its "
             "log."
         ),
@@ -205,6 +212,20 @@ def _lateness(soaked: Soaked) -> str:
         f"{min(ends):+.2f} to {max(ends):+.2f} s (median {statistics.median(ends):+.2f}) from when the "
         "person did."
     )
+
+
+def _cameras(soaked: Soaked) -> list[tuple[object, ...]]:
+    """Each camera with its events; the interlaced one shows what a progressive one does."""
+    found = [play for play, _ in soaked.found.right]
+    return [
+        (
+            camera.name,
+            f"{camera.kind}, {camera.variant}",
+            sum(play.camera == camera.name for play in soaked.expected),
+            sum(play.camera == camera.name for play in found),
+        )
+        for camera in CAMERAS
+    ]
 
 
 def _faults(soaked: Soaked) -> list[tuple[object, ...]]:

@@ -1,6 +1,8 @@
 """A camera of a soak that sends H.264 over RTSP, for the system's Python with GStreamer.
 
-`/usr/bin/python3 -m tests.soak.rtsp_camera PACK PORT EPOCH JOURNAL`
+`/usr/bin/python3 -m tests.soak.rtsp_camera PACK PORT EPOCH JOURNAL SCAN`
+
+SCAN: progressive, or interlaced: coded as two fields a picture, the top one first.
 """
 
 import sys
@@ -15,6 +17,14 @@ from gi.repository import GLib, Gst, GstRtspServer
 
 from tests.soak.show import Journal, Show, follow
 
+# What stands before and after the encoder; the profile that it would choose knows no fields.
+SCANS = {
+    "progressive": ("", ""),
+    "interlaced": (
+        " ! capssetter caps=video/x-raw,interlace-mode=interleaved,field-order=(string)top-field-first",
+        " ! video/x-h264,profile=main",
+    ),
+}
 DAMAGED_SHARE = 0.002  # of the bytes of the coded stream, while bytes are changed
 
 
@@ -30,7 +40,7 @@ class Ended(Exception):
 class Factory(GstRtspServer.RTSPMediaFactory):
     """Makes the stream when a client connects, and ends it when none is left."""
 
-    def __init__(self, show, journal):
+    def __init__(self, show, journal, scan):
         super().__init__()
         self.show, self.journal = show, journal
         self.set_shared(True)
@@ -40,9 +50,9 @@ class Factory(GstRtspServer.RTSPMediaFactory):
         self.set_launch(
             "( appsrc name=pictures is-live=true do-timestamp=true format=time block=false"
             f" caps=image/jpeg,framerate={show.rate_hz}/1"
-            " ! jpegdec ! videoconvert ! videoscale ! capsfilter name=size"
+            f" ! jpegdec ! videoconvert ! videoscale ! capsfilter name=size{SCANS[scan][0]}"
             " ! x264enc threads=1 tune=zerolatency speed-preset=veryfast pass=quant quantizer=12 "
-            "key-int-max=15"
+            f"key-int-max=15{SCANS[scan][1]}"
             " ! breakmydata name=damage probability=0 ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
         )
         self.connect("media-configure", self.begin)
@@ -83,12 +93,12 @@ class Factory(GstRtspServer.RTSPMediaFactory):
 def main():
     """Serve until standard input ends."""
     Gst.init(None)
-    pack, port, epoch_s, journal = sys.argv[1:]
+    pack, port, epoch_s, journal, scan = sys.argv[1:]
     show = Show(Path(pack), float(epoch_s))
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(port)
-    server.get_mount_points().add_factory("/camera", Factory(show, Path(journal)))
+    server.get_mount_points().add_factory("/camera", Factory(show, Path(journal), scan))
     if not server.attach(None):
         sys.exit(f"port {port} is taken")
     GLib.timeout_add_seconds(2, lambda: server.get_session_pool().cleanup() >= 0)

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,15 @@ from tests.soak.judge import (
     faults_of_order,
     find,
     number_of,
+    put_out,
 )
 from tests.soak.plan import LONG_S, OF_DESTINATIONS, PAGE, Planned, plan
 from tests.soak.scenes import seen_in_file
 from tests.soak.show import Show
-from tests.soak.stage import CAMERAS, END_S, READY_S, Camera, Stage
+from tests.soak.stage import CAMERAS, DEVICE, END_S, NEIGHBOUR, READY_S, Camera, Stage
 from tests.soak.watch import Growth, Reading, Sample, Watch, emptied_s, growth, recovered_s
 
+SECOND = "MQTT, of a second device"
 MAX_GAP_S = 0.5  # between two pictures that a camera sent: with a longer one the play was not shown
 # Of the expected events, on a machine that does much else; in the short form other tests run beside it.
 MISSING_SHARE, MISSING_SHORT_SHARE = 0.02, 0.06
@@ -36,6 +38,7 @@ UNANSWERED_SHARE = 0.01  # of the requests to the page, for the same reason
 UNSHOWN_SHARE = 0.1  # of the plays without a fault, that the machine may have kept a camera from showing
 EXPECTED, EXPECTED_SHORT = 100, 20
 STOP_S, STOP_SHORT_S = 2.0, 10.0  # beside other tests nothing is timed
+HEALTH_S, HEALTH_SHORT_S = 2.0, 5.0  # until /healthz answers, also while others hold connections
 EARLY_S, EARLY_SHORT_S = (300.0, 600.0), (60.0, 90.0)
 # What the medians may have grown by at the end: memory's fraction and MB, files and threads.
 RSS_FRACTION, RSS_MB, RSS_SHORT_MB = 0.03, 2.0, 5.0
@@ -47,6 +50,7 @@ SINKS = {
     "web server stalled": ("webhook",),
     "file's disk full": ("jsonl",),
 }
+AGAIN = "is lost again and again"  # what a run says whose connection to the broker another takes
 ALL_SINKS = ("jsonl", "mqtt", "webhook")
 
 Lines = list[dict[str, Any]]
@@ -87,6 +91,11 @@ class Soaked:
     def is_long(self) -> bool:
         """Whether it is one of those that are published."""
         return self.length_s >= LONG_S
+
+    @property
+    def health_s(self) -> float:
+        """How long /healthz may take to answer."""
+        return HEALTH_S if self.is_long else HEALTH_SHORT_S
 
     @property
     def missing_share(self) -> float:
@@ -152,6 +161,9 @@ class Soaked:
             yield f"events were dropped: {dropped}"
         if any(reading.health != 200 for reading in self.readings):
             yield "/healthz reported that it is not well"
+        slow = [reading.health_s for reading in self.readings if reading.health_s > self.health_s]
+        if slow:
+            yield f"/healthz took more than {self.health_s:g} s {len(slow)} times, {max(slow):.1f} s at most"
         if self.unanswered > UNANSWERED_SHARE * len(self.readings):
             yield f"{self.unanswered} requests to the page had no answer"
         for measure in ("rss_mb", "files", "threads"):
@@ -187,6 +199,7 @@ def soak(folder: Path, length_s: float, seed: int, commit: str, say: Callable[[s
         exit_code, stopped_s = stage.end_runtime()
         emitted = [json.loads(line) for line in stage.emitted]
         left, arrived, lines, files = _arrivals(stage, emitted)
+        second, arrived[SECOND] = _neighbour(stage)
         log = stage.log.read_text()
         (folder / "runtime.log").write_text(log)
         plays = [play for camera in stage.cameras.values() for play in _plays(camera, began_s, over_s)]
@@ -210,6 +223,7 @@ def soak(folder: Path, length_s: float, seed: int, commit: str, say: Callable[[s
             lines=emitted,
             files=files,
             wrong=failed
+            + second
             + faults_of_order(lines)
             + ([] if lines == emitted else ["the file is not what was emitted, in order"]),
             arrived=arrived,
@@ -289,7 +303,7 @@ def _arrivals(stage: Stage, emitted: Lines) -> tuple[int, dict[str, Arrived], Li
     """
     destinations: dict[str, Callable[[], Lines]] = {
         "file": lambda: _lines_of(_rotated(stage.events)),
-        "MQTT": lambda: _lines_of([stage.heard]),
+        "MQTT": lambda: _lines_of([stage.heard_of(DEVICE)]),
         "webhook": lambda: _lines_of([stage.hooked]),
     }
     _wait_for(lambda: not any(compare(emitted, read()).missing for read in destinations.values()))
@@ -304,6 +318,32 @@ def _arrivals(stage: Stage, emitted: Lines) -> tuple[int, dict[str, Arrived], Li
     }
     arrived = {destination: compare(emitted, lines) for destination, lines in got.items()}
     return left, arrived, got["file"], len(_rotated(stage.events))
+
+
+def _neighbour(stage: Stage) -> tuple[list[str], Arrived]:
+    """What is wrong with two devices of one host name at a broker, and what arrived of the second one."""
+    wrong = []
+    due = [json.loads(line) for line in list(stage.neighbour_emitted)]
+
+    def heard() -> Lines:
+        return _lines_of([stage.heard_of(NEIGHBOUR)])
+
+    _wait_for(lambda: not compare(due, heard()).missing)
+    # What it emits at its end may stay with it, for its next run.
+    missing = compare(due, heard()).missing
+    code = stage.end_neighbour()
+    if code:
+        wrong.append(f"the second device ended with exit {code}")
+    if not due:
+        wrong.append("the second device emitted nothing")
+    wall_clock_s = time.time() - time.monotonic()
+    for name in put_out((stage.broker.folder / "log").read_text(), stage.faults, wall_clock_s):
+        wrong.append(f"the broker ended the connection of {name}, as another client had its id")
+    for log in (stage.log, stage.neighbour_log):
+        if AGAIN in log.read_text():
+            wrong.append(f"{log.name}: the connection to the broker {AGAIN}")
+    emitted = [json.loads(line) for line in stage.neighbour_emitted]
+    return wrong, replace(compare(emitted, heard()), missing=missing)
 
 
 def _wait_for(holds: Callable[[], bool], timeout_s: float = 10.0) -> None:

@@ -18,18 +18,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_har.system.identity import FILE as IDENTITY_FILE
 from tests.helpers.broker import Broker, free_port
 from tests.helpers.command import environment
 from tests.helpers.need import need_gstreamer, need_program
 from tests.soak.disks import Disk
 from tests.soak.judge import Fault
-from tests.soak.plan import PAGE, Planned
-from tests.soak.receivers import TOPIC
+from tests.soak.mjpeg_camera import PASSWORD, USER
+from tests.soak.plan import IDLE, PAGE, Planned
+from tests.soak.receivers import TOPIC, heard_of
 from tests.soak.scenes import write_pack
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+DEVICE, NEIGHBOUR = "device", "neighbour"
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 60.0  # for a process to start, on a busy machine
 END_S = 20.0
@@ -42,21 +45,27 @@ FILE_BYTES, FILES = "40k", 400
 
 @dataclass(frozen=True)
 class CameraPlan:
-    """A camera to be made. kind: mjpeg or rtsp. seed: of what it shows."""
+    """A camera to be made. kind: mjpeg or rtsp. seed: of what it shows. variant: the digest that mjpeg is
+    logged in with, or how rtsp is scanned.
+    """
 
     name: str
     kind: str
     seed: int
+    variant: str
 
 
 # Of 24 drawings those four that the model is surest of, in files: what is tested here is what failures
-# change.
+# change. The interlaced camera shows what a progressive one does, and must give the same events.
 CAMERAS = (
-    CameraPlan("yard", "mjpeg", 17),
-    CameraPlan("door", "mjpeg", 19),
-    CameraPlan("attic", "rtsp", 0),
-    CameraPlan("hall", "rtsp", 13),
+    CameraPlan("yard", "mjpeg", 17, "SHA-256"),
+    CameraPlan("door", "mjpeg", 19, "MD5"),
+    CameraPlan("attic", "rtsp", 0, "progressive"),
+    CameraPlan("hall", "rtsp", 13, "progressive"),
+    CameraPlan("shed", "rtsp", 0, "interlaced"),
 )
+NEIGHBOUR_SOURCE = "synthetic:demo?live&size=160x120&rate=15"
+IDLE_CONNECTIONS = 128
 
 
 @dataclass
@@ -132,12 +141,14 @@ class Camera:
 class Stage:
     """All processes of a soak, in `folder`; a context manager that ends every one of them.
 
-    emitted: what the runtime wrote to its standard output. faults: what was done to which part.
+    emitted: what the runtime wrote to its standard output. faults: what was done to which part. neighbour: of
+    another device that has the same host name and broker.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.emitted: list[str] = []
+        self.neighbour_emitted: list[str] = []
         self.faults: list[Fault] = []
         self._stack = ExitStack()
 
@@ -162,8 +173,8 @@ class Stage:
         self.events, self.log = self.file.folder / "events.jsonl", self.file.folder / "stderr"
         self.broker = Broker(folder / "broker")
         self._stack.enter_context(self.broker)
-        self.heard, self.hooked = folder / "mqtt.jsonl", folder / "webhook.jsonl"
-        self.listener = self._child("tests.soak.receivers", "mqtt", self.broker.port, self.heard)
+        self.hooked = folder / "webhook.jsonl"
+        self.listener = self._child("tests.soak.receivers", "mqtt", self.broker.port, folder)
         self.secret = folder / "secret"
         self.secret.touch(mode=0o600)
         self.secret.write_text(os.urandom(16).hex())
@@ -183,9 +194,11 @@ class Stage:
         write_pack(pack, plan.seed)
         port, epoch_s = free_port(), time.monotonic()
         python = sys.executable if plan.kind == "mjpeg" else need_gstreamer()
-        child = self._child(f"tests.soak.{plan.kind}_camera", pack, port, epoch_s, journal, python=python)
-        scheme, path = ("http", "video") if plan.kind == "mjpeg" else ("rtsp", "camera")
-        return Camera(plan, pack, f"{scheme}://127.0.0.1:{port}/{path}", epoch_s, journal, child)
+        module = f"tests.soak.{plan.kind}_camera"
+        child = self._child(module, pack, port, epoch_s, journal, plan.variant, python=python)
+        place = f"127.0.0.1:{port}"
+        url = f"http://{USER}:{PASSWORD}@{place}/video" if plan.kind == "mjpeg" else f"rtsp://{place}/camera"
+        return Camera(plan, pack, url, epoch_s, journal, child)
 
     # The runtime.
 
@@ -196,37 +209,72 @@ class Stage:
         spool = self.spool.folder
         sinks = (
             f"jsonl:{self.events}?spool={spool}/file&max_bytes={FILE_BYTES}&keep={FILES}",
-            f"mqtt://127.0.0.1:{self.broker.port}/{TOPIC}?node=soak&spool={spool}/mqtt",
+            self._mqtt(spool / "mqtt"),
             f"http://127.0.0.1:{self.hook_port}/events#secret_file={self.secret}&spool={spool}/webhook",
         )
         given = [word for source in sources for word in ("--source", source)]
         given += [word for sink in sinks for word in ("--sink", sink)]
         return [sys.executable, "-m", "edge_har", "run", *given]
 
+    def _mqtt(self, spool: Path) -> str:
+        """The sink of a device that is named by its machine alone."""
+        return f"mqtt://127.0.0.1:{self.broker.port}/{TOPIC}?spool={spool}"
+
+    def _environment(self, device: str) -> dict[str, str]:
+        """What a device's programs start with: each has a home of its own, and all the same host name."""
+        return environment() | {"EDGE_HAR_HOME": str(self.folder / f"{device}-home")}
+
+    def heard_of(self, device: str) -> Path:
+        """What the broker passed on of a device."""
+        identity = (self.folder / f"{device}-home" / IDENTITY_FILE).read_text().strip()
+        return heard_of(identity, self.folder)
+
     def start_runtime(self) -> None:
-        """Start `edge-har run` on all cameras, into all destinations, with its page."""
+        """Start `edge-har run` on all cameras, into all destinations, with its page, and its neighbour."""
         command = [*self.command(), "--wait-for-source", "--web", f"127.0.0.1:{self.web_port}"]
-        with open(self.log, "a", encoding="utf-8") as log:
-            self.runtime = subprocess.Popen(
+        self.runtime, self._reader = self._start(command, DEVICE, self.log, self.emitted)
+        sink = self._mqtt(self.folder / "neighbour-spool")
+        command = [
+            sys.executable,
+            "-m",
+            "edge_har",
+            "run",
+            "--source",
+            f"demo={NEIGHBOUR_SOURCE}",
+            "--sink",
+            sink,
+        ]
+        self.neighbour_log = self.folder / "neighbour.log"
+        self.neighbour, self._neighbour_reader = self._start(
+            command, NEIGHBOUR, self.neighbour_log, self.neighbour_emitted
+        )
+
+    def _start(
+        self, command: Sequence[str], device: str, log: Path, emitted: list[str]
+    ) -> tuple[subprocess.Popen[str], threading.Thread]:
+        """Start a run, and a thread that reads what it emits."""
+        with open(log, "a", encoding="utf-8") as stderr:
+            process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=log,
+                stderr=stderr,
                 text=True,
-                env=environment(),
+                env=self._environment(device),
             )
-        self._stack.callback(self._kill_runtime)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
 
-    def _read(self) -> None:
-        assert self.runtime.stdout is not None
-        self.emitted.extend(self.runtime.stdout)
+        def read() -> None:
+            assert process.stdout is not None
+            emitted.extend(process.stdout)
 
-    def _kill_runtime(self) -> None:
-        if self.runtime.poll() is None:
-            self.runtime.kill()
-        self.runtime.wait(END_S)
+        def kill() -> None:
+            process.kill()
+            process.wait(END_S)
+
+        self._stack.callback(kill)
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        return process, reader
 
     def end_runtime(self) -> tuple[int, float]:
         """Ask it to end; its exit code, and how many seconds it took."""
@@ -237,13 +285,25 @@ class Stage:
         self._reader.join(END_S)
         return code, took_s
 
+    def end_neighbour(self) -> int:
+        """Ask the other device's run to end; its exit code."""
+        self.neighbour.terminate()
+        code = self.neighbour.wait(READY_S)
+        self._neighbour_reader.join(END_S)
+        return code
+
     def deliver_the_rest(self) -> list[dict[str, object]]:
         """Another run, short and of a drawing, delivers what the first could not any more; what it emitted
         itself.
         """
         command = self.command(["rest=synthetic:JumpInPlace?duration=0.1"])
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=READY_S, env=environment()
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=READY_S,
+            env=self._environment(DEVICE),
         )
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
@@ -292,7 +352,7 @@ class Stage:
         if planned.kind in destinations:
             return destinations[planned.kind]
         if planned.target == PAGE:
-            return self._viewer(planned.kind)
+            return self._idlers() if planned.kind == IDLE else self._viewer(planned.kind)
         child = self.cameras[planned.target].child
         if planned.kind == "killed":
             return child.kill, nothing, child.start
@@ -318,6 +378,35 @@ class Stage:
             line.sendall(f"GET /stream/{camera}.mjpg HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
 
         return look, lambda: None, line.close
+
+    def _idlers(self) -> tuple[Callable[[], object], ...]:
+        """Connections to the page that ask for nothing; those that it ends are made again."""
+        lines: list[socket.socket] = []
+
+        def connect() -> None:
+            lines[:] = [line for line in lines if _is_open(line)]
+            while len(lines) < IDLE_CONNECTIONS:
+                lines.append(socket.create_connection(("127.0.0.1", self.web_port), END_S))
+
+        def close() -> None:
+            for line in lines:
+                line.close()
+
+        return connect, connect, close
+
+
+def _is_open(line: socket.socket) -> bool:
+    """Whether the other side has not ended a connection; closes it where it has."""
+    line.setblocking(False)
+    try:
+        ended = not line.recv(1)
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        ended = True
+    if ended:
+        line.close()
+    return not ended
 
 
 def _stall(child: Child) -> tuple[Callable[[], object], ...]:

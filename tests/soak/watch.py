@@ -38,11 +38,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Reading:
-    """Metrics at `at_s`, by name and source or sink; health: the status that /healthz gave."""
+    """Metrics at `at_s`, by name and source or sink; health: the status that /healthz gave, after `health_s`
+    seconds.
+    """
 
     at_s: float
     health: int
     values: dict[tuple[str, str], float]
+    health_s: float = 0.0
 
 
 @dataclass
@@ -80,13 +83,15 @@ class Watch:
     def _ask(self) -> None:
         while not self._over.wait(EVERY_S):
             try:
+                asked_s = time.monotonic()
                 health, _ = self._get("/healthz")
+                health_s = time.monotonic() - asked_s
                 _, text = self._get("/metrics")
             except OSError:
                 self.unanswered += bool(self.readings)  # at first it is not there yet
                 continue
             values = {(name, of): float(value) for name, of, value in METRIC.findall(text)}
-            self.readings.append(Reading(time.monotonic(), health, values))
+            self.readings.append(Reading(time.monotonic(), health, values, health_s))
 
     def _get(self, path: str) -> tuple[int, str]:
         try:
