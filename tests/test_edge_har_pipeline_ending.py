@@ -27,13 +27,15 @@ from tests.helpers.colours import colour_bundle, colour_bytes
 from tests.helpers.command import environment
 from tests.helpers.hooks import HookServer
 from tests.helpers.need import need_program
+from tests.helpers.pipes import full_pipe
 from tests.helpers.processes import catches
-from tests.helpers.running import LONG_S, Running, ScriptedSource, steady, wait_until, write_scene
+from tests.helpers.running import Running, ScriptedSource, steady, wait_until, write_scene
 from tests.helpers.slow_model import SLOW
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+WAIT_S = 100.0  # for what must come, on a busy machine
 HANGS_S = 300.0  # nothing waits for that
 FIRST_CALLS = 40  # of graphs, before one hangs: an event is open by then
 
@@ -65,8 +67,12 @@ class Process:
             file.close()
 
     def __enter__(self) -> Self:
-        wait_until(lambda: SLOW in self.stderr.splitlines() or self.process.poll() is not None)
-        assert self.process.poll() is None, self.stderr
+        try:
+            wait_until(lambda: SLOW in self.stderr.splitlines() or self.process.poll() is not None, WAIT_S)
+            assert self.process.poll() is None, self.stderr
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -90,7 +96,7 @@ def test_a_model_that_does_not_come_back_ends_with_what_is_open(
         arguments = ("run", "--model", bundle, "--source", camera.url)
         with Process(tmp_path, FIRST_CALLS, *arguments) as running:
             running.process.send_signal(number)
-            assert running.process.wait(LONG_S) == 0
+            assert running.process.wait(WAIT_S) == 0
     told = [(e["type"], e.get("reason")) for e in running.events if e["type"] != "update"]
     assert told == [("start", None), ("end", "stop")]
     assert "events: Red 1" in running.stderr.splitlines()[-1] and "Traceback" not in running.stderr
@@ -107,7 +113,7 @@ def test_a_second_ctrl_c_ends_at_once_although_the_model_does_not_come_back(
         # Two at once would be one: the first must have been heeded.
         wait_until(lambda: not catches(running.process.pid, signal.SIGINT))
         running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(LONG_S) in (0, -signal.SIGINT)
+        assert running.process.wait(WAIT_S) in (0, -signal.SIGINT)
 
 
 def test_several_sources_of_a_model_that_does_not_come_back_all_end_theirs(
@@ -117,7 +123,7 @@ def test_several_sources_of_a_model_that_does_not_come_back_all_end_theirs(
         sources = ("--source", f"door={door.url}", "--source", f"attic={attic.url}")
         with Process(tmp_path, 4 * FIRST_CALLS, "run", "--model", bundle, *sources) as running:
             running.process.send_signal(signal.SIGTERM)
-            assert running.process.wait(LONG_S) == 0
+            assert running.process.wait(WAIT_S) == 0
     ends = [(e["source"], e["label"], e.get("reason")) for e in running.events if e["type"] == "end"]
     assert sorted(ends) == [("attic", "Green", "stop"), ("door", "Red", "stop")]
 
@@ -131,7 +137,7 @@ def test_a_webhook_that_does_not_answer_finds_all_events_after_a_model_that_did_
         arguments = ("run", "--model", bundle, "--source", camera.url, "--sink", hook.url)
         with Process(tmp_path, FIRST_CALLS, *arguments, **home) as running:
             running.process.send_signal(signal.SIGTERM)
-            assert running.process.wait(LONG_S) == 0, running.stderr
+            assert running.process.wait(WAIT_S) == 0, running.stderr
     (folder,) = {path.parent for path in tmp_path.glob("home/**/*.events")}
     spool = Spool(folder)
     kept = [(e.type, e.reason) for e in spool.peek(100) if e.type != "update"]
@@ -145,7 +151,7 @@ def test_a_graph_that_takes_for_ever_to_load_is_not_waited_for(
 ) -> None:
     with Process(tmp_path, "load", "run", "--model", bundle, "--source", "synthetic:Walk") as running:
         running.process.send_signal(number)
-        assert running.process.wait(LONG_S) == code
+        assert running.process.wait(WAIT_S) == code
     assert running.events == [] and "Traceback" not in running.stderr
 
 
@@ -156,7 +162,7 @@ def test_ctrl_c_ends_other_commands_at_once_whatever_the_model_does(
     files = [write_scene(tmp_path / "scene.avi")] if command == "classify" else []
     with Process(tmp_path, 0, command, *files, "--model", bundle) as running:
         running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(LONG_S) == 128 + signal.SIGINT, running.stderr
+        assert running.process.wait(WAIT_S) == 128 + signal.SIGINT, running.stderr
     assert running.stderr.splitlines()[-1] == "interrupted" and "Traceback" not in running.stderr
 
 
@@ -175,24 +181,13 @@ def test_a_reader_of_a_files_events_who_does_not_read_holds_up_no_end(bundle: Pa
     try:
         wait_until(lambda: beside.exists() and "start" in beside.read_text())  # and stdout is next
         running.send_signal(signal.SIGTERM)
-        assert running.wait(LONG_S) == 1  # what was not read is lost
+        assert running.wait(WAIT_S) == 1  # what was not read is lost
     finally:
         running.kill()
         running.wait()
         os.close(reader)
     told = [json.loads(line) for line in beside.read_text().splitlines()]
     assert [(e["type"], e.get("reason")) for e in told] == [("start", None), ("end", "stop")]
-
-
-def full_pipe() -> tuple[int, int]:
-    """Both ends of a pipe that takes nothing more; to be closed."""
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    with suppress(BlockingIOError):
-        while True:
-            os.write(writer, b"\n")
-    os.set_blocking(writer, True)
-    return reader, writer
 
 
 IN_A_CONTAINER = ("unshare", "--user", "--map-root-user", "--pid", "--fork")
@@ -209,7 +204,7 @@ def test_sigterm_is_heeded_in_a_container_from_the_start(bundle: Path, tmp_path:
         (first,) = Path(f"/proc/{outside}/task/{outside}/children").read_text().split()
         os.kill(int(first), signal.SIGTERM)
         try:
-            assert running.process.wait(LONG_S) == 128 + signal.SIGTERM
+            assert running.process.wait(WAIT_S) == 128 + signal.SIGTERM
         finally:
             with suppress(ProcessLookupError):
                 os.kill(int(first), signal.SIGKILL)
@@ -227,7 +222,7 @@ class HangingRecognizer(Recognizer):
         self._left -= 1
         if self._left == 0:
             self.hangs.set()
-            self.released.wait(LONG_S)
+            self.released.wait(WAIT_S)
         return super().tick(frame)
 
 
@@ -238,7 +233,7 @@ def test_what_a_graph_finds_after_the_end_from_outside_is_dropped() -> None:
     with Running(NamedSource("cam", lambda: source)) as running:
         lane = running.pipeline.lanes[0]
         lane.stream.recognizer = recognizer
-        assert recognizer.hangs.wait(LONG_S)
+        assert recognizer.hangs.wait(WAIT_S)
         running.pipeline.end_from_outside()
         assert running.sink.told == [("start", "Red"), ("end", "Red")]
         assert running.sink.events[-1].reason == "stop"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -59,6 +60,8 @@ def make_slow(when: str, seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    # What a shell starts in the background ignores Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     make_slow(sys.argv[1], float(sys.argv[2]))
     del sys.argv[1:3]
     main()
