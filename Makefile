@@ -7,6 +7,8 @@ CLIPS ?= ../shared/clips
 JOBS ?= 2
 # Of `make soak`.
 MINUTES ?= 60
+# Of `make sigterm`.
+TRIES ?= 100
 # A stamp per set of packages and per Python: another interpreter means another environment.
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BASE := $(VENV)/.base-$(PYTHON_VERSION)
@@ -15,7 +17,7 @@ DEVICE_TEST := $(VENV)/.device-test-$(PYTHON_VERSION)
 WORKSTATION := $(VENV)/.workstation-$(PYTHON_VERSION)
 DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--source synthetic:demo --realtime)
 
-.PHONY: help demo test test-device check format docs-config runtimes model accuracy parity calibration compactness qat disturbances decoding benchmark bench-check fuzz soak clean
+.PHONY: help demo test test-device check format docs-config runtimes model accuracy parity calibration compactness qat disturbances decoding benchmark bench-check fuzz sigterm soak clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -79,6 +81,9 @@ fuzz: $(DEVICE_TEST)  ## 10,000 damaged streams, bundles, configurations and rec
 	$(BIN)/python -m tests.helpers.fuzz_bundle --count 10000
 	$(BIN)/python -m tests.helpers.fuzz_config --count 10000
 	$(BIN)/python -m tests.helpers.fuzz_recording --count 10000
+
+sigterm: $(DEVICE_TEST)  ## end TRIES (100) runs by a signal, whatever each is at; all must end within 2 s
+	$(BIN)/python -m tests.helpers.sigterm --tries $(TRIES)
 
 soak: $(DEVICE_TEST)  ## run for MINUTES (60) while cameras, receivers and disks fail, and make docs/figures/soak.md again
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) --out docs/figures/soak.md

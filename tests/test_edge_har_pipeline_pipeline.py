@@ -9,7 +9,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -270,24 +270,23 @@ def ticks_at(times_s: list[float], colour: object, reset: bool = False) -> Itera
         yield Ticks((time_s,), painted(colour, 1)[0], reset and number == 0, 0.0, sampler)
 
 
+def found(stream: Stream, all_ticks: Iterable[Ticks]) -> list[Event]:
+    """The events that come of the ticks."""
+    for ticks in all_ticks:
+        stream.recognise(ticks)
+    return stream.take_events()
+
+
 @pytest.mark.parametrize("told", [True, False])
 def test_a_gap_ends_what_is_open_and_starts_a_new_window(told: bool) -> None:
     """Told by the tick clock, or because the ticks between were skipped."""
     stream = stream_of()
-    before = [
-        e
-        for ticks in ticks_at([k * INTERVAL_S for k in range(10)], "Red", True)
-        for e in stream.recognise(ticks)
-    ]
+    before = found(stream, ticks_at([k * INTERVAL_S for k in range(10)], "Red", True))
     assert [e.type for e in before] == ["start"]
-    after = [
-        e
-        for ticks in ticks_at([3 + k * INTERVAL_S for k in range(3)], "Red", told)
-        for e in stream.recognise(ticks)
-    ]
+    after = found(stream, ticks_at([3 + k * INTERVAL_S for k in range(3)], "Red", told))
     assert [(e.type, e.reason) for e in after] == [("end", "gap")]
     assert after[0].end_s == pytest.approx(9 * INTERVAL_S)
-    (again,) = [e for ticks in ticks_at([3 + 3 * INTERVAL_S], "Red") for e in stream.recognise(ticks)]
+    (again,) = found(stream, ticks_at([3 + 3 * INTERVAL_S], "Red"))
     assert (again.type, again.start_s) == ("start", pytest.approx(3 + 3 * INTERVAL_S))
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
-from edge_har import CAPTURE_THREAD
+from edge_har import CAPTURE_THREAD, WORK_THREAD
 from edge_har.cli.logs import write_error
 from edge_har.errors import EdgeHarError, RuntimeMissingError, printable
 from edge_har.options.addresses import mask_text
@@ -236,10 +236,8 @@ def _write_nowhere(*streams: TextIO) -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process; where a source's library hangs in a thread, without taking the interpreter down around
-    it.
-    """
-    if any(thread.name == CAPTURE_THREAD for thread in threading.enumerate()):
+    """End the process; where a thread hangs in a library, without taking the interpreter down around it."""
+    if any(thread.name in (CAPTURE_THREAD, WORK_THREAD) for thread in threading.enumerate()):
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()

@@ -7,6 +7,8 @@ import sys
 
 import click
 
+from edge_har.system.work import interruptible
+
 
 @click.command("bench")
 @click.option("--model", metavar="BUNDLE", help="A bundle (.ehar or its folder); the shipped one by default.")
@@ -15,6 +17,7 @@ import click
 )
 @click.option("--ticks", type=click.IntRange(min=1), default=500, show_default=True, help="Ticks to measure.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+@interruptible
 def command(model: str | None, threads: int, ticks: int, as_json: bool) -> None:
     """Measure latency and memory on this device.
 

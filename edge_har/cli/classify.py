@@ -11,6 +11,7 @@ import click
 
 from edge_har.cli.logs import verbosity_options
 from edge_har.errors import printable
+from edge_har.system.work import interruptible
 
 if TYPE_CHECKING:
     from edge_har.classify import Result
@@ -28,6 +29,7 @@ MAX_SEGMENTS_SHOWN = 6
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of a graph."
 )
 @verbosity_options
+@interruptible
 def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: int, verbosity: int) -> None:
     """Name the activity in recorded files.
 

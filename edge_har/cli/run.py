@@ -6,9 +6,10 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -21,10 +22,13 @@ from edge_har.options.addresses import mask_uri
 from edge_har.options.fields import options_of
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.rules import Rules
+from edge_har.system.work import Work
 
 if TYPE_CHECKING:
     from edge_har.config.plan import CommandLine, Plan
-    from edge_har.pipeline.pipeline import Reload
+    from edge_har.pipeline.observer import PipelineObserver
+    from edge_har.pipeline.pipeline import Pipeline, Reload
+    from edge_har.sinks import Outputs
 
 FOR_PEOPLE = ("info", "debug")  # levels at which events are reported on stderr too
 ALL_OF_IT = "debug"  # the level at which libraries are heard as well
@@ -126,18 +130,61 @@ def _rereader(given: CommandLine, running: Plan) -> Callable[[], Reload]:
     return read
 
 
-def _run(given: CommandLine) -> None:
+@dataclass
+class _Run:
+    """A run that is made ready. for_people: whether lines for people are written. outputs: once open."""
+
+    planned: Plan
+    pipeline: Pipeline
+    for_people: bool
+    stop: threading.Event = field(default_factory=threading.Event)
+    outputs: Outputs | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether outputs may make recognition wait rather than lose anything."""
+        return not (self.pipeline.is_live or self.stop.is_set())
+
+    def do(self, stderr: TextIO) -> None:
+        """Run to the end, and close what was opened."""
+        from edge_har.pipeline.systemd import Heartbeat
+        from edge_har.sinks import open_outputs
+        from edge_har.sinks.console import ConsoleSink
+        from edge_har.sinks.options import SinkContext
+        from edge_har.web import start_web
+
+        pipeline, planned = self.pipeline, self.planned
+        with ExitStack() as running:
+            context = SinkContext(pipeline.run_status, waits=lambda: self.waits, quit=self.stop.set)
+            self.outputs = outputs = open_outputs(planned.sinks, context)
+            running.callback(outputs.close)
+            sinks = list(outputs.event_sinks)
+            if self.for_people:
+                sinks.append(ConsoleSink(stderr, beginning(logging.INFO)))
+            pipeline.sinks = sinks
+            for frame_sink in outputs.frame_sinks:
+                pipeline.frame_sinks.add(frame_sink)
+            if planned.web is not None:
+                running.callback(start_web(planned.web, pipeline.run_status, pipeline.frame_sinks).close)
+            running.enter_context(Heartbeat(pipeline.run_status))
+            pipeline.run(self.stop)
+
+    def end_from_outside(self) -> None:
+        """Do what `do` does at the end, where it does not come to it."""
+        self.pipeline.end_from_outside()
+        if self.outputs is not None:
+            self.outputs.close()
+
+    def exit_code(self) -> int:
+        """1 where a source failed or events are lost, else 0."""
+        return int(bool(self.pipeline.failures) or any(s.lost for s in self.pipeline.run_status.sinks))
+
+
+def _prepare(given: CommandLine, observer: PipelineObserver | None) -> _Run:
     from edge_har.config.plan import plan
     from edge_har.model.bundle import default_bundle_path, open_bundle
-    from edge_har.pipeline import systemd as service
-    from edge_har.pipeline.observer import PipelineObserver
-    from edge_har.pipeline.outputs import EventSink
     from edge_har.pipeline.pipeline import Pipeline
-    from edge_har.sinks import open_outputs
-    from edge_har.sinks.console import ConsoleSink
-    from edge_har.sinks.options import SinkContext
     from edge_har.system.memory import release_startup_memory
-    from edge_har.web import start_web
 
     watch_log(given.level or VERBOSITIES[0], given.form or AUTO)
     planned = plan(given)
@@ -147,44 +194,38 @@ def _run(given: CommandLine) -> None:
             "an address on the command line holds a password, and the list of processes shows it: name the "
             "source in a configuration file, with password_env or password_file (uri_file for all of it)"
         )
-    for_people = planned.level in FOR_PEOPLE
     sources = planned.named_sources()
-    sinks: list[EventSink] = []
     bundle = open_bundle(planned.model or default_bundle_path())
     planned.check_names(bundle.manifest, tuple(source.name for source in sources))
     pipeline = Pipeline(
         bundle,
         sources,
-        sinks,
+        [],
         planned.options,
         bundle_path=planned.model,
         on_reload=_rereader(given, planned) if given.config_path is not None else None,
-        observer=click.get_current_context().find_object(PipelineObserver),
+        observer=observer,
     )
     release_startup_memory()
-    stop = threading.Event()
-    service.end_on_signals(stop)
-    service.reload_on_hangup(pipeline.reload)
-    stderr = click.get_current_context().with_resource(
-        non_blocking_stderr(
-            lambda: not (pipeline.is_live or stop.is_set()), libraries=planned.level == ALL_OF_IT
-        )
+    return _Run(planned, pipeline, planned.level in FOR_PEOPLE)
+
+
+def _run(given: CommandLine) -> None:
+    from edge_har.pipeline import ending
+    from edge_har.pipeline.observer import PipelineObserver
+    from edge_har.pipeline.systemd import reload_on_hangup
+
+    context = click.get_current_context()
+    ending.heed_sigterm()
+    run = Work(partial(_prepare, given, context.find_object(PipelineObserver))).result()
+    ending.end_on_signals(run.stop)
+    reload_on_hangup(run.pipeline.reload)
+    stderr = context.with_resource(
+        non_blocking_stderr(lambda: run.waits, libraries=run.planned.level == ALL_OF_IT)
     )
-    with ExitStack() as running:
-        context = SinkContext(pipeline.run_status, waits=lambda: not pipeline.is_live, quit=stop.set)
-        outputs = open_outputs(planned.sinks, context)
-        running.callback(outputs.close)
-        sinks += outputs.event_sinks
-        if for_people:
-            sinks.append(ConsoleSink(stderr, beginning(logging.INFO)))
-        for frame_sink in outputs.frame_sinks:
-            pipeline.frame_sinks.add(frame_sink)
-        if planned.web is not None:
-            running.callback(start_web(planned.web, pipeline.run_status, pipeline.frame_sinks).close)
-        running.enter_context(service.Heartbeat(pipeline.run_status))
-        summaries = pipeline.run(stop)
-    if for_people:
-        for summary in summaries:
+    ending.run_until(run.stop, partial(run.do, stderr), take_over=run.end_from_outside, code=run.exit_code)
+    if run.for_people:
+        for summary in run.pipeline.summaries():
             write_line(f"{beginning(logging.INFO)}{summary}")
-    if pipeline.failures or any(sink.lost for sink in pipeline.run_status.sinks):
-        click.get_current_context().exit(1)
+    if run.exit_code():
+        context.exit(run.exit_code())

@@ -16,6 +16,7 @@ from typing import TextIO
 
 LINES = 2000  # that wait; some 200 kB
 RETRY_S = 1.0
+LOOK_S = 0.1  # how soon who waits for room notices that it should no more
 CLOSE_S = 0.3  # a run has two seconds to end
 STANDARD_ERROR = 2
 
@@ -50,7 +51,7 @@ class NonBlockingStderr(io.TextIOBase):
             raise TypeError(f"text is a str, got {type(text).__name__}")
         with self._changed:
             while len(self._waiting) >= LINES and self._worth_waiting and not (self._broken or self._closing):
-                self._changed.wait(RETRY_S)
+                self._changed.wait(LOOK_S)
             if self._broken:
                 raise BrokenPipeError("whoever read the messages has gone")
             if len(self._waiting) >= LINES:

@@ -21,7 +21,7 @@ from edge_har.model.bundle import Bundle
 from edge_har.model.manifest import Manifest
 from edge_har.model.recognizer import Recognizer
 from edge_har.pipeline.capture import Capture, Ended, Failed, Item, Lost, Opened, Timeouts
-from edge_har.pipeline.events import Event, event_ids
+from edge_har.pipeline.events import event_ids
 from edge_har.pipeline.model_watcher import ModelWatch
 from edge_har.pipeline.observer import PipelineObserver
 from edge_har.pipeline.options import RunOptions
@@ -34,6 +34,7 @@ from edge_har.sources.named import NamedSource, check_names, named_source
 
 WAKE_S = 0.2  # how soon a signal, or a thread that hangs, is noticed while nothing comes
 JOIN_S = 1.0  # how long all threads together may take to end before they are left behind
+EMIT_S = 0.2  # how long a sink may hold up the end of a run from outside
 COSTS_JUDGED = 5  # of a source's latest ticks, from which its load is computed
 
 log = logging.getLogger("edge_har")
@@ -166,6 +167,7 @@ class Pipeline:
         self._on_reload = on_reload
         self._observer = observer
         self._reload = threading.Event()
+        self._emitting = threading.Lock()  # what is taken from a stream reaches the sinks before what follows
         self._ready = threading.Condition()
         self._load = Load()
         self.lanes: list[Lane] = []
@@ -211,17 +213,35 @@ class Pipeline:
                 self._watch.start()
             self._loop(stop)
             for lane in self.lanes:
-                self._emit(lane.stream.close())
+                lane.stream.close()
+                self._emit(lane)
         finally:
-            for sink in self.sinks:
-                sink.stop()
-            self.frame_sinks.stop()
+            self._stop_sinks()
             self._end_threads()
             self.frame_sinks.close()
             if self._observer is not None:
                 for lane in self.lanes:
                     self._count(lane)
                 self._observer.on_end(self.run_status)
+        return self.summaries()
+
+    def end_from_outside(self) -> None:
+        """End all open events, as `run` does, from another thread: for a run that is in a call which does not
+        return, such as that of a slow model. Nothing more is emitted; should `run` come back, it ends too.
+        """
+        for lane in self.lanes:
+            lane.stream.close()
+        # A sink that holds up the other thread would hold up this one.
+        if self._emitting.acquire(timeout=EMIT_S):
+            try:
+                for lane in self.lanes:
+                    self._pass_on(lane)
+            finally:
+                self._emitting.release()
+        self._stop_sinks()
+
+    def summaries(self) -> list[Summary]:
+        """What each source gave so far, in the order in which they were named."""
         return [self._summary(lane) for lane in self.lanes]
 
     @property
@@ -232,6 +252,11 @@ class Pipeline:
     def reload(self) -> None:
         """Read settings and model again, between two ticks; may be called by a signal's handler."""
         self._reload.set()
+
+    def _stop_sinks(self) -> None:
+        for sink in self.sinks:
+            sink.stop()
+        self.frame_sinks.stop()
 
     def _end_threads(self) -> None:
         for lane in self.lanes:
@@ -255,7 +280,7 @@ class Pipeline:
                 self._reread()
             # One item of each in turn, so that none waits for another's backlog.
             for lane in self.lanes:
-                item = None if lane.done else lane.capture.queue.pop()
+                item = None if lane.done or stop.is_set() else lane.capture.queue.pop()
                 if item is not None:
                     self.handle(lane, item)
             now_s = time.monotonic()
@@ -288,7 +313,8 @@ class Pipeline:
             log.warning("%s; reconnecting", _named(lane, item.reason))
             lane.state.turn("lost", item.reason)
             self._load.forget(lane.source.name)
-            self._emit(lane.stream.lost(item.time_s))
+            lane.stream.lost(item.time_s)
+            self._emit(lane)
         elif isinstance(item, Ended):
             lane.stream.ended(item.warning)
             self._end(lane)
@@ -301,7 +327,7 @@ class Pipeline:
         began_s = time.monotonic()
         if self._observer is not None:
             self._observer.on_frame(lane.source.name, ticks)
-        events = lane.stream.recognise(ticks)
+        lane.stream.recognise(ticks)
         label, score = lane.stream.top
         now_s = time.monotonic()
         lane.state.ticked(
@@ -312,7 +338,7 @@ class Pipeline:
             label=label,
             score=score,
         )
-        self._emit(events)
+        self._emit(lane)
         if ticks.picture is not None:
             self.frame_sinks.consume(
                 Picture(lane.source.name, ticks.times_s[-1], ticks.picture, ticks.color, label, score)
@@ -335,7 +361,8 @@ class Pipeline:
         lane.capture.stop()
         lane.state.turn("ended")
         self._load.forget(lane.source.name)
-        self._emit(lane.stream.close())
+        lane.stream.close()
+        self._emit(lane)
 
     def _fail(self, lane: Lane, error: EdgeHarError) -> None:
         """The source cannot be used: that ends it alone, or the run where there is no other or the options
@@ -384,10 +411,9 @@ class Pipeline:
             log.warning("the new model: %s", error)
         self.run_status.swap(bundle.model_id, manifest.labels)
         for lane, recognizer in zip(self.lanes, recognizers, strict=True):
-            events, same_ticks = lane.stream.swap(bundle, recognizer)
-            if not same_ticks:
+            if not lane.stream.swap(bundle, recognizer):
                 lane.capture.resample(self._sampler(lane.source, manifest))
-            self._emit(events)
+            self._emit(lane)
         log.info("the model is now %s", bundle.model_id)
 
     def _reread(self) -> None:
@@ -404,7 +430,8 @@ class Pipeline:
             self.options, bundle_path = read.options, read.bundle_path
             self._warn_of_options(manifest)
             for lane in self.lanes:
-                self._emit(lane.stream.tune(read.options))
+                lane.stream.tune(read.options)
+                self._emit(lane)
             log.info("the settings were read again")
         if self._watch is not None:
             self._watch.look(bundle_path)
@@ -413,8 +440,12 @@ class Pipeline:
         for line in self.options.without_effect(manifest):
             log.warning("%s", line)
 
-    def _emit(self, events: list[Event]) -> None:
-        for event in events:
+    def _emit(self, lane: Lane) -> None:
+        with self._emitting:
+            self._pass_on(lane)
+
+    def _pass_on(self, lane: Lane) -> None:
+        for event in lane.stream.take_events():
             self.run_status.record(event)
             for sink in self.sinks:
                 sink.write(event)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import statistics
+import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from edge_har.model.bundle import Bundle
 from edge_har.model.preprocess import Pixels
@@ -26,7 +28,8 @@ log = logging.getLogger("edge_har")
 class Stream:
     """One source's way from ticks to events: its recognizer, its smoothing, its counters.
 
-    recognizer: for this stream alone; None: one is made.
+    What comes of a call waits until `take_events`. `close` may be called while another thread is in
+    `recognise`: what that still finds is dropped. recognizer: for this stream alone; None: one is made.
     """
 
     def __init__(
@@ -57,6 +60,9 @@ class Stream:
             ids=ids,
         )
         self._costs_ms: deque[float] = deque(maxlen=COSTS_KEPT)
+        self._lock = threading.Lock()  # never held while a graph runs
+        self._found: deque[Event] = deque()
+        self._closed = False
         self._since_reset = 0
         self.last_s: float | None = None
         self._warned_slow = False
@@ -69,23 +75,32 @@ class Stream:
         temporal = self.bundle.manifest.temporal
         return deque(maxlen=temporal.frames - 1 + temporal.hop_ticks)
 
-    def recognise(self, ticks: Ticks) -> list[Event]:
-        """Recognise one frame at each of its ticks; the events that come of it."""
+    def take_events(self) -> list[Event]:
+        """What was found since the last call, in order."""
+        with self._lock:
+            found = list(self._found)
+            self._found.clear()
+        return found
+
+    def recognise(self, ticks: Ticks) -> None:
+        """Recognise one frame at each of its ticks."""
         began = time.perf_counter()
-        events = self._machine.back(ticks.times_s[0])
+        self._find(lambda: self._machine.back(ticks.times_s[0]))
         gap_s = self.bundle.manifest.temporal.gap_ms / 1000
         if ticks.reset or (self.last_s is not None and ticks.times_s[0] - self.last_s > gap_s):
-            events += self._machine.close("gap")
+            self._find(lambda: self._machine.close("gap"))
             self.recognizer.reset()
             self._history.clear()
             self._since_reset = 0
         for time_s in ticks.times_s:
+            if self._closed:
+                return
             self._history.append((self._since_reset, ticks.frame))
             self._since_reset += 1
             scores = self.recognizer.tick(ticks.frame)
             if scores is not None:
                 self.predicted = True
-                events += self._machine.predict(time_s, scores)
+                self._find(partial(self._machine.predict, time_s, scores))
         self.last_s = ticks.times_s[-1]
         self.ticks += len(ticks.times_s)
         self.repeated += len(ticks.times_s) - 1
@@ -95,12 +110,11 @@ class Stream:
         self._warn_if_slow()
         self._warn_if_squeezed(ticks.made_by)
         self._log_state()
-        return self._counted(events)
 
-    def lost(self, time_s: float) -> list[Event]:
+    def lost(self, time_s: float) -> None:
         """The source went away."""
         self.recognizer.reset()
-        return self._counted(self._machine.lost(time_s))
+        self._find(lambda: self._machine.lost(time_s))
 
     def ended(self, warning: str | None) -> None:
         """The source is at its end: warn of what could not be used of it."""
@@ -114,12 +128,13 @@ class Stream:
                 self.bundle.manifest.temporal.window_s,
             )
 
-    def close(self) -> list[Event]:
-        """The end of the source, or of the run."""
-        return self._counted(self._machine.close("stop"))
+    def close(self) -> None:
+        """The end of the source, or of the run: nothing more is found."""
+        self._find(lambda: self._machine.close("stop"))
+        self._closed = True
 
-    def swap(self, bundle: Bundle, recognizer: Recognizer) -> tuple[list[Event], bool]:
-        """Go on with another model; the events that this ends, and whether the tick clock stays.
+    def swap(self, bundle: Bundle, recognizer: Recognizer) -> bool:
+        """Go on with another model; whether the tick clock stays.
 
         Where frames, time and labels are the same nothing is lost: the new model is given the frames of the
         running window, and what is open stays open.
@@ -127,7 +142,7 @@ class Stream:
         old, new = self.bundle.manifest, bundle.manifest
         self.bundle, self.recognizer = bundle, recognizer
         same_ticks = (old.frame, old.temporal) == (new.frame, new.temporal)
-        events = self._retune(reset=not same_ticks)
+        self._retune(reset=not same_ticks)
         if same_ticks:
             first = next((i for i, _ in self._history if i % new.temporal.hop_ticks == 0), None)
             for index, frame in self._history:
@@ -136,21 +151,23 @@ class Stream:
         else:
             self._history = self._new_history()
             self._since_reset = 0
-        return self._counted(events), same_ticks
+        return same_ticks
 
-    def tune(self, options: RunOptions) -> list[Event]:
-        """Go on with other thresholds and rules; the events that this ends. What is open stays open."""
+    def tune(self, options: RunOptions) -> None:
+        """Go on with other thresholds and rules. What is open stays open."""
         self._options = options
-        return self._counted(self._retune(reset=False))
+        self._retune(reset=False)
 
-    def _retune(self, *, reset: bool) -> list[Event]:
+    def _retune(self, *, reset: bool) -> None:
         manifest, options = self.bundle.manifest, self._options
-        return self._machine.swap(
-            manifest.labels,
-            options.smoothing(manifest.smoothing),
-            options.tuning(manifest, options.rules.gate(self.name)),
-            model=self.bundle.model_id,
-            reset=reset,
+        self._find(
+            lambda: self._machine.swap(
+                manifest.labels,
+                options.smoothing(manifest.smoothing),
+                options.tuning(manifest, options.rules.gate(self.name)),
+                model=self.bundle.model_id,
+                reset=reset,
+            )
         )
 
     @property
@@ -169,9 +186,13 @@ class Stream:
         """Median cost of the latest ticks, in milliseconds."""
         return statistics.median(self._costs_ms) if self._costs_ms else None
 
-    def _counted(self, events: list[Event]) -> list[Event]:
-        self.events.update(e.label for e in events if e.type == "start" and e.label is not None)
-        return events
+    def _find(self, make: Callable[[], list[Event]]) -> None:
+        """Keep the events that `make` gives, unless the stream was closed."""
+        with self._lock:
+            if not self._closed:
+                found = make()
+                self._found += found
+                self.events.update(e.label for e in found if e.type == "start" and e.label is not None)
 
     def _warn_if_slow(self) -> None:
         if self._warned_slow or self.ticks < SLOW_TICKS or self.repeated <= SLOW_FRACTION * self.ticks:

@@ -11,7 +11,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from edge_har.pipeline.status import RunStatus
@@ -117,17 +116,6 @@ def status(run_status: RunStatus) -> str:
     rate_hz = sum(source.rate_hz for source in run_status.sources)
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     return f"{counts}; {rate_hz:.1f} frames/s; {run_status.ticks} ticks; {run_status.model_id}"
-
-
-def end_on_signals(stop: threading.Event) -> None:
-    """The first Ctrl-C or SIGTERM ends the run and closes what is open; a second one ends the process."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
 
 
 def reload_on_hangup(reload: Callable[[], None]) -> None:

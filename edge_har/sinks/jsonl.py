@@ -123,8 +123,7 @@ class StreamSink(QueuedSink):
         super().write(event)
         if not self.waits():
             return
-        with self.changed:
-            self.changed.wait_for(lambda: self.is_idle or self.state.failed)
+        self.wait_for(lambda: self.is_idle or self.state.failed)
         if self.is_broken:
             raise BrokenPipeError("the reader of the events has gone")
         if self.state.failed:

@@ -5,7 +5,6 @@ them.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 import unicodedata
@@ -22,6 +21,7 @@ from edge_har.pipeline.status import SinkState
 
 CLOSE_S = 0.7  # a run has two seconds to end
 IDLE_S = 1.0
+LOOK_S = 0.1  # how soon a worker that waits notices that it should no more
 HARD_LIMIT = 1000  # more than the capacity: of things that are small
 TEXT_FRACTION = 0.06  # of a picture's height
 FONT, FONT_PX = cv2.FONT_HERSHEY_SIMPLEX, 22.0  # height of its letters at scale 1
@@ -113,8 +113,8 @@ class Worker(Generic[T]):
     def submit(self, item: T) -> None:
         """Queue one item, within reason although there is no room, unless the worker waits for room."""
         with self._changed:
-            if len(self._items) >= self._capacity and self._waits():
-                self._changed.wait_for(lambda: len(self._items) < self._capacity or self._closing)
+            while len(self._items) >= self._capacity and self._waits() and not self._closing:
+                self._changed.wait(LOOK_S)
             if self._closing:
                 return
             if len(self._items) >= self._capacity + HARD_LIMIT:
@@ -129,13 +129,19 @@ class Worker(Generic[T]):
         with self._changed:
             if not self._closing:
                 self._closing = True
-                self._until_s = math.inf if self._waits() else time.monotonic() + CLOSE_S
+                self._until_s = time.monotonic() + CLOSE_S
                 self._changed.notify_all()
 
     def close(self) -> None:
         """Handle what waits, as far as time allows, and end."""
         self.stop()
-        self._thread.join(None if self._until_s == math.inf else max(0.0, self._until_s - time.monotonic()))
+        while self._thread.is_alive() and self._goes_on:
+            self._thread.join(LOOK_S)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether what waits is still handled although it closes."""
+        return self._waits() or time.monotonic() <= self._until_s
 
     def _run(self) -> None:
         while True:
@@ -143,7 +149,7 @@ class Worker(Generic[T]):
                 self._changed.wait_for(
                     lambda: self._items or self._closing, None if self._idle is None else IDLE_S
                 )
-                if self._closing and not (self._items and time.monotonic() <= self._until_s):
+                if self._closing and not (self._items and self._goes_on):
                     break
                 work = self._idle
                 if self._items:

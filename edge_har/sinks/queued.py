@@ -24,6 +24,7 @@ from edge_har.system.backoff import Backoff
 QUEUE_EVENTS = 10_000  # some 4 MB
 KEEP_EVENTS = 512  # that the disk is given at once
 CLOSE_S = 0.7  # a run has two seconds to end
+LOOK_S = 0.1  # how soon a sink that waits for room notices that it should no more
 TEND_S = 0.5
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 60.0
 MAX_REQUESTED_S = 3600.0  # no destination makes us wait longer
@@ -165,16 +166,18 @@ class QueuedSink:
             return
         if self._broken:
             raise BrokenPipeError("the reader of the events has gone")
-        if len(self._memory) >= self._capacity and self.waits():
-            with self.changed:
-                self.changed.wait_for(
-                    lambda: len(self._memory) < self._capacity or self._closing or self._broken
-                )
+        self.wait_for(lambda: len(self._memory) < self._capacity or self._closing or self._broken)
         if self._closing:
             return
         self._memory.put(event)
         self._count()
         self._warn_full()
+
+    def wait_for(self, found: Callable[[], object]) -> None:
+        """Wait until `found`, for as long as this sink `waits`."""
+        with self.changed:
+            while not found() and self.waits():
+                self.changed.wait(LOOK_S)
 
     @property
     def is_idle(self) -> bool:
