@@ -71,10 +71,11 @@ benchmark: $(WORKSTATION)  ## make docs/figures/benchmark.md and its plot again 
 bench-check: $(WORKSTATION)  ## the limits on speed and memory, as ratios in one run
 	$(BIN)/python -m benchmarks check
 
-fuzz: $(DEVICE_TEST)  ## 10,000 damaged streams, bundles and configurations each; none may crash, hang or raise
+fuzz: $(DEVICE_TEST)  ## 10,000 damaged streams, bundles and configurations each, 2,000 bundles through every command; none may crash, hang or raise
 	$(BIN)/python -m tests.helpers.fuzz_mjpeg --streams 10000 2>/dev/null
 	$(BIN)/python -m tests.helpers.fuzz_bundle --count 10000
 	$(BIN)/python -m tests.helpers.fuzz_config --count 10000
+	$(BIN)/python -m tests.helpers.fuzz_commands --count 2000
 
 soak: $(DEVICE_TEST)  ## run for MINUTES (60) while cameras, receivers and disks fail, and make docs/figures/soak.md again
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) --out docs/figures/soak.md

@@ -7,6 +7,8 @@ import sys
 
 import click
 
+from edge_har.cli._crash import graph_crash_line
+
 
 @click.command("bench")
 @click.option("--model", metavar="BUNDLE", help="A bundle (.ehar or its folder); the shipped one by default.")
@@ -24,6 +26,8 @@ def command(model: str | None, threads: int, ticks: int, as_json: bool) -> None:
     from edge_har.bench import bench, report_lines
     from edge_har.model.bundle import default_bundle_path
 
+    if model is not None:
+        click.get_current_context().with_resource(graph_crash_line(model, sys.stderr))
     report = bench(model or default_bundle_path(), threads=threads, ticks=ticks, on_progress=_progress)
     if as_json:
         click.echo(json.dumps(report.to_json(), ensure_ascii=False))

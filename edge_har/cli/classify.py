@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_har.cli._crash import graph_crash_line
 from edge_har.cli.logs import verbosity_options
 from edge_har.errors import printable
 
@@ -35,10 +36,16 @@ def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: i
     """
     from edge_har.classify import Classifier, UnreadableFile, find_files
     from edge_har.model.bundle import default_bundle_path, open_bundle
+    from edge_har.model.trial import ensure_tried
     from edge_har.system.memory import release_library_pages
 
     files = find_files(paths, (lambda line: click.echo(line, err=True)) if verbosity >= 0 else None)
-    classifier = Classifier(open_bundle(model or default_bundle_path()), threads=threads)
+    path = model or default_bundle_path()
+    bundle = open_bundle(path)
+    ensure_tried(bundle, path)
+    if model is not None:
+        click.get_current_context().with_resource(graph_crash_line(model, sys.stderr))
+    classifier = Classifier(bundle, threads=threads)
     release_library_pages()
     column = min(MAX_PATH_COLUMN, max(len(printable(file)) for file in files))
     progress = verbosity >= 0 and sys.stderr.isatty()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_har.cli._crash import graph_crash_line
 from edge_har.cli._options import command_line_options
 from edge_har.cli.logs import VERBOSITIES, beginning, verbosity_options, watch_log, write_line
 from edge_har.cli.stderr import non_blocking_stderr
@@ -129,6 +130,7 @@ def _rereader(given: CommandLine, running: Plan) -> Callable[[], Reload]:
 def _run(given: CommandLine) -> None:
     from edge_har.config.plan import plan
     from edge_har.model.bundle import default_bundle_path, open_bundle
+    from edge_har.model.trial import ensure_tried
     from edge_har.pipeline import systemd as service
     from edge_har.pipeline.observer import PipelineObserver
     from edge_har.pipeline.outputs import EventSink
@@ -150,8 +152,10 @@ def _run(given: CommandLine) -> None:
     for_people = planned.level in FOR_PEOPLE
     sources = planned.named_sources()
     sinks: list[EventSink] = []
-    bundle = open_bundle(planned.model or default_bundle_path())
+    bundle_path = planned.model or default_bundle_path()
+    bundle = open_bundle(bundle_path)
     planned.check_names(bundle.manifest, tuple(source.name for source in sources))
+    ensure_tried(bundle, bundle_path)
     pipeline = Pipeline(
         bundle,
         sources,
@@ -182,6 +186,8 @@ def _run(given: CommandLine) -> None:
         if planned.web is not None:
             running.callback(start_web(planned.web, pipeline.run_status, pipeline.frame_sinks).close)
         running.enter_context(service.Heartbeat(pipeline.run_status))
+        if planned.model is not None:
+            running.enter_context(graph_crash_line(planned.model, stderr))
         summaries = pipeline.run(stop)
     if for_people:
         for summary in summaries:
