@@ -17,10 +17,11 @@ from edge_har.model.bundle import Bundle, default_bundle_path, open_bundle
 from edge_har.model.trial import MAX_MEMORY_BYTES, RECORD, Part, ensure_tried, try_bundle
 from tests.helpers.bundles import variant
 from tests.helpers.colours import colour_bundle, colour_bytes, painted
-from tests.helpers.command import edge_har, environment
+from tests.helpers.command import edge_har, environment, start_edge_har
 from tests.helpers.fuzz_bundle import with_graph_recipe
 from tests.helpers.fuzz_commands import problem_of
 from tests.helpers.fuzz_graph import crash_at_grey
+from tests.helpers.running import wait_until
 from tests.helpers.videos import write_pictures
 
 CRASH = "smallest_by_minus_one"
@@ -168,6 +169,27 @@ def test_the_process_has_limits(good: Path) -> None:
     done = python(code, "memory")
     assert done.returncode == 1 and "MemoryError" in done.stderr
     assert python(code, "time").returncode == -signal.SIGXCPU
+
+
+def test_the_process_ends_with_who_started_it(hostile: Callable[..., Path]) -> None:
+    command = start_edge_har("classify", "absent.avi", "--model", hostile("endless_loop"))
+    children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
+    wait_until(lambda: bool(children.read_text()))
+    trial_pid = int(children.read_text())
+    # Before its limits it only imports.
+    limits = Path(f"/proc/{trial_pid}/limits")
+    wait_until(lambda: f"Max data size             {MAX_MEMORY_BYTES}" in limits.read_text())
+    command.kill()
+    command.communicate()
+    wait_until(lambda: not limits.exists() or state_of(trial_pid) in "ZX")
+
+
+def state_of(pid: int) -> str:
+    """The letter of a process's state; X where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
 
 
 def test_a_bundle_that_is_replaced_meanwhile_is_not_taken_for_another(good: Path) -> None:

@@ -6,6 +6,7 @@ What passed is remembered in `tried`, in the home of edge_har: a line for each b
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import math
@@ -40,6 +41,7 @@ WINDOW_S = (
 RECORD = "tried"
 MAX_RECORDS = 64  # lines
 NOISE_SEED = 0
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>; the thread that started the process counts as its parent
 VMSTAT = Path("/proc/vmstat")
 
 
@@ -189,7 +191,9 @@ def _record(bundle: Bundle, part: Part) -> None:
 
 
 def limit_this_process(cpu_s: int) -> None:
-    """What a graph can take from the machine: memory and time, and no core file."""
+    """Limit what a graph can take from the machine: memory, time, no core file; end with the parent."""
+    with suppress(OSError, AttributeError):  # another system than Linux
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     for limit, soft, more in (
         (resource.RLIMIT_DATA, MAX_MEMORY_BYTES, 0),
         (resource.RLIMIT_CPU, cpu_s, 1),  # SIGXCPU at the first, SIGKILL at the second
