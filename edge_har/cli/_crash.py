@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO
 
 from edge_har.cli.logs import beginning
@@ -12,12 +12,14 @@ from edge_har.errors import printable
 from edge_har.system.crash import crash_line
 
 
-def graph_crash_line(path: str | os.PathLike[str], stderr: TextIO) -> AbstractContextManager[None]:
+def graph_crash_line(path: str | os.PathLike[str] | None, stderr: TextIO) -> AbstractContextManager[None]:
     """In the block, a graph that crashes this process leaves one line on `stderr` that names its bundle.
 
     A bundle that was tried may still do that with a picture that the trial did not show it. path: of the
-    bundle.
+    bundle; None: the shipped one, for which nothing is done.
     """
+    if path is None:
+        return nullcontext()
     from edge_har.model import interpreter
 
     line = f"{printable(os.fspath(path))}: a graph of this bundle crashed {interpreter.runtime_name()}"

@@ -26,9 +26,8 @@ def command(model: str | None, threads: int, ticks: int, as_json: bool) -> None:
     from edge_har.bench import bench, report_lines
     from edge_har.model.bundle import default_bundle_path
 
-    if model is not None:
-        click.get_current_context().with_resource(graph_crash_line(model, sys.stderr))
-    report = bench(model or default_bundle_path(), threads=threads, ticks=ticks, on_progress=_progress)
+    with graph_crash_line(model, sys.stderr):
+        report = bench(model or default_bundle_path(), threads=threads, ticks=ticks, on_progress=_progress)
     if as_json:
         click.echo(json.dumps(report.to_json(), ensure_ascii=False))
     else:

@@ -186,8 +186,7 @@ def _run(given: CommandLine) -> None:
         if planned.web is not None:
             running.callback(start_web(planned.web, pipeline.run_status, pipeline.frame_sinks).close)
         running.enter_context(service.Heartbeat(pipeline.run_status))
-        if planned.model is not None:
-            running.enter_context(graph_crash_line(planned.model, stderr))
+        running.enter_context(graph_crash_line(planned.model, stderr))
         summaries = pipeline.run(stop)
     if for_people:
         for summary in summaries:
