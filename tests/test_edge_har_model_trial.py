@@ -173,15 +173,20 @@ def test_the_process_has_limits(good: Path) -> None:
 
 def test_the_process_ends_with_who_started_it(hostile: Callable[..., Path]) -> None:
     command = start_edge_har("classify", "absent.avi", "--model", hostile("endless_loop"))
-    children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
-    wait_until(lambda: bool(children.read_text()))
-    trial_pid = int(children.read_text())
+    wait_until(lambda: children_of(command.pid))
+    trial_pid = children_of(command.pid)[0]
     # Before its limits it only imports.
     limits = Path(f"/proc/{trial_pid}/limits")
     wait_until(lambda: f"Max data size             {MAX_MEMORY_BYTES}" in limits.read_text())
     command.kill()
     command.communicate()
     wait_until(lambda: not limits.exists() or state_of(trial_pid) in "ZX")
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that any thread of a process started."""
+    of_threads = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for listed in of_threads for child in listed.read_text().split()]
 
 
 def state_of(pid: int) -> str:
