@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from edge_har.model.trial import MAX_MEMORY_BYTES, RECORD, Part, ensure_tried, t
 from tests.helpers.bundles import variant
 from tests.helpers.colours import colour_bundle, colour_bytes, painted
 from tests.helpers.command import edge_har, environment, start_edge_har
-from tests.helpers.fuzz_bundle import with_graph_recipe
+from tests.helpers.fuzz_bundle import hostile_with_graphs, with_graph_recipe
 from tests.helpers.fuzz_commands import problem_of
 from tests.helpers.fuzz_graph import crash_at_grey
 from tests.helpers.running import wait_until
@@ -282,3 +283,10 @@ def test_what_the_cases_call_a_failure() -> None:
     assert problem_of(1, 50.0, b"Traceback (most recent call last)\n") == "traceback"
     assert problem_of(0, 400.0, b"fine\n") == "400 MB"
     assert problem_of(0, 50.0, b"\x1b[2J\n") == "control characters"
+
+
+def test_the_cases_are_the_same_each_time() -> None:
+    first, second = (
+        [hostile_with_graphs(random.Random(f"3-{number}")) for number in range(20)] for _ in range(2)
+    )
+    assert first == second and len(set(first)) == 20
