@@ -32,6 +32,7 @@ GREY = 200
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
+    folder.mkdir()
     monkeypatch.setenv("EDGE_HAR_HOME", str(folder))
     return folder
 
@@ -243,14 +244,14 @@ def test_verified_bundles_and_the_shipped_one_are_not_tried_again(good: Path, ru
 
 
 def test_without_a_record_every_start_tries(good: Path, home: Path, runs: list[str]) -> None:
-    home.write_text("a file where the folder would be")
+    home.rmdir()
     for _ in range(2):
         ensure_tried(open_bundle(good), good)
     assert runs == ["stream", "stream"]
+    assert not home.exists()  # no folder is made where nothing was asked to be kept
 
 
 def test_the_record_does_not_grow_without_end(good: Path, home: Path, runs: list[str]) -> None:
-    home.mkdir()
     (home / RECORD).write_text("x\n" * 1000)
     ensure_tried(open_bundle(good), good)
     lines = (home / RECORD).read_text().splitlines()

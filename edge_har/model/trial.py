@@ -1,7 +1,8 @@
 """Graphs tried in a process of their own before ours runs them: a bad one crashes, hangs or fills nothing but
 that.
 
-What passed is remembered in `tried`, in the home of edge_har: a line for each bundle, part and runtime.
+What passed is remembered in `tried`, in the home of edge_har where there is one: a line for each bundle, part
+and runtime.
 """
 
 from __future__ import annotations
@@ -177,14 +178,14 @@ def _records() -> list[str]:
 
 
 def _record(bundle: Bundle, part: Part) -> None:
-    """Remember what passed; where that cannot be kept it is tried again the next time."""
+    """Remember what passed, where edge_har has its home already: a run that is asked to keep nothing makes no
+    folder. Where it cannot be kept it is tried again the next time.
+    """
     parts = {part} if part is Part.STREAM else {part, Part.STREAM}
     keys = sorted(_key(bundle, one) for one in parts if one is not Part.GOLDEN)
     with suppress(OSError, MisuseError):
-        path = home() / RECORD
-        path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in _records() if line not in keys][-MAX_RECORDS:]
-        write_atomically(path, "".join(f"{line}\n" for line in [*kept, *keys]).encode())
+        write_atomically(home() / RECORD, "".join(f"{line}\n" for line in [*kept, *keys]).encode())
 
 
 # In the process ---------------------------------------------------------------------------------------------
