@@ -101,7 +101,7 @@ def try_bundle(
             _of_signal(-done.returncode, done.stderr, part, timeout_s, _killed_for_memory() - killed_before)
         )
     try:
-        reply = json.loads(done.stdout)
+        reply = json.loads(done.stdout.strip().rpartition(b"\n")[2])  # a library may have written before
         worst = reply.get("worst")
     except (ValueError, AttributeError):
         lines = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]

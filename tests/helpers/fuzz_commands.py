@@ -52,6 +52,7 @@ COMMAND_S = 40.0  # for one command, on a machine that does much else
 TRIAL_S = 4.0  # instead of half a minute: endless loops are many here
 WORKERS = 2
 UNFIT = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")  # what may steer a terminal
+TRIAL_ENDS = re.compile(rb"SIG[A-Z]+|took longer|MiB of memory")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
 KEPT = Path(__file__).resolve().parents[2] / ".cache" / "fuzz"
 
@@ -77,15 +78,19 @@ def _commands(bundle: Path, video: Path, folder: Path) -> dict[str, list[str]]:
 
 @dataclass
 class Tally:
-    """What came of the commands: exit codes by command; the longest time and the largest memory."""
+    """What came of the commands: exit codes by command; the longest time and the largest memory; how trials
+    ended that would have taken the command along.
+    """
 
     codes: dict[str, Counter[int]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     longest_s: dict[str, float] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
+    trials: Counter[str] = field(default_factory=Counter)
 
-    def add(self, command: str, code: int, seconds: float, peak_mb: float) -> None:
+    def add(self, command: str, code: int, seconds: float, peak_mb: float, output: bytes) -> None:
         """One command came to an end."""
+        self.trials.update(found.decode() for found in TRIAL_ENDS.findall(output))
         self.codes.setdefault(command, Counter())[code] += 1
         self.longest_s[command] = max(seconds, self.longest_s.get(command, 0.0))
         self.peak_mb[command] = max(peak_mb, self.peak_mb.get(command, 0.0))
@@ -97,6 +102,7 @@ class Tally:
             self.longest_s[command] = max(other.longest_s[command], self.longest_s.get(command, 0.0))
             self.peak_mb[command] = max(other.peak_mb[command], self.peak_mb.get(command, 0.0))
         self.failures += other.failures
+        self.trials += other.trials
 
     def lines(self) -> Iterator[str]:
         """For people."""
@@ -106,6 +112,8 @@ class Tally:
                 f"{command:<15} {ends}; longest {self.longest_s[command]:.1f} s, "
                 f"peak {self.peak_mb[command]:.0f} MB"
             )
+        ends = ", ".join(f"{end} {count}" for end, count in sorted(self.trials.items())) or "none"
+        yield f"ended the trial alone: {ends}"
 
 
 def write_case(seed: int, number: int, folder: Path) -> Path:
@@ -214,7 +222,7 @@ def try_cases(numbers: Sequence[int], seed: int, only: Sequence[str]) -> Tally:
                     continue
                 stdin = bundle if name == "receive" else os.devnull
                 code, seconds, peak_mb, output = run_command(arguments, stdin, home, folder)
-                tally.add(name, code, seconds, peak_mb)
+                tally.add(name, code, seconds, peak_mb, output)
                 problem = problem_of(code, peak_mb, output)
                 if problem is not None:
                     last = output.decode(errors="replace").strip()[-300:]
