@@ -76,11 +76,12 @@ benchmark: $(WORKSTATION)  ## make docs/figures/benchmark.md and its plot again 
 bench-check: $(WORKSTATION)  ## the limits on speed and memory, as ratios in one run
 	$(BIN)/python -m benchmarks check
 
-fuzz: $(DEVICE_TEST)  ## 10,000 damaged streams, bundles, configurations and recordings each; none may crash, hang or raise
+fuzz: $(DEVICE_TEST)  ## 10,000 damaged streams, bundles, configurations and recordings each, 2,000 bundles through every command; none may crash, hang or raise
 	$(BIN)/python -m tests.helpers.fuzz_mjpeg --streams 10000 2>/dev/null
 	$(BIN)/python -m tests.helpers.fuzz_bundle --count 10000
 	$(BIN)/python -m tests.helpers.fuzz_config --count 10000
 	$(BIN)/python -m tests.helpers.fuzz_recording --count 10000
+	$(BIN)/python -m tests.helpers.fuzz_commands --count 2000
 
 sigterm: $(DEVICE_TEST)  ## end TRIES (100) runs by a signal, whatever each is at; all must end within 2 s
 	$(BIN)/python -m tests.helpers.sigterm --tries $(TRIES)

@@ -19,6 +19,7 @@ from edge_har.model.bundle import Bundle, open_bundle
 from edge_har.model.interpreter import Array, Graph, runtime_name
 from edge_har.model.preprocess import Pixels, prepare_frame
 from edge_har.model.recognizer import Recognizer, WholeClip
+from edge_har.model.trial import Part, ensure_tried
 from edge_har.sources.synthetic import render_clip
 from edge_har.system.memory import peak_memory_mb
 
@@ -139,11 +140,14 @@ def bench(
 
     model: a path, or a bundle held already (its open_ms is then 0). threads: CPU threads of each graph.
     ticks: how many are counted, after the warm-up. Raises MisuseError for fewer ticks than a window,
-    BundleError for a bundle that cannot run.
+    BundleError for a bundle that cannot run; one that is given as a path is tried first.
     """
     started = time.perf_counter()
     bundle = model if isinstance(model, Bundle) else open_bundle(model)
-    open_s = time.perf_counter() - started if bundle is not model else 0.0
+    open_s = 0.0
+    if not isinstance(model, Bundle):
+        open_s = time.perf_counter() - started
+        ensure_tried(bundle, model, Part.ALL)
     manifest = bundle.manifest
     window, hop = manifest.temporal.frames, manifest.temporal.hop_ticks
     if ticks < window:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
+from random import Random
 
 import numpy as np
 import pytest
@@ -14,13 +16,17 @@ from edge_har.errors import BundleError, MisuseError
 from edge_har.model.interpreter import (
     Graph,
     TensorInfo,
+    _info,
     dequantise,
     quantise,
     requantise,
     runtime_name,
     zeros,
 )
+from tests.helpers.colours import colour_graphs
+from tests.helpers.fuzz_graph import with_recipe
 
+SEEDS = {"divides_by_zero": 1}  # whose choice is a division, and by 0
 FRAME = TensorInfo("frame", 0, (1, 4), np.dtype(np.int8), 1.0, -128)
 
 
@@ -84,6 +90,55 @@ def test_a_graph_that_cannot_be_loaded() -> None:
         Graph(b"this is no flatbuffer")
     with pytest.raises(MisuseError, match="threads must be 1 or more"):
         Graph(b"", threads=0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [np.zeros((2, 4, 3), np.float32), np.zeros((1, 4, 3), np.float64), np.zeros((), np.float32), "text"],
+)
+def test_what_the_runtime_does_not_take_is_a_line(content: object) -> None:
+    with pytest.raises(BundleError, match=r"cannot run the graph: .+") as caught:
+        Graph(colour_graphs()["head.tflite"]).run_raw(content)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "why"),
+    [
+        ("divides_by_zero", r"cannot run the graph: .*div"),
+        ("grows_as_it_runs", r"has the shape \(12, 3\) when it runs"),
+        ("odd_names", r"cannot load the graph: .*utf-8"),
+        ("text_output", r"holds no real numbers"),
+    ],
+)
+def test_a_graph_that_fails_as_it_runs_is_a_line(recipe: str, why: str) -> None:
+    with pytest.raises(BundleError, match=why) as caught:
+        graph = Graph(with_recipe(colour_graphs()["head.tflite"], recipe, Random(SEEDS.get(recipe, 0))))
+        graph.run_raw(np.zeros((1, 4, 3), np.float32))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero_point", "dtype", "meaningful"),
+    [
+        (0.5, 3, np.int8, True),
+        (0.0, 0, np.float32, True),
+        (0.5, 128, np.int8, False),
+        (0.5, 0, np.float32, False),
+        (float("inf"), 0, np.int8, False),
+        (float("nan"), 0, np.int8, False),
+        (-1.0, 0, np.int8, False),
+        (3e38, 0, np.int8, False),
+        (0.0, 0, np.complex64, False),
+        (0.0, 0, np.bytes_, False),
+    ],
+)
+def test_quantisation_that_means_nothing_is_refused(
+    scale: float, zero_point: int, dtype: type, meaningful: bool
+) -> None:
+    detail = {"name": "x", "index": 0, "shape": [1], "dtype": dtype, "quantization": (scale, zero_point)}
+    with nullcontext() if meaningful else pytest.raises(BundleError, match="the graph's tensor 'x'"):
+        assert _info(detail).scale == scale
 
 
 def test_the_runtime_says_its_name_and_version() -> None:

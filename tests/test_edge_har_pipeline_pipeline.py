@@ -36,6 +36,7 @@ from edge_har.sources.synthetic import render_clip
 from tests.helpers.bundles import SHIPPED
 from tests.helpers.colours import FRAMES, GREY, INTERVAL_MS, colour_bundle, colour_bytes, painted
 from tests.helpers.frames import frames
+from tests.helpers.fuzz_bundle import with_graph_recipe
 from tests.helpers.mjpeg import MjpegServer, decoded, jpeg
 from tests.helpers.need import need_clips, need_program
 from tests.helpers.running import LONG_S, RED_THEN_GREEN, Kept, Running, camera, wait_until, write_scene
@@ -546,6 +547,17 @@ def test_a_model_with_other_labels_ends_what_is_open(store: Store) -> None:
         assert server.opened == 1
     ends = [(e.label, e.reason) for e in running.sink.events if e.type == "end"]
     assert ends == [("Red", "swap"), ("Scarlet", "stop")]
+
+
+def test_a_model_that_crashes_the_runtime_is_never_run(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    with camera((("Red", 1000),)) as server, Running(server.url, path=store.current) as running:
+        start = running.sink.wait(lambda e: e.type == "start")
+        store.activate(with_graph_recipe("head.tflite", "smallest_by_minus_one"))
+        wait_until(lambda: "the old one goes on" in caplog.text)
+        running.sink.wait(lambda e: e.type == "update" and e.start_s == start.start_s)
+    assert "its graphs crash" in caplog.text
 
 
 def test_a_model_with_another_contract_starts_anew_on_the_same_source(store: Store) -> None:

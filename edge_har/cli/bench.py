@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from edge_har.cli._crash import graph_crash_line
 from edge_har.system.work import interruptible
 
 
@@ -27,7 +28,8 @@ def command(model: str | None, threads: int, ticks: int, as_json: bool) -> None:
     from edge_har.bench import bench, report_lines
     from edge_har.model.bundle import default_bundle_path
 
-    report = bench(model or default_bundle_path(), threads=threads, ticks=ticks, on_progress=_progress)
+    with graph_crash_line(model, sys.stderr):
+        report = bench(model or default_bundle_path(), threads=threads, ticks=ticks, on_progress=_progress)
     if as_json:
         click.echo(json.dumps(report.to_json(), ensure_ascii=False))
     else:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_har.cli._crash import graph_crash_line
 from edge_har.cli.logs import verbosity_options
 from edge_har.errors import printable
 from edge_har.system.work import interruptible
 
 if TYPE_CHECKING:
-    from edge_har.classify import Result
+    from edge_har.classify import Classifier, Result
     from edge_har.pipeline.squeezed import Squeezed
 
 MAX_PATH_COLUMN = 60  # characters; longer paths push their row to the right
@@ -37,13 +38,29 @@ def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: i
     says what it holds besides) or a pattern. A file that cannot be read
     gets a line that says why, the others go on, and the exit code is 1.
     """
-    from edge_har.classify import Classifier, Result, UnreadableFile, find_files
+    from edge_har.classify import Classifier, find_files
     from edge_har.model.bundle import default_bundle_path, open_bundle
+    from edge_har.model.trial import ensure_tried
     from edge_har.system.memory import release_startup_memory
 
     files = find_files(paths, (lambda line: click.echo(line, err=True)) if verbosity >= 0 else None)
-    classifier = Classifier(open_bundle(model or default_bundle_path()), threads=threads)
-    release_startup_memory()
+    path = model or default_bundle_path()
+    bundle = open_bundle(path)
+    ensure_tried(bundle, path)
+    with graph_crash_line(model, sys.stderr):
+        classifier = Classifier(bundle, threads=threads)
+        release_startup_memory()
+        failed = _show(classifier, files, as_json=as_json, verbosity=verbosity)
+    if failed and verbosity >= 0:
+        click.echo(f"{failed} of {len(files)} could not be read", err=True)
+    if failed:
+        sys.exit(1)
+
+
+def _show(classifier: Classifier, files: list[str], *, as_json: bool, verbosity: int) -> int:
+    """Write what each file shows; how many could not be read."""
+    from edge_har.classify import Result, UnreadableFile
+
     column = min(MAX_PATH_COLUMN, max(len(printable(file)) for file in files))
     progress = verbosity >= 0 and sys.stderr.isatty()
     failed, squeezed = 0, set[tuple[int, int]]()
@@ -66,10 +83,7 @@ def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: i
         sys.stdout.flush()
         if progress and number < len(files):
             click.echo(f"{number} of {len(files)}", nl=False, err=True)
-    if failed and verbosity >= 0:
-        click.echo(f"{failed} of {len(files)} could not be read", err=True)
-    if failed:
-        sys.exit(1)
+    return failed
 
 
 def _row(outcome: Result, column: int) -> str:

@@ -46,10 +46,10 @@ def inspect(bundle: str | None, as_json: bool) -> None:
 def verify(bundle: str | None, as_json: bool) -> None:
     """Check every byte of a bundle, and run its golden clips on this machine; the shipped one by default."""
     from edge_har.model.interpreter import runtime_name
-    from edge_har.model.recognizer import check_golden
+    from edge_har.model.trial import Part, try_bundle
 
     opened, _ = _open(bundle)
-    worst = check_golden(opened)
+    worst = try_bundle(opened, _path(bundle), Part.GOLDEN)
     manifest = opened.manifest
     if as_json:
         report = {
@@ -96,11 +96,17 @@ def export(bundle: str | None, folder: Path, source: Path | None) -> None:
 
 
 def _open(given: str | None) -> tuple[Bundle, int]:
-    from edge_har.model.bundle import default_bundle_path, open_bundle
+    from edge_har.model.bundle import open_bundle
 
-    path = Path(given) if given is not None else default_bundle_path()
+    path = _path(given)
     bundle = open_bundle(path)
     return bundle, _size(Path(os.path.realpath(path)))
+
+
+def _path(given: str | None) -> Path:
+    from edge_har.model.bundle import default_bundle_path
+
+    return Path(given) if given is not None else default_bundle_path()
 
 
 def _size(path: Path) -> int:

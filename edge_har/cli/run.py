@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from edge_har.cli._crash import graph_crash_line
 from edge_har.cli._options import command_line_options
 from edge_har.cli.logs import VERBOSITIES, beginning, verbosity_options, watch_log, write_line
 from edge_har.cli.stderr import non_blocking_stderr
@@ -167,6 +168,7 @@ class _Run:
             if planned.web is not None:
                 running.callback(start_web(planned.web, pipeline.run_status, pipeline.frame_sinks).close)
             running.enter_context(Heartbeat(pipeline.run_status))
+            running.enter_context(graph_crash_line(planned.model, stderr))
             pipeline.run(self.stop)
 
     def end_from_outside(self) -> None:
@@ -183,6 +185,7 @@ class _Run:
 def _prepare(given: CommandLine, observer: PipelineObserver | None) -> _Run:
     from edge_har.config.plan import plan
     from edge_har.model.bundle import default_bundle_path, open_bundle
+    from edge_har.model.trial import ensure_tried
     from edge_har.pipeline.pipeline import Pipeline
     from edge_har.system.memory import release_startup_memory
 
@@ -195,8 +198,10 @@ def _prepare(given: CommandLine, observer: PipelineObserver | None) -> _Run:
             "source in a configuration file, with password_env or password_file (uri_file for all of it)"
         )
     sources = planned.named_sources()
-    bundle = open_bundle(planned.model or default_bundle_path())
+    bundle_path = planned.model or default_bundle_path()
+    bundle = open_bundle(bundle_path)
     planned.check_names(bundle.manifest, tuple(source.name for source in sources))
+    ensure_tried(bundle, bundle_path)
     pipeline = Pipeline(
         bundle,
         sources,

@@ -203,7 +203,7 @@ def _run_change(store: BundleStore, limits: ReceiveLimits, change: Callable[[], 
 
 def _activate(store: BundleStore, bundle: Bundle, limits: ReceiveLimits) -> DeviceReply:
     store.step("selftest")
-    run_selftest(store.versions / bundle.digest, cwd=store.root, timeout_s=limits.selftest_s)
+    run_selftest(store.versions / bundle.digest, timeout_s=limits.selftest_s)
     store.activate(bundle.digest)
     return _reply_about(Outcome.OK, bundle)
 

@@ -5,6 +5,7 @@ versions/<digest>/  unpacked bundles, never changed once they are there
 current, previous   links to versions; swapped by renaming, so that each is always whole or absent
 pending.json        there while `current` changes hands: what to come back to
 staging/            everything that is not finished; may be emptied at any time
+tried               which bundles ran in a trial on this machine (edge_har.model.trial)
 lock                held by the one process that changes anything; the kernel frees it with its holder
 """
 

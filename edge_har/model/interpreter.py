@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
@@ -30,6 +31,11 @@ RUNTIMES = (
     ("ai_edge_litert.interpreter", "ai-edge-litert"),
     ("tflite_runtime.interpreter", "tflite-runtime"),
 )
+
+NUMBERS, INTEGERS = "biuf", "iu"  # kinds of dtypes
+MAX_SCALE = 1e28  # times any difference of whole numbers of 32 bits, it is still a float32
+MIB = 1024 * 1024
+MAX_REASON = 300  # characters of the runtime's own words
 
 # What keeps something inside the interpreter from one run to the next.
 STATE_OPS = frozenset(
@@ -128,23 +134,26 @@ class Graph:
     """One TFLite graph, ready to run. Not for two threads, nor for two streams where it holds state.
 
     content: the flatbuffer's bytes. threads: CPU threads. holds_state: whether one run can leave something
-    behind for the next, until `reset`. Raises BundleError when the runtime cannot load it.
+    behind for the next, until `reset`. Raises BundleError when the runtime cannot load it or fails in it. A
+    graph that nobody has tried can also end or hang this process: see `edge_har.model.trial`.
     """
 
     def __init__(self, content: bytes, *, threads: int = 1) -> None:
         if threads < 1:
             raise MisuseError(f"threads must be 1 or more, got {threads}")
         runtime, _ = _load_runtime()
+        self._interpreter: Any = None
         try:
             with _quiet_start():
                 self._interpreter = runtime.Interpreter(model_content=content, num_threads=threads)
                 self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            first_line = str(error).strip().partition("\n")[0]
-            raise BundleError(f"{runtime_name()} cannot load the graph: {first_line}") from error
-        self.inputs = [_info(detail) for detail in self._interpreter.get_input_details()]
-        self.outputs = [_info(detail) for detail in self._interpreter.get_output_details()]
-        self.holds_state = _holds_state(self._interpreter)
+            inputs = self._interpreter.get_input_details()
+            outputs = self._interpreter.get_output_details()
+            self.holds_state = _holds_state(self._interpreter)
+        except Exception as error:  # of any type: graphs are read by C++ that throws what it likes
+            raise _failure("load", error, self._interpreter) from error
+        self.inputs = [_info(detail) for detail in inputs]
+        self.outputs = [_info(detail) for detail in outputs]
 
     def run(self, *real: Array) -> list[Array]:
         """Real numbers in and out, in the order of `inputs` and `outputs`; the outputs are copies."""
@@ -153,14 +162,48 @@ class Graph:
 
     def run_raw(self, *stored: Array) -> list[Array]:
         """As `run`, with tensors as the graph holds them: nothing is quantised or dequantised."""
-        for info, content in zip(self.inputs, stored, strict=True):
-            self._interpreter.set_tensor(info.index, content)
-        self._interpreter.invoke()
-        return [self._interpreter.get_tensor(info.index) for info in self.outputs]
+        try:
+            for info, content in zip(self.inputs, stored, strict=True):
+                self._interpreter.set_tensor(info.index, content)
+            self._interpreter.invoke()
+            outputs = [self._interpreter.get_tensor(info.index) for info in self.outputs]
+        except Exception as error:
+            raise _failure("run", error) from error
+        for info, output in zip(self.outputs, outputs, strict=True):
+            if output.shape != info.shape:
+                raise BundleError(
+                    f"the graph's output {info.name!r} has the shape {output.shape} when it runs, "
+                    f"not {info.shape}"
+                )
+        return outputs
 
     def reset(self) -> None:
         """Put state that the graph itself holds (a fused LSTM's) back to zero."""
-        self._interpreter.reset_all_variables()
+        try:
+            self._interpreter.reset_all_variables()
+        except Exception as error:
+            raise _failure("reset", error) from error
+
+
+def _failure(doing: str, error: Exception, interpreter: Any = None) -> BundleError:
+    """What the runtime raises about a graph, as one of our errors."""
+    if isinstance(error, MemoryError):
+        reason = "there is not enough memory"
+    else:
+        reason = str(error).strip().partition("\n")[0][:MAX_REASON] or "it gives no reason"
+        if not str(error):
+            # So it ends where its tensors find no room, but not there alone.
+            with suppress(Exception):
+                reason += f"; its tensors need {_tensor_bytes(interpreter) / MIB:,.0f} MiB of memory"
+    return BundleError(f"{runtime_name()} cannot {doing} the graph: {reason}")
+
+
+def _tensor_bytes(interpreter: Any) -> int:
+    """What all tensors of a graph take together, as far as its file says."""
+    return sum(
+        math.prod(int(side) for side in detail["shape"]) * np.dtype(detail["dtype"]).itemsize
+        for detail in interpreter.get_tensor_details()
+    )
 
 
 def _holds_state(interpreter: Any) -> bool:
@@ -172,8 +215,9 @@ def _holds_state(interpreter: Any) -> bool:
 
 
 def _info(detail: dict[str, Any]) -> TensorInfo:
+    """An input or output as the runtime describes it. Raises BundleError where its numbers mean nothing."""
     scale, zero_point = detail["quantization"]
-    return TensorInfo(
+    info = TensorInfo(
         name=str(detail["name"]),
         index=int(detail["index"]),
         shape=tuple(int(n) for n in detail["shape"]),
@@ -181,3 +225,15 @@ def _info(detail: dict[str, Any]) -> TensorInfo:
         scale=float(scale),
         zero_point=int(zero_point),
     )
+    if info.dtype.kind not in NUMBERS:
+        raise BundleError(f"the graph's tensor {info.name!r} holds no real numbers but {info.dtype}")
+    if info.quantised:
+        limits = np.iinfo(info.dtype) if info.dtype.kind in INTEGERS else None
+        if limits is None or not (info.scale <= MAX_SCALE and limits.min <= info.zero_point <= limits.max):
+            raise BundleError(
+                f"the graph's tensor {info.name!r} cannot be {info.dtype} of scale {info.scale:g} and zero "
+                f"point {info.zero_point}"
+            )
+    elif info.scale != 0:
+        raise BundleError(f"the graph's tensor {info.name!r} cannot have the scale {info.scale:g}")
+    return info

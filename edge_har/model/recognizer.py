@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_har.errors import BundleError, MisuseError
 from edge_har.model.bundle import Bundle
 from edge_har.model.interpreter import Array, Graph, TensorInfo, dequantise, quantise, requantise, zeros
-from edge_har.model.manifest import GraphTensors, TensorSpec
+from edge_har.model.manifest import GraphTensors, Manifest, TensorSpec
 from edge_har.model.preprocess import Pixels
 
 Scores = NDArray[np.float32]
@@ -67,7 +69,7 @@ class Recognizer:
         if step_name:
             self.step = _graph(bundle, step_name[0], threads, beside.step if beside else None)
         self.head: Graph = _graph(bundle, head_name, threads, beside.head if beside else None)
-        head_tensors = manifest.tensors[head_name]
+        head_tensors = _tensors(manifest, head_name, self.head)
         self._features_at = _position(
             head_tensors.inputs, "features" if step_name else "clip", self.head.inputs
         )
@@ -76,8 +78,8 @@ class Recognizer:
         self._states_out: list[int] = []
         self._frame_info = self.head.inputs[self._features_at]
         if self.step is not None:
-            self._place_step(self.step, manifest.tensors[step_name[0]])
-        self._check_shapes()
+            self._place_step(self.step, _tensors(manifest, step_name[0], self.step))
+        self._check_graphs()
         self._window = manifest.temporal.frames
         self._hop = manifest.temporal.hop_ticks
         self.reset()
@@ -95,7 +97,7 @@ class Recognizer:
         if self._states_in and frames_per_step != 1:
             raise BundleError("a step graph with states takes one frame at a time")
 
-    def _check_shapes(self) -> None:
+    def _check_graphs(self) -> None:
         """Raise BundleError where graphs and manifest do not go together."""
         manifest, step, head = self.manifest, self.step, self.head
         width, height = manifest.frame.size_wh
@@ -110,9 +112,7 @@ class Recognizer:
         for into, out in states:
             assert step is not None
             expected[f"state {into}"] = (step.outputs[out].shape, step.inputs[into].shape)
-        for name, (shape, needed) in expected.items():
-            if shape != needed:
-                raise BundleError(f"the graph's {name} have the shape {shape}, the manifest needs {needed}")
+        _check_shapes(expected)
         if len(head.inputs) != 1 or (step is not None and len(step.inputs) != 1 + len(self._states_in)):
             raise BundleError("a graph has inputs that the manifest gives no use for")
 
@@ -210,9 +210,21 @@ class WholeClip:
         manifest = bundle.manifest
         self.manifest = manifest
         self.graph = Graph(bundle.read(manifest.graphs.clip), threads=threads)
-        tensors = manifest.tensors[manifest.graphs.clip]
+        tensors = _tensors(manifest, manifest.graphs.clip, self.graph)
         self._clip_at = _position(tensors.inputs, "clip", self.graph.inputs)
         self._scores_at = _position(tensors.outputs, "scores", self.graph.outputs)
+        width, height = manifest.frame.size_wh
+        _check_shapes(
+            {
+                "clip": (
+                    self.graph.inputs[self._clip_at].shape,
+                    (1, manifest.temporal.frames, height, width, 3),
+                ),
+                "scores": (self.graph.outputs[self._scores_at].shape, (1, len(manifest.labels))),
+            }
+        )
+        if len(self.graph.inputs) != 1:
+            raise BundleError("a graph has inputs that the manifest gives no use for")
 
     def clip(self, frames: Pixels) -> Scores:
         """Probabilities (float32 [labels]) of one window: uint8 [frames, height, width, 3], RGB."""
@@ -263,20 +275,36 @@ def _graph(bundle: Bundle, name: str, threads: int, others: Graph | None) -> Gra
 
 def _probabilities(stored: Array, info: TensorInfo, temperature: float) -> Scores:
     """Probabilities that sum to 1 (an int8 softmax does not quite),
-    softened by the manifest's temperature.
+    softened by the manifest's temperature. Raises BundleError where the graph gives no numbers.
     """
     scores = np.maximum(dequantise(stored, info)[0].astype(np.float64), 1e-9)
     if temperature != 1.0:
-        scores = scores ** (1 / temperature)
-    return np.asarray(scores / scores.sum(), np.float32)
+        with np.errstate(over="ignore", under="ignore"):
+            scores = scores ** (1 / temperature)
+    total = scores.sum()
+    if not 0 < total < np.inf:
+        raise BundleError("the graph's scores are no numbers (NaN or infinite)")
+    return np.asarray(scores / total, np.float32)
+
+
+def _tensors(manifest: Manifest, name: str, graph: Graph) -> GraphTensors:
+    """What the manifest has to say of a graph's tensors. Raises BundleError where the graph has others."""
+    tensors = manifest.tensors[name]
+    for specs, actual in ((tensors.inputs, graph.inputs), (tensors.outputs, graph.outputs)):
+        if [(spec.shape, spec.dtype) for spec in specs] != [(one.shape, str(one.dtype)) for one in actual]:
+            raise BundleError(f"the tensors of {name} are not those of the manifest")
+    return tensors
+
+
+def _check_shapes(expected: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> None:
+    """Raise BundleError where a shape is not the needed one; both by name."""
+    for name, (shape, needed) in expected.items():
+        if shape != needed:
+            raise BundleError(f"the graph's {name} have the shape {shape}, the manifest needs {needed}")
 
 
 def _position(specs: tuple[TensorSpec, ...], role: str, actual: list[TensorInfo]) -> int:
     positions = [i for i, spec in enumerate(specs) if spec.role == role]
-    if (
-        len(positions) != 1
-        or len(specs) != len(actual)
-        or specs[positions[0]].shape != actual[positions[0]].shape
-    ):
+    if len(positions) != 1 or len(specs) != len(actual):
         raise BundleError(f"the graph's tensors are not those of the manifest (role {role!r})")
     return positions[0]

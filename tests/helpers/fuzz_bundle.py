@@ -1,10 +1,9 @@
-"""Hostile bundles: a valid one with damaged bytes, or with a manifest that says other things and is packed as
-it should be.
+"""Hostile bundles: a valid one with damaged bytes, or with a manifest, golden clips or graphs that say other
+things, packed as it should be.
 
 `python -m tests.helpers.fuzz_bundle --count 10000` opens so many, makes a recognizer of what opens and gives
-it a window.
-Graphs are left as they are: what is in them is checked by the runtime's own reader, and, before a bundle goes
-live on a device, in a process of its own.
+it a window, all in one process: so their graphs are left as they are. What hostile graphs do to commands is
+tried by `tests.helpers.fuzz_commands`.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from edge_har.pipeline.events import EventMachine
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.sampler import Sampler
 from tests.helpers.colours import colour_bytes
+from tests.helpers.fuzz_graph import described, hostile_graph, with_recipe
 from tests.helpers.fuzzing import changed, damaged, main, odd_value
 
 WORDS = (
@@ -44,9 +44,9 @@ MAX_TICKS = 40
 
 
 @functools.cache
-def whole() -> tuple[dict[str, Any], dict[str, bytes]]:
+def whole(*, stateful: bool = False) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Manifest and files of a valid bundle."""
-    with zipfile.ZipFile(io.BytesIO(colour_bytes())) as archive:
+    with zipfile.ZipFile(io.BytesIO(colour_bytes(stateful))) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     return json.loads(files.pop(MANIFEST)), files
 
@@ -63,8 +63,48 @@ def packed(manifest: bytes, files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+def hostile_with_graphs(rng: random.Random) -> bytes:
+    """A bundle that nobody should trust, of which the graphs are hostile in half of all cases."""
+    if rng.random() < 0.5:
+        return hostile(rng)
+    manifest, files = whole(stateful=rng.random() < 0.3)
+    manifest, files = json.loads(json.dumps(manifest)), dict(files)
+    for name in rng.sample(sorted(manifest["tensors"]), rng.choice((1, 1, 1, 2))):
+        put_graph(manifest, files, name, hostile_graph(rng, files[name]))
+    if rng.random() < 0.1:
+        strip = next(name for name in files if name.startswith("golden/"))
+        files[strip] = damaged(rng, files[strip], (b"IDAT", b"IHDR", b"IEND", b"\x00\x00\xff\xff"))
+        _list(manifest, strip, files[strip])
+    if rng.random() < 0.2:
+        changed(rng, manifest, times=1)
+    return packed(json.dumps(manifest).encode("utf-8", "replace"), files)
+
+
+def put_graph(manifest: dict[str, Any], files: dict[str, bytes], name: str, content: bytes) -> None:
+    """Put another graph into a bundle in the making, whose manifest then repeats what the graph says."""
+    files[name] = content
+    _list(manifest, name, content)
+    found = described(content)
+    if found is None:
+        return
+    for side, tensors in zip(("inputs", "outputs"), found, strict=True):
+        roles = [spec["role"] for spec in manifest["tensors"][name][side]]
+        roles += [f"state_{number}" for number in range(90, 90 + len(tensors))]
+        manifest["tensors"][name][side] = [
+            {**tensor, "role": role} for tensor, role in zip(tensors, roles, strict=False)
+        ]
+
+
+def with_graph_recipe(name: str, recipe: str) -> bytes:
+    """A bundle whose graph of that name is hostile in the way of that recipe."""
+    manifest, files = whole()
+    manifest, files = json.loads(json.dumps(manifest)), dict(files)
+    put_graph(manifest, files, name, with_recipe(files[name], recipe))
+    return packed(json.dumps(manifest).encode(), files)
+
+
 def hostile(rng: random.Random) -> bytes:
-    """A bundle that nobody should trust."""
+    """A bundle that nobody should trust; its graphs are good."""
     kind = rng.randrange(4)
     if kind == 0:
         return damaged(rng, colour_bytes(), WORDS)
