@@ -247,6 +247,35 @@ def test_what_is_recorded_is_its_owners_alone(tmp_path: Path, codec: str) -> Non
         os.umask(before)
 
 
+def test_a_worker_that_should_wait_no_more_holds_up_neither_who_gives_nor_who_closes() -> None:
+    """A run of files waits for its video, until it is asked to end."""
+    begun, asked, ending, free = (threading.Event() for _ in range(4))
+
+    def work(item: int) -> None:
+        begun.set()
+        free.wait()
+
+    def waits() -> bool:
+        asked.set()
+        return not ending.is_set()
+
+    worker = Worker[int](SinkState("x"), work, lambda: None, capacity=1, waits=waits)
+    worker.submit(0)
+    wait_until(begun.is_set, "it works")
+
+    def give_and_close() -> None:
+        worker.submit(1)
+        worker.submit(2)
+        worker.close()
+
+    giver = threading.Thread(target=give_and_close, daemon=True)
+    giver.start()
+    wait_until(asked.is_set, "it is full")
+    ending.set()
+    wait_until(lambda: not giver.is_alive(), "nobody waits")
+    free.set()
+
+
 def test_recognition_never_waits_for_an_encoder_that_hangs(tmp_path: Path) -> None:
     free = threading.Event()
     state = SinkState("slow")
