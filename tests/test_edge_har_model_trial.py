@@ -109,7 +109,7 @@ def test_the_whole_clip_is_tried_for_bench_alone(hostile: Callable[..., Path], t
     assert done.returncode == 1 and "(SIGFPE)" in done.stderr
 
 
-@pytest.mark.parametrize("command", [["classify"], ["run", "--source"]])
+@pytest.mark.parametrize("command", [["classify", "-q"], ["run", "-q", "--source"]])
 def test_a_crash_that_no_trial_shows_is_a_line_that_names_the_bundle(
     tmp_path: Path, command: list[str]
 ) -> None:
