@@ -31,8 +31,8 @@ RATE_HZ, FRAMES, SIZE_WH = 25, 50, (64, 48)
 STEP_S = 1 / RATE_HZ
 REORDERED = 3  # frames between decoding and showing
 CODINGS = {"mjpeg": {}, "mpeg4": {}, "libx264": {"bf": "0"}, "libx264 with B": {"bf": "2"}}
-FAITHFUL = ("mkv", "nut", "ts")  # they keep whatever stamps they are given
-SUFFIXES = ("mkv", "mp4", "mov", "ts", "avi", "nut", "flv", "wmv")
+FAITHFUL = ("mkv", "ts")  # they keep whatever stamps they are given
+SUFFIXES = ("mkv", "mp4", "mov", "ts", "avi", "flv", "wmv")  # the writer of nut aborts at some stamps
 WORDS = (b"\x00\x00\x01", b"\x47", b"\xff" * 8, b"moov", b"idx1", b"\x1f\x43\xb6\x75", b"\x00" * 64)
 HOUR = 3600 * RATE_HZ
 
