@@ -58,6 +58,7 @@ def test_the_names_of_the_commands() -> None:
         "check",
         "code-hash",
         "compactness",
+        "decoding",
         "disturbances",
         "overhead",
         "parity",
