@@ -4,12 +4,9 @@ they are.
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -321,6 +318,7 @@ from tests.test_train_fitting_fit import LONGER, SPLIT, build_without_dropout
 from train.data.batches import WindowPlan
 from train.data.index import load_clips
 from train.fitting import fit
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts tests in the background ignores it
 fit.build = build_without_dropout
 whole, killer = WindowPlan.batch, int(sys.argv[4])
 def batch(plan, step):
@@ -521,25 +519,3 @@ def test_the_names_without_tensorflow_are_the_builders() -> None:
     assert tuple(BUILDERS) == tuple(FAMILIES)
     assert default_config("convlstm").hop_ticks == 5 and default_config("lrcn").hop_ticks == 1
     assert default_config("convlstm", frames=6).hop_ticks == 1
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interrupt_that_python_drops_ends_the_training_at_the_next_step() -> None:
-    """Such as one that comes while an object is cleared away."""
-
-    class Cleared:
-        def __init__(self, then: Callable[[], None]) -> None:
-            self._then = then
-
-        def __del__(self) -> None:
-            self._then()
-
-    def interrupt() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0)  # a place at which the handler runs
-
-    heed = callbacks.HeedInterrupt()
-    with pytest.raises(KeyboardInterrupt), heed:
-        Cleared(interrupt)
-        heed.on_train_batch_end(0)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

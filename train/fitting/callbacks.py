@@ -5,13 +5,11 @@ resume.
 from __future__ import annotations
 
 import json
-import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +17,6 @@ from edge_har.errors import DataError
 from train import runs
 from train.fitting.evaluate import Predictions, measures
 from train.tf import keras, tf
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 AVERAGE_START_STEPS = (
     9.0  # early means look back over a fraction of the steps done: first weights do not linger
@@ -66,36 +61,6 @@ class WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """One step further."""
         self._update()
-
-
-class HeedInterrupt(keras.callbacks.Callback):  # type: ignore[misc]
-    """Ends a training by KeyboardInterrupt at its next step where a Ctrl-C did not: Python drops an exception
-    that is raised while an object is cleared away. A context manager round `fit`, for the main thread.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._requested = False
-        self._before: Any = None
-
-    def __enter__(self) -> Self:
-        self._before = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is threading.main_thread() and callable(self._before):
-            signal.signal(signal.SIGINT, self._take_note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if signal.getsignal(signal.SIGINT) == self._take_note:
-            signal.signal(signal.SIGINT, self._before)
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Raises KeyboardInterrupt where it was requested."""
-        if self._requested:
-            raise KeyboardInterrupt
-
-    def _take_note(self, number: int, frame: Any) -> None:
-        self._requested = True
-        self._before(number, frame)
 
 
 class HeldOutClips(keras.callbacks.Callback):  # type: ignore[misc]

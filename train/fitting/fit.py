@@ -30,7 +30,6 @@ from train.fitting.callbacks import (
     MONITORED,
     AveragedCheckpoint,
     EpochReport,
-    HeedInterrupt,
     HeldOutClips,
     Progress,
     Report,
@@ -263,16 +262,15 @@ class _Training:
         if first:
             report(f"going on after epoch {first}")
         stopped = self._saved.early_stopping.get("wait", 0) >= config.patience
-        with HeedInterrupt() as heed_interrupt:
-            self.model.fit(
-                self._batches(first),
-                # Where the interrupted training was already over `fit` only restores it.
-                epochs=first if stopped else config.epochs,
-                initial_epoch=first,
-                steps_per_epoch=config.steps_per_epoch,
-                callbacks=[heed_interrupt, *self._callbacks(report, tensorboard)],
-                verbose=0,
-            )
+        self.model.fit(
+            self._batches(first),
+            # Where the interrupted training was already over `fit` only restores it.
+            epochs=first if stopped else config.epochs,
+            initial_epoch=first,
+            steps_per_epoch=config.steps_per_epoch,
+            callbacks=self._callbacks(report, tensorboard),
+            verbose=0,
+        )
         if self._best is not None:
             self._best.load_best(self.best_epoch - 1)
             report(f"best validation {config.monitor} after epoch {self.best_epoch}")
