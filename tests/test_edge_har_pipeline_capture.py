@@ -315,7 +315,14 @@ def test_an_rtsp_camera_that_stands_still_is_left_and_found_again() -> None:
         server.send_signal(signal.SIGCONT)
         back = running.sink.wait(lambda e: e.type == "source_back")
         running.sink.wait(lambda e: e.type == "start" and e.start_s >= back.start_s)
-    assert [k for k, _ in running.sink.told] == ["start", "end", "source_lost", "source_back", "start", "end"]
+    assert [k for k, _ in running.sink.types_and_labels] == [
+        "start",
+        "end",
+        "source_lost",
+        "source_back",
+        "start",
+        "end",
+    ]
 
 
 def test_a_hanging_library_does_not_touch_the_other_source(hanging: Hanging) -> None:
@@ -353,7 +360,7 @@ def test_size_and_rate_may_change_in_mid_stream() -> None:
         wait_until(lambda: server.sent > 25)
         server.rate_hz = 50.0
         wait_until(lambda: server.sent > 120)
-    assert running.sink.told == [("start", "Red"), ("end", "Red")]
+    assert running.sink.types_and_labels == [("start", "Red"), ("end", "Red")]
     assert running.summary.reconnects == running.summary.damaged == 0
 
 

@@ -97,8 +97,8 @@ def test_a_model_that_does_not_come_back_ends_with_what_is_open(
         with Process(tmp_path, FIRST_CALLS, *arguments) as running:
             running.process.send_signal(number)
             assert running.process.wait(WAIT_S) == 0
-    told = [(e["type"], e.get("reason")) for e in running.events if e["type"] != "update"]
-    assert told == [("start", None), ("end", "stop")]
+    emitted = [(e["type"], e.get("reason")) for e in running.events if e["type"] != "update"]
+    assert emitted == [("start", None), ("end", "stop")]
     assert "events: Red 1" in running.stderr.splitlines()[-1] and "Traceback" not in running.stderr
 
 
@@ -167,7 +167,7 @@ def test_ctrl_c_ends_other_commands_at_once_whatever_the_model_does(
 
 
 def test_a_reader_of_a_files_events_who_does_not_read_holds_up_no_end(bundle: Path, tmp_path: Path) -> None:
-    """Where the sources are files recognition waits for the reader; asked to end it does not."""
+    """Where the sources are files recognition waits for the reader; once it has to end it does not."""
     scene, beside = write_scene(tmp_path / "scene.avi"), tmp_path / "beside.jsonl"
     arguments = ("--source", scene, "--sink", f"jsonl:{beside}?name=beside", "--sink", "jsonl:-")
     reader, writer = full_pipe()
@@ -186,8 +186,8 @@ def test_a_reader_of_a_files_events_who_does_not_read_holds_up_no_end(bundle: Pa
         running.kill()
         running.wait()
         os.close(reader)
-    told = [json.loads(line) for line in beside.read_text().splitlines()]
-    assert [(e["type"], e.get("reason")) for e in told] == [("start", None), ("end", "stop")]
+    emitted = [json.loads(line) for line in beside.read_text().splitlines()]
+    assert [(e["type"], e.get("reason")) for e in emitted] == [("start", None), ("end", "stop")]
 
 
 IN_A_CONTAINER = ("unshare", "--user", "--map-root-user", "--pid", "--fork")
@@ -235,7 +235,7 @@ def test_what_a_graph_finds_after_the_end_from_outside_is_dropped() -> None:
         lane.stream.recognizer = recognizer
         assert recognizer.hangs.wait(WAIT_S)
         running.pipeline.end_from_outside()
-        assert running.sink.told == [("start", "Red"), ("end", "Red")]
+        assert running.sink.types_and_labels == [("start", "Red"), ("end", "Red")]
         assert running.sink.events[-1].reason == "stop"
         before = list(running.sink.events)
         recognizer.released.set()

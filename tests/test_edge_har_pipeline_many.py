@@ -73,7 +73,7 @@ def test_a_source_that_is_not_there_ends_alone(tmp_path: Path, caplog: pytest.Lo
     sink = Kept()
     pipeline = Pipeline(colour_bundle(), ["gone=none.avi", f"a={path}", "http://127.0.0.1:1/x"], [sink])
     pipeline.run()
-    assert sink.told == BOTH
+    assert sink.types_and_labels == BOTH
     assert sorted(type(error).__name__ for error in pipeline.failures) == ["SourceError"] * 2
     states = {s.name: s.state for s in pipeline.run_status.sources}
     assert states == {"gone": "failed", "a": "ended", "http://127.0.0.1:1/x": "failed"}
@@ -271,7 +271,7 @@ def test_settings_are_read_again_between_two_ticks(caplog: pytest.LogCaptureFixt
         assert running.sink.events == []
         running.pipeline.reload()
         running.sink.wait(lambda e: (e.type, e.label) == ("start", "Red"))
-    assert running.sink.told == [("start", "Red"), ("end", "Red")]
+    assert running.sink.types_and_labels == [("start", "Red"), ("end", "Red")]
 
 
 UNKNOWN_ENTER = (
@@ -340,7 +340,7 @@ def test_unknown_is_told_where_it_is_asked_for(tmp_path: Path) -> None:
         sink = Kept()
         bundle = colour_bundle(reject_threshold=0.5)
         Pipeline(bundle, [f"cam={path}"], [sink], RunOptions(unknown=unknown)).run()
-        assert sink.told == expected
+        assert sink.types_and_labels == expected
 
 
 def test_a_first_open_that_fails_is_raised_where_it_is_the_only_source() -> None:

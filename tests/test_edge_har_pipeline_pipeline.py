@@ -182,7 +182,7 @@ def test_the_same_scene_gives_the_same_events_at_any_rate(
     sink = Kept()
     bundle = colour_bundle(stateful)
     (summary,) = Pipeline(bundle, [str(path)], [sink]).run()
-    assert sink.told == [("start", "Red"), ("end", "Red"), ("start", "Green"), ("end", "Green")]
+    assert sink.types_and_labels == [("start", "Red"), ("end", "Red"), ("start", "Green"), ("end", "Green")]
     red, green = (e for e in sink.events if e.type == "end")
     # A window of colour tips at its second tick; a hop more where results come every other tick.
     slack_s = max(INTERVAL_S * bundle.manifest.temporal.hop_ticks, 1 / rate_hz) + 1e-6
@@ -220,7 +220,7 @@ def test_recordings_at_any_rate_give_the_same_labels_in_the_same_order(
     shown = [painted(colour, round(seconds * rate_hz), (32, 24)) for colour, seconds in RED_THEN_GREEN]
     path = write_encoded(tmp_path / "a.mkv", np.concatenate(shown), rate_hz, drop=drop)
     sink, summary = run(path)
-    assert sink.told == [("start", "Red"), ("end", "Red"), ("start", "Green"), ("end", "Green")]
+    assert sink.types_and_labels == [("start", "Red"), ("end", "Red"), ("start", "Green"), ("end", "Green")]
     red, green = (e for e in sink.events if e.type == "end")
     frame_s = (3 if drop else 1) / rate_hz
     # Slower than the model: a tick's frame may be a whole one late.
@@ -278,13 +278,13 @@ def found(stream: Stream, all_ticks: Iterable[Ticks]) -> list[Event]:
     return stream.take_events()
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_a_gap_ends_what_is_open_and_starts_a_new_window(told: bool) -> None:
-    """Told by the tick clock, or because the ticks between were skipped."""
+@pytest.mark.parametrize("by_clock", [True, False])
+def test_a_gap_ends_what_is_open_and_starts_a_new_window(by_clock: bool) -> None:
+    """Shown by the tick clock, or because the ticks between were skipped."""
     stream = stream_of()
     before = found(stream, ticks_at([k * INTERVAL_S for k in range(10)], "Red", True))
     assert [e.type for e in before] == ["start"]
-    after = found(stream, ticks_at([3 + k * INTERVAL_S for k in range(3)], "Red", told))
+    after = found(stream, ticks_at([3 + k * INTERVAL_S for k in range(3)], "Red", by_clock))
     assert [(e.type, e.reason) for e in after] == [("end", "gap")]
     assert after[0].end_s == pytest.approx(9 * INTERVAL_S)
     (again,) = found(stream, ticks_at([3 + 3 * INTERVAL_S], "Red"))
@@ -388,7 +388,7 @@ def test_a_real_clip_over_http_gives_its_label(label: str, name: str) -> None:
     with MjpegServer(pictures, 25.0) as server:
         limit = RunOptions(duration_s=len(pictures) / 25 + 0.3)
         Pipeline(open_bundle(SHIPPED), [server.url], [sink], limit).run()
-    assert sink.told[:2] == [("start", label), ("end", label)]
+    assert sink.types_and_labels[:2] == [("start", label), ("end", label)]
 
 
 def test_a_lost_camera_is_told_and_opened_again() -> None:
@@ -399,7 +399,7 @@ def test_a_lost_camera_is_told_and_opened_again() -> None:
         server.start()
         back = running.sink.wait(lambda e: e.type == "source_back")
         running.sink.wait(lambda e: e.type == "start" and e.start_s > back.end_s)
-    assert running.sink.told == [
+    assert running.sink.types_and_labels == [
         ("start", "Red"),
         ("end", "Red"),
         ("source_lost", None),
@@ -442,7 +442,7 @@ def test_damaged_pictures_are_counted_and_stepped_over() -> None:
         Running(server.url) as running,
     ):
         running.sink.wait(lambda e: e.type == "source_lost")
-    assert running.sink.told[:2] == [("start", "Red"), ("end", "Red")]
+    assert running.sink.types_and_labels[:2] == [("start", "Red"), ("end", "Red")]
     assert running.summary.damaged > 2
 
 
@@ -453,14 +453,14 @@ def test_a_duration_ends_a_file_and_a_live_source(tmp_path: Path) -> None:
         began_s = time.monotonic()
         sink, _ = run(server.url, duration_s=1.0)
         assert 0.9 < time.monotonic() - began_s < 15.0  # the camera goes on for 20 s
-    assert sink.told == [("start", "Red"), ("end", "Red")]
+    assert sink.types_and_labels == [("start", "Red"), ("end", "Red")]
 
 
 def test_realtime_plays_a_file_by_the_clock(tmp_path: Path) -> None:
     began_s = time.monotonic()
     sink, summary = run(write_scene(tmp_path / "a.avi", (("Red", 1.2),)), realtime=True)
     assert time.monotonic() - began_s > 1.1
-    assert sink.told == [("start", "Red"), ("end", "Red")] and summary.ticks == 15
+    assert sink.types_and_labels == [("start", "Red"), ("end", "Red")] and summary.ticks == 15
 
 
 # Another model ----------------------------------------------------------------------------------------------
@@ -507,7 +507,7 @@ def test_a_new_model_takes_over_what_is_open(store: Store, stateful: bool) -> No
         assert time.monotonic() - swapped_s < 3.0  # two seconds to the swap, one to the next update
         assert (taken_over.type, taken_over.id) == ("update", start.id)
         assert server.opened == 1
-    assert running.sink.told == [("start", "Red"), ("end", "Red")]
+    assert running.sink.types_and_labels == [("start", "Red"), ("end", "Red")]
 
 
 def test_a_new_model_goes_on_in_the_middle_of_a_window() -> None:
@@ -584,4 +584,4 @@ def test_a_model_that_cannot_be_used_changes_nothing(store: Store, caplog: pytes
         running.sink.wait(lambda e: e.model.startswith("mended@"))
     told = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(told) == 1 and "manifest.json is not JSON" in told[0].getMessage()
-    assert running.sink.told == [("start", "Red"), ("end", "Red")]
+    assert running.sink.types_and_labels == [("start", "Red"), ("end", "Red")]

@@ -262,8 +262,8 @@ def test_a_second_run_in_the_same_home_gets_a_line_that_names_the_options(
     base = f"edge-har/{identity.read_text().strip()}"
     wait_until(lambda: listener.at(f"{base}/status") == ["online"], "the first run")
     second = device(broker, tmp_path / "home")
-    _, said = second.communicate("1\n\n")
-    assert second.returncode == 1 and said == (
+    _, message = second.communicate("1\n\n")
+    assert second.returncode == 1 and message == (
         f"mqtt: {base} at 127.0.0.1 is in use by another run or sink; give this one another `node`, and "
         "another `name`\n"
     )

@@ -248,15 +248,15 @@ def test_what_is_recorded_is_its_owners_alone(tmp_path: Path, codec: str) -> Non
 
 
 def test_a_worker_that_should_wait_no_more_holds_up_neither_who_gives_nor_who_closes() -> None:
-    """A run of files waits for its video, until it is asked to end."""
-    begun, asked, ending, free = (threading.Event() for _ in range(4))
+    """A run of files waits for its video, until it has to end."""
+    begun, waiting, ending, free = (threading.Event() for _ in range(4))
 
     def work(item: int) -> None:
         begun.set()
         free.wait()
 
     def waits() -> bool:
-        asked.set()
+        waiting.set()
         return not ending.is_set()
 
     worker = Worker[int](SinkState("x"), work, lambda: None, capacity=1, waits=waits)
@@ -270,7 +270,7 @@ def test_a_worker_that_should_wait_no_more_holds_up_neither_who_gives_nor_who_cl
 
     giver = threading.Thread(target=give_and_close, daemon=True)
     giver.start()
-    wait_until(asked.is_set, "it is full")
+    wait_until(waiting.is_set, "it is full")
     ending.set()
     wait_until(lambda: not giver.is_alive(), "nobody waits")
     free.set()

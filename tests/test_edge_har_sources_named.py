@@ -84,9 +84,9 @@ def test_a_source_without_a_name_is_called_by_text() -> None:
 def test_a_stream_whose_address_is_not_utf8_is_one_line(address: bytes) -> None:
     with pytest.raises(MisuseError) as caught:
         named_source(os.fsdecode(address)).open()
-    said = str(caught.value)
-    assert said.endswith(": it holds bytes that are not UTF-8; in a URL write them as %XX")
-    assert said.isascii() and "s3cret" not in said
+    message = str(caught.value)
+    assert message.endswith(": it holds bytes that are not UTF-8; in a URL write them as %XX")
+    assert message.isascii() and "s3cret" not in message
 
 
 def test_a_password_may_be_any_bytes() -> None:

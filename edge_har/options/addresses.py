@@ -69,9 +69,9 @@ class Url:
 
     @property
     def path_and_query(self) -> str:
-        """What a server is asked for; begins with a slash."""
-        asked = self.rest.partition("#")[0]
-        return asked if asked.startswith("/") else f"/{asked}"
+        """Path and query of a request to the server; begins with a slash."""
+        path = self.rest.partition("#")[0]
+        return path if path.startswith("/") else f"/{path}"
 
     def with_credentials(self, user: str, password: str) -> Url:
         """The same address for `user`, both quoted."""

@@ -11,7 +11,7 @@ from types import FrameType
 
 from edge_har.system.work import LOOK_S, Work
 
-TAKE_OVER_S = 0.4  # a run that has not ended by then, after it was asked to, is ended from outside
+TAKE_OVER_S = 0.4  # a run that has not ended by then after its signal is ended from outside
 GIVE_UP_S = 1.3  # what still runs by then is left behind: the last lines for people are written
 END_S = 1.7  # by then the process ends, whatever it is at
 PID_OF_A_CONTAINER = 1  # the kernel keeps what a signal does by itself from this one

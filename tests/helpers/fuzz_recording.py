@@ -79,7 +79,7 @@ def _nothing(_: random.Random, stamps: list[int | None]) -> None:
 
 
 def _stray(rng: random.Random, stamps: list[int | None]) -> None:
-    """One to four frames far away, as many in a row as are still told from a gap."""
+    """One to four frames far away, as many in a row as do not count as a gap."""
     at = rng.randrange(2, FRAMES - 2 * LOOK_AHEAD)
     for place in range(at, at + rng.randrange(1, LOOK_AHEAD // 2 + 1)):
         stamps[place] = (stamps[place] or 0) + rng.choice((HOUR, -HOUR, 2 * HOUR))

@@ -154,6 +154,14 @@ def _basic_gate(user_password: str | None) -> Callable[[str, str, str | None], S
     return gate
 
 
+def refuse_login(request: BaseHTTPRequestHandler, challenges: Sequence[str]) -> None:
+    """Answer 401 with `challenges`, each a header of its own."""
+    request.send_response(401)
+    for challenge in challenges:
+        request.send_header("WWW-Authenticate", challenge)
+    request.end_headers()
+
+
 class _Server(ThreadingHTTPServer):
     allow_reuse_address = True
 
@@ -166,10 +174,7 @@ def _handler(server: MjpegServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             challenges = server.gate(self.command, self.path, self.headers.get("Authorization"))
             if challenges:
-                self.send_response(401)
-                for challenge in challenges:
-                    self.send_header("WWW-Authenticate", challenge)
-                self.end_headers()
+                refuse_login(self, challenges)
                 return
             if server.redirect:
                 self.send_response(302)

@@ -62,7 +62,7 @@ class Kept(EventSink):
         raise AssertionError(f"not told within {timeout_s} s; told: {self.events}")
 
     @property
-    def told(self) -> list[tuple[str, str | None]]:
+    def types_and_labels(self) -> list[tuple[str, str | None]]:
         """Type and label of each event but updates."""
         return self.told_of(None)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.helpers.fuzz_mjpeg import WORDS
 from tests.helpers.fuzzing import damaged
 from tests.helpers.http_auth import LoginGate, digest
-from tests.helpers.mjpeg import BOUNDARY
+from tests.helpers.mjpeg import BOUNDARY, refuse_login
 from tests.soak.show import Journal, Show, follow
 
 DAMAGED_SHARE = 0.6  # of the pictures, while bytes are changed
@@ -55,10 +55,7 @@ class Camera(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         challenges = self.server.gate(self.command, self.path, self.headers.get("Authorization"))
         if challenges:
-            self.send_response(401)
-            for challenge in challenges:
-                self.send_header("WWW-Authenticate", challenge)
-            self.end_headers()
+            refuse_login(self, challenges)
             return
         self.send_response(200)
         self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={BOUNDARY}")

@@ -83,9 +83,9 @@ class Watch:
     def _ask(self) -> None:
         while not self._over.wait(EVERY_S):
             try:
-                asked_s = time.monotonic()
+                request_s = time.monotonic()
                 health, _ = self._get("/healthz")
-                health_s = time.monotonic() - asked_s
+                health_s = time.monotonic() - request_s
                 _, text = self._get("/metrics")
             except OSError:
                 self.unanswered += bool(self.readings)  # at first it is not there yet
