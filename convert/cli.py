@@ -23,8 +23,7 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--prune",
     type=click.FloatRange(0, 0.95),
-    help="Fraction of every kernel's weights set to zero; 0 prunes nothing. [default: 0.5 for a RUN, 0 for "
-    "a model file]",
+    help="Fraction of every kernel's weights set to zero: the file compresses better. [default: 0]",
 )
 @click.option(
     "--shrink",
@@ -130,7 +129,7 @@ PATH = click.Path(path_type=Path)
     "--min-duration", "min_s", type=float, metavar="S", help="Events: shorter ones are not emitted."
 )
 def convert(source: Path, out: Path, figures: Path | None, **given: Any) -> None:
-    """Prune, quantise, check and pack a trained model: a RUN of `edge-har train`, or a Keras 2 model file.
+    """Quantise, check and pack a trained model: a RUN of `edge-har train`, or a Keras 2 model file.
 
     Of a model file nothing is executed; what it does not hold has to be given: --labels, --input-range,
     --color, --interval-ms, --calibration.

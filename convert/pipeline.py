@@ -8,13 +8,13 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from convert.compress.finetune import fine_tuned, fine_tuning_of
-from convert.compress.prune import MOST_PRUNED, STEPS, prune, tfmot
+from convert.compress.finetune import MOST_PRUNED, STEPS, fine_tuned, fine_tuning_of
 from convert.compress.qat import qat
 from convert.compress.shrink import MOST_SHRUNK, shrink
 from convert.inputs.clips import Calibration, choose_calibration
@@ -64,11 +64,11 @@ from train.tf import keras, tf
 Report = Callable[[str], None]
 
 CODE_LICENCE = "Apache-2.0"
+PRUNING_LIBRARY = "tensorflow-model-optimization"
 UNSTATED = "not stated; ask whoever made them"
 HELD_OUT = "held-out groups"
 OUTPUTS_ONLY = "all groups trained on: outputs compared, accuracy not measured"
 UNLABELLED = "clips without labels: outputs compared, accuracy not measured"
-PRUNE = 0.5
 # Parts of the clips: those that precisions are chosen on, in the order of preference, before the gate's.
 VALIDATION, TEST, OUTPUTS, TRAINING = "validation", "test", "outputs_only", "training"
 LOOK_FOR_ONE = "let --precision auto look for one that passes"
@@ -80,11 +80,11 @@ CALIBRATE, TRAIN_ON = (f"{verb} on clips like those the camera will see" for ver
 class Options:
     """How to convert. Raises MisuseError for a value outside its limits.
 
-    shrink: fraction of filters and units removed. prune: fraction of weights set to zero (0: none; default
-    PRUNE for a RUN, 0 for a model file). qat: train under int8's rounding. fine_tune_steps: batches that the
-    model learns on after each of these. control: measure what they saved and cost, beside a dense model
-    fine-tuned just as long. precision: one of convert.precisions.PRECISIONS, or AUTO; default int8, or int8
-    weights for a model with states. file: what a model file does not hold.
+    shrink: fraction of filters and units removed. prune: fraction of weights set to zero. qat: train
+    under int8's rounding. fine_tune_steps: batches that the model learns on after each of these. control:
+    measure what they saved and cost, beside a dense model fine-tuned just as long. precision: one of
+    convert.precisions.PRECISIONS, or AUTO; default int8, or int8 weights for a model with states. file:
+    what a model file does not hold.
 
     name: default the bundle's file name. release: default one more than that of the bundle to be replaced,
     else 1. golden: folder of the user's own golden clips. runtimes: Python interpreters whose TFLite runtimes
@@ -94,7 +94,7 @@ class Options:
     breaks them, which it then records.
     """
 
-    prune: float | None = None
+    prune: float = 0.0
     shrink: float = 0.0
     qat: bool = False
     fine_tune_steps: int = STEPS
@@ -121,7 +121,7 @@ class Options:
     allow_drop: bool = False
 
     def __post_init__(self) -> None:
-        if self.prune is not None and not 0 <= self.prune <= MOST_PRUNED:
+        if not 0 <= self.prune <= MOST_PRUNED:
             raise MisuseError(f"the pruned fraction must be 0 to {MOST_PRUNED}, got {self.prune}")
         if self.fine_tune_steps < 1:
             raise MisuseError(f"fine-tuning needs 1 step or more, got {self.fine_tune_steps}")
@@ -140,12 +140,6 @@ class Options:
         check_settings(self.smoothing, self.temperature, self.reject_threshold, MisuseError)
         # It checks itself.
         Limits(self.min_agreement or 0.0, self.max_drop_points)
-
-    def pruned_fraction(self, source_model: SourceModel) -> float:
-        """The fraction to prune: what was requested, else PRUNE for a RUN and 0 for a model file."""
-        if self.prune is not None:
-            return self.prune
-        return PRUNE if source_model.run is not None else 0.0
 
 
 @dataclass(frozen=True)
@@ -327,7 +321,7 @@ def compressed(conversion: Conversion) -> SourceModel:
     Raises MisuseError where there is nothing to fine-tune on.
     """
     source_model, options, report = conversion.source_model, conversion.options, conversion.report
-    fraction, steps = options.pruned_fraction(source_model), options.fine_tune_steps
+    fraction, steps = options.prune, options.fine_tune_steps
     if not (options.shrink or fraction or options.qat):
         return source_model
     model, tuning = source_model.model, fine_tuning_of(source_model, steps)
@@ -335,6 +329,8 @@ def compressed(conversion: Conversion) -> SourceModel:
         report(f"shrinking {options.shrink:.0%}, fine-tuning {steps} steps")
         model = shrink(model, options.shrink, tuning, report=report)
     if fraction:
+        from convert.compress.prune import prune  # its library takes seconds to load
+
         report(f"pruning {fraction:.0%}, fine-tuning {steps} steps")
         model = prune(model, fraction, tuning, report=report)
     if options.qat:
@@ -455,7 +451,7 @@ def remedies_of(conversion: Conversion, manifest: Manifest) -> list[str]:
     possible = {
         LOOK_FOR_ONE: options.precision != AUTO,
         CALIBRATE if source_model.run is None else TRAIN_ON: rounded_by_clips,
-        "prune less": options.pruned_fraction(source_model) > 0,
+        "prune less": options.prune > 0,
         "shrink less": options.shrink > 0,
         TRAIN_LONGER: True,
     }
@@ -492,7 +488,7 @@ def checked_structure(built: Built) -> dict[str, Any]:
 def compare_with_control(original: Conversion, changed: Conversion, built: Built) -> dict[str, Any]:
     """What the changes saved and cost, beside the original and a dense model fine-tuned just as long."""
     source_model, options, report = original.source_model, original.options, original.report
-    fraction = options.pruned_fraction(source_model)
+    fraction = options.prune
     stages = sum(map(bool, (options.shrink, fraction, options.qat)))
     report(f"the dense control, {stages} x {options.fine_tune_steps} steps")
     dense = source_model.model
@@ -618,9 +614,9 @@ def _protocol(source_model: SourceModel) -> str:
 def provenance(conversion: Conversion, built: Built) -> dict[str, Any]:
     """Where a bundle comes from, the same wherever and whenever it is made: no clock, no path."""
     source_model, options = conversion.source_model, conversion.options
-    fraction = options.pruned_fraction(source_model)
+    fraction = options.prune
     command = source_model.command + (f" --shrink {options.shrink:g}" if options.shrink else "")
-    command += f" --prune {fraction:g}" + " --qat" * options.qat
+    command += (f" --prune {fraction:g}" if fraction else "") + " --qat" * options.qat
     if fraction or options.shrink or options.qat:
         command += f" --fine-tune-steps {options.fine_tune_steps}"
     facts: dict[str, Any] = {
@@ -630,7 +626,7 @@ def provenance(conversion: Conversion, built: Built) -> dict[str, Any]:
         "versions": {
             "tensorflow": tf.__version__,
             "tf_keras": keras.__version__,
-            "tfmot": tfmot.__version__,
+            **({"tfmot": version(PRUNING_LIBRARY)} if fraction else {}),
             "numpy": np.__version__,
         },
     }

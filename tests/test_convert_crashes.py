@@ -36,7 +36,7 @@ def convert_with(fault: str, run: Path, folder: Path, *options: str) -> str:
     planted.mkdir()
     out.parent.mkdir()
     (planted / "sitecustomize.py").write_text(PLANTED.format(fault=fault))
-    facts = ["convert", run, "--out", out, "--prune", "0", "--cache", run.parent / "cache", *options]
+    facts = ["convert", run, "--out", out, "--cache", run.parent / "cache", *options]
     done = subprocess.run(
         [sys.executable, "-m", "edge_har", *map(str, facts)],
         env=environment() | {"PYTHONPATH": os.pathsep.join([str(planted), environment()["PYTHONPATH"]])},

@@ -49,7 +49,7 @@ def model_of_kind(trained: Callable[..., Path], runs_folder: Path) -> ModelOfKin
 def refused(source_model: SourceModel, folder: Path, **options: Any) -> str:
     """Why no bundle was made of `source_model`; the reports are there and say so too."""
     with pytest.raises(ParityError) as caught:
-        convert_source_model(source_model, folder / "bad.ehar", Options(prune=0.0, **options), report=silent)
+        convert_source_model(source_model, folder / "bad.ehar", Options(**options), report=silent)
     record = str(caught.value)
     assert caught.value.exit_code == 1 and "\n" not in record and "no bundle is written" in record
     assert {path.name for path in folder.iterdir()} == {"bad.report.json", "bad.report.html"}
@@ -173,7 +173,7 @@ def test_the_lstm_state_not_reset(
     monkeypatch.setattr(pipeline, "builder_of", once)
     monkeypatch.setattr(Graph, "reset", lambda graph: None)
     with pytest.raises(ConversionError, match="the same clip two results") as caught:
-        convert_source_model(source_model, tmp_path / "bad.ehar", Options(prune=0.0), report=silent)
+        convert_source_model(source_model, tmp_path / "bad.ehar", Options(), report=silent)
     assert caught.value.exit_code == 1 and list(tmp_path.iterdir()) == []
     unchecked(monkeypatch)
     refused(source_model, tmp_path)

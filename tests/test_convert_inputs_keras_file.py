@@ -591,7 +591,7 @@ def test_a_file_becomes_a_bundle_that_agrees_with_it(fitted: Path, squares: Path
     manifest = bundle.manifest
     assert manifest.kind == LRCN and manifest.precision == "int8" and manifest.labels == LABELS
     assert manifest.smoothing.enter == 0.7 and manifest.smoothing.min_s == 0.4
-    assert "--prune 0" in manifest.provenance["command"] and str(tmp_path) not in json.dumps(
+    assert "prune" not in manifest.provenance["command"] and str(tmp_path) not in json.dumps(
         manifest.to_json()
     )
     assert manifest.metrics["test"]["accuracy"]["stream"]["windows"]["share"] > 0.9

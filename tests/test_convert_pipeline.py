@@ -46,6 +46,7 @@ from train.tf import keras
 
 KINDS = ("lrcn", "motion", "convlstm")
 STEPS = 20
+PRUNED: dict[str, dict[str, Any]] = {"motion": {"prune": 0.5, "control": True}}
 STREAM_ERROR = 0.005  # of a probability, stream against whole clip, on these models
 Converted = tuple[Path, Bundle, dict[str, Any]]
 
@@ -71,7 +72,7 @@ def converted(folder: Path, run_of: Callable[[str], Path]) -> Callable[[str], Co
     def bundle(kind: str) -> Converted:
         if kind not in made:
             path = folder / f"{kind}.ehar"
-            record = convert_run(run_of(kind), path, options(folder, control=kind == "motion"), report=silent)
+            record = convert_run(run_of(kind), path, options(folder, **PRUNED.get(kind, {})), report=silent)
             made[kind] = (path, open_bundle(path), record)
         return made[kind]
 
@@ -116,7 +117,8 @@ def test_a_run_becomes_a_bundle(converted: Callable[[str], Converted], kind: str
     assert test["stream_against_whole_clip"]["max_error"] <= STREAM_ERROR
     assert manifest.metrics["test"]["windows"] == test["windows"] >= 80
     compared = [row["name"] for row in record.get("compactness", {}).get("rows", ())]
-    assert compared == (["original", "dense control", "pruned 50%"] if kind == "motion" else [])
+    assert compared == (["original", "dense control", "pruned 50%"] if kind in PRUNED else [])
+    assert ("tfmot" in manifest.provenance["versions"]) == (kind in PRUNED)
     assert manifest.protocol == "held-out groups"
     assert json.loads(path.with_suffix(".report.json").read_text()) == record
     assert "Passed: the quantised stream" in path.with_suffix(".report.html").read_text()
@@ -242,9 +244,7 @@ def test_a_model_of_all_groups_has_its_outputs_compared(
     own, other = Path(sys.executable), tmp_path / "other-python"
     other.write_text("#!/bin/sh\necho 'no such runtime' >&2\nexit 1\n")
     other.chmod(0o755)
-    requested = options(
-        folder, prune=0.0, metrics=metrics, protocol=protocol, release=7, runtimes=(own, other)
-    )
+    requested = options(folder, metrics=metrics, protocol=protocol, release=7, runtimes=(own, other))
     record = convert_run(run, out, requested, report=lines.append)
     assert any("other-python: does not run this bundle: no such runtime" in line for line in lines)
     manifest = open_bundle(out).manifest
@@ -293,7 +293,7 @@ def test_auto_goes_on_where_the_test_clips_refuse_its_choice(
 ) -> None:
     run, out, lines = run_of("motion"), tmp_path / "auto.ehar", []
     judged = refusing(monkeypatch, {"int8", "mixed"}, "test", run)
-    record = convert_run(run, out, options(folder, prune=0.0, precision="auto"), report=lines.append)
+    record = convert_run(run, out, options(folder, precision="auto"), report=lines.append)
     bundle = open_bundle(out)
     assert bundle.manifest.precision == judged[-1] not in ("int8", "mixed")
     refused = bundle.manifest.metrics["gate"]["refused_before"]
@@ -314,7 +314,7 @@ def test_where_no_precision_passes_the_report_has_the_figures_of_the_closest(
 ) -> None:
     run, out, lines = run_of("motion"), tmp_path / "auto.ehar", []
     refusing(monkeypatch, {"int8", "int8-weights", "float16", "float32", "mixed"}, "test", run)
-    requested = options(folder, prune=0.0, precision="auto")
+    requested = options(folder, precision="auto")
     with pytest.raises(
         ParityError, match=r"no precision passes; .*: it lost accuracy: .*train longer"
     ) as error:
@@ -331,9 +331,9 @@ def test_where_no_precision_passes_the_report_has_the_figures_of_the_closest(
 @pytest.mark.parametrize(
     ("changes", "external", "precision", "expected"),
     [
-        ({}, False, "int8", [LOOK_FOR_ONE, TRAIN_ON, "prune less"]),
-        ({"precision": "auto"}, False, "int8-weights", ["prune less"]),
-        ({"precision": "auto", "prune": 0.0, "shrink": 0.5}, False, "int8", [TRAIN_ON, "shrink less"]),
+        ({"prune": 0.5}, False, "int8", [LOOK_FOR_ONE, TRAIN_ON, "prune less"]),
+        ({"precision": "auto", "prune": 0.5}, False, "int8-weights", ["prune less"]),
+        ({"precision": "auto", "shrink": 0.5}, False, "int8", [TRAIN_ON, "shrink less"]),
         ({"precision": "auto"}, True, "mixed", [CALIBRATE]),
         ({"precision": "auto"}, True, "float16", []),
     ],
@@ -365,9 +365,7 @@ def untrained(run: Path, folder: Path) -> Path:
 
 def test_a_failed_gate_leaves_no_bundle(run_of: Callable[[str], Path], folder: Path, tmp_path: Path) -> None:
     run, out = untrained(run_of("motion"), folder), tmp_path / "bad.ehar"
-    result = CliRunner().invoke(
-        convert, [str(run), "--out", str(out), "--prune", "0", "--cache", str(folder / "cache")]
-    )
+    result = CliRunner().invoke(convert, [str(run), "--out", str(out), "--cache", str(folder / "cache")])
     assert isinstance(result.exception, ParityError) and result.exception.exit_code == 1
     assert "collapsed" in str(result.exception) and "\n" not in str(result.exception)
     assert {path.name for path in tmp_path.iterdir()} == {"bad.report.json", "bad.report.html"}
@@ -382,7 +380,7 @@ def test_a_converter_that_cannot_finish_leaves_no_bundle(
         convert_run(
             run_of("motion"),
             tmp_path / "late.ehar",
-            options(folder, prune=0.0, timeout_s=0.01),
+            options(folder, timeout_s=0.01),
             report=silent,
         )
     assert [path.name for path in tmp_path.iterdir()] == ["late.convert.log"]

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from edge_har.errors import DataError, MisuseError
+from edge_har.model.preprocess import LETTERBOX_VALUE, FrameSpec, prepare_frame
 from tests.helpers.need import need_module
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
 from train.data import sampling
-from train.data.augment import NEVER, Amounts, augment, decide_mirror, resampling
+from train.data.augment import NEVER, SHAPES, Amounts, amounts_of, augment, decide_mirror, resampling
+from train.data.letterbox import content_boxes
 
 UNCHANGED = Amounts().scaled(0)
 
@@ -129,3 +131,58 @@ def test_resampling_shifts_and_scales_as_told() -> None:
 def test_negative_amounts_are_refused() -> None:
     with pytest.raises(MisuseError, match="0 or more"):
         Amounts(shift=-0.1)
+
+
+def letterboxed(size_wh: tuple[int, int], count: int, side: int = 32) -> np.ndarray:
+    """Clips of noise without the letterbox's grey in it: uint8 [count, 3, side, side, 3]."""
+    random = np.random.default_rng(0)
+    spec = FrameSpec((side, side), "letterbox")
+    pixels = random.integers(160, 256, (count, 3, *size_wh[::-1], 3)).astype(np.uint8)
+    return np.stack([[prepare_frame(frame, spec) for frame in clip] for clip in pixels])
+
+
+@pytest.mark.parametrize("size_wh", [(320, 240), (320, 180), (180, 320), (100, 100)])
+def test_some_letterboxed_clips_become_pictures_of_another_shape(size_wh: tuple[int, int]) -> None:
+    clips, labels = letterboxed(size_wh, 40), np.zeros(40, np.int32)
+    off, amounts = decide_mirror("off", ["A", "B"]), replace(UNCHANGED, shapes=0.5)
+    out = augment(clips, labels, [1, 2], off, amounts)[0].numpy()
+    boxes = content_boxes(out.astype(np.uint8))
+    own = content_boxes(clips[:1])[0]
+    kept = (boxes == own).all(axis=1)
+    assert 10 <= kept.sum() <= 30
+    np.testing.assert_array_equal(out[kept], clips[kept])
+    heights, widths = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2]
+    assert 32 in set(heights) and 32 in set(widths), "an upright telephone and a wide camera"
+    ratios = widths / heights
+    assert ratios.min() >= SHAPES[0] - 0.03 and ratios.max() <= SHAPES[1] + 0.1
+    for clip, (top, bottom, left, right) in zip(out, boxes, strict=True):
+        assert abs(top - (32 - bottom)) <= 1 and abs(left - (32 - right)) <= 1, "in the middle"
+        bars = np.ones((32, 32), bool)
+        bars[top:bottom, left:right] = False
+        assert (clip[:, bars] == LETTERBOX_VALUE).all()
+
+
+def test_a_picture_of_another_shape_shows_the_scene_at_its_own_height() -> None:
+    """A bright row in the middle third of a 4:3 picture stays in the middle third of a wide one."""
+    scene = np.zeros((240, 320, 3), np.uint8)
+    scene[80:160] = 255
+    frame = prepare_frame(scene, FrameSpec((64, 64), "letterbox"))
+    clips = np.tile(frame, (40, 2, 1, 1, 1))
+    off, amounts = decide_mirror("off", ["A", "B"]), replace(UNCHANGED, shapes=1.0)
+    out = augment(clips, np.zeros(40, np.int32), [1, 2], off, amounts)[0].numpy()
+    for clip, (top, bottom, left, right) in zip(out, content_boxes(out.astype(np.uint8)), strict=True):
+        bright = clip[0, top:bottom, (left + right) // 2, 0] > 127
+        assert bright.mean() == pytest.approx(1 / 3, abs=0.06)
+
+
+def test_bars_stay_grey_under_all_changes_and_frames_that_are_not_letterboxed_have_none() -> None:
+    clips, off = letterboxed((320, 180), 8), decide_mirror("off", ["A", "B"])
+    labels = np.zeros(8, np.int32)
+    out = augment(clips, labels, [1, 2], off, replace(Amounts(), shapes=1e-9))[0].numpy()
+    top, bottom = content_boxes(clips[:1])[0, :2]
+    assert (out[:, :, :top] == LETTERBOX_VALUE).all() and (out[:, :, bottom:] == LETTERBOX_VALUE).all()
+    assert (out[:, :, top] != LETTERBOX_VALUE).any()
+    assert amounts_of(1.0, FrameSpec(fit="letterbox")).shapes == 0.5
+    assert (
+        amounts_of(1.0, FrameSpec(fit="stretch")).shapes == amounts_of(1.0, FrameSpec(fit="crop")).shapes == 0
+    )

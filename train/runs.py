@@ -60,7 +60,7 @@ class TrainConfig:
     interval_ms: float = 80.0
     hop_ticks: int = 1
     size: int = 64
-    fit: str = "stretch"
+    fit: str = "letterbox"
     interpolation: str = "area"
     epochs: int = 40
     patience: int = 12

@@ -142,7 +142,7 @@ def subject_of_run(run: Path, folder: Path, say: Say) -> ComparedModel:
 
 def _float(folder: Path, run: Path, say: Say) -> dict[str, Any]:
     say(f"converting {run.parent.name if run.name == RUN else run.name} to float TFLite")
-    options = ["--precision", "float32", "--prune", "0"]
+    options = ["--precision", "float32"]
     edge_har("convert", run.resolve(), "--out", folder / FLOAT_BUNDLE, *options, log=folder / LOG)
     return {}
 

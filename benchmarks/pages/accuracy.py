@@ -35,7 +35,7 @@ PROTOCOL = (
     "motion "
     "model the next person in order decides when training stops and the rest train; LRCN and ConvLSTM train "
     "on all the "
-    "others for a fixed number of epochs. Calibration and pruning see the training people alone."
+    "others for a fixed number of epochs. Calibration sees the training people alone."
 )
 NOTES = (
     "Intervals are 95 %: *clips* (Wilson) takes every clip as independent, *people* resamples whole people "

@@ -43,8 +43,7 @@ NOTES = (
     "*times predict*: how many times faster than Keras' `predict`, by medians. *kB*: what the form needs on "
     "disk. Accuracy "
     "is a clip's, the mean over its windows, with the 95 % Wilson interval; `model(x)` computes what "
-    "`predict` does. The "
-    "int8 forms are pruned and fine-tuned; pruning saves no time, it lets the file compress better."
+    "`predict` does."
 )
 MIXED_NOTE = "Its int8 forms have int8 weights and integer convolutions, with float states between them."
 TICK_NOTE = (

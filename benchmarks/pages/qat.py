@@ -15,7 +15,7 @@ from benchmarks.pages.markdown import markdown_table
 
 PRECISIONS = (("LRCN", "int8"), ("ConvLSTM", "int8-cells16"), ("ConvLSTM", "int8"))
 QAT = "+qat"  # after a precision
-UNPRUNED = ("--prune", "0", "--allow-drop")
+ALLOWED = ("--allow-drop",)
 
 INTRODUCTION = (
     "Trainings and split are those of the parity page; nothing is pruned. Each model is converted as it is, "
@@ -47,7 +47,7 @@ def entries_of(options: Sequence[str]) -> list[Experiment]:
     made = []
     for model, precision in PRECISIONS:
         for mark, more in (("", ()), (QAT, ("--qat",))):
-            conversion = ("--precision", precision, *UNPRUNED, *more)
+            conversion = ("--precision", precision, *ALLOWED, *more)
             name = f"qat {model} {precision}{mark}"
             made.append(Experiment(name, model.lower(), (*TRAINING, *options), conversion=conversion))
     return made

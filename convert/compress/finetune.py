@@ -13,9 +13,9 @@ import numpy as np
 
 from convert.inputs.source_model import SourceModel
 from edge_har.errors import MisuseError
-from train.data.augment import Amounts, decide_mirror
+from train.data.augment import amounts_of, decide_mirror
 from train.data.batches import WindowPlan, targets, training_batches
-from train.fitting.fit import class_weights
+from train.fitting.fit import ActiveAccuracy, class_weights
 from train.models.fused_convlstm import training_twin
 from train.tf import keras
 
@@ -23,6 +23,8 @@ from train.tf import keras
 RATE_FRACTION = 0.5
 LAST_RATE_FRACTION = 0.02
 REPORTS = 4
+STEPS = 200
+MOST_PRUNED = 0.95
 
 Report = Callable[[str], None]
 
@@ -62,7 +64,8 @@ def fine_tuning_of(source_model: SourceModel, steps: int) -> FineTuning:
     config, clips = source_model.training, source_model.clip_parts.training
     sampling = replace(config.sampling, seed=config.seed + 1)  # other windows than the training's first steps
     plan = WindowPlan(clips, sampling, source_model.clip_parts.synthetic)
-    mirror, amounts = decide_mirror(config.mirror, source_model.labels), Amounts().scaled(config.augmentation)
+    mirror = decide_mirror(config.mirror, source_model.labels)
+    amounts = amounts_of(config.augmentation, config.frame_spec)
     return FineTuning(
         training_batches(plan, 0, steps, mirror, amounts),
         steps,
@@ -94,7 +97,7 @@ def fit(model: Any, tuning: FineTuning, *, callbacks: Sequence[Any] = (), report
     model.compile(
         keras.optimizers.Adam(rate, global_clipnorm=tuning.clip_norm or None),
         keras.losses.CategoricalCrossentropy(label_smoothing=tuning.label_smoothing),
-        metrics=["accuracy"],
+        metrics=[ActiveAccuracy(name="accuracy")],
     )
     classes = int(model.output_shape[-1])
     model.fit(

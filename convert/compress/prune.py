@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from convert.compress.finetune import FineTuning, Report, fit
+from convert.compress.finetune import MOST_PRUNED, FineTuning, Report, fit
 from edge_har.errors import MisuseError
 from train.models.fused_convlstm import MergedConvLSTM2D
 from train.tf import keras
@@ -12,8 +12,6 @@ from train.tf import keras
 import tensorflow_model_optimization as tfmot  # isort: skip  # after train.tf, which chooses Keras 2
 
 L: Any = keras.layers
-STEPS = 200
-MOST_PRUNED = 0.95
 RAMP_FRACTION = 0.6  # of the steps in which sparsity rises; in the rest the model settles
 RAMP_UPDATES = 30
 

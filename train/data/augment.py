@@ -1,18 +1,21 @@
-"""Random changes to training clips, a whole batch at a time in TensorFlow: mirror, shift, scale, light.
+"""Random changes to training clips, a whole batch at a time in TensorFlow: mirror, shift, scale, light and
+the shape of the picture.
 
-Every clip changes as a whole: all its frames share one mirror, shift, scale and light. The same seed gives
-the same pixels.
+Every clip changes as a whole: all its frames share one of each. The same seed gives the same pixels.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edge_har.errors import DataError, MisuseError
+from edge_har.model.preprocess import LETTERBOX_VALUE, FrameSpec
+from train.data.letterbox import content_boxes
 from train.data.mirror import AUTO, OFF, read_mirror_file
 from train.data.sampling import BACKGROUND
 from train.tf import tf
@@ -29,6 +32,8 @@ DIRECTION = re.compile(r"counterclockwise|clockwise|(?<!c)left|(?<!up)(?<!b)(?<!
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_]+")
 # Frames of noise drawn for a batch; each frame of it takes one, as drawing all is much slower.
 NOISE_FRAMES = 64
+# Width by height of the pictures that a clip is shown in: a telephone upright to a wide camera.
+SHAPES = (9 / 16, 16 / 9)
 NEVER = -1  # in Mirror.target: clips of this label stay as they are
 
 
@@ -50,7 +55,7 @@ class Mirror:
 @dataclass(frozen=True)
 class Amounts:
     """How far clips are changed. Shift as a fraction of the frame's side, scale and light as natural-log half
-    ranges.
+    ranges. shapes: for letterboxed clips; 0 for others.
     """
 
     shift: float = 0.1
@@ -60,6 +65,7 @@ class Amounts:
     colour: float = 0.1
     brightness: float = 30.0  # grey levels of 0..255
     noise: float = 4.0  # grey levels: the largest standard deviation; half of the clips have none
+    shapes: float = 0.5  # fraction of clips that are shown as a camera of another shape would show them
 
     def __post_init__(self) -> None:
         if min(astuple(self)) < 0:
@@ -68,6 +74,13 @@ class Amounts:
     def scaled(self, strength: float) -> Amounts:
         """All amounts times `strength`; raises MisuseError when it is negative."""
         return Amounts(*(amount * strength for amount in astuple(self)))
+
+
+def amounts_of(strength: float, spec: FrameSpec) -> Amounts:
+    """How far the clips of a training are changed: the usual amounts times `strength`; shapes are changed
+    only where frames are letterboxed. Raises MisuseError when `strength` is negative."""
+    usual = Amounts() if spec.fit == "letterbox" else replace(Amounts(), shapes=0.0)
+    return usual.scaled(strength)
 
 
 def decide_mirror(option: str, labels: Sequence[str]) -> Mirror:
@@ -124,26 +137,85 @@ def augment(clips: Any, labels: Any, seed: Any, mirror: Mirror, amounts: Amounts
     scale, aspect = draw.between_logs(amounts.scale), draw.between_logs(amounts.aspect)
     shift_y, shift_x = (draw.between(-amounts.shift, amounts.shift) for _ in range(2))
     height, width = clips.shape[2], clips.shape[3]
-    rows = resampling(height, scale / aspect, shift_y, tf.zeros_like(mirrored))
-    columns = resampling(width, scale * aspect, shift_x, mirrored)
+    picture = _whole(batch, height, width)
+    if amounts.shapes:
+        boxes = tf.numpy_function(content_boxes, [clips], tf.int32, stateful=False)
+        picture = _Box(*tf.unstack(tf.cast(tf.ensure_shape(boxes, (clips.shape[0], 4)), tf.float32), axis=1))
+    shown = _reshaped(picture, draw, amounts.shapes, height, width) if amounts.shapes else picture
+    scale *= (shown.bottom - shown.top) / (picture.bottom - picture.top)
+    rows = resampling(height, scale / aspect, shift_y, tf.zeros_like(mirrored), picture.rows)
+    columns = resampling(width, scale * aspect, shift_x, mirrored, picture.columns)
     moved = _resample(tf.cast(clips, tf.float32), rows, columns)
     gain = draw.between_logs(amounts.contrast, [1]) * draw.between_logs(amounts.colour, [3])
     grey = 127.5
     offset = grey + draw.between(-amounts.brightness, amounts.brightness)[:, None] - grey * gain
     lit = moved * gain[:, None, None, None] + offset[:, None, None, None]
     noisy = lit + draw.noise(clips.shape[1:], amounts.noise)
-    return tf.round(tf.clip_by_value(noisy, 0.0, 255.0)), labels
+    done = tf.round(tf.clip_by_value(noisy, 0.0, 255.0))
+    if amounts.shapes:
+        done = tf.where(shown.inside(height, width), done, float(LETTERBOX_VALUE))
+    return done, labels
 
 
-def resampling(side: int, scale: Any, shift: Any, mirrored: Any) -> Any:
+@dataclass(frozen=True)
+class _Box:
+    """Where the pictures of a batch lie in their frames: float32 [batch] each, whole px, ends excluded."""
+
+    top: Any
+    bottom: Any
+    left: Any
+    right: Any
+
+    @property
+    def rows(self) -> tuple[Any, Any]:
+        """First and last row."""
+        return self.top, self.bottom - 1
+
+    @property
+    def columns(self) -> tuple[Any, Any]:
+        """First and last column."""
+        return self.left, self.right - 1
+
+    def inside(self, height: int, width: int) -> Any:
+        """Which pixels of frames of this size lie in the pictures: bool [batch, 1, height, width, 1]."""
+        y, x = tf.range(height, dtype=tf.float32), tf.range(width, dtype=tf.float32)
+        rows = (y >= self.top[:, None]) & (y < self.bottom[:, None])
+        columns = (x >= self.left[:, None]) & (x < self.right[:, None])
+        return (rows[:, :, None] & columns[:, None, :])[:, None, :, :, None]
+
+
+def _whole(batch: Any, height: int, width: int) -> _Box:
+    nothing = tf.zeros([batch])
+    return _Box(nothing, nothing + float(height), nothing, nothing + float(width))
+
+
+def _reshaped(picture: _Box, draw: _Draw, fraction: float, height: int, width: int) -> _Box:
+    """Where the pictures of some clips would lie had a camera of another shape filmed them."""
+    own_h, own_w = picture.bottom - picture.top, picture.right - picture.left
+    narrowest, widest = SHAPES
+    drawn = tf.exp(draw.between(math.log(narrowest), math.log(widest)))
+    shape = tf.where(draw.between(0.0, 1.0) < fraction, drawn, own_w / own_h)
+    to_w, to_h = (
+        tf.maximum(1.0, tf.round(side))
+        for side in (tf.minimum(float(width), height * shape), tf.minimum(float(height), width / shape))
+    )
+    top, left = tf.floor((height - to_h) / 2), tf.floor((width - to_w) / 2)
+    return _Box(top, top + to_h, left, left + to_w)
+
+
+def resampling(
+    side: int, scale: Any, shift: Any, mirrored: Any, picture: tuple[Any, Any] | None = None
+) -> Any:
     """Linear interpolation along one side as matrices, float32 [batch, side, side]: output = matrix @ input.
 
-    scale, shift (fraction of the side), mirrored: [batch]. What lies outside repeats the border.
+    scale, shift (fraction of the side), mirrored: [batch]. picture: the first and last position that hold
+    the picture, float32 [batch] each; default the whole side. What lies outside repeats its border.
     """
+    first, last = (0.0, side - 1.0) if picture is None else (bound[:, None] for bound in picture)
     centre = (side - 1) / 2
     sign = tf.where(mirrored, -1.0, 1.0)[:, None]
     position = (tf.range(side, dtype=tf.float32) - centre)[None] * sign / scale[:, None]
-    position = tf.clip_by_value(position + centre + shift[:, None] * side, 0.0, side - 1.0)
+    position = tf.clip_by_value(position + centre + shift[:, None] * side, first, last)
     distance = tf.abs(position[:, :, None] - tf.range(side, dtype=tf.float32))
     return tf.maximum(0.0, 1.0 - distance)
 

@@ -29,6 +29,7 @@ from edge_har.sources.recordings import content_sha256
 from edge_har.system.files import expand_user, replaced_file
 from train.data.augment import Amounts, Mirror, augment
 from train.data.index import Clip
+from train.data.letterbox import content_boxes
 from train.data.sampling import BACKGROUND, Sampling
 from train.data.videos import decode_prepared, tick_indices
 from train.tf import tf
@@ -259,9 +260,12 @@ class WindowPlan:
         ticks = self.sampling.contract.frames
         creep = random.choice([0.0, random.uniform(0, CREEP_FRAMES)])
         at = random.uniform(0, max(0.0, len(frames) - 1 - creep)) + np.linspace(0, creep, ticks)
-        window = np.asarray(frames[np.minimum(at.astype(np.int64), len(frames) - 1)])
+        window: Pixels = np.array(frames[np.minimum(at.astype(np.int64), len(frames) - 1)])
+        top, bottom, left, right = content_boxes(window[None])[0]
+        scene = window[:, top:bottom, left:right]
         changes: list[Callable[[Pixels, np.random.Generator], Pixels]] = [_as_it_is, _shaken, _relit]
-        return changes[random.choice(len(changes))](window, random)
+        window[:, top:bottom, left:right] = changes[random.choice(len(changes))](scene, random)
+        return window
 
 
 def _as_it_is(window: Pixels, random: np.random.Generator) -> Pixels:

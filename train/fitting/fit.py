@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edge_har.errors import DataError, MisuseError
 from edge_har.system.files import replaced_file
 from train import runs
-from train.data.augment import Amounts, Mirror, decide_mirror
+from train.data.augment import Mirror, amounts_of, decide_mirror
 from train.data.batches import CachedClip, WindowPlan, cache_clips, cache_folder, targets, training_batches
 from train.data.index import Dataset, write_index
 from train.data.sampling import BACKGROUND
@@ -132,7 +132,7 @@ def identity(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
         "schema": runs.SCHEMA,
         "recipe": RECIPE,
         "architecture_sha256": _architecture(config, len(dataset.labels)),
-        "augment": asdict(Amounts().scaled(config.augmentation)),
+        "augment": asdict(amounts_of(config.augmentation, config.frame_spec)),
         "settings": runs.settings_json(config),
         "labels": list(dataset.labels),
         "index_sha256": dataset.sha256,
@@ -296,7 +296,7 @@ class _Training:
         config = self.config
         first, last = (number * config.steps_per_epoch for number in (epoch, config.epochs))
         plan = WindowPlan(self._clips.train, config.sampling, self._clips.synthetic)
-        amounts = Amounts().scaled(config.augmentation)
+        amounts = amounts_of(config.augmentation, config.frame_spec)
         weighted = weighted_targets(self._weights)
         return training_batches(plan, first, last, self._mirror, amounts).map(weighted)
 

@@ -29,6 +29,8 @@ from train.runs import TrainConfig
 FIRST_SEED = 1000
 CLIPS_PER_LABEL = 60
 RATE_HZ = 25.0
+# What cameras give, the most common twice: 4:3, 16:9, and a telephone upright.
+SIZES_WH = ((320, 240), (426, 240), (320, 240), (240, 320))
 SAMPLED_SEEDS, SAMPLED_FRAMES = 3, 2  # by which a change of the drawing is noticed
 STANDING = ("Bend", "JumpingJack", "WaveOneHand", "WaveTwoHands")  # whoever does these does not walk
 
@@ -50,6 +52,7 @@ def synthetic_identity(config: TrainConfig, labels: Sequence[str]) -> dict[str, 
         "first_seed": FIRST_SEED,
         "last_seed": FIRST_SEED + len(_cast(config, labels)) - 1,
         "clips_per_label": CLIPS_PER_LABEL,
+        "sizes_wh": [list(size_wh) for size_wh in SIZES_WH],
         "drawing_sha256": _drawing(),
     }
 
@@ -70,13 +73,15 @@ def cache_synthetic(
     clips = {}
     for seed, (action, label) in cast.items():
         suffix = ", standing" if label == BACKGROUND else ""
-        content = f"{drawing} {action}{suffix} {seed} {frames} {RATE_HZ}"
-        name = f"synthetic:{action}?seed={seed}{suffix}"
+        width, height = _size_wh(seed, len(cast))
+        content = f"{drawing} {action}{suffix} {seed} {frames} {RATE_HZ} {width}x{height}"
+        name = f"synthetic:{action}?seed={seed}&size={width}x{height}{suffix}"
         clips[seed] = CachedClip(name, label, "synthetic", folder / cache_key(content, config.frame_spec))
 
     def draw(seed: int) -> None:
         action, label = cast[seed]
-        rgb = synthetic.render_clip(action, seed, frames, RATE_HZ, stands=label == BACKGROUND)
+        size_wh = _size_wh(seed, len(cast))
+        rgb = synthetic.render_clip(action, seed, frames, RATE_HZ, size_wh, stands=label == BACKGROUND)
         pixels = np.stack([prepare_frame(frame, config.frame_spec) for frame in rgb])
         store(clips[seed], np.arange(frames) / RATE_HZ, pixels)
 
@@ -89,6 +94,12 @@ def cache_synthetic(
     finally:
         pool.shutdown(cancel_futures=True)
     return list(clips.values())
+
+
+def _size_wh(seed: int, clips: int) -> tuple[int, int]:
+    """The size of a clip's pictures, px: every action is drawn in all of them."""
+    turn = (seed - FIRST_SEED) * CLIPS_PER_LABEL // clips
+    return SIZES_WH[turn % len(SIZES_WH)]
 
 
 def _cast(config: TrainConfig, labels: Sequence[str]) -> dict[int, tuple[str, int]]:
