@@ -17,7 +17,7 @@ DEVICE_TEST := $(VENV)/.device-test-$(PYTHON_VERSION)
 WORKSTATION := $(VENV)/.workstation-$(PYTHON_VERSION)
 DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--source synthetic:demo --realtime)
 
-.PHONY: help demo test test-device check format docs-config runtimes model accuracy parity calibration compactness qat disturbances decoding benchmark bench-check fuzz sigterm soak clean
+.PHONY: help demo test test-device check format docs-config runtimes model accuracy parity calibration compactness qat disturbances shapes decoding benchmark bench-check fuzz sigterm soak clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ qat: $(WORKSTATION)  ## make docs/figures/qat.md again: fine-tuning under int8's
 
 disturbances: $(WORKSTATION)  ## make docs/figures/disturbances.md again: what light, bumps and slow cameras do (needs CLIPS/weizmann)
 	$(BIN)/python -m benchmarks disturbances --clips $(CLIPS)/weizmann --out docs/figures/disturbances.md
+
+shapes: $(WORKSTATION)  ## make docs/figures/shapes.md again: the shipped model on pictures of every shape
+	$(BIN)/python -m benchmarks shapes --out docs/figures/shapes.md
 
 decoding: $(WORKSTATION)  ## make docs/figures/decoding.md again: OpenCV's reader of files beside PyAV's
 	$(BIN)/python -m benchmarks decoding --out docs/figures/decoding.md

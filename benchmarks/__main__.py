@@ -148,6 +148,20 @@ def decoding(out: Path) -> None:
     _write(out, page(measure_decoding(say=_say), _command("decoding", None, out)))
 
 
+@group.command()
+@click.option("--model", type=click.Path(path_type=Path), help="A bundle; default: the shipped one.")
+@PAGE
+def shapes(model: Path | None, out: Path) -> None:
+    """Compare the events of the synthetic person in pictures of several shapes and sizes, and write the
+    table; exit 1 past the limit."""
+    from benchmarks.pages.shapes import measure_shapes, page
+
+    measured = measure_shapes(model, say=_say)
+    named = ["--model", model.name] if model else []
+    _write(out, page(measured, _command("shapes", None, out, *named)))
+    measured.check_limits()
+
+
 @group.command("ship-model")
 @CLIPS
 @JOBS
