@@ -1,24 +1,26 @@
-"""Random changes to training clips, a whole batch at a time in TensorFlow: mirror, shift, scale, light and
-the shape of the picture.
+"""Random changes to training clips, in OpenCV: mirror, shift, scale, light, noise and the shape of the
+picture.
 
 Every clip changes as a whole: all its frames share one of each. The same seed gives the same pixels.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_har.errors import DataError, MisuseError
-from edge_har.model.preprocess import LETTERBOX_VALUE, FrameSpec
+from edge_har.model.preprocess import LETTERBOX_VALUE, FrameSpec, Pixels
 from train.data.letterbox import content_boxes
 from train.data.mirror import AUTO, OFF, read_mirror_file
 from train.data.sampling import BACKGROUND
-from train.tf import tf
 
 SWAPPED = {
     "left": "right",
@@ -32,6 +34,8 @@ DIRECTION = re.compile(r"counterclockwise|clockwise|(?<!c)left|(?<!up)(?<!b)(?<!
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_]+")
 # Frames of noise drawn for a batch; each frame of it takes one, as drawing all is much slower.
 NOISE_FRAMES = 64
+MID_GREY = 127.5  # contrast is changed around it
+STREAM = 5  # of random numbers, apart from those that draw windows with the same seed and step
 # Width by height of the pictures that a clip is shown in: a telephone upright to a wide camera.
 SHAPES = (9 / 16, 16 / 9)
 NEVER = -1  # in Mirror.target: clips of this label stay as they are
@@ -122,140 +126,119 @@ def _mirror_from_file(path: Path, labels: Sequence[str]) -> Mirror:
     return Mirror(target, f"mirroring as {path.name} says")
 
 
-def augment(clips: Any, labels: Any, seed: Any, mirror: Mirror, amounts: Amounts) -> tuple[Any, Any]:
+def augment(
+    clips: Pixels, labels: NDArray[np.int32], seed: Sequence[int], mirror: Mirror, amounts: Amounts
+) -> tuple[Pixels, NDArray[np.int32]]:
     """Change a batch. clips: uint8 [batch, frames, height, width, 3]; labels: int32 [batch], or BACKGROUND;
-    seed: int [2].
+    seed: whole numbers, 0 or more.
 
-    Returns float32 clips, whole numbers of 0..255, of the same shape, and the labels after mirroring.
+    Returns new clips of the same shape and dtype, and the labels after mirroring.
     """
-    batch = tf.shape(clips)[0]
-    draw = _Draw(seed, batch)
-    target = tf.gather(tf.constant(mirror.target, tf.int32), tf.maximum(labels, 0))
-    target = tf.where(labels == BACKGROUND, NEVER, target)
-    mirrored = (draw.between(0.0, 1.0) < 0.5) & (target != NEVER)
-    labels = tf.where(mirrored, target, labels)
-    scale, aspect = draw.between_logs(amounts.scale), draw.between_logs(amounts.aspect)
-    shift_y, shift_x = (draw.between(-amounts.shift, amounts.shift) for _ in range(2))
-    height, width = clips.shape[2], clips.shape[3]
-    picture = _whole(batch, height, width)
-    if amounts.shapes:
-        boxes = tf.numpy_function(content_boxes, [clips], tf.int32, stateful=False)
-        picture = _Box(*tf.unstack(tf.cast(tf.ensure_shape(boxes, (clips.shape[0], 4)), tf.float32), axis=1))
-    shown = _reshaped(picture, draw, amounts.shapes, height, width) if amounts.shapes else picture
-    scale *= (shown.bottom - shown.top) / (picture.bottom - picture.top)
-    rows = resampling(height, scale / aspect, shift_y, tf.zeros_like(mirrored), picture.rows)
-    columns = resampling(width, scale * aspect, shift_x, mirrored, picture.columns)
-    moved = _resample(tf.cast(clips, tf.float32), rows, columns)
-    gain = draw.between_logs(amounts.contrast, [1]) * draw.between_logs(amounts.colour, [3])
-    grey = 127.5
-    offset = grey + draw.between(-amounts.brightness, amounts.brightness)[:, None] - grey * gain
-    lit = moved * gain[:, None, None, None] + offset[:, None, None, None]
-    noisy = lit + draw.noise(clips.shape[1:], amounts.noise)
-    done = tf.round(tf.clip_by_value(noisy, 0.0, 255.0))
-    if amounts.shapes:
-        done = tf.where(shown.inside(height, width), done, float(LETTERBOX_VALUE))
-    return done, labels
+    random = np.random.default_rng([STREAM, *seed])
+    batch, _, height, width, _ = clips.shape
+    target = np.where(labels == BACKGROUND, NEVER, np.array(mirror.target, np.int32)[np.maximum(labels, 0)])
+    mirrored = (random.random(batch) < 0.5) & (target != NEVER)
+    whole = np.tile(np.array([0, height, 0, width], np.int32), (batch, 1))
+    boxes = content_boxes(clips) if amounts.shapes else whole
+    noise = random.standard_normal((NOISE_FRAMES, height, width, 3), np.float32) if amounts.noise else None
+    changed = np.empty_like(clips)
+    for clip, made, box, flip in zip(clips, changed, boxes, mirrored, strict=True):
+        shown = _reshaped(box, random, amounts.shapes, height, width)
+        _moved(clip, made, box, shown, _placement(box, shown, flip, random, amounts, height, width))
+        table = _light(random, amounts)
+        if (table != _AS_IT_IS).any():
+            cv2.LUT(made.reshape(-1, width, 3), table, dst=made.reshape(-1, width, 3))
+        strength = max(0.0, random.uniform(-amounts.noise, amounts.noise))
+        if noise is not None and strength:
+            made[:] = _noisy(made, strength * noise[random.integers(0, NOISE_FRAMES, len(made))])
+        if amounts.shapes:
+            _paint_bars(made, shown)
+    return changed, np.where(mirrored, target, labels).astype(np.int32)
 
 
-@dataclass(frozen=True)
-class _Box:
-    """Where the pictures of a batch lie in their frames: float32 [batch] each, whole px, ends excluded."""
-
-    top: Any
-    bottom: Any
-    left: Any
-    right: Any
-
-    @property
-    def rows(self) -> tuple[Any, Any]:
-        """First and last row."""
-        return self.top, self.bottom - 1
-
-    @property
-    def columns(self) -> tuple[Any, Any]:
-        """First and last column."""
-        return self.left, self.right - 1
-
-    def inside(self, height: int, width: int) -> Any:
-        """Which pixels of frames of this size lie in the pictures: bool [batch, 1, height, width, 1]."""
-        y, x = tf.range(height, dtype=tf.float32), tf.range(width, dtype=tf.float32)
-        rows = (y >= self.top[:, None]) & (y < self.bottom[:, None])
-        columns = (x >= self.left[:, None]) & (x < self.right[:, None])
-        return (rows[:, :, None] & columns[:, None, :])[:, None, :, :, None]
-
-
-def _whole(batch: Any, height: int, width: int) -> _Box:
-    nothing = tf.zeros([batch])
-    return _Box(nothing, nothing + float(height), nothing, nothing + float(width))
-
-
-def _reshaped(picture: _Box, draw: _Draw, fraction: float, height: int, width: int) -> _Box:
-    """Where the pictures of some clips would lie had a camera of another shape filmed them."""
-    own_h, own_w = picture.bottom - picture.top, picture.right - picture.left
+def _reshaped(
+    box: NDArray[np.int32], random: np.random.Generator, fraction: float, height: int, width: int
+) -> NDArray[np.int32]:
+    """Where a picture would lie in its frame had a camera of another shape filmed it, for a fraction of the
+    clips: int32 [4] as `content_boxes` gives them.
+    """
     narrowest, widest = SHAPES
-    drawn = tf.exp(draw.between(math.log(narrowest), math.log(widest)))
-    shape = tf.where(draw.between(0.0, 1.0) < fraction, drawn, own_w / own_h)
-    to_w, to_h = (
-        tf.maximum(1.0, tf.round(side))
-        for side in (tf.minimum(float(width), height * shape), tf.minimum(float(height), width / shape))
-    )
-    top, left = tf.floor((height - to_h) / 2), tf.floor((width - to_w) / 2)
-    return _Box(top, top + to_h, left, left + to_w)
+    shape = np.exp(random.uniform(np.log(narrowest), np.log(widest)))
+    if random.random() >= fraction:
+        return box
+    to_w = max(1, round(min(width, height * shape)))
+    to_h = max(1, round(min(height, width / shape)))
+    top, left = (height - to_h) // 2, (width - to_w) // 2
+    return np.array([top, top + to_h, left, left + to_w], np.int32)
 
 
-def resampling(
-    side: int, scale: Any, shift: Any, mirrored: Any, picture: tuple[Any, Any] | None = None
-) -> Any:
-    """Linear interpolation along one side as matrices, float32 [batch, side, side]: output = matrix @ input.
+def _placement(
+    box: NDArray[np.int32],
+    shown: NDArray[np.int32],
+    flip: bool,
+    random: np.random.Generator,
+    amounts: Amounts,
+    height: int,
+    width: int,
+) -> NDArray[np.float64]:
+    """From a pixel of the new frame to its place in the old one: float64 [2, 3], (x, y, 1) to (x, y).
 
-    scale, shift (fraction of the side), mirrored: [batch]. picture: the first and last position that hold
-    the picture, float32 [batch] each; default the whole side. What lies outside repeats its border.
+    The scene keeps its height in the picture, whatever the picture's shape.
     """
-    first, last = (0.0, side - 1.0) if picture is None else (bound[:, None] for bound in picture)
-    centre = (side - 1) / 2
-    sign = tf.where(mirrored, -1.0, 1.0)[:, None]
-    position = (tf.range(side, dtype=tf.float32) - centre)[None] * sign / scale[:, None]
-    position = tf.clip_by_value(position + centre + shift[:, None] * side, first, last)
-    distance = tf.abs(position[:, :, None] - tf.range(side, dtype=tf.float32))
-    return tf.maximum(0.0, 1.0 - distance)
+    scale = _factor(random, amounts.scale) * (shown[1] - shown[0]) / (box[1] - box[0])
+    aspect = _factor(random, amounts.aspect)
+    shift_x, shift_y = random.uniform(-amounts.shift, amounts.shift, 2)
+    step_x, step_y = (-1 if flip else 1) / (scale * aspect), aspect / scale
+    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+    return np.array(
+        [
+            [step_x, 0.0, centre_x * (1 - step_x) + shift_x * width],
+            [0.0, step_y, centre_y * (1 - step_y) + shift_y * height],
+        ]
+    )
 
 
-def _resample(clips: Any, rows: Any, columns: Any) -> Any:
-    """Rows then columns as batched products: several times faster here than a warp of every frame."""
-    frames, height, width, colours = clips.shape[1:]
-    flat = tf.reshape(clips, (-1, frames, height, width * colours))
-    upright = tf.reshape(tf.matmul(rows[:, None], flat), (-1, frames, height, width, colours))
-    turned = tf.reshape(tf.transpose(upright, (0, 1, 3, 2, 4)), (-1, frames, width, height * colours))
-    done = tf.reshape(tf.matmul(columns[:, None], turned), (-1, frames, width, height, colours))
-    return tf.transpose(done, (0, 1, 3, 2, 4))
+def _moved(
+    clip: Pixels,
+    made: Pixels,
+    box: NDArray[np.int32],
+    shown: NDArray[np.int32],
+    placement: NDArray[np.float64],
+) -> None:
+    """Write a clip into `made`, resampled; what lies outside its picture repeats the picture's border."""
+    if (box == shown).all() and (placement == np.eye(2, 3)).all():
+        made[:] = clip
+        return
+    top, bottom, left, right = box
+    within = placement - [[0, 0, left], [0, 0, top]]
+    size_wh = (clip.shape[2], clip.shape[1])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    for frame, to in zip(clip, made, strict=True):
+        picture = frame[top:bottom, left:right]
+        cv2.warpAffine(picture, within, size_wh, dst=to, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
-class _Draw:
-    """Random numbers per clip that depend on the seed and the order of drawing alone."""
+_AS_IT_IS = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
 
-    def __init__(self, seed: Any, batch: Any) -> None:
-        self._seed = tf.cast(seed, tf.int64)
-        self._batch = batch
-        self._drawn = 0
 
-    def between(self, low: float, high: float, more: Sequence[int] = ()) -> Any:
-        """Uniform, float32 [batch, *more]."""
-        shape = tf.concat([[self._batch], tf.constant(list(more), tf.int32)], 0)
-        return tf.random.stateless_uniform(shape, self._next_seed(), low, high)
+def _light(random: np.random.Generator, amounts: Amounts) -> Pixels:
+    """What each level of each colour becomes: uint8 [1, 256, 3]."""
+    gain = _factor(random, amounts.contrast) * np.exp(random.uniform(-amounts.colour, amounts.colour, 3))
+    offset = MID_GREY + random.uniform(-amounts.brightness, amounts.brightness) - MID_GREY * gain
+    return np.clip(np.rint(_AS_IT_IS * gain + offset), 0, 255).astype(np.uint8)
 
-    def between_logs(self, half_range: float, more: Sequence[int] = ()) -> Any:
-        """A factor whose logarithm is uniform in +-half_range, float32 [batch, *more]."""
-        return tf.exp(self.between(-half_range, half_range, more))
 
-    def noise(self, shape: Sequence[int], largest: float) -> Any:
-        """Normal noise of another strength for each clip, float32 [batch, *shape];
-        shape: frames, height, ...
-        """
-        strength = tf.maximum(0.0, self.between(-largest, largest, [1] * len(shape)))
-        table = tf.random.stateless_normal([NOISE_FRAMES, *shape[1:]], self._next_seed())
-        which = tf.cast(self.between(0.0, NOISE_FRAMES, shape[:1]), tf.int32)
-        return strength * tf.gather(table, tf.minimum(which, NOISE_FRAMES - 1))
+def _noisy(clip: Pixels, noise: NDArray[np.float32]) -> Pixels:
+    return np.asarray(np.clip(np.rint(clip + noise), 0, 255), np.uint8)
 
-    def _next_seed(self) -> Any:
-        self._drawn += 1
-        return self._seed + tf.constant([0, self._drawn << 32], tf.int64)
+
+def _paint_bars(clip: Pixels, box: NDArray[np.int32]) -> None:
+    """Make all outside of a picture the grey of a letterbox."""
+    top, bottom, left, right = box
+    for outside in (clip[:, :top], clip[:, bottom:], clip[:, :, :left], clip[:, :, right:]):
+        outside[:] = LETTERBOX_VALUE
+
+
+def _factor(random: np.random.Generator, half_range: float) -> float:
+    """A factor whose natural logarithm is uniform in +-half_range."""
+    return cast(float, np.exp(random.uniform(-half_range, half_range)))

@@ -325,15 +325,14 @@ def training_batches(
     [batch, frames, height, width, 3] of whole numbers 0..255, int32 labels [batch]).
     """
     pixels, _ = plan.batch(first_step)
-    seed = plan.sampling.seed
 
-    def load(step: Any) -> tuple[Any, Any, Any]:
-        clips, labels = tf.numpy_function(plan.batch, [step], (tf.uint8, tf.int32), stateful=False)
-        return step, tf.ensure_shape(clips, pixels.shape), tf.ensure_shape(labels, pixels.shape[:1])
+    def made(step: int) -> tuple[Pixels, NDArray[np.int32]]:
+        return augment(*plan.batch(step), (plan.sampling.seed, step), mirror, amounts)
 
-    def change(step: Any, clips: Any, labels: Any) -> tuple[Any, Any]:
-        return augment(clips, labels, tf.stack([tf.constant(seed, tf.int64), step]), mirror, amounts)
+    def load(step: Any) -> tuple[Any, Any]:
+        clips, labels = tf.numpy_function(made, [step], (tf.uint8, tf.int32), stateful=False)
+        shaped = tf.ensure_shape(clips, pixels.shape)
+        return tf.cast(shaped, tf.float32), tf.ensure_shape(labels, pixels.shape[:1])
 
     steps = tf.data.Dataset.range(first_step, last_step)
-    loaded = steps.map(load, num_parallel_calls=2, deterministic=True)
-    return loaded.map(change, num_parallel_calls=1, deterministic=True).prefetch(PREFETCH_BATCHES)
+    return steps.map(load, num_parallel_calls=2, deterministic=True).prefetch(PREFETCH_BATCHES)
