@@ -38,7 +38,7 @@ LEARNT = history([1.0, 0.5, 0.2, 0.1] * 5, [0.5, 0.8, 0.9, 0.95] * 5)
         (LEARNT, 8, figures(0.5), advice.OVERFIT, ("--augmentation", "0.525")),
         (LEARNT, 8, figures(0.85, 1), advice.GROUPS, ("--cross-validate",)),
         (LEARNT, 8, {}, advice.UNMEASURED, ("--cross-validate",)),
-        (history([1.3] * 20, [0.3] * 20), 20, figures(0.3), advice.UNDERFIT, ("--learning-rate", "0.0005")),
+        (history([1.3] * 20, [0.3] * 20), 20, figures(0.3), advice.UNDERFIT, ("--learning-rate", "0.001")),
         (history([0.9] * 20, [0.6] * 20), 15, figures(0.6), advice.UNDERFIT, ("--epochs", "40")),
         (LEARNT + LEARNT[:10], 30, figures(0.8), advice.CUT_OFF, ("--epochs", "60")),
     ],

@@ -34,14 +34,14 @@ FAMILIES = {
     LRCN: Family(
         "LRCN: four convolutions per frame, an LSTM over the frames (published architecture)",
         smallest_px=64,
-        settings={"steps": 2000, "learning_rate": 1e-3, **PLAIN_RGB},
+        settings={"steps": 2000, **PLAIN_RGB},
     ),
     CONVLSTM: Family(
         "ConvLSTM: four convolutional LSTMs with pooling (published architecture)",
         smallest_px=31,
         settings={
             "steps": 1200,
-            "learning_rate": 3e-3,
+            "learning_rate": 4e-3,
             "label_smoothing": 0.0,
             "clip_norm": 1.0,
             **PLAIN_RGB,
