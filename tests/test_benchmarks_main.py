@@ -63,5 +63,6 @@ def test_the_names_of_the_commands() -> None:
         "overhead",
         "parity",
         "qat",
+        "recipe",
         "ship-model",
     }

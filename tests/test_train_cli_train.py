@@ -150,8 +150,9 @@ def test_the_next_command_repeats_what_was_given(clips, tmp_path) -> None:
     result = CliRunner().invoke(cli, ["train", *map(str, command)])
     assert result.exit_code == 0, result.output
     following = result.stdout.splitlines()[-1]
-    assert following.startswith(f"next: edge-har train --data {clips} --model motion --frames 4 --size 16 ")
-    assert following.endswith(f"--out {out}-2")
+    assert following.startswith(f"next: edge-har train --data {clips} --model motion ")
+    assert " --frames 4 --size 16 " in following and following.endswith(f" --out {out}-2")
+    assert str(out) not in following.removesuffix(f"{out}-2")
 
 
 def test_wrong_data_is_one_line(clips, tmp_path) -> None:
