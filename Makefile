@@ -17,7 +17,7 @@ DEVICE_TEST := $(VENV)/.device-test-$(PYTHON_VERSION)
 WORKSTATION := $(VENV)/.workstation-$(PYTHON_VERSION)
 DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--source synthetic:demo --realtime)
 
-.PHONY: help demo test test-device check format docs-config runtimes model accuracy parity calibration compactness qat disturbances shapes decoding benchmark bench-check fuzz sigterm soak clean
+.PHONY: help demo test test-device check format docs-config runtimes model accuracy parity calibration compactness qat recipe disturbances shapes decoding benchmark bench-check fuzz sigterm soak clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ compactness: $(WORKSTATION)  ## make docs/figures/compactness.md again: pruning 
 
 qat: $(WORKSTATION)  ## make docs/figures/qat.md again: fine-tuning under int8's rounding (needs CLIPS/weizmann; resumable)
 	$(BIN)/python -m benchmarks qat --clips $(CLIPS)/weizmann --out docs/figures/qat.md
+
+recipe: $(WORKSTATION)  ## make docs/figures/recipe.md again: the default training beside the notebooks' (needs CLIPS/ucf9; resumable)
+	$(BIN)/python -m benchmarks recipe --clips $(CLIPS)/ucf9 --out docs/figures/recipe.md
 
 disturbances: $(WORKSTATION)  ## make docs/figures/disturbances.md again: what light, bumps and slow cameras do (needs CLIPS/weizmann)
 	$(BIN)/python -m benchmarks disturbances --clips $(CLIPS)/weizmann --out docs/figures/disturbances.md

@@ -77,6 +77,13 @@ PAGES = (
         "Compare quantised models with and without fine-tuning under int8's rounding, and write the table.",
     ),
     Page(
+        "recipe",
+        "measure_recipe",
+        CLIPS,
+        "Compare the default training of the published models with the notebooks' recipe on ucf9, and write "
+        "the table; exit 1 where the default is worse.",
+    ),
+    Page(
         "disturbances",
         "measure_disturbances",
         CLIPS,

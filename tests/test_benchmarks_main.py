@@ -63,6 +63,7 @@ def test_the_names_of_the_commands() -> None:
         "overhead",
         "parity",
         "qat",
+        "recipe",
         "shapes",
         "ship-model",
     }

@@ -53,6 +53,10 @@ def test_index_then_split(clips: Path, tmp_path: Path) -> None:
         "data", "split", "index.csv", "--folds", "leave-one-group-out", "--out", "f.json", cwd=tmp_path
     )
     assert folds.returncode == 0 and len(json.loads((tmp_path / "f.json").read_text())["folds"]) == 5
+    three = edge_har("data", "split", "index.csv", "--folds", 3, "--out", "f.json", cwd=tmp_path)
+    assert three.returncode == 0 and len(json.loads((tmp_path / "f.json").read_text())["folds"]) == 3
+    other = edge_har("data", "split", "index.csv", "--folds", "some", cwd=tmp_path)
+    assert other.returncode == 2 and "leave-one-group-out or a number of folds, got 'some'" in other.stderr
 
 
 def test_unknown_groups_are_recorded(tmp_path: Path) -> None:

@@ -38,6 +38,10 @@ def refused(*arguments: object) -> str:
     return str(result.exception)
 
 
+def metrics_of(run: Path) -> dict[str, object]:
+    return dict(json.loads((run / "metrics.json").read_text()))
+
+
 def test_clips_in_a_run_out(clips, tmp_path) -> None:
     out = tmp_path / "RUN"
     done = edge_har(
@@ -56,7 +60,10 @@ def test_clips_in_a_run_out(clips, tmp_path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "epoch 1/1" in done.stderr and "Traceback" not in done.stderr and "oneDNN" not in done.stderr
-    assert done.stdout.splitlines()[-1] == f"finished {out}: best epoch 1"
+    finished, judgement, following = done.stdout.splitlines()[-3:]
+    assert finished == f"finished {out}: best epoch 1"
+    assert judgement == metrics_of(out)["advice"]["sentence"]
+    assert following.startswith("next: edge-har ")
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["test"]["labels"] == list(LABELS) and metrics["groups"] == "known"
     config = json.loads((out / "config.json").read_text())
@@ -89,6 +96,65 @@ def test_a_fold_and_training_on_everything(clips, tmp_path) -> None:
     assert "holds 5 folds" in refused(*common[1:], "--out", tmp_path / "x", "--split", folds)
 
 
+def test_a_cross_validation_holds_each_group_out_once_and_goes_on(clips, tmp_path) -> None:
+    out = tmp_path / "folds"
+    command = ["train", "--data", clips, "--model", "motion", "--out", out, "--cache", tmp_path / "c", *QUICK]
+    runner = CliRunner()
+    for _ in range(2):
+        result = runner.invoke(cli, [*map(str, command), "--cross-validate"])
+        assert result.exit_code == 0, result.output
+    assert result.stderr.count("is finished already") == 5
+    table = result.stdout.splitlines()
+    assert table[0].startswith("fold") and table[-1].startswith("on groups held out: ")
+    written = json.loads((out / "cross-validation.json").read_text())
+    assert [fold["groups"] for fold in written["folds"]] == [[f"g{number:02d}"] for number in range(1, 6)]
+    assert written["clips"] == 10 and written["right"] == sum(fold["right"] for fold in written["folds"])
+    low, high = written["interval"]
+    assert 0 <= low <= written["accuracy"] <= high <= 1
+    assert "more than 4 folds" in refused(*command[1:], "--cross-validate", "--folds", 4)
+    assert "exists and is not a RUN" in refused(*command[1:])
+
+
+def test_the_notebooks_recipe_gives_both_figures_and_no_bundle(clips, tmp_path) -> None:
+    out = tmp_path / "notebook"
+    command = ["--data", clips, "--model", "convlstm", "--out", out, "--recipe", "notebook"]
+    small = ["--frames", "4", "--hop", "1", "--size", "32", "--epochs", "1", "--cache", tmp_path / "c"]
+    result = CliRunner().invoke(cli, ["train", *map(str, [*command, *small])])
+    assert result.exit_code == 0, result.output
+    leaky, honest, gap = result.stdout.splitlines()
+    assert leaky.startswith("random-leaky: ") and honest.startswith("grouped: ") and gap.startswith("gap: ")
+    assert json.loads((out / "random-leaky" / "metrics.json").read_text())["groups"] == "unknown"
+    config = json.loads((out / "grouped" / "config.json").read_text())
+    assert config["temporal"]["sampling"] == "spread" and config["settings"]["batch"] == 4
+    converted = CliRunner().invoke(
+        cli, ["convert", str(out / "grouped"), "--out", str(tmp_path / "x.ehar")], standalone_mode=False
+    )
+    assert isinstance(converted.exception, EdgeHarError)
+    assert "spread over whole clips, which a live stream does not have" in str(converted.exception)
+
+
+def test_the_next_command_repeats_what_was_given(clips, tmp_path) -> None:
+    out, cache = tmp_path / "RUN", tmp_path / "c"
+    command = [
+        "--data",
+        clips,
+        "--model",
+        "motion",
+        "--out",
+        out,
+        "--cache",
+        cache,
+        "--no-validation",
+        *QUICK,
+    ]
+    result = CliRunner().invoke(cli, ["train", *map(str, command)])
+    assert result.exit_code == 0, result.output
+    following = result.stdout.splitlines()[-1]
+    assert following.startswith(f"next: edge-har train --data {clips} --model motion ")
+    assert " --frames 4 --size 16 " in following and following.endswith(f" --out {out}-2")
+    assert str(out) not in following.removesuffix(f"{out}-2")
+
+
 def test_wrong_data_is_one_line(clips, tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     make_dataset(tmp_path / "one", ("Down",), groups=3, frames=4)
@@ -118,6 +184,12 @@ def test_a_group_on_both_sides_of_a_hand_made_split_is_one_line(clips, tmp_path)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--folds", "4"], "--folds is the number of folds of --cross-validate"),
+        (["--cross-validate", "--folds", "9"], "folds must be 3 to 5"),
+        (["--cross-validate", "--split", "s.json"], "--cross-validate makes its own folds"),
+        (["--cross-validate", "--no-validation"], "--cross-validate chooses the best epoch by validation"),
+        (["--cross-validate", "--recipe", "notebook"], "--recipe notebook trains on two splits"),
+        (["--recipe", "notebook"], "the notebooks' recipe is for lrcn and convlstm, not for 'motion'"),
         (["--fold", "1"], "--fold chooses from the folds of --split"),
         (["--model", "lrcn", "--size", "32"], "lrcn needs frames of 64 pixels"),
         (["--frames", "4", "--hop", "3"], "hop_ticks must divide"),

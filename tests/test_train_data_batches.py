@@ -113,6 +113,18 @@ def test_training_windows_keep_the_cadence_within_the_jitter(tmp_path) -> None:
     assert taken[:, 0].min() < 5 and taken[:, -1].max() > 94
 
 
+def test_spread_frames_are_the_notebooks_over_the_whole_clip(tmp_path) -> None:
+    assert batches.spread_indices(47, 5).tolist() == [0, 9, 18, 27, 36]
+    assert batches.spread_indices(5, 5).tolist() == [0, 1, 2, 3, 4]
+    assert batches.spread_indices(3, 5).tolist() == list(fill_indices(3, 5))
+    clips = made_clips(tmp_path, 1, frames=47)
+    spread = TemporalContract(5, 80.0, sampling="spread")
+    (window,) = batches.clip_windows(clips[0], spread)
+    assert window.tolist() == [0, 9, 18, 27, 36]
+    pixels, _ = WindowPlan(clips, Sampling(spread, batch=2)).batch(3)
+    np.testing.assert_array_equal(pixels, np.stack([clips[0].frames()[window]] * 2))
+
+
 def test_no_window_spans_a_gap(tmp_path) -> None:
     clip = CachedClip("gap", 0, "g", tmp_path / "gap")
     times_s = np.concatenate([np.arange(15), 100 + np.arange(40)]) / 25

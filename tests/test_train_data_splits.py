@@ -16,6 +16,8 @@ from train.data.index import Clip, Dataset, load_clips
 from train.data.splits import (
     PARTS,
     Split,
+    every_clip_alone,
+    group_folds,
     leave_one_group_out,
     load_split,
     load_splits,
@@ -109,6 +111,37 @@ def test_folds_leave_each_group_out_once(table: Table) -> None:
         assert_clean(fold, dataset)
         assert fold.validation == following.test
         assert {clip.label for clip in fold.clips(dataset, "train")} == set(dataset.labels)
+
+
+def test_a_cross_validation_holds_every_group_out_once_in_folds_that_are_alike() -> None:
+    table = {f"g{number:02d}": {"A": 1 + number % 3, "B": 2} for number in range(20)}
+    dataset = made(table)
+    folds = group_folds(dataset)
+    assert len(folds) == 5 and folds == group_folds(dataset)
+    assert sorted(group for fold in folds for group in fold.test) == list(dataset.groups)
+    for fold, following in zip(folds, [*folds[1:], folds[0]], strict=True):
+        assert_clean(fold, dataset)
+        assert fold.validation == following.test
+        assert abs(len(fold.clips(dataset, "test")) - len(dataset.clips) / 5) <= 2
+    assert group_folds(dataset, seed=1) != folds
+    assert len(group_folds(dataset, 3)) == 3
+
+
+def test_few_groups_are_a_fold_each() -> None:
+    dataset = made({f"g{number}": {"A": 1, "B": 1} for number in range(7)})
+    assert group_folds(dataset) == leave_one_group_out(dataset) == group_folds(dataset, 7)
+    for count in (2, 8):
+        with pytest.raises(MisuseError, match=f"folds must be 3 to 7, the number of groups, got {count}"):
+            group_folds(dataset, count)
+    lonely = made({f"g{number:02d}": {"A": 1, **({"B": 1} if number < 2 else {})} for number in range(12)})
+    with pytest.raises(DataError, match=r"label B has clips of .* only: nothing left to train on"):
+        group_folds(lonely, 3)
+
+
+def test_a_random_split_takes_every_clip_for_itself() -> None:
+    dataset = every_clip_alone(made({f"g{number}": {"A": 4, "B": 4} for number in range(2)}))
+    assert len(dataset.groups) == 16 and not dataset.groups_known
+    assert sizes(make_split(dataset), dataset) == [10, 3, 3]
 
 
 def test_many_small_groups_come_within_a_point() -> None:

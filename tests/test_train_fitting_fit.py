@@ -25,6 +25,7 @@ from train.data.index import Dataset, load_clips
 from train.data.sampling import BACKGROUND
 from train.data.splits import Split
 from train.fitting import callbacks, fit
+from train.fitting.budget import budget_of
 from train.models.architectures import build, build_convlstm
 from train.models.families import FAMILIES
 from train.models.fused_convlstm import training_twin
@@ -89,6 +90,7 @@ def test_a_run_holds_model_config_history_split_metrics_and_confusion(trained, e
         "model.keras",
         "metrics.json",
         "confusion.png",
+        "curves.png",
     }
     assert run.labels == LABELS and run.config.frames == 4 and run.index_sha256 == enough.sha256
     assert run.split["parts"] == SPLIT.to_json()
@@ -218,7 +220,8 @@ def test_kept_weights_and_statistics_are_a_running_mean_that_forgets_the_first_o
     model, averaged = (build("motion", 4, 16, 2) for _ in range(2))
     averaged.set_weights(model.get_weights())
     expected = [weight.copy() for weight in model.get_weights()]
-    fit.compiled(model, replace(SMALL, learning_rate=1e-2))
+    config = replace(SMALL, learning_rate=1e-2)
+    fit.compiled(model, config, budget_of(config, 16))
     steps: list[int] = []
 
     def follow(batch: int, logs: object) -> None:
@@ -301,7 +304,7 @@ def test_without_a_monitor_the_last_epoch_is_kept(enough, cache, tmp_path) -> No
 def test_a_window_in_which_nothing_is_done_counts_in_the_loss_and_not_in_the_accuracy() -> None:
     model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")])
     model.build((None, 4, 16, 16, 3))
-    fit.compiled(model, replace(SMALL, label_smoothing=0.0))
+    fit.compiled(model, replace(SMALL, label_smoothing=0.0), budget_of(SMALL, 16))
     clips = np.random.default_rng(0).random((2, 4, 16, 16, 3), np.float32)
     scores = model(clips).numpy()
     figures = model.evaluate(batches_of(clips, [1, BACKGROUND], [0.5, 1.5]), return_dict=True, verbose=0)
@@ -418,7 +421,8 @@ def test_a_resumed_training_has_the_state_of_one_that_never_stopped(dataset, cac
         return [variable.numpy() for variable in trained]
 
     (tmp_path / "a").mkdir()
-    first = fit._Training(config, clips, LABELS, mirror, tmp_path / "a")
+    budget = budget_of(config, 16)
+    first = fit._Training(config, clips, LABELS, mirror, tmp_path / "a", budget)
     kept: list[np.ndarray] = []
 
     def stop(line: str) -> None:
@@ -428,12 +432,85 @@ def test_a_resumed_training_has_the_state_of_one_that_never_stopped(dataset, cac
 
     with pytest.raises(Interrupted):
         first.run(stop)
-    second = fit._Training(replace(config, epochs=2), clips, LABELS, mirror, tmp_path / "a")
+    shorter = replace(config, epochs=2)
+    second = fit._Training(shorter, clips, LABELS, mirror, tmp_path / "a", budget_of(shorter, 16))
     second._best.load_best = lambda epoch: None  # the averaged weights as they are, not the best ones
     second.run(lambda _: None)
     assert second.history == first.history and len(second.history) == 2
     for ours, theirs in zip(state(second), kept, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def learns_nothing_at_first(attempts: int) -> object:
+    """A builder whose first models give every label alike, whatever they are trained on."""
+    made: list[object] = []
+
+    def builder(*arguments: object) -> keras.Model:
+        model = build_without_dropout(*arguments)
+        if len(made) < attempts:
+            model.layers[-1].trainable = False
+            model.layers[-1].set_weights([np.zeros_like(one) for one in model.layers[-1].get_weights()])
+        made.append(model)
+        return model
+
+    return builder
+
+
+def test_a_training_at_chance_starts_again_with_other_weights_also_where_it_was_cut_off(
+    dataset, cache, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(fit, "_architecture", lambda config, classes: "the same")
+    monkeypatch.setattr("train.fitting.budget.FEWEST_WATCHED", 4)
+    config = replace(SMALL, epochs=5, patience=5)
+
+    def run(out: Path, stop: str | None = None, attempts: int = 1) -> tuple[list[str], runs.Run | None]:
+        monkeypatch.setattr(fit, "build", learns_nothing_at_first(attempts))
+        lines: list[str] = []
+
+        def report(line: str) -> None:
+            lines.append(line)
+            if stop is not None and line.startswith(stop):
+                raise Interrupted
+
+        try:
+            return lines, fit.train_run(config, dataset, out, split=SPLIT, cache=cache, report=report)
+        except Interrupted:
+            return lines, None
+
+    lines, whole = run(tmp_path / "whole")
+    again = [line for line in lines if "starting again" in line]
+    assert len(again) == 1 and again[0].startswith("after 2 epochs the training loss is 0.693, as by chance")
+    assert whole is not None and whole.metrics["restarts"] == 1 and whole.metrics["epochs_run"] == 5
+    out = tmp_path / "cut"
+    assert run(out, stop="epoch 2/")[1] is None
+    lines, _ = run(out, stop="epoch 3/")
+    assert "going on after epoch 2" in lines and any("starting again" in line for line in lines)
+    lines, resumed = run(out, attempts=0)
+    assert "going on after epoch 3" in lines and not any("starting again" in line for line in lines)
+    assert resumed is not None and resumed.metrics["restarts"] == 1
+    assert history_of(out) == history_of(whole.folder)
+    for ours, theirs in zip(resumed.model().get_weights(), whole.model().get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_restarts_end(dataset, cache, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("train.fitting.budget.FEWEST_WATCHED", 4)
+    monkeypatch.setattr(fit, "build", learns_nothing_at_first(10))
+    monkeypatch.setattr(fit, "_architecture", lambda config, classes: "the same")
+    config = replace(SMALL, epochs=4, patience=4)
+    run = fit.train_run(config, dataset, tmp_path / "RUN", split=SPLIT, cache=cache, report=lambda _: None)
+    assert run.metrics["restarts"] == 2 and run.metrics["epochs_run"] == 4
+    assert run.metrics["advice"]["verdict"] == "underfitted"
+
+
+def test_the_learning_rate_warms_up_and_falls_to_the_end_of_the_budget() -> None:
+    config = TrainConfig("motion", epochs=20, windows_per_epoch=320, learning_rate=1e-2)
+    budget = budget_of(config, 100)
+    rate = fit._rate(config, budget)
+    assert (budget.steps, budget.warmup_steps) == (200, 10)
+    assert 0 < float(rate(0)) < 2e-3 and float(rate(10)) == pytest.approx(1e-2)
+    assert float(rate(200)) == float(rate(300)) == pytest.approx(1e-2 * fit.LAST_RATE_FRACTION)
+    assert fit._rate(default_config("lrcn", recipe="notebook"), budget) == 1e-3
 
 
 def test_early_stopping_goes_on_counting_where_it_was(dataset, cache, tmp_path, monkeypatch) -> None:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edge_har.errors import DataError, MisuseError
 from edge_har.model.cadence import TemporalContract
@@ -21,12 +21,14 @@ from edge_har.model.preprocess import FrameSpec
 from edge_har.system.files import PathKind, is_utf8, path_kind
 from train.data.files import write_text
 from train.data.sampling import Sampling
-from train.models.families import FAMILIES
+from train.models.families import FAMILIES, NOTEBOOK_SETTINGS
 
 SCHEMA = 1
 # Settings that earlier RUNs do not hold, and the value that they trained with.
-ADDED = {"standardise": False}
+ADDED = {"standardise": False, "recipe": "default", "steps": 600}
 MONITORS = ("loss", "accuracy", "none")
+NOTEBOOK = "notebook"
+RECIPES = ("default", NOTEBOOK)
 CONFIG = "config.json"
 SPLIT = "split.json"
 INDEX = "index.csv"  # which clips, by path: what `convert` reads again
@@ -34,6 +36,7 @@ HISTORY = "history.csv"
 MODEL = "model.keras"
 METRICS = "metrics.json"
 CONFUSION = "confusion.png"
+CURVES = "curves.png"
 CHECKPOINT = "checkpoint"  # a folder, there while the training is unfinished
 OLD_CHECKPOINT = "checkpoint.npz"  # of trainings that versions before 2026-12 left unfinished
 
@@ -42,8 +45,9 @@ OLD_CHECKPOINT = "checkpoint.npz"  # of trainings that versions before 2026-12 l
 class TrainConfig:
     """Everything a training is made of, but its clips.
 
-    windows_per_epoch: training windows in an epoch, whatever the number of clips. patience: epochs without a
-    better validation loss that end the training. clip_norm: longest gradient over all variables, so that one
+    epochs, patience, windows_per_epoch: None takes them from the number of training windows
+    (`train.fitting.budget`). patience: epochs without a better validation result that end the training.
+    clip_norm: longest gradient over all variables, so that one
     odd batch does not throw a recurrent model off; 0 for any. average: momentum of the running mean of the
     weights, which is what is validated and kept; 0 keeps the plain weights. augmentation: factor of all of
     train.augment's amounts. validate: False trains on the validation groups too, for all epochs. monitor:
@@ -52,7 +56,9 @@ class TrainConfig:
     takes the training clips' mean pixel and deviation to 0 and 1, in place of 0..255 to 0..1: what shows
     little contrast is hardly learnt otherwise. synthetic_share: part of each batch drawn from the synthetic
     person. still_share: part of each batch in which nothing is done, so that no label is sure of an empty or
-    still scene. Both together below half. Raises MisuseError.
+    still scene. Both together below half. steps: batches that a small set needs. recipe: `notebook` is that
+    of the tutorial notebooks: frames spread over the whole clip, a constant learning rate, clips that count
+    alike, no second start. Raises MisuseError.
     """
 
     model: str
@@ -62,9 +68,9 @@ class TrainConfig:
     size: int = 64
     fit: str = "letterbox"
     interpolation: str = "area"
-    epochs: int = 40
-    patience: int = 12
-    windows_per_epoch: int = 320
+    epochs: int | None = None
+    patience: int | None = None
+    windows_per_epoch: int | None = None
     batch: int = 32
     learning_rate: float = 2e-3
     clip_norm: float = 0.0
@@ -80,15 +86,20 @@ class TrainConfig:
     standardise: bool = False
     validate: bool = True
     seed: int = 0
+    steps: int = 600
+    recipe: str = "default"
 
     def __post_init__(self) -> None:
         if self.model not in FAMILIES:
             raise MisuseError(f"model must be one of {', '.join(FAMILIES)}, got {self.model!r}")
         if self.monitor not in MONITORS:
             raise MisuseError(f"monitor must be one of {', '.join(MONITORS)}, got {self.monitor!r}")
-        for name in ("epochs", "patience", "windows_per_epoch", "batch"):
-            if getattr(self, name) < 1:
-                raise MisuseError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if self.recipe not in RECIPES:
+            raise MisuseError(f"recipe must be one of {', '.join(RECIPES)}, got {self.recipe!r}")
+        for name in ("epochs", "patience", "windows_per_epoch", "batch", "steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise MisuseError(f"{name} must be 1 or more, got {value}")
         if not self.learning_rate > 0:
             raise MisuseError(f"learning_rate must be above 0, got {self.learning_rate}")
         if not self.clip_norm >= 0:
@@ -111,7 +122,8 @@ class TrainConfig:
     @property
     def contract(self) -> TemporalContract:
         """The cadence this model is trained on."""
-        return TemporalContract(self.frames, self.interval_ms, self.hop_ticks)
+        sampling: Literal["interval", "spread"] = "spread" if self.recipe == NOTEBOOK else "interval"
+        return TemporalContract(self.frames, self.interval_ms, self.hop_ticks, sampling=sampling)
 
     @property
     def sampling(self) -> Sampling:
@@ -126,18 +138,20 @@ class TrainConfig:
             self.still_share,
         )
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches in an epoch."""
-        return max(1, round(self.windows_per_epoch / self.batch))
-
 
 def default_config(model: str, **changes: Any) -> TrainConfig:
-    """The settings that suit the family `model`, with changes by name.
-    Raises MisuseError for what cannot be.
+    """The settings that suit the family `model`, or those of the recipe that `changes` names, with changes by
+    name. Raises MisuseError for what cannot be.
     """
     family = FAMILIES.get(model)
-    settings = {**(family.settings if family else {}), **changes}
+    settings = dict(family.settings if family else {})
+    if changes.get("recipe") == NOTEBOOK:
+        if model not in NOTEBOOK_SETTINGS:
+            raise MisuseError(
+                f"the notebooks' recipe is for {' and '.join(NOTEBOOK_SETTINGS)}, not for {model!r}"
+            )
+        settings = dict(NOTEBOOK_SETTINGS[model])
+    settings |= changes
     if family and family.results_per_window and "hop_ticks" not in settings:
         frames = settings.get("frames", TrainConfig.frames)
         longest = max(1, frames // family.results_per_window)

@@ -151,6 +151,11 @@ def source_model_of_file(path: Path, facts: FileFacts, cache: Path | None, repor
 def source_model_of_run(run_dir: Path, data: Path | None, cache: Path | None, report: Report) -> SourceModel:
     """The model of a finished RUN with its clips. Raises ConversionError or DataError, in one line."""
     run = load_run(run_dir)
+    if run.config.contract.sampling == "spread":
+        raise ConversionError(
+            f"{run_dir}: trained on frames spread over whole clips, which a live stream does not have; train "
+            "again without --recipe notebook"
+        )
     model = load_model(run)
     return SourceModel(
         model=model,

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import shlex
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from edge_har.errors import MisuseError
 from train.models.families import FAMILIES
-from train.runs import MONITORS
+from train.runs import MONITORS, NOTEBOOK, RECIPES
 
 if TYPE_CHECKING:
+    from train.data.index import Dataset
     from train.data.splits import Split
-    from train.runs import Run
+    from train.runs import Run, TrainConfig
 
 TENSORFLOW = "tensorflow"
 
@@ -119,6 +123,23 @@ TENSORFLOW = "tensorflow"
     is_flag=True,
     help="Print the settings and data that define this training as JSON, and exit.",
 )
+@click.option(
+    "--cross-validate",
+    is_flag=True,
+    help="Train once for each part of the groups, each held out once, into OUT/fold-N; print the figures.",
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(min=3),
+    help="Folds of --cross-validate.  [default: one for each group, or 5 where there are more than 10]",
+)
+@click.option(
+    "--recipe",
+    type=click.Choice(RECIPES),
+    default=RECIPES[0],
+    show_default=True,
+    help="notebook: the tutorial notebooks' own, on a random split and on groups held out.",
+)
 def train(
     data: Path,
     model: str,
@@ -129,6 +150,9 @@ def train(
     cache: Path | None,
     tensorboard: Path | None,
     describe: bool,
+    cross_validate: bool,
+    folds: int | None,
+    recipe: str,
     **settings: Any,
 ) -> None:
     """Train a model on clips.
@@ -138,33 +162,45 @@ def train(
     """
     if fold is not None and split is None:
         raise MisuseError("--fold chooses from the folds of --split FILE")
+    notebook = recipe == NOTEBOOK
+    _check_ways(cross_validate, folds, notebook, split, fold, validation)
     from train.cli.data import load_and_report
     from train.data.mirror import check_mirror
     from train.data.splits import (
+        check_groups_for_folds,
         check_groups_for_parts,
         check_split_file,
+        group_folds,
         load_split,
         load_splits,
         make_split,
     )
+    from train.fitting import cross_validation
+    from train.fitting import notebook as notebook_recipe
     from train.runs import check_run_folder, default_config
 
     given = {name: value for name, value in settings.items() if value is not None}
-    config = default_config(model, validate=validation, **given)
+    config = default_config(model, validate=validation, recipe=recipe, **given)
     # Clips may take minutes to check: that this cannot be done at all is reported before.
     if find_spec(TENSORFLOW) is None:
         raise ModuleNotFoundError(f"No module named {TENSORFLOW!r}", name=TENSORFLOW)
     check_mirror(config.mirror)
-    check_run_folder(out)
+    if cross_validate:
+        cross_validation.check_folder(out)
+    elif notebook:
+        notebook_recipe.check_folder(out)
+    else:
+        check_run_folder(out)
     if split is not None:
         check_split_file(split, fold)
-    dataset = load_and_report(data, check_groups_for_parts if validation and split is None else None)
-    if split is not None and fold is not None:
-        parts: Split | None = load_splits(split, dataset)[fold]
-    elif split is not None:
-        parts = load_split(split, dataset)
-    else:
-        parts = make_split(dataset, config.seed) if validation else None
+    check_groups = check_groups_for_folds if cross_validate else check_groups_for_parts
+    dataset = load_and_report(data, check_groups if validation and split is None else None)
+    parts: Split | None = None
+    if split is not None:
+        parts = load_split(split, dataset) if fold is None else load_splits(split, dataset)[fold]
+    elif validation and not cross_validate:
+        parts = make_split(dataset, config.seed)
+    of_folds = group_folds(dataset, folds, config.seed) if cross_validate else ()
 
     # TensorFlow takes seconds to load: wrong input is reported before.
     from train.fitting.fit import identity, train_run
@@ -172,9 +208,70 @@ def train(
     if describe:
         click.echo(json.dumps(identity(config, dataset), indent=1, ensure_ascii=False))
         return
-    run = train_run(config, dataset, out, split=parts, cache=cache, tensorboard=tensorboard)
-    for line in summary(run):
+
+    def run_of(settings: TrainConfig, clips: Dataset, parts: Split | None, folder: Path) -> Run:
+        logs = tensorboard / folder.relative_to(out) if tensorboard is not None else None
+        return train_run(settings, clips, folder, split=parts, cache=cache, tensorboard=logs)
+
+    if cross_validate:
+
+        def fold_of(settings: TrainConfig, parts: Split, folder: Path) -> Run:
+            return run_of(settings, dataset, parts, folder)
+
+        write = partial(click.echo, err=True)
+        lines = cross_validation.cross_validate(config, dataset, of_folds, out, fold_of, write).lines()
+    elif notebook:
+        assert parts is not None
+        lines = notebook_recipe.train_notebook(config, dataset, parts, out, run_of).lines()
+    else:
+        run = run_of(config, dataset, parts, out)
+        lines = [*summary(run), *advice_lines(click.get_current_context(), run)]
+    for line in lines:
         click.echo(line)
+
+
+def _check_ways(
+    cross_validate: bool,
+    folds: int | None,
+    notebook: bool,
+    split: Path | None,
+    fold: int | None,
+    validation: bool,
+) -> None:
+    """Raises MisuseError for options that exclude each other."""
+    if folds is not None and not cross_validate:
+        raise MisuseError("--folds is the number of folds of --cross-validate")
+    if cross_validate and (split is not None or fold is not None):
+        raise MisuseError("--cross-validate makes its own folds: leave out --split and --fold")
+    if cross_validate and notebook:
+        raise MisuseError("--recipe notebook trains on two splits of its own; leave out --cross-validate")
+    if not validation and (cross_validate or notebook):
+        what = "--cross-validate" if cross_validate else "--recipe notebook"
+        raise MisuseError(f"{what} chooses the best epoch by validation: leave out --no-validation")
+
+
+def advice_lines(context: click.Context, run: Run) -> list[str]:
+    """A finished RUN's judgement and the command to try next; none for a RUN of before there was advice."""
+    advice = run.metrics.get("advice")
+    if advice is None:
+        return []
+    if not advice["options"]:
+        return [advice["sentence"], f"next: edge-har convert {shlex.quote(str(run.folder))} --out NAME.ehar"]
+    added = list(advice["options"])
+    dropped = {"out", "describe", added[0].removeprefix("--").replace("-", "_")}
+    if added[0] == "--cross-validate":
+        dropped |= {"split", "fold", "validation", "epochs"}
+    words = ["edge-har", "train"]
+    for option in context.command.params:
+        name = option.name or ""
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE and name not in dropped:
+            value = context.params[name]
+            if isinstance(value, bool):
+                words.append(option.opts[0] if value else (option.secondary_opts or option.opts)[0])
+            else:
+                words += [option.opts[0], str(value)]
+    command = shlex.join([*words, *added, "--out", f"{run.folder}-2"])
+    return [advice["sentence"], f"next: {command}"]
 
 
 def summary(run: Run) -> list[str]:

@@ -173,13 +173,25 @@ def clip_windows(
 ) -> list[NDArray[np.int64]]:
     """Which frames each window of a clip takes, as `run` and `classify` take them: a list of int64 [frames].
 
-    hop_ticks: ticks between windows; default the contract's. A short clip is filled forward and back.
+    hop_ticks: ticks between windows; default the contract's. A short clip is filled forward and back. Where
+    the contract spreads its frames, the one window over the whole clip.
     """
+    if contract.sampling == "spread":
+        return [spread_indices(len(clip.times_s()), contract.frames)]
     taken = tick_indices(clip.times_s(), contract.interval_ms, max_gap_ms=contract.gap_ms)
     if len(taken) < contract.frames:
         return [taken[fill_indices(len(taken), contract.frames)]]
     starts = window_starts(len(taken), contract.frames, hop_ticks or contract.hop_ticks)
     return [taken[start : start + contract.frames] for start in starts]
+
+
+def spread_indices(count: int, frames: int) -> NDArray[np.int64]:
+    """Which of a clip's `count` frames the tutorial notebooks take: every (count // frames)-th from the
+    first; int64 [frames]. A clip with fewer is filled forward and back.
+    """
+    if count < frames:
+        return np.asarray(fill_indices(count, frames), np.int64)
+    return np.arange(frames, dtype=np.int64) * (count // frames)
 
 
 def evaluation_batches(
@@ -243,6 +255,8 @@ class WindowPlan:
 
     def _window(self, times_s: Times, random: np.random.Generator) -> NDArray[np.int64]:
         contract = self.sampling.contract
+        if contract.sampling == "spread":
+            return spread_indices(len(times_s), contract.frames)
         first, last = _longest_piece(times_s, contract.gap_ms / 1000)
         interval_s = (
             contract.interval_ms / 1000 * random.uniform(1 - self.sampling.jitter, 1 + self.sampling.jitter)

@@ -215,6 +215,21 @@ class ResumableState(keras.callbacks.Callback):  # type: ignore[misc]
         self._stored.assign(json.dumps(asdict(Progress(self.history, state)), default=float))
 
 
+class TrainingEnd(keras.callbacks.Callback):  # type: ignore[misc]
+    """Ends the training after the epoch that `ends` calls the last. In the list of callbacks it is behind
+    ResumableState, whose history `ends` reads.
+    """
+
+    def __init__(self, ends: Callable[[], bool]) -> None:
+        super().__init__()
+        self._ends = ends
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Look whether this was the last epoch."""
+        if self._ends():
+            self.model.stop_training = True
+
+
 class EpochReport(keras.callbacks.Callback):  # type: ignore[misc]
     """After every epoch: history.csv written again, and one line for a person. In the list it is behind
     BackupAndRestore.
@@ -237,8 +252,8 @@ class EpochReport(keras.callbacks.Callback):  # type: ignore[misc]
         runs.write_history(self._folder, self._history)
         done = len(self._history)
         per_epoch_s = (time.monotonic() - self._started_s) / (done - self._first)
-        left_s = per_epoch_s * (self._epochs - done)
-        self._report(progress_line(self._history[-1], self._epochs, per_epoch_s, left_s))
+        epochs = max(self._epochs, done)  # it may go on past the planned ones
+        self._report(progress_line(self._history[-1], epochs, per_epoch_s, per_epoch_s * (epochs - done)))
 
 
 def progress_line(row: Row, epochs: int, per_epoch_s: float, left_s: float) -> str:

@@ -1,16 +1,15 @@
-"""Accuracy of a model on clips and windows, with intervals, a confusion matrix and a picture of it."""
+"""Accuracy of a model on clips and windows, with intervals and a confusion matrix."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_har.errors import DataError, MisuseError
+from edge_har.errors import MisuseError
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import Pixels
 from train.data.batches import CachedClip, evaluation_batches
@@ -111,35 +110,3 @@ def confusion_matrix(
     matrix = np.zeros((labels, labels), np.int64)
     np.add.at(matrix, (truth, predicted), 1)
     return matrix
-
-
-def draw_confusion(path: Path, confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> None:
-    """Draw a confusion matrix as PNG; the colour of a cell is its fraction of the row. Raises DataError when
-    it cannot be written.
-    """
-    from matplotlib.figure import Figure
-
-    matrix = np.asarray(confusion)
-    fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = 2.5 + 0.45 * len(labels)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(labels)), labels, rotation=60, ha="right")
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_xlabel("prediction")
-    axes.set_ylabel("truth")
-    for (row, column), count in np.ndenumerate(matrix):
-        if count:
-            axes.text(
-                column,
-                row,
-                str(count),
-                ha="center",
-                va="center",
-                color="white" if fractions[row, column] > 0.5 else "black",
-            )
-    try:
-        figure.savefig(path, dpi=100)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error

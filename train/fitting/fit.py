@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -25,6 +25,8 @@ from train.data.batches import CachedClip, WindowPlan, cache_clips, cache_folder
 from train.data.index import Dataset, write_index
 from train.data.sampling import BACKGROUND
 from train.data.splits import PARTS, Split, splits_to_json
+from train.fitting.advice import Advice, advise
+from train.fitting.budget import RESTARTS, Budget, budget_line, budget_of, training_windows
 from train.fitting.callbacks import (
     BACKUP,
     MONITORED,
@@ -35,23 +37,25 @@ from train.fitting.callbacks import (
     Report,
     ResumableState,
     Row,
+    TrainingEnd,
     WeightAverage,
 )
 from train.fitting.evaluate import (
     Predict,
     Predictions,
-    draw_confusion,
     keras_predict,
     measures,
     predict_clips,
 )
+from train.fitting.pictures import draw_confusion, draw_curves
 from train.fitting.synthetic_clips import cache_synthetic, synthetic_identity
 from train.models.architectures import UNIT, build
 from train.models.fused_convlstm import training_twin
 from train.runs import TrainConfig
 from train.tf import GPUS, keras, tf
 
-RECIPE = 2  # counts up where training changes in a way that neither settings nor architecture say
+RECIPE = 3  # counts up where training changes in a way that neither settings nor architecture say
+SEEDS_APART = 1_000_003  # of the weights of a training that is started again
 LAST_RATE_FRACTION = 0.02  # of the first learning rate: what it falls to along a cosine
 LOW_CONTRAST = 20.0  # standard deviation of pixels, 0 to 255: common clips have 35 to 65
 VALIDATIONS_PER_WINDOW = 4  # while epochs are compared, windows overlap less than in use: it is much cheaper
@@ -90,11 +94,16 @@ def train_run(
     report(mirror.note)
     report(f"training on {len(GPUS)} GPU{'s' * (len(GPUS) > 1)}" if GPUS else "training on the CPU")
     clips = _cached_parts(config, dataset, split, cache or cache_folder(), report)
-    training = _Training(config, clips, dataset.labels, mirror, folder)
+    budget = budget_for(config, clips.train, bool(clips.validation))
+    report(budget_line(budget))
+    training = _Training(config, clips, dataset.labels, mirror, folder, budget)
     if training.low_contrast:
         report("the clips show little contrast: if nothing is learnt, --standardise helps")
     try:
         training.run(report, tensorboard)
+        while training.at_chance:
+            training = training.started_again(report)
+            training.run(report, tensorboard)
     except KeyboardInterrupt:
         report(f"interrupted after epoch {training.epoch}; the same command goes on from there")
         raise
@@ -218,25 +227,46 @@ class ActiveAccuracy(keras.metrics.Mean):  # type: ignore[misc]
         return super().update_state(tf.cast(correct, tf.float32), tf.cast(active, tf.float32))
 
 
+def budget_for(config: TrainConfig, clips: Sequence[CachedClip], validated: bool) -> Budget:
+    """What a training on `clips` may take. validated: whether validation chooses its best epoch."""
+    budget = budget_of(config, training_windows(clips, config.contract))
+    return budget if validated and config.monitor != "none" else budget.unvalidated()
+
+
 class _Training:
-    """One training: its models, and where it is. Raises DataError when the folder's checkpoint is damaged."""
+    """One training: its models, and where it is. Raises DataError when the folder's checkpoint is damaged.
+
+    attempt: how often it was started again, each time with other weights; None goes on with the last attempt
+    that the folder holds.
+    """
 
     def __init__(
-        self, config: TrainConfig, clips: _Clips, labels: Sequence[str], mirror: Mirror, folder: Path
+        self,
+        config: TrainConfig,
+        clips: _Clips,
+        labels: Sequence[str],
+        mirror: Mirror,
+        folder: Path,
+        budget: Budget,
+        attempt: int | None = None,
     ) -> None:
-        keras.utils.set_random_seed(config.seed)
+        self.attempt = _last_attempt(folder) if attempt is None else attempt
+        keras.utils.set_random_seed(config.seed + self.attempt * SEEDS_APART)
         self.config, self._clips, self._folder, self._mirror = config, clips, folder, mirror
+        self.budget, self._labels = budget, labels
         measured = pixel_statistics(clips.train)
         self.low_contrast = measured[1] < LOW_CONTRAST and not config.standardise
         self.pixels = measured if config.standardise else UNIT
         self._weights = class_weights([clip.label for clip in clips.train], len(labels))
+        if config.recipe == runs.NOTEBOOK:
+            self._weights = np.ones_like(self._weights)
         self.averaged = build(config.model, config.frames, config.size, len(labels), self.pixels)
-        self.model = compiled(training_twin(self.averaged), config)
-        self._checkpoints = folder / runs.CHECKPOINT
+        self.model = compiled(training_twin(self.averaged), config, budget)
+        self._checkpoints = _checkpoints(folder, self.attempt)
         self._early_stopping: Any | None = None
         self._best: AveragedCheckpoint | None = None
         if clips.validation and config.monitor != "none":
-            self._early_stopping = keras.callbacks.EarlyStopping(MONITORED, 0, config.patience, mode="min")
+            self._early_stopping = keras.callbacks.EarlyStopping(MONITORED, 0, budget.patience, mode="min")
             self._best = AveragedCheckpoint(self.averaged, self._checkpoints)
         self._saved = Progress.load(self._checkpoints)
         self._state = ResumableState(self._saved, self.averaged, self._early_stopping, self._best)
@@ -256,24 +286,50 @@ class _Training:
         """The epoch whose weights are kept, counted from 1: the last one, unless validation chooses."""
         return self.epoch if self._early_stopping is None else int(self._early_stopping.best_epoch) + 1
 
+    @property
+    def at_chance(self) -> bool:
+        """Whether nothing was learnt so far, and other weights are to be tried."""
+        losses = [row["loss"] for row in self.history]
+        return self.attempt < RESTARTS and self.budget.at_chance(losses, len(self._labels))
+
+    def advice(self, figures: Mapping[str, Any]) -> Advice:
+        """What the finished training says for itself. figures: of the parts that were held out."""
+        classes = len(self._labels)
+        return advise(self.history, self.best_epoch, self.config, self.budget, figures, classes)
+
+    def started_again(self, report: Report) -> _Training:
+        """The same training with other weights. From now on the folder goes on with it."""
+        report(
+            f"after {self.epoch} epochs the training loss is {self.history[-1]['loss']:.3f}, as by chance: "
+            f"starting again with other weights ({self.attempt + 1} of at most {RESTARTS} times)"
+        )
+        following = self.attempt + 1
+        _checkpoints(self._folder, following).mkdir(parents=True, exist_ok=True)
+        return _Training(
+            self.config, self._clips, self._labels, self._mirror, self._folder, self.budget, following
+        )
+
     def run(self, report: Report, tensorboard: Path | None = None) -> None:
-        """Train to the end; the averaged model holds the best weights then."""
-        config, first = self.config, self.epoch
+        """Train to the end, or until `at_chance`; at the end the averaged model holds the best weights."""
+        first = self.epoch
         if first:
             report(f"going on after epoch {first}")
-        stopped = self._saved.early_stopping.get("wait", 0) >= config.patience
+        over = self._ends(int(self._saved.early_stopping.get("wait", 0)))
         self.model.fit(
             self._batches(first),
             # Where the interrupted training was already over `fit` only restores it.
-            epochs=first if stopped else config.epochs,
+            epochs=first if over else self.budget.longest,
             initial_epoch=first,
-            steps_per_epoch=config.steps_per_epoch,
+            steps_per_epoch=self.budget.steps_per_epoch,
             callbacks=self._callbacks(report, tensorboard),
             verbose=0,
         )
-        if self._best is not None:
+        if self._best is not None and not self.at_chance:
             self._best.load_best(self.best_epoch - 1)
-            report(f"best validation {config.monitor} after epoch {self.best_epoch}")
+            report(f"best validation {self.config.monitor} after epoch {self.best_epoch}")
+
+    def _ends(self, without_better: int) -> bool:
+        return self.at_chance or self.budget.ends(self.epoch, without_better)
 
     def _callbacks(self, report: Report, tensorboard: Path | None) -> list[Any]:
         """In the order in which they run: each sees what those before it did to weights, logs and files."""
@@ -288,13 +344,15 @@ class _Training:
             *made,
             self._state,
             backup,
-            EpochReport(self.history, self.config.epochs, self._folder, report),
+            EpochReport(self.history, self.budget.epochs, self._folder, report),
+            TrainingEnd(lambda: self._ends(self._early_stopping.wait if self._early_stopping else 0)),
         ]
 
     def _batches(self, epoch: int) -> Any:
         """All batches from an epoch to the last: one pipeline, which goes on loading between epochs."""
         config = self.config
-        first, last = (number * config.steps_per_epoch for number in (epoch, config.epochs))
+        budget = self.budget
+        first, last = (number * budget.steps_per_epoch for number in (epoch, budget.longest))
         plan = WindowPlan(self._clips.train, config.sampling, self._clips.synthetic)
         amounts = amounts_of(config.augmentation, config.frame_spec)
         weighted = weighted_targets(self._weights)
@@ -310,16 +368,44 @@ class _Training:
         return keras_predict(self.averaged)
 
 
-def compiled(model: Any, config: TrainConfig) -> Any:
-    """`model`, ready for `fit` as a training does it: Adam along a cosine, cross-entropy, window accuracy."""
-    steps = config.steps_per_epoch * config.epochs
-    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps, alpha=LAST_RATE_FRACTION)
+def compiled(model: Any, config: TrainConfig, budget: Budget) -> Any:
+    """`model`, ready for `fit` as a training does it: Adam along a cosine with warm-up (a constant rate in
+    the notebooks' recipe), cross-entropy, window accuracy.
+    """
     model.compile(
-        keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm or None),
+        keras.optimizers.Adam(_rate(config, budget), global_clipnorm=config.clip_norm or None),
         keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing),
         metrics=[ActiveAccuracy(name="accuracy")],
     )
     return model
+
+
+def _rate(config: TrainConfig, budget: Budget) -> Any:
+    """The learning rate of each step: a number, or Keras' schedule."""
+    if config.recipe == runs.NOTEBOOK:
+        return config.learning_rate
+    warmup, falling = budget.warmup_steps, budget.steps - budget.warmup_steps
+    if not warmup:
+        first = config.learning_rate
+        return keras.optimizers.schedules.CosineDecay(first, falling, alpha=LAST_RATE_FRACTION)
+    return keras.optimizers.schedules.CosineDecay(
+        config.learning_rate / warmup,
+        falling,
+        alpha=LAST_RATE_FRACTION,
+        warmup_target=config.learning_rate,
+        warmup_steps=warmup,
+    )
+
+
+def _checkpoints(folder: Path, attempt: int) -> Path:
+    """The folder of checkpoints of one attempt. That it exists says that the attempt was begun."""
+    return folder / runs.CHECKPOINT / (f"attempt-{attempt}" if attempt else "")
+
+
+def _last_attempt(folder: Path) -> int:
+    return max(
+        attempt for attempt in range(RESTARTS + 1) if not attempt or _checkpoints(folder, attempt).exists()
+    )
 
 
 def weighted_targets(weights: NDArray[np.float32]) -> Callable[[Any, Any], tuple[Any, Any, Any]]:
@@ -356,9 +442,11 @@ def _finish(training: _Training, clips: _Clips, dataset: Dataset, folder: Path) 
         if held_out:
             predictions = predict_clips(keras_predict(training.averaged), held_out, training.config.contract)
             figures[part] = measures(predictions, dataset.labels, dataset.groups_known)
-    shown = figures.get("test", figures.get("validation"))
-    if shown is not None:
-        draw_confusion(folder / runs.CONFUSION, shown["confusion"], dataset.labels)
+    draw_curves(folder / runs.CURVES, training.history, training.best_epoch, len(dataset.labels))
+    for part in ("test", "validation"):
+        if part in figures:
+            draw_confusion(folder / runs.CONFUSION, figures[part]["confusion"], dataset.labels, part)
+            break
     counts = Counter(clip.label for clip in clips.train)
     runs.finish_run(
         folder,
@@ -367,6 +455,9 @@ def _finish(training: _Training, clips: _Clips, dataset: Dataset, folder: Path) 
             "parameters": training.averaged.count_params(),
             "epochs_run": training.epoch,
             "best_epoch": training.best_epoch,
+            "budget": training.budget.to_json(),
+            "restarts": training.attempt,
+            "advice": training.advice(figures).to_json(),
             **({"pixels": _pixels_json(training.pixels)} if training.config.standardise else {}),
             "trained_on": {
                 "groups": sorted({clip.group for clip in clips.train}),
