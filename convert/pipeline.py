@@ -142,10 +142,12 @@ class Options:
         Limits(self.min_agreement or 0.0, self.max_drop_points)
 
     def pruned_fraction(self, source_model: SourceModel) -> float:
-        """The fraction to prune: what was requested, else PRUNE for a RUN and 0 for a model file."""
+        """The fraction to prune: what was requested, else PRUNE for a RUN and 0 for a model file or a
+        pretrained encoder, which a few steps of fine-tuning do not mend."""
         if self.prune is not None:
             return self.prune
-        return PRUNE if source_model.run is not None else 0.0
+        run = source_model.run
+        return PRUNE if run is not None and not run.config.design.pretrained else 0.0
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,18 @@ from edge_har.model.preprocess import FrameSpec
 from edge_har.system.files import PathKind, is_utf8, path_kind
 from train.data.files import write_text
 from train.data.sampling import Sampling
-from train.models.families import FAMILIES
+from train.models.families import FAMILIES, LSTM, PRETRAINED_SETTINGS, PUBLISHED, RGB, Design
 
 SCHEMA = 1
 # Settings that earlier RUNs do not hold, and the value that they trained with.
-ADDED = {"standardise": False}
+ADDED = {
+    "standardise": False,
+    "encoder": PUBLISHED,
+    "inputs": RGB,
+    "head": LSTM,
+    "motion_branch": False,
+    "fine_tune": 0,
+}
 MONITORS = ("loss", "accuracy", "none")
 CONFIG = "config.json"
 SPLIT = "split.json"
@@ -42,6 +49,9 @@ OLD_CHECKPOINT = "checkpoint.npz"  # of trainings that versions before 2026-12 l
 class TrainConfig:
     """Everything a training is made of, but its clips.
 
+    encoder, inputs, head, motion_branch: see `Design`. fine_tune: epochs in which a pretrained encoder learns
+    too, after its head has.
+
     windows_per_epoch: training windows in an epoch, whatever the number of clips. patience: epochs without a
     better validation loss that end the training. clip_norm: longest gradient over all variables, so that one
     odd batch does not throw a recurrent model off; 0 for any. average: momentum of the running mean of the
@@ -56,6 +66,11 @@ class TrainConfig:
     """
 
     model: str
+    encoder: str = PUBLISHED
+    inputs: str = RGB
+    head: str = LSTM
+    motion_branch: bool = False
+    fine_tune: int = 0
     frames: int = 20
     interval_ms: float = 80.0
     hop_ticks: int = 1
@@ -100,8 +115,20 @@ class TrainConfig:
             raise MisuseError(f"augmentation must be 0 or more, got {self.augmentation}")
         if self.seed < 0:
             raise MisuseError(f"seed must be 0 or more, got {self.seed}")
+        self.design.check(self.model, self.size)
+        if self.fine_tune < 0 or (self.fine_tune and not self.design.pretrained):
+            raise MisuseError("--fine-tune is for a pretrained encoder: choose one with --encoder")
+        if self.design.pretrained and self.standardise:
+            raise MisuseError(f"{self.encoder} has its own scaling of pixels: omit --standardise")
+        if self.design.pretrained and self.synthetic_share:
+            raise MisuseError(f"{self.encoder} is trained on clips alone: omit --synthetic")
         _ = self.sampling  # it checks itself
         check_window(self.frame_spec, self.contract, MisuseError)
+
+    @property
+    def design(self) -> Design:
+        """What an LRCN is made of."""
+        return Design(self.encoder, self.inputs, self.head, self.motion_branch)
 
     @property
     def frame_spec(self) -> FrameSpec:
@@ -137,7 +164,9 @@ def default_config(model: str, **changes: Any) -> TrainConfig:
     Raises MisuseError for what cannot be.
     """
     family = FAMILIES.get(model)
-    settings = {**(family.settings if family else {}), **changes}
+    pretrained = changes.get("encoder", PUBLISHED) != PUBLISHED
+    suited = PRETRAINED_SETTINGS if pretrained else family.settings if family else {}
+    settings = {**suited, **changes}
     if family and family.results_per_window and "hop_ticks" not in settings:
         frames = settings.get("frames", TrainConfig.frames)
         longest = max(1, frames // family.results_per_window)
@@ -173,7 +202,8 @@ class Run:
         loaded = keras.models.load_model(path, compile=False, safe_mode=True)
         pixels = self.metrics.get("pixels")
         known = (pixels["mean"], pixels["deviation"]) if pixels else UNIT
-        model = build(self.config.model, self.config.frames, self.config.size, len(self.labels), known)
+        config = self.config
+        model = build(config.model, config.frames, config.size, len(self.labels), known, config.design)
         model.set_weights(loaded.get_weights())
         return model
 

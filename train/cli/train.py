@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_har.errors import MisuseError
-from train.models.families import FAMILIES
+from train.models.families import ENCODER_NAMES, FAMILIES, HEADS, INPUTS, LRCN, PRESETS
 from train.runs import MONITORS
 
 if TYPE_CHECKING:
@@ -28,7 +28,38 @@ TENSORFLOW = "tensorflow"
     type=click.Path(path_type=Path),
     help="A folder of clips, a clips.csv, or an index by 'edge-har data index'.",
 )
-@click.option("--model", required=True, type=click.Choice(tuple(FAMILIES)), help="The architecture.")
+@click.option("--model", type=click.Choice(tuple(FAMILIES)), help="The architecture.")
+@click.option(
+    "--preset",
+    type=click.Choice(tuple(PRESETS)),
+    help="A model in place of --model and its design, from small and fast to large and accurate.",
+)
+@click.option(
+    "--encoder", type=click.Choice(ENCODER_NAMES), help="What makes features of each frame of an lrcn."
+)
+@click.option(
+    "--encoder-weights",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Weights of the encoder (.h5); default the folder in EDGE_HAR_ENCODERS, else Keras' download.",
+)
+@click.option(
+    "--inputs",
+    type=click.Choice(tuple(INPUTS)),
+    help="What the encoder sees: a frame, the difference of two, or three grey ones.",
+)
+@click.option("--head", type=click.Choice(HEADS), help="What makes scores of the features of a window.")
+@click.option(
+    "--motion-branch/--no-motion-branch",
+    default=None,
+    help="A small network over differences of frames beside the encoder.",
+)
+@click.option(
+    "--fine-tune",
+    metavar="EPOCHS",
+    type=click.IntRange(min=0),
+    help="Epochs in which a pretrained encoder learns too, after its head has.",
+)
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="The RUN folder to make, or to continue."
 )
@@ -121,7 +152,9 @@ TENSORFLOW = "tensorflow"
 )
 def train(
     data: Path,
-    model: str,
+    model: str | None,
+    preset: str | None,
+    encoder_weights: Path | None,
     out: Path,
     split: Path | None,
     fold: int | None,
@@ -150,7 +183,10 @@ def train(
     from train.runs import check_run_folder, default_config
 
     given = {name: value for name, value in settings.items() if value is not None}
+    model, given = chosen_model(model, preset, given)
     config = default_config(model, validate=validation, **given)
+    if encoder_weights is not None and not config.design.pretrained:
+        raise MisuseError("--encoder-weights is for a pretrained encoder: choose one with --encoder")
     # Clips may take minutes to check: that this cannot be done at all is reported before.
     if find_spec(TENSORFLOW) is None:
         raise ModuleNotFoundError(f"No module named {TENSORFLOW!r}", name=TENSORFLOW)
@@ -172,9 +208,33 @@ def train(
     if describe:
         click.echo(json.dumps(identity(config, dataset), indent=1, ensure_ascii=False))
         return
-    run = train_run(config, dataset, out, split=parts, cache=cache, tensorboard=tensorboard)
+    run = train_run(
+        config,
+        dataset,
+        out,
+        split=parts,
+        cache=cache,
+        tensorboard=tensorboard,
+        encoder_weights=encoder_weights,
+    )
     for line in summary(run):
         click.echo(line)
+
+
+def chosen_model(model: str | None, preset: str | None, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The family and the settings that `--model`, `--preset` and the other options choose.
+
+    An encoder is one of an lrcn, so that `--model` may be left out beside it. Raises MisuseError.
+    """
+    if preset is not None:
+        if model not in (None, PRESETS[preset].model):
+            raise MisuseError(f"--preset {preset} is a {PRESETS[preset].model}: omit --model {model}")
+        return PRESETS[preset].model, {**PRESETS[preset].settings, **given}
+    if model is None and "encoder" in given:
+        return LRCN, given
+    if model is None:
+        raise MisuseError(f"choose a model with --preset {'|'.join(PRESETS)} or --model {'|'.join(FAMILIES)}")
+    return model, given
 
 
 def summary(run: Run) -> list[str]:

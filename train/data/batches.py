@@ -255,11 +255,14 @@ class WindowPlan:
         taken = taken[taken <= last]
         return np.asarray(taken[fill_indices(len(taken), contract.frames)], np.int64)
 
-    def _still(self, frames: Pixels, random: np.random.Generator) -> Pixels:
+    def _creeping(self, frames: Pixels, random: np.random.Generator) -> Pixels:
         ticks = self.sampling.contract.frames
         creep = random.choice([0.0, random.uniform(0, CREEP_FRAMES)])
         at = random.uniform(0, max(0.0, len(frames) - 1 - creep)) + np.linspace(0, creep, ticks)
-        window = np.asarray(frames[np.minimum(at.astype(np.int64), len(frames) - 1)])
+        return np.asarray(frames[np.minimum(at.astype(np.int64), len(frames) - 1)])
+
+    def _still(self, frames: Pixels, random: np.random.Generator) -> Pixels:
+        window = self._creeping(frames, random)
         changes: list[Callable[[Pixels, np.random.Generator], Pixels]] = [_as_it_is, _shaken, _relit]
         return changes[random.choice(len(changes))](window, random)
 
