@@ -83,8 +83,8 @@ class Options:
     shrink: fraction of filters and units removed. prune: fraction of weights set to zero (0: none; default
     PRUNE for a RUN, 0 for a model file). qat: train under int8's rounding. fine_tune_steps: batches that the
     model learns on after each of these. control: measure what they saved and cost, beside a dense model
-    fine-tuned just as long. precision: one of convert.precisions.PRECISIONS, or AUTO; default int8, or int8
-    weights for a model with states. file: what a model file does not hold.
+    fine-tuned just as long. precision: one of convert.precisions.PRECISIONS, or AUTO; default int8, int8
+    weights for a model with states, AUTO for a pretrained encoder. file: what a model file does not hold.
 
     name: default the bundle's file name. release: default one more than that of the bundle to be replaced,
     else 1. golden: folder of the user's own golden clips. runtimes: Python interpreters whose TFLite runtimes
@@ -141,13 +141,24 @@ class Options:
         # It checks itself.
         Limits(self.min_agreement or 0.0, self.max_drop_points)
 
+    def chosen_precision(self, source_model: SourceModel) -> str | None:
+        """What was requested; else AUTO for a pretrained encoder, of whose many layers int8 rounds more than
+        the gate always lets pass, and None for others.
+        """
+        if self.precision is None and _is_pretrained(source_model):
+            return AUTO
+        return self.precision
+
     def pruned_fraction(self, source_model: SourceModel) -> float:
         """The fraction to prune: what was requested, else PRUNE for a RUN and 0 for a model file or a
         pretrained encoder, which a few steps of fine-tuning do not mend."""
         if self.prune is not None:
             return self.prune
-        run = source_model.run
-        return PRUNE if run is not None and not run.config.design.pretrained else 0.0
+        return PRUNE if source_model.run is not None and not _is_pretrained(source_model) else 0.0
+
+
+def _is_pretrained(source_model: SourceModel) -> bool:
+    return source_model.run is not None and source_model.run.config.design.pretrained
 
 
 @dataclass(frozen=True)
@@ -397,8 +408,9 @@ def build_graphs(
     NoPassingPlanError where no precision passes.
     """
     options, source_model = conversion.options, conversion.source_model
-    if options.precision != AUTO:
-        return builder.forced(options.precision, beside=[FLOAT_CLIP]), []
+    precision = options.chosen_precision(source_model)
+    if precision != AUTO:
+        return builder.forced(precision, beside=[FLOAT_CLIP]), []
     *_, gated = comparisons.references
     if {VALIDATION, OUTPUTS} & comparisons.references.keys():
         parts = list(comparisons.references)
@@ -455,7 +467,7 @@ def remedies_of(conversion: Conversion, manifest: Manifest) -> list[str]:
     options, source_model = conversion.options, conversion.source_model
     rounded_by_clips = manifest.precision in (*CALIBRATED, MIXED)
     possible = {
-        LOOK_FOR_ONE: options.precision != AUTO,
+        LOOK_FOR_ONE: options.chosen_precision(source_model) != AUTO,
         CALIBRATE if source_model.run is None else TRAIN_ON: rounded_by_clips,
         "prune less": options.pruned_fraction(source_model) > 0,
         "shrink less": options.shrink > 0,

@@ -80,10 +80,10 @@ def test_odd_variants_mirror_where_labels_allow_it() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (2, PX, PX, 3), np.uint8)
     swapping = Mirror((1, 0, NEVER), "")
     mirrored = Variant(1, swapping, STILL)
-    np.testing.assert_array_equal(mirrored.changed(0, frames, 0), frames[:, :, ::-1])
-    np.testing.assert_array_equal(mirrored.changed(0, frames, 2), frames)
-    np.testing.assert_array_equal(Variant(2, swapping, STILL).changed(0, frames, 0), frames)
+    np.testing.assert_array_equal(mirrored.changed("clip", frames, 0), frames[:, :, ::-1])
+    np.testing.assert_array_equal(mirrored.changed("clip", frames, 2), frames)
+    np.testing.assert_array_equal(Variant(2, swapping, STILL).changed("clip", frames, 0), frames)
     assert [mirrored.label(label) for label in range(3)] == [1, 0, 2]
     strong = Variant(2, swapping, Amounts())
-    assert np.abs(strong.changed(0, frames, 0).astype(int) - frames).mean() > 5
-    np.testing.assert_array_equal(strong.changed(0, frames, 0), strong.changed(0, frames, 0))
+    assert np.abs(strong.changed("clip", frames, 0).astype(int) - frames).mean() > 5
+    np.testing.assert_array_equal(strong.changed("clip", frames, 0), strong.changed("clip", frames, 0))

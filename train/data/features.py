@@ -90,8 +90,9 @@ class FeatureSource:
 
 @dataclass(frozen=True)
 class Variant:
-    """One change of every clip as a whole: shift, scale and light, drawn by `seed` and the clip's number;
-    those of odd seeds are mirrored too, where their label allows it.
+    """One change of every clip as a whole: shift, scale and light, drawn by `seed` and the clip's name in
+    the cache, whatever other clips there are; those of odd seeds are mirrored too, where their label allows
+    it.
 
     Frame by frame in OpenCV: `augment`'s products of matrices cost more than the encoder at its sizes.
     """
@@ -104,9 +105,9 @@ class Variant:
         """The label after mirroring."""
         return self.mirror.target[label] if self._mirrors(label) else label
 
-    def changed(self, number: int, frames: Pixels, label: int) -> Pixels:
-        """Frames of clip `number`, of this label, changed: uint8 [n, height, width, 3]."""
-        random, amounts = np.random.default_rng([self.seed, number]), self.amounts
+    def changed(self, name: str, frames: Pixels, label: int) -> Pixels:
+        """Frames of the clip `name`, of this label, changed: uint8 [n, height, width, 3]."""
+        random, amounts = np.random.default_rng([self.seed, *name.encode()]), self.amounts
         height, width = frames.shape[1:3]
         scale = np.exp(random.uniform(-amounts.scale, amounts.scale))
         aspect = np.exp(random.uniform(-amounts.aspect, amounts.aspect))
@@ -146,9 +147,9 @@ def feature_clips(
     Raises DataError for a cache that cannot be written.
     """
     made = []
-    for number, clip in enumerate(clips):
+    for done, clip in enumerate(clips, 1):
         key = [FEATURES_VERSION, clip.stem.name, source.identity, contract.interval_ms, contract.gap_ms]
-        key.append(None if variant is None else [variant.identity, number, clip.label])
+        key.append(None if variant is None else [variant.identity, clip.label])
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:40]
         label = clip.label if variant is None else variant.label(clip.label)
         rows = replace(clip, label=label, stem=clip.stem.with_name(name))
@@ -158,11 +159,11 @@ def feature_clips(
             taken = np.unique(tick_indices(times_s, contract.interval_ms, max_gap_ms=contract.gap_ms))
             frames = clip.frames()[taken]
             if variant is not None:
-                frames = variant.changed(number, frames, clip.label)
+                frames = variant.changed(clip.stem.name, frames, clip.label)
             store(rows, times_s[taken], source.rows(frames))
         made.append(rows)
         if on_progress is not None:
-            on_progress(number + 1, len(clips))
+            on_progress(done, len(clips))
     return made
 
 
