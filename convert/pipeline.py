@@ -83,8 +83,8 @@ class Options:
     shrink: fraction of filters and units removed. prune: fraction of weights set to zero. qat: train
     under int8's rounding. fine_tune_steps: batches that the model learns on after each of these. control:
     measure what they saved and cost, beside a dense model fine-tuned just as long. precision: one of
-    convert.precisions.PRECISIONS, or AUTO; default int8, or int8 weights for a model with states. file:
-    what a model file does not hold.
+    convert.precisions.PRECISIONS, or AUTO; default int8, int8 weights for
+    a model with states, AUTO for a pretrained encoder. file: what a model file does not hold.
 
     name: default the bundle's file name. release: default one more than that of the bundle to be replaced,
     else 1. golden: folder of the user's own golden clips. runtimes: Python interpreters whose TFLite runtimes
@@ -140,6 +140,13 @@ class Options:
         check_settings(self.smoothing, self.temperature, self.reject_threshold, MisuseError)
         # It checks itself.
         Limits(self.min_agreement or 0.0, self.max_drop_points)
+
+    def chosen_precision(self, source_model: SourceModel) -> str | None:
+        """What was requested; else AUTO for a pretrained encoder, of whose many layers int8 rounds more than
+        the gate always lets pass, and None for others.
+        """
+        pretrained = source_model.run is not None and source_model.run.config.design.pretrained
+        return AUTO if self.precision is None and pretrained else self.precision
 
 
 @dataclass(frozen=True)
@@ -391,8 +398,9 @@ def build_graphs(
     NoPassingPlanError where no precision passes.
     """
     options, source_model = conversion.options, conversion.source_model
-    if options.precision != AUTO:
-        return builder.forced(options.precision, beside=[FLOAT_CLIP]), []
+    precision = options.chosen_precision(source_model)
+    if precision != AUTO:
+        return builder.forced(precision, beside=[FLOAT_CLIP]), []
     *_, gated = comparisons.references
     if {VALIDATION, OUTPUTS} & comparisons.references.keys():
         parts = list(comparisons.references)
@@ -449,7 +457,7 @@ def remedies_of(conversion: Conversion, manifest: Manifest) -> list[str]:
     options, source_model = conversion.options, conversion.source_model
     rounded_by_clips = manifest.precision in (*CALIBRATED, MIXED)
     possible = {
-        LOOK_FOR_ONE: options.precision != AUTO,
+        LOOK_FOR_ONE: options.chosen_precision(source_model) != AUTO,
         CALIBRATE if source_model.run is None else TRAIN_ON: rounded_by_clips,
         "prune less": options.prune > 0,
         "shrink less": options.shrink > 0,

@@ -13,6 +13,7 @@ from convert.graphs.float_graphs import check_input, float_graphs, fold_scale
 from convert.tflite.build import rebuild_error
 from edge_har.errors import ConversionError
 from train.models.architectures import build, fold_batch_norm
+from train.models.families import Design
 from train.tf import keras
 
 L = keras.layers
@@ -39,6 +40,25 @@ def test_the_rebuilt_graphs_equal_keras(kind: str) -> None:
     assert bool(graphs.states) == (kind == "convlstm")
     assert graphs.frames_per_step == (2 if kind == "motion" else 1)
     assert graphs.head.inputs["features"][1] == 6 - graphs.frames_per_step + 1
+
+
+@pytest.mark.parametrize(
+    ("design", "size"),
+    [
+        (Design(inputs="difference", head="gru"), 64),
+        (Design(inputs="grey3", head="convolution", motion_branch=True), 64),
+        (Design("mobilenet_v1_0.25", head="statistics", motion_branch=True), 96),
+        (Design("mobilenet_v2_0.35", head="statistics"), 96),
+    ],
+)
+def test_the_graphs_of_every_design_equal_keras(design: Design, size: int) -> None:
+    model = build("lrcn", 5, size, 3, design=design)
+    for layer in model.layers:
+        if layer.name.endswith(("_bn", "_norm")):
+            layer.set_weights([w + 0.3 for w in layer.get_weights()])
+    graphs = float_graphs(model)
+    assert rebuild_error(model, graphs, clips(2, 5, size)) < 1e-5
+    assert graphs.frames_per_step == design.frames_per_step
 
 
 def test_the_published_convlstm_is_exact_at_its_own_size() -> None:

@@ -32,7 +32,7 @@ from convert.cli import convert
 from convert.inputs.clips import ClipParts, choose_calibration, clip_parts_of_run
 from convert.inputs.source_model import check_keras_file
 from convert.pipeline import CALIBRATE, LOOK_FOR_ONE, TRAIN_ON, Conversion, Options, convert_run
-from convert.precisions import INT8
+from convert.precisions import AUTO, INT8
 from convert.tflite import flatbuffer
 from convert.tflite.build import GraphBuilder
 from convert.verify.comparison import Comparison, Reference, compare, stream_scores
@@ -41,7 +41,7 @@ from convert.verify.gate import Limits, Verdict
 from edge_har.model.manifest import Manifest
 from edge_har.model.preprocess import Pixels
 from train.data.videos import decode_ticks
-from train.runs import load_run
+from train.runs import default_config, load_run
 from train.tf import keras
 
 KINDS = ("lrcn", "motion", "convlstm")
@@ -341,7 +341,8 @@ def test_where_no_precision_passes_the_report_has_the_figures_of_the_closest(
 def test_advice_is_what_this_command_can_still_do(
     changes: dict[str, Any], external: bool, precision: str, expected: list[str]
 ) -> None:
-    source_model = SimpleNamespace(run=None if external else "RUN")
+    run = SimpleNamespace(config=default_config("motion"))
+    source_model = SimpleNamespace(run=None if external else run)
     conversion = SimpleNamespace(options=Options(**changes), source_model=source_model)
     manifest = SimpleNamespace(precision=precision)
     made = pipeline.remedies_of(cast(Any, conversion), cast(Any, manifest))
@@ -473,3 +474,17 @@ def test_a_lambda_layer_is_refused_not_executed(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ConversionError, match="not a Keras model that can be read"):
         check_keras_file(tmp_path / "model.keras")
     assert os.environ["EDGE_HAR_TEST_EXECUTED"] == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "pruned", "precision"),
+    [({"model": "motion"}, 0.5, None), ({"model": "lrcn", "encoder": "mobilenet_v1_0.25"}, 0.0, AUTO)],
+)
+def test_a_pretrained_encoder_is_not_pruned_and_its_precision_is_looked_for(
+    settings: dict[str, Any], pruned: float, precision: str | None
+) -> None:
+    source_model = cast("Any", SimpleNamespace(run=SimpleNamespace(config=default_config(**settings))))
+    assert Options().pruned_fraction(source_model) == pruned
+    assert Options().chosen_precision(source_model) == precision
+    assert Options(prune=0.3, precision=INT8).pruned_fraction(source_model) == 0.3
+    assert Options(precision=INT8).chosen_precision(source_model) == INT8

@@ -29,7 +29,7 @@ from edge_har.model.manifest import Manifest, TensorSpec
 from edge_har.model.preprocess import FrameSpec
 from tests.helpers.converted import tflite_files
 from train.models.architectures import build as build_model
-from train.models.families import FAMILIES
+from train.models.families import FAMILIES, Design
 from train.tf import keras, tf
 
 from tensorflow.lite.tools import flatbuffer_utils  # isort: skip
@@ -75,6 +75,29 @@ def test_an_int8_stream_is_all_integer(made: Callable[[str], Built], kind: str) 
     assert {link.how for link in report.links} <= {"equal", "requantised"} and len(report.links) == 1
     assert report.files["head.tflite"].keeps_state == (kind == "lrcn")
     assert not report.files["encoder.tflite"].keeps_state
+
+
+@pytest.mark.parametrize(
+    ("design", "size"),
+    [
+        (Design(inputs="grey3", head="gru"), 64),
+        (Design(inputs="difference", head="convolution"), 64),
+        (Design("mobilenet_v1_0.25", head="statistics", motion_branch=True), 96),
+    ],
+)
+def test_every_design_is_all_integer(design: Design, size: int, tmp_path: Path) -> None:
+    calibration = np.random.default_rng(0).integers(0, 256, (2, FRAMES, size, size, 3), np.uint8)
+    built = GraphBuilder(
+        build_model("lrcn", FRAMES, size, len(LABELS), design=design),
+        kind="lrcn",
+        labels=LABELS,
+        frame=FrameSpec((size, size)),
+        temporal=TemporalContract(FRAMES, 80.0),
+        calibration=calibration,
+        log=tmp_path / "convert.log",
+    ).forced()
+    for file in check(built).files.values():
+        assert file.float_operators == 0 and not file.keeps_state
 
 
 def test_int8_weights_keep_float_between(made: Callable[[str], Built]) -> None:

@@ -9,11 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from edge_har.cli import cli
-from edge_har.errors import EdgeHarError
+from edge_har.errors import EdgeHarError, MisuseError
 from tests.helpers.need import need_module
 from tests.helpers.videos import make_dataset, write_text_as_video
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
+from train.cli.train import chosen_model
 
 REPOSITORY = Path(__file__).parents[1]
 LABELS = ("Down", "Right")
@@ -155,6 +156,15 @@ def test_the_next_command_repeats_what_was_given(clips, tmp_path) -> None:
     assert str(out) not in following.removesuffix(f"{out}-2")
 
 
+def test_presets_and_encoders_choose_the_model() -> None:
+    assert chosen_model(None, "s", {}) == ("motion", {})
+    model, settings = chosen_model(None, "l", {"head": "gru"})
+    assert model == "lrcn" and (settings["size"], settings["head"]) == (224, "gru")
+    assert chosen_model(None, None, {"encoder": "mobilenet_v1_0.5"})[0] == "lrcn"
+    with pytest.raises(MisuseError, match=r"--preset s\|m\|l or --model lrcn"):
+        chosen_model(None, None, {})
+
+
 def test_wrong_data_is_one_line(clips, tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     make_dataset(tmp_path / "one", ("Down",), groups=3, frames=4)
@@ -199,6 +209,9 @@ def test_a_group_on_both_sides_of_a_hand_made_split_is_one_line(clips, tmp_path)
         (["--synthetic", "0.6"], "under half"),
         (["--mirror", "nowhere.json"], "auto, off or a JSON file"),
         (["--synthetic", "0.2"], "cannot do 'Down'"),
+        (["--preset", "m"], "--preset m is a lrcn: omit --model motion"),
+        (["--head", "gru"], "choices of lrcn, not of motion"),
+        (["--model", "lrcn", "--encoder-weights", "w.h5"], "--encoder-weights is for a pretrained encoder"),
     ],
 )
 def test_wrong_options_are_one_line(clips, tmp_path, options: list[str], message: str) -> None:

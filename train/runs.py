@@ -21,11 +21,29 @@ from edge_har.model.preprocess import FrameSpec
 from edge_har.system.files import PathKind, is_utf8, path_kind
 from train.data.files import write_text
 from train.data.sampling import Sampling
-from train.models.families import FAMILIES, NOTEBOOK_SETTINGS
+from train.models.families import (
+    FAMILIES,
+    LSTM,
+    NOTEBOOK_SETTINGS,
+    PRETRAINED_SETTINGS,
+    PUBLISHED,
+    RGB,
+    Design,
+)
 
 SCHEMA = 1
 # Settings that earlier RUNs do not hold, and the value that they trained with.
-ADDED = {"standardise": False, "recipe": "default", "steps": 600}
+ADDED = {
+    "standardise": False,
+    "encoder": PUBLISHED,
+    "inputs": RGB,
+    "head": LSTM,
+    "motion_branch": False,
+    "fine_tune": 0,
+    "recipe": "default",
+    "steps": 600,
+    "outlier_share": 0.0,
+}
 MONITORS = ("loss", "accuracy", "none")
 NOTEBOOK = "notebook"
 RECIPES = ("default", NOTEBOOK)
@@ -45,23 +63,31 @@ OLD_CHECKPOINT = "checkpoint.npz"  # of trainings that versions before 2026-12 l
 class TrainConfig:
     """Everything a training is made of, but its clips.
 
+    encoder, inputs, head, motion_branch: see `Design`. fine_tune: epochs in which a pretrained encoder learns
+    too, after its head has.
+
     epochs, patience, windows_per_epoch: None takes them from the number of training windows
     (`train.fitting.budget`). patience: epochs without a better validation result that end the training.
-    clip_norm: longest gradient over all variables, so that one
-    odd batch does not throw a recurrent model off; 0 for any. average: momentum of the running mean of the
-    weights, which is what is validated and kept; 0 keeps the plain weights. augmentation: factor of all of
+    clip_norm: longest gradient over all variables, so that one odd batch does not throw a recurrent model
+    off; 0 for any. average: momentum of the running mean of the weights, which is what is validated and kept; 0 keeps the plain weights. augmentation: factor of all of
     train.augment's amounts. validate: False trains on the validation groups too, for all epochs. monitor:
     what chooses the best epoch on validation windows, `loss`, `accuracy` (where equal, loss), or `none`: the
     last, after all epochs; validation groups then serve later choices alone. standardise: the first layer
     takes the training clips' mean pixel and deviation to 0 and 1, in place of 0..255 to 0..1: what shows
     little contrast is hardly learnt otherwise. synthetic_share: part of each batch drawn from the synthetic
     person. still_share: part of each batch in which nothing is done, so that no label is sure of an empty or
-    still scene. Both together below half. steps: batches that a small set needs. recipe: `notebook` is that
+    still scene. outlier_share: part of each batch that is turned, so that no label is sure of what it never
+    saw. All three together below half. steps: batches that a small set needs. recipe: `notebook` is that
     of the tutorial notebooks: frames spread over the whole clip, a constant learning rate, clips that count
     alike, no second start. Raises MisuseError.
     """
 
     model: str
+    encoder: str = PUBLISHED
+    inputs: str = RGB
+    head: str = LSTM
+    motion_branch: bool = False
+    fine_tune: int = 0
     frames: int = 20
     interval_ms: float = 80.0
     hop_ticks: int = 1
@@ -82,6 +108,7 @@ class TrainConfig:
     augmentation: float = 1.0
     synthetic_share: float = 0.0
     still_share: float = 0.0
+    outlier_share: float = 0.0
     monitor: str = "loss"
     standardise: bool = False
     validate: bool = True
@@ -111,8 +138,20 @@ class TrainConfig:
             raise MisuseError(f"augmentation must be 0 or more, got {self.augmentation}")
         if self.seed < 0:
             raise MisuseError(f"seed must be 0 or more, got {self.seed}")
+        self.design.check(self.model, self.size)
+        if self.fine_tune < 0 or (self.fine_tune and not self.design.pretrained):
+            raise MisuseError("--fine-tune is for a pretrained encoder: choose one with --encoder")
+        if self.design.pretrained and self.standardise:
+            raise MisuseError(f"{self.encoder} has its own scaling of pixels: omit --standardise")
+        if self.design.pretrained and self.synthetic_share:
+            raise MisuseError(f"{self.encoder} is trained on clips alone: omit --synthetic")
         _ = self.sampling  # it checks itself
         check_window(self.frame_spec, self.contract, MisuseError)
+
+    @property
+    def design(self) -> Design:
+        """What an LRCN is made of."""
+        return Design(self.encoder, self.inputs, self.head, self.motion_branch)
 
     @property
     def frame_spec(self) -> FrameSpec:
@@ -136,6 +175,7 @@ class TrainConfig:
             self.short_share,
             self.synthetic_share,
             self.still_share,
+            self.outlier_share,
         )
 
 
@@ -144,7 +184,8 @@ def default_config(model: str, **changes: Any) -> TrainConfig:
     name. Raises MisuseError for what cannot be.
     """
     family = FAMILIES.get(model)
-    settings = dict(family.settings if family else {})
+    pretrained = changes.get("encoder", PUBLISHED) != PUBLISHED
+    settings = dict(PRETRAINED_SETTINGS if pretrained else family.settings if family else {})
     if changes.get("recipe") == NOTEBOOK:
         if model not in NOTEBOOK_SETTINGS:
             raise MisuseError(
@@ -187,7 +228,8 @@ class Run:
         loaded = keras.models.load_model(path, compile=False, safe_mode=True)
         pixels = self.metrics.get("pixels")
         known = (pixels["mean"], pixels["deviation"]) if pixels else UNIT
-        model = build(self.config.model, self.config.frames, self.config.size, len(self.labels), known)
+        config = self.config
+        model = build(config.model, config.frames, config.size, len(self.labels), known, config.design)
         model.set_weights(loaded.get_weights())
         return model
 

@@ -47,7 +47,7 @@ def choose_golden(
     ConversionError when there is none, or one of the user's own is below the margin.
     """
     manifest = bundle.manifest
-    recognizer = Recognizer(bundle)
+    recognizer = Recognizer(bundle, plain=True)
     if folder is not None:
         found = [
             _checked(name, label, frames, recognizer, manifest)

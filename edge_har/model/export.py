@@ -123,6 +123,8 @@ def _file_lines(bundle: Bundle) -> Iterator[str]:
         graphs.clip: "a whole window at once",
         graphs.step: f"one tick: the last {graphs.frames_per_step} frame(s) to a feature",
         graphs.head: "the features of a window to scores",
+        graphs.familiarity: "the features of a window to how familiar it is, 0 to 1; by as much as that is "
+        "below 1, scores are drawn towards every label alike",
     }
     for name, tensors in sorted(bundle.manifest.tensors.items()):
         yield f"- `{name}`: {roles.get(name, 'a graph')}."

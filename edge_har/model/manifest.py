@@ -35,7 +35,7 @@ FILE_BYTES = (0, 64 * 1024 * 1024)  # that of a whole bundle
 MAX_GOLDEN = 32  # clips: each device runs them all before it takes the bundle
 MAX_WINDOW_PIXELS = 2**25  # frames times width times height: 100 MB as RGB, which devices have to hold
 MAX_TEXT = 64  # characters of a version and of the other short texts
-ROLES = re.compile(r"clip|frames|features|feature|scores|state_\d+")
+ROLES = re.compile(r"clip|frames|features|feature|scores|familiarity|state_\d+")
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,22 @@ class Graphs:
     """File names of the graphs. frames_per_step: consecutive frames that one step looks at.
 
     A model that cannot be cut into step and head (convolutions over time and space, say) has neither: a
-    stream then runs `clip` over the last window. Raises BundleError where only one of both is named.
+    stream then runs `clip` over the last window. familiarity: reads what the head reads and gives how much
+    that is like what the model was trained on, 0 to 1; None: nothing is known of that. Raises BundleError
+    where only one of step and head is named, or a familiarity without them.
     """
 
     clip: str
     step: str | None = None
     head: str | None = None
     frames_per_step: int = 1
+    familiarity: str | None = None
 
     def __post_init__(self) -> None:
         if (self.step is None) != (self.head is None):
             raise BundleError("a bundle has both a step and a head graph, or neither")
+        if self.familiarity is not None and self.head is None:
+            raise BundleError("a familiarity graph reads what the head reads: it needs one")
 
     @property
     def by_part(self) -> dict[str, str]:
@@ -95,6 +100,10 @@ class Graphs:
     def of_stream(self) -> tuple[str, ...]:
         """The graphs that a stream runs: step and head, else the clip's."""
         return (self.clip,) if self.step is None or self.head is None else (self.step, self.head)
+
+    def to_json(self) -> dict[str, Any]:
+        """As the manifest holds them; a familiarity only where there is one, which older readers ignore."""
+        return {key: value for key, value in vars(self).items() if key != "familiarity" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -182,7 +191,10 @@ class Manifest:
             check_range(f"the size of {name!r}", size, *FILE_BYTES, BundleError)
         if not 1 <= self.graphs.frames_per_step <= self.temporal.frames:
             raise BundleError(f"frames_per_step must be 1 to {self.temporal.frames}")
-        missing = {self.graphs.clip, *self.graphs.of_stream} - set(self.tensors)
+        used = {self.graphs.clip, *self.graphs.of_stream}
+        if self.graphs.familiarity is not None:
+            used.add(self.graphs.familiarity)
+        missing = used - set(self.tensors)
         if missing:
             raise BundleError(f"the manifest lists no tensors for {', '.join(sorted(missing))}")
         try:
@@ -221,7 +233,7 @@ class Manifest:
             "labels": list(self.labels),
             "frame": self.frame.to_json(),
             "temporal": self.temporal.to_json(),
-            "graphs": vars(self.graphs),
+            "graphs": self.graphs.to_json(),
             "tensors": {
                 name: {"inputs": [vars(t) for t in g.inputs], "outputs": [vars(t) for t in g.outputs]}
                 for name, g in self.tensors.items()
@@ -289,6 +301,7 @@ class Manifest:
                 _name_or_none(graphs.get("step")),
                 _name_or_none(graphs.get("head")),
                 whole(graphs["frames_per_step"]),
+                _name_or_none(graphs.get("familiarity")),
             ),
             tensors={
                 str(name): GraphTensors(

@@ -1,4 +1,5 @@
-"""One tick in, probabilities out: every result equals the whole-clip model on its own window."""
+"""One tick in, probabilities out: every result equals the whole-clip model on its own window, less sure where
+the window is unlike what the model was trained on."""
 
 from __future__ import annotations
 
@@ -55,13 +56,25 @@ class Recognizer:
     start; where it does not (LRCN, motion) one ring of features serves every window. A bundle without a step
     has its frames themselves in the ring, and the whole-clip graph for a head.
 
-    threads: CPU threads of each graph. beside: another stream's recognizer of the same bundle, in the same
-    thread: graphs that hold no state are run for both, which keeps one set of weights in the processor's
-    cache.
+    Where the bundle has a familiarity graph, probabilities are drawn towards every label alike by as much as
+    a window is unfamiliar: none is sure then, and what rejects unsure predictions rejects these too.
+
+    plain: the head's own probabilities, with neither temperature nor familiarity: what other computations of
+    the same model are compared with. threads: CPU threads of each graph. beside: another stream's recognizer
+    of the same bundle, in the same thread: graphs that hold no state are run for both, which keeps one set of
+    weights in the processor's cache.
+
     Raises BundleError when the bundle's graphs do not fit its manifest.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1, beside: Recognizer | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        threads: int = 1,
+        beside: Recognizer | None = None,
+        plain: bool = False,
+    ) -> None:
         manifest = bundle.manifest
         self.manifest = manifest
         *step_name, head_name = manifest.graphs.of_stream
@@ -74,6 +87,12 @@ class Recognizer:
             head_tensors.inputs, "features" if step_name else "clip", self.head.inputs
         )
         self._scores_at = _position(head_tensors.outputs, "scores", self.head.outputs)
+        self._temperature = 1.0 if plain else manifest.temperature
+        self.familiarity: Graph | None = None
+        if manifest.graphs.familiarity is not None and not plain:
+            others = beside.familiarity if beside else None
+            self.familiarity = _graph(bundle, manifest.graphs.familiarity, threads, others)
+            _check_familiarity(manifest, self.familiarity, self.head.inputs[self._features_at])
         self._states_in: list[int] = []
         self._states_out: list[int] = []
         self._frame_info = self.head.inputs[self._features_at]
@@ -122,6 +141,17 @@ class Recognizer:
         self._frames: _Ring | None = None
         self._ring: _Ring | None = None
         self._banks: list[_Bank] = []
+        self._read: Array | None = None
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """What the head read for the latest result: float32 [features_per_window, ...], of its own numbers.
+
+        Raises MisuseError before the first result.
+        """
+        if self._read is None:
+            raise MisuseError("there are no features before the first result")
+        return np.asarray(dequantise(self._read, self.head.inputs[self._features_at]), np.float32)
 
     def tick(self, frame: Pixels) -> Scores | None:
         """Take one prepared frame (uint8 [height, width, 3], RGB).
@@ -199,8 +229,15 @@ class Recognizer:
 
     def _run_head(self, features: Array) -> Scores:
         self.head.reset()  # a fused LSTM keeps its state from one invoke to the next
-        scores = self.head.run_raw(features[np.newaxis])[self._scores_at]
-        return _probabilities(scores, self.head.outputs[self._scores_at], self.manifest.temperature)
+        self._read = features
+        stored = self.head.run_raw(features[np.newaxis])[self._scores_at]
+        scores = _probabilities(stored, self.head.outputs[self._scores_at], self._temperature)
+        if self.familiarity is None:
+            return scores
+        familiar = float(self.familiarity.run_raw(self.features[np.newaxis])[0][0, 0])
+        if not 0 <= familiar <= 1:
+            raise BundleError("the familiarity graph's output is no number from 0 to 1")
+        return np.asarray(familiar * scores + (1 - familiar) / len(scores), np.float32)
 
 
 class WholeClip:
@@ -237,7 +274,8 @@ class WholeClip:
 
 
 def check_golden(bundle: Bundle, *, threads: int = 1) -> float:
-    """Run the bundle's golden clips through its streaming graphs on this machine.
+    """Run the bundle's golden clips through its streaming graphs on this machine: the head's own
+    probabilities, as few of these clips are familiar.
 
     Returns the largest difference of a probability. Raises BundleError, naming the worst clip, where one
     differs by more than the manifest's tolerance or has another top label,
@@ -246,7 +284,7 @@ def check_golden(bundle: Bundle, *, threads: int = 1) -> float:
     manifest = bundle.manifest
     if not manifest.golden:
         raise BundleError("the bundle has no golden clips to check this machine with")
-    recognizer = Recognizer(bundle, threads=threads)
+    recognizer = Recognizer(bundle, threads=threads, plain=True)
     worst, worst_file = 0.0, ""
     for golden, frames in bundle.golden_clips():
         expected = np.asarray(golden.scores, np.float32)
@@ -265,6 +303,18 @@ def check_golden(bundle: Bundle, *, threads: int = 1) -> float:
             f"{manifest.golden_tolerance}"
         )
     return worst
+
+
+def _check_familiarity(manifest: Manifest, graph: Graph, features: TensorInfo) -> None:
+    """Raise BundleError for a familiarity graph that does not read what the head reads, as floats."""
+    name = manifest.graphs.familiarity
+    assert name is not None
+    tensors = _tensors(manifest, name, graph)
+    read = graph.inputs[_position(tensors.inputs, "features", graph.inputs)]
+    given = graph.outputs[_position(tensors.outputs, "familiarity", graph.outputs)]
+    _check_shapes({"features": (read.shape, features.shape), "familiarity": (given.shape, (1, 1))})
+    if read.dtype != np.float32 or given.dtype != np.float32 or len(graph.inputs) + len(graph.outputs) != 2:
+        raise BundleError("the familiarity graph must take features and give one number, both float32")
 
 
 def _graph(bundle: Bundle, name: str, threads: int, others: Graph | None) -> Graph:

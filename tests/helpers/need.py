@@ -13,6 +13,7 @@ import pytest
 
 CLIPS_VARIABLE = "EDGE_HAR_CLIPS"
 NO_SKIP_VARIABLE = "EDGE_HAR_NO_SKIP"  # set where everything is there: an absence is then a failure
+ENCODERS_VARIABLE = "EDGE_HAR_ENCODERS"
 SHARED_CLIPS = Path(__file__).resolve().parents[2].parent / "shared" / "clips"
 
 
@@ -28,6 +29,14 @@ def need_clips(name: str = "weizmann") -> Path:
     if not (root / name / "clips.csv").is_file():
         _absent(f"real clips '{name}' are absent: put them under {CLIPS_VARIABLE}")
     return root / name
+
+
+def need_encoders() -> Path:
+    """Folder of the weights of pretrained encoders; skips where they are not on this machine."""
+    folder = Path(os.environ.get(ENCODERS_VARIABLE, SHARED_CLIPS.parent / "encoders"))
+    if not (folder / "mobilenet_v1_0.25_224.h5").is_file():
+        _absent(f"the weights of mobilenet_v1_0.25 are absent: put them into {ENCODERS_VARIABLE}")
+    return folder
 
 
 def need_program(name: str, package: str | None = None) -> str:

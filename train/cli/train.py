@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from edge_har.errors import MisuseError
-from train.models.families import FAMILIES
+from train.models.families import ENCODER_NAMES, FAMILIES, HEADS, INPUTS, LRCN, PRESETS
 from train.runs import MONITORS, NOTEBOOK, RECIPES
 
 if TYPE_CHECKING:
@@ -32,7 +32,38 @@ TENSORFLOW = "tensorflow"
     type=click.Path(path_type=Path),
     help="A folder of clips, a clips.csv, or an index by 'edge-har data index'.",
 )
-@click.option("--model", required=True, type=click.Choice(tuple(FAMILIES)), help="The architecture.")
+@click.option("--model", type=click.Choice(tuple(FAMILIES)), help="The architecture.")
+@click.option(
+    "--preset",
+    type=click.Choice(tuple(PRESETS)),
+    help="A model in place of --model and its design, from small and fast to large and accurate.",
+)
+@click.option(
+    "--encoder", type=click.Choice(ENCODER_NAMES), help="What makes features of each frame of an lrcn."
+)
+@click.option(
+    "--encoder-weights",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Weights of the encoder (.h5); default the folder in EDGE_HAR_ENCODERS, else Keras' download.",
+)
+@click.option(
+    "--inputs",
+    type=click.Choice(tuple(INPUTS)),
+    help="What the encoder sees: a frame, the difference of two, or three grey ones.",
+)
+@click.option("--head", type=click.Choice(HEADS), help="What makes scores of the features of a window.")
+@click.option(
+    "--motion-branch/--no-motion-branch",
+    default=None,
+    help="A small network over differences of frames beside the encoder.",
+)
+@click.option(
+    "--fine-tune",
+    metavar="EPOCHS",
+    type=click.IntRange(min=0),
+    help="Epochs in which a pretrained encoder learns too, after its head has.",
+)
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="The RUN folder to make, or to continue."
 )
@@ -99,6 +130,13 @@ TENSORFLOW = "tensorflow"
     help="Fraction of each batch that shows scenes without any activity.",
 )
 @click.option(
+    "--outliers",
+    "outlier_share",
+    metavar="SHARE",
+    type=float,
+    help="Fraction of each batch that is turned by a quarter or a half, so that no label is sure of it.",
+)
+@click.option(
     "--monitor",
     type=click.Choice(MONITORS),
     help="The validation figure that chooses the best epoch; none keeps the last epoch.",
@@ -142,7 +180,9 @@ TENSORFLOW = "tensorflow"
 )
 def train(
     data: Path,
-    model: str,
+    model: str | None,
+    preset: str | None,
+    encoder_weights: Path | None,
     out: Path,
     split: Path | None,
     fold: int | None,
@@ -180,7 +220,10 @@ def train(
     from train.runs import check_run_folder, default_config
 
     given = {name: value for name, value in settings.items() if value is not None}
+    model, given = chosen_model(model, preset, given)
     config = default_config(model, validate=validation, recipe=recipe, **given)
+    if encoder_weights is not None and not config.design.pretrained:
+        raise MisuseError("--encoder-weights is for a pretrained encoder: choose one with --encoder")
     # Clips may take minutes to check: that this cannot be done at all is reported before.
     if find_spec(TENSORFLOW) is None:
         raise ModuleNotFoundError(f"No module named {TENSORFLOW!r}", name=TENSORFLOW)
@@ -211,7 +254,15 @@ def train(
 
     def run_of(settings: TrainConfig, clips: Dataset, parts: Split | None, folder: Path) -> Run:
         logs = tensorboard / folder.relative_to(out) if tensorboard is not None else None
-        return train_run(settings, clips, folder, split=parts, cache=cache, tensorboard=logs)
+        return train_run(
+            settings,
+            clips,
+            folder,
+            split=parts,
+            cache=cache,
+            tensorboard=logs,
+            encoder_weights=encoder_weights,
+        )
 
     if cross_validate:
 
@@ -272,6 +323,22 @@ def advice_lines(context: click.Context, run: Run) -> list[str]:
                 words += [option.opts[0], str(value)]
     command = shlex.join([*words, *added, "--out", f"{run.folder}-2"])
     return [advice["sentence"], f"next: {command}"]
+
+
+def chosen_model(model: str | None, preset: str | None, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The family and the settings that `--model`, `--preset` and the other options choose.
+
+    An encoder is one of an lrcn, so that `--model` may be left out beside it. Raises MisuseError.
+    """
+    if preset is not None:
+        if model not in (None, PRESETS[preset].model):
+            raise MisuseError(f"--preset {preset} is a {PRESETS[preset].model}: omit --model {model}")
+        return PRESETS[preset].model, {**PRESETS[preset].settings, **given}
+    if model is None and "encoder" in given:
+        return LRCN, given
+    if model is None:
+        raise MisuseError(f"choose a model with --preset {'|'.join(PRESETS)} or --model {'|'.join(FAMILIES)}")
+    return model, given
 
 
 def summary(run: Run) -> list[str]:

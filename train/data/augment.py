@@ -138,22 +138,37 @@ def augment(
     batch, _, height, width, _ = clips.shape
     target = np.where(labels == BACKGROUND, NEVER, np.array(mirror.target, np.int32)[np.maximum(labels, 0)])
     mirrored = (random.random(batch) < 0.5) & (target != NEVER)
-    whole = np.tile(np.array([0, height, 0, width], np.int32), (batch, 1))
-    boxes = content_boxes(clips) if amounts.shapes else whole
     noise = random.standard_normal((NOISE_FRAMES, height, width, 3), np.float32) if amounts.noise else None
-    changed = np.empty_like(clips)
-    for clip, made, box, flip in zip(clips, changed, boxes, mirrored, strict=True):
-        shown = _reshaped(box, random, amounts.shapes, height, width)
-        _moved(clip, made, box, shown, _placement(box, shown, flip, random, amounts, height, width))
-        table = _light(random, amounts)
-        if (table != _AS_IT_IS).any():
-            cv2.LUT(made.reshape(-1, width, 3), table, dst=made.reshape(-1, width, 3))
-        strength = max(0.0, random.uniform(-amounts.noise, amounts.noise))
-        if noise is not None and strength:
-            made[:] = _noisy(made, strength * noise[random.integers(0, NOISE_FRAMES, len(made))])
-        if amounts.shapes:
-            _paint_bars(made, shown)
-    return changed, np.where(mirrored, target, labels).astype(np.int32)
+    made = [changed(clip, flip, random, amounts, noise) for clip, flip in zip(clips, mirrored, strict=True)]
+    return np.stack(made), np.where(mirrored, target, labels).astype(np.int32)
+
+
+def changed(
+    clip: Pixels,
+    mirrored: bool,
+    random: np.random.Generator,
+    amounts: Amounts,
+    noise: NDArray[np.float32] | None = None,
+) -> Pixels:
+    """One clip changed as a whole, drawn from `random`: uint8 [frames, height, width, 3], as `clip`.
+
+    noise: float32 [n, height, width, 3] of standard deviation 1, of which each frame takes one; None: none.
+    """
+    height, width = clip.shape[1:3]
+    whole = np.array([0, height, 0, width], np.int32)
+    box = content_boxes(clip[None])[0] if amounts.shapes else whole
+    shown = _reshaped(box, random, amounts.shapes, height, width)
+    made = _moved(clip, box, shown, _placement(box, shown, mirrored, random, amounts, height, width))
+    table = _light(random, amounts)
+    if (table != _AS_IT_IS).any():
+        rows = made.reshape(-1, width, 3)
+        cv2.LUT(rows, table, dst=rows)
+    strength = max(0.0, random.uniform(-amounts.noise, amounts.noise))
+    if noise is not None and strength:
+        made = _noisy(made, strength * noise[random.integers(0, len(noise), len(made))])
+    if amounts.shapes:
+        _paint_bars(made, shown)
+    return made
 
 
 def _reshaped(
@@ -199,16 +214,12 @@ def _placement(
 
 
 def _moved(
-    clip: Pixels,
-    made: Pixels,
-    box: NDArray[np.int32],
-    shown: NDArray[np.int32],
-    placement: NDArray[np.float64],
-) -> None:
-    """Write a clip into `made`, resampled; what lies outside its picture repeats the picture's border."""
+    clip: Pixels, box: NDArray[np.int32], shown: NDArray[np.int32], placement: NDArray[np.float64]
+) -> Pixels:
+    """A clip resampled; what lies outside its picture repeats the picture's border."""
+    made = np.array(clip)
     if (box == shown).all() and (placement == np.eye(2, 3)).all():
-        made[:] = clip
-        return
+        return made
     top, bottom, left, right = box
     within = placement - [[0, 0, left], [0, 0, top]]
     size_wh = (clip.shape[2], clip.shape[1])
@@ -216,6 +227,7 @@ def _moved(
     for frame, to in zip(clip, made, strict=True):
         picture = frame[top:bottom, left:right]
         cv2.warpAffine(picture, within, size_wh, dst=to, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return made
 
 
 _AS_IT_IS = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)

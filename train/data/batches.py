@@ -218,7 +218,8 @@ class WindowPlan:
     """Which windows training sees: every clip equally often, each time at a random start and cadence.
 
     Still windows show a moment of a clip in which nothing is done: it is frozen, or creeps; some are shaken
-    as by the camera, some change their light. Their label is BACKGROUND.
+    as by the camera, some change their light. Outliers are windows turned by a quarter or a half. The label
+    of both is BACKGROUND.
     """
 
     def __init__(
@@ -234,12 +235,17 @@ class WindowPlan:
         BACKGROUND.
         """
         random = np.random.default_rng([self.sampling.seed, 1, step])
-        made, still = self.sampling.synthetic_windows, self.sampling.still_windows
-        chosen = self._turn(self._clips, self.sampling.batch - made - still, step, 2)
+        sampling = self.sampling
+        made, still, turned = sampling.synthetic_windows, sampling.still_windows, sampling.outlier_windows
+        chosen = self._turn(self._clips, sampling.batch - made - still - turned, step, 2)
         chosen += self._turn(self._synthetic, made, step, 3)
         pixels = [clip.frames()[self._window(clip.times_s(), random)] for clip in chosen]
         pixels += [self._still(clip.frames(), random) for clip in self._turn(self._clips, still, step, 4)]
-        return np.stack(pixels), np.array([clip.label for clip in chosen] + [BACKGROUND] * still, np.int32)
+        for clip in self._turn(self._clips, turned, step, 6):
+            window = clip.frames()[self._window(clip.times_s(), random)]
+            pixels.append(np.rot90(window, random.integers(1, 4), axes=(1, 2)))
+        labels = [clip.label for clip in chosen] + [BACKGROUND] * (still + turned)
+        return np.stack(pixels), np.array(labels, np.int32)
 
     def _turn(self, clips: Sequence[CachedClip], count: int, step: int, stream: int) -> list[CachedClip]:
         """The next `count` clips of a shuffled order; a new order follows each time one is used up."""
@@ -270,11 +276,14 @@ class WindowPlan:
         taken = taken[taken <= last]
         return np.asarray(taken[fill_indices(len(taken), contract.frames)], np.int64)
 
-    def _still(self, frames: Pixels, random: np.random.Generator) -> Pixels:
+    def _creeping(self, frames: Pixels, random: np.random.Generator) -> Pixels:
         ticks = self.sampling.contract.frames
         creep = random.choice([0.0, random.uniform(0, CREEP_FRAMES)])
         at = random.uniform(0, max(0.0, len(frames) - 1 - creep)) + np.linspace(0, creep, ticks)
-        window: Pixels = np.array(frames[np.minimum(at.astype(np.int64), len(frames) - 1)])
+        return np.array(frames[np.minimum(at.astype(np.int64), len(frames) - 1)])
+
+    def _still(self, frames: Pixels, random: np.random.Generator) -> Pixels:
+        window = self._creeping(frames, random)
         top, bottom, left, right = content_boxes(window[None])[0]
         scene = window[:, top:bottom, left:right]
         changes: list[Callable[[Pixels, np.random.Generator], Pixels]] = [_as_it_is, _shaken, _relit]

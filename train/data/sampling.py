@@ -16,8 +16,9 @@ class Sampling:
 
     short_share: how many windows hold fewer ticks than a window and are filled, so that length gives no label
     away. synthetic_share: how much of each batch is drawn from the synthetic clips; below half. still_share:
-    how much of each batch are real scenes without motion, of the label BACKGROUND; below half, as both
-    together are.
+    how much of each batch are real scenes without motion, of the label BACKGROUND. outlier_share: how much of
+    each batch are windows turned by a quarter or a half, which nobody does like that, of the label BACKGROUND
+    too; below half, as all three together are.
     """
 
     contract: TemporalContract
@@ -27,6 +28,7 @@ class Sampling:
     short_share: float = 0.2
     synthetic_share: float = 0.0
     still_share: float = 0.0
+    outlier_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -39,10 +41,11 @@ class Sampling:
             raise MisuseError(
                 f"synthetic windows must stay under half of a batch, got {self.synthetic_share}"
             )
-        if not (self.still_share >= 0 and self.still_share + self.synthetic_share < 0.5):
+        shares = self.synthetic_share, self.still_share, self.outlier_share
+        if min(shares) < 0 or sum(shares) >= 0.5:
             raise MisuseError(
-                f"still and synthetic windows must stay under half of a batch, got {self.still_share} and "
-                f"{self.synthetic_share}"
+                "synthetic, still and outlier windows must together stay under half of a batch, got "
+                f"{', '.join(map(str, shares))}"
             )
 
     @property
@@ -54,3 +57,8 @@ class Sampling:
     def still_windows(self) -> int:
         """How many windows of a batch stand still."""
         return int(self.batch * self.still_share)
+
+    @property
+    def outlier_windows(self) -> int:
+        """How many windows of a batch are turned."""
+        return int(self.batch * self.outlier_share)

@@ -8,7 +8,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,6 +48,7 @@ from train.fitting.evaluate import (
     predict_clips,
 )
 from train.fitting.pictures import draw_confusion, draw_curves
+from train.fitting.pretrained import FrozenEncoder, fine_tune
 from train.fitting.synthetic_clips import cache_synthetic, synthetic_identity
 from train.models.architectures import UNIT, build
 from train.models.fused_convlstm import training_twin
@@ -70,6 +71,7 @@ def train_run(
     cache: Path | None = None,
     report: Report | None = None,
     tensorboard: Path | None = None,
+    encoder_weights: Path | None = None,
 ) -> runs.Run:
     """Train `config` on a data set and leave a finished RUN at `out`; a finished one is returned as it is.
 
@@ -77,6 +79,7 @@ def train_run(
     on both for all epochs), and reads `test` once at the end. None: trains on all groups for all epochs. An
     interrupted training goes on from its last whole epoch when called again. cache: where decoded clips are
     kept. report: takes lines for people; default stderr. tensorboard: a folder for TensorBoard's logs.
+    encoder_weights: the file of a pretrained encoder's, see `encoders.load_weights`.
 
     Raises DataError or MisuseError, each one line.
     """
@@ -95,8 +98,18 @@ def train_run(
     report(f"training on {len(GPUS)} GPU{'s' * (len(GPUS) > 1)}" if GPUS else "training on the CPU")
     clips = _cached_parts(config, dataset, split, cache or cache_folder(), report)
     budget = budget_for(config, clips.train, bool(clips.validation))
+    frozen, seen = None, clips
+    if config.design.pretrained:
+        budget = replace(budget, watched_epochs=0)  # on such features no head stays at chance
+        frozen = FrozenEncoder(config, len(dataset.labels), encoder_weights)
+        seen = replace(
+            clips,
+            train=frozen.clips(clips.train, mirror, report),
+            validation=frozen.plain(clips.validation),
+            test=frozen.plain(clips.test),
+        )
     report(budget_line(budget))
-    training = _Training(config, clips, dataset.labels, mirror, folder, budget)
+    training = _Training(config, seen, dataset.labels, mirror, folder, budget, frozen=frozen)
     if training.low_contrast:
         report("the clips show little contrast: if nothing is learnt, --standardise helps")
     try:
@@ -104,6 +117,8 @@ def train_run(
         while training.at_chance:
             training = training.started_again(report)
             training.run(report, tensorboard)
+        if config.fine_tune:
+            training.fine_tune(clips, report)
     except KeyboardInterrupt:
         report(f"interrupted after epoch {training.epoch}; the same command goes on from there")
         raise
@@ -112,7 +127,8 @@ def train_run(
     except OSError as error:
         reason = error.strerror or str(error).partition("\n")[0]
         raise DataError(f"training stopped after epoch {training.epoch}: {reason}") from error
-    _finish(training, clips, dataset, folder)
+    by_rows = frozen is not None and frozen.rows_are_exact and not config.fine_tune
+    _finish(training, clips, seen if by_rows else clips, dataset, folder)
     return runs.load_run(folder)
 
 
@@ -161,7 +177,7 @@ def _architecture(config: TrainConfig, classes: int) -> str:
             return {key: nameless(value) for key, value in config.items() if key != "name"}
         return [nameless(value) for value in config] if isinstance(config, (list, tuple)) else config
 
-    layers = build(config.model, config.frames, config.size, classes).get_config()
+    layers = build(config.model, config.frames, config.size, classes, design=config.design).get_config()
     return hashlib.sha256(json.dumps(nameless(layers), sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -249,18 +265,26 @@ class _Training:
         folder: Path,
         budget: Budget,
         attempt: int | None = None,
+        frozen: FrozenEncoder | None = None,
     ) -> None:
         self.attempt = _last_attempt(folder) if attempt is None else attempt
         keras.utils.set_random_seed(config.seed + self.attempt * SEEDS_APART)
         self.config, self._clips, self._folder, self._mirror = config, clips, folder, mirror
         self.budget, self._labels = budget, labels
-        measured = pixel_statistics(clips.train)
+        self.frozen = frozen
+        measured = UNIT if frozen else pixel_statistics(clips.train)
         self.low_contrast = measured[1] < LOW_CONTRAST and not config.standardise
         self.pixels = measured if config.standardise else UNIT
         self._weights = class_weights([clip.label for clip in clips.train], len(labels))
         if config.recipe == runs.NOTEBOOK:
             self._weights = np.ones_like(self._weights)
-        self.averaged = build(config.model, config.frames, config.size, len(labels), self.pixels)
+        if frozen is not None:
+            self.whole, self.averaged = frozen.whole, frozen.behind
+        else:
+            self.whole = build(
+                config.model, config.frames, config.size, len(labels), self.pixels, config.design
+            )
+            self.averaged = self.whole
         self.model = compiled(training_twin(self.averaged), config, budget)
         self._checkpoints = _checkpoints(folder, self.attempt)
         self._early_stopping: Any | None = None
@@ -353,9 +377,11 @@ class _Training:
         config = self.config
         budget = self.budget
         first, last = (number * budget.steps_per_epoch for number in (epoch, budget.longest))
+        weighted = weighted_targets(self._weights)
+        if self.frozen is not None:
+            return self.frozen.batches(self._clips.train, first, last).map(weighted)
         plan = WindowPlan(self._clips.train, config.sampling, self._clips.synthetic)
         amounts = amounts_of(config.augmentation, config.frame_spec)
-        weighted = weighted_targets(self._weights)
         return training_batches(plan, first, last, self._mirror, amounts).map(weighted)
 
     def _validate(self) -> Predictions:
@@ -365,7 +391,19 @@ class _Training:
 
     @cached_property
     def _predict(self) -> Predict:
-        return keras_predict(self.averaged)
+        return keras_predict(self.averaged) if self.frozen is None else self.frozen.predict(self.averaged)
+
+    def predict(self, *, whole: bool) -> Predict:
+        """The trained model on windows of pixels (`whole`), or of what it was trained on."""
+        return keras_predict(self.whole) if whole else self._predict
+
+    def fine_tune(self, clips: _Clips, report: Report) -> None:
+        """Let a pretrained encoder learn too. clips: decoded."""
+        weighted = weighted_targets(self._weights)
+        kept = fine_tune(
+            self.whole, self.config, clips.train, clips.validation, self._mirror, weighted, report
+        )
+        report(f"fine-tuning: the weights of epoch {kept} are kept" if kept else "fine-tuning did not help")
 
 
 def compiled(model: Any, config: TrainConfig, budget: Budget) -> Any:
@@ -429,18 +467,22 @@ def _reason(error: Any) -> str:
     return (named or lines or [type(error).__name__])[-1 if named else 0]
 
 
-def _finish(training: _Training, clips: _Clips, dataset: Dataset, folder: Path) -> None:
-    """Write the model, the figures of the parts that were held out, and last metrics.json."""
+def _finish(training: _Training, clips: _Clips, evaluated: _Clips, dataset: Dataset, folder: Path) -> None:
+    """Write the model, the figures of the parts that were held out, and last metrics.json.
+
+    evaluated: the clips of those figures, decoded as `clips` are, or their features.
+    """
+    predict = training.predict(whole=evaluated is clips)
     runs.write_history(folder, training.history)
     try:
         with replaced_file(folder / runs.MODEL) as partial:
-            training.averaged.save(partial)
+            training.whole.save(partial)
     except OSError as error:
         raise DataError(f"{folder}: the model cannot be written: {error.strerror or error}") from error
     figures: dict[str, Any] = {}
-    for part, held_out in (("validation", clips.validation), ("test", clips.test)):
+    for part, held_out in (("validation", evaluated.validation), ("test", evaluated.test)):
         if held_out:
-            predictions = predict_clips(keras_predict(training.averaged), held_out, training.config.contract)
+            predictions = predict_clips(predict, held_out, training.config.contract)
             figures[part] = measures(predictions, dataset.labels, dataset.groups_known)
     draw_curves(folder / runs.CURVES, training.history, training.best_epoch, len(dataset.labels))
     for part in ("test", "validation"):
@@ -452,7 +494,8 @@ def _finish(training: _Training, clips: _Clips, dataset: Dataset, folder: Path) 
         folder,
         {
             "schema": runs.SCHEMA,
-            "parameters": training.averaged.count_params(),
+            "parameters": training.whole.count_params(),
+            **({"encoder_sha256": training.frozen.weights_sha256} if training.frozen else {}),
             "epochs_run": training.epoch,
             "best_epoch": training.best_epoch,
             "budget": training.budget.to_json(),

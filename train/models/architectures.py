@@ -8,17 +8,37 @@ Lambdas.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edge_har.errors import MisuseError
-from train.models.families import CONVLSTM, FAMILIES, LRCN, MOTION
+from train.models.encoders import PRETRAINED_PIXELS, build_encoder
+from train.models.families import (
+    CONVLSTM,
+    CONVOLUTION,
+    DIFFERENCE,
+    FAMILIES,
+    GREY3,
+    GRU,
+    LRCN,
+    LSTM,
+    MOTION,
+    STATISTICS,
+    Design,
+)
 from train.tf import keras
 
 L = keras.layers
 UNIT = (0.0, 255.0)  # pixels as 0..1
 FEATURES = "features"  # the layer whose output, one row per tick, the head reads
+APPEARANCE = "appearance"  # of an encoder beside a motion branch: what is joined to that branch's features
+MOTION_SMALL = "motion_small"  # of a motion branch: differences of frames, made MOTION_PX a side
+MOTION_PX = 32
+MOTION_FEATURES = 64
+PUBLISHED_DESIGN = Design()
+STATISTICS_DECAY = 0.03  # of the weights of scores: there are some hundred statistics, and few clips
+STATISTICS_VARIANCE = 0.01  # added to each statistic's: what hardly varies is mostly rounding in integers
 NORM_MOMENTUM = 0.9  # of the running means: training here is a few hundred steps, not tens of thousands
 
 
@@ -33,24 +53,125 @@ class StreamParts:
     frames_per_step: int
 
 
-def build_lrcn(frames: int = 20, size: int = 64, classes: int = 4, pixels: tuple[float, float] = UNIT) -> Any:
-    """The published LRCN: four convolutions per frame, then an LSTM over the frames. 73,060 parameters by
-    default.
+def build_lrcn(
+    frames: int = 20,
+    size: int = 64,
+    classes: int = 4,
+    pixels: tuple[float, float] = UNIT,
+    design: Design = PUBLISHED_DESIGN,
+) -> Any:
+    """An encoder per frame, then a head over the frames. By default the published LRCN: four convolutions and
+    an LSTM, 73,060 parameters.
 
-    Raises MisuseError for sizes the architecture cannot take.
+    A pretrained encoder has random weights until `encoders.load_weights` sets them, and its own scaling of
+    pixels. Raises MisuseError for sizes the architecture cannot take.
     """
     _check_sizes(LRCN, frames, size, classes)
+    design.check(LRCN, size)
+    if frames <= design.frames_per_step:
+        raise MisuseError(f"this design needs more than {design.frames_per_step} frames, got {frames}")
     inputs = L.Input((frames, size, size, 3), name="clip")
-    x = _scaling(pixels)(inputs)
+    x = _scaling(PRETRAINED_PIXELS if design.pretrained else pixels)(inputs)
+    features = APPEARANCE if design.motion_branch else FEATURES
+    seen = _seen(x, design)
+    seen = build_encoder(design.encoder, size, seen, features) if design.pretrained else _four(seen, features)
+    if design.motion_branch:
+        seen = L.Concatenate(name=FEATURES)([seen, _motion_branch(x, size, design)])
+    x = _HEADS[design.head](seen)
+    decay = keras.regularizers.L2(STATISTICS_DECAY) if design.head == STATISTICS else None
+    outputs = L.Dense(classes, activation="softmax", kernel_regularizer=decay, name="scores")(x)
+    return keras.Model(inputs, outputs, name=LRCN)
+
+
+def _four(x: Any, name: str) -> Any:
+    """The published encoder."""
     for number, (filters, pool) in enumerate(((16, 4), (32, 4), (64, 2), (64, 2)), 1):
         x = _per_frame(L.Conv2D(filters, 3, padding="same", activation="relu"), f"conv_{number}")(x)
         x = _per_frame(L.MaxPooling2D(pool), f"pool_{number}")(x)
         if number < 4:
             x = _per_frame(L.Dropout(0.25), f"drop_{number}")(x)
-    x = _per_frame(L.Flatten(), FEATURES)(x)
-    x = L.LSTM(32, activation="tanh", recurrent_activation="sigmoid", name="lstm")(x)
-    outputs = L.Dense(classes, activation="softmax", name="scores")(x)
-    return keras.Model(inputs, outputs, name=LRCN)
+    return _per_frame(L.Flatten(), name)(x)
+
+
+def _seen(x: Any, design: Design) -> Any:
+    """What the encoder sees in each tick: [batch, ticks, size, size, channels] of scaled frames."""
+    back = design.frames_per_step - 1
+    if design.inputs == GREY3:
+        grey = [_frames(x, back - age, age, f"grey_{age}") for age in (2, 1, 0)]
+        return L.Concatenate(name="grey")(grey)  # made grey by the kernel of the first convolution
+    if design.inputs == DIFFERENCE:
+        return _difference(x, back, "change")
+    return _frames(x, back, 0, "newest") if back else x
+
+
+def _frames(x: Any, first: int, last: int, name: str) -> Any:
+    return L.Cropping3D(((first, last), (0, 0), (0, 0)), name=name)(x)
+
+
+def _difference(x: Any, back: int, name: str) -> Any:
+    """Of each tick's frame and the one before it. back: how many frames before a tick are in the clip."""
+    later, earlier = _frames(x, back, 0, f"{name}_later"), _frames(x, back - 1, 1, f"{name}_earlier")
+    return L.Subtract(name=f"{name}_difference")([later, earlier])
+
+
+def _motion_branch(x: Any, size: int, design: Design) -> Any:
+    """Features of the difference of two frames, made small: [batch, ticks, MOTION_FEATURES]."""
+    x = _difference(x, design.frames_per_step - 1, "motion")
+    x = _per_frame(L.AveragePooling2D(max(1, size // MOTION_PX)), MOTION_SMALL)(x)
+    for number, (filters, kernel) in enumerate(((16, 5), (32, 3), (48, 3)), 1):
+        name = f"motion_{number}"
+        x = _per_frame(L.Conv2D(filters, kernel, strides=2, padding="same"), name)(x)
+        x = _per_frame(L.BatchNormalization(momentum=NORM_MOMENTUM), f"{name}_bn")(x)
+        x = _per_frame(L.ReLU(), f"{name}_relu")(x)
+    x = _per_frame(L.Flatten(), "motion_flatten")(x)
+    x = _per_frame(L.Dropout(0.3), "motion_drop")(x)
+    x = _per_frame(L.Dense(MOTION_FEATURES), "motion_embed")(x)
+    x = _per_frame(L.BatchNormalization(momentum=NORM_MOMENTUM), "motion_embed_bn")(x)
+    return _per_frame(L.ReLU(), "motion_features")(x)
+
+
+def _lstm(x: Any) -> Any:
+    return L.LSTM(32, activation="tanh", recurrent_activation="sigmoid", name="lstm")(x)
+
+
+def _gru(x: Any) -> Any:
+    # Unrolled: TFLite has no operator for it, and integers need every step's ranges.
+    return L.GRU(32, unroll=True, name="gru")(x)
+
+
+def _convolution(x: Any) -> Any:
+    """Two convolutions over time, their mean and largest value."""
+    x = L.Dropout(0.3, name="drop_features")(x)
+    for number in (1, 2):
+        x = L.Conv1D(64, 5, padding="same", name=f"time_{number}")(x)
+        x = L.BatchNormalization(momentum=NORM_MOMENTUM, name=f"time_{number}_bn")(x)
+        x = L.ReLU(name=f"time_{number}_relu")(x)
+    average, largest = L.GlobalAveragePooling1D(name="average")(x), L.GlobalMaxPooling1D(name="largest")(x)
+    x = L.Concatenate(name="pool_time")([average, largest])
+    return L.Dropout(0.3, name="drop_scores")(x)
+
+
+def _statistics(x: Any) -> Any:
+    """Mean and mean absolute deviation over time, half of it: what lies above the mean, on average, which
+    neither squares nor roots and so keeps its precision in integers.
+    """
+    steps = int(x.shape[1])
+    mean = L.AveragePooling1D(steps, name="mean")(x)
+    above = L.ReLU(name="above")(L.Subtract(name="deviation")([x, mean]))
+    spread = L.AveragePooling1D(steps, name="spread")(above)
+    x = L.Flatten(name="statistics")(L.Concatenate(name="mean_and_spread")([mean, spread]))
+    x = L.BatchNormalization(
+        momentum=NORM_MOMENTUM, epsilon=STATISTICS_VARIANCE, center=False, scale=False, name="scores_norm"
+    )(x)
+    return L.Dropout(0.5, name="drop_scores")(x)
+
+
+_HEADS: dict[str, Callable[[Any], Any]] = {
+    LSTM: _lstm,
+    GRU: _gru,
+    CONVOLUTION: _convolution,
+    STATISTICS: _statistics,
+}
 
 
 def build_convlstm(
@@ -117,21 +238,30 @@ def build_motion(
     return keras.Model(inputs, outputs, name=MOTION)
 
 
-BUILDERS: dict[str, Callable[[int, int, int, tuple[float, float]], Any]] = {
+BUILDERS: dict[str, Callable[..., Any]] = {
     LRCN: build_lrcn,
     CONVLSTM: build_convlstm,
     MOTION: build_motion,
 }
 
 
-def build(kind: str, frames: int, size: int, classes: int, pixels: tuple[float, float] = UNIT) -> Any:
-    """The model named `kind`; raises MisuseError for an unknown one.
+def build(
+    kind: str,
+    frames: int,
+    size: int,
+    classes: int,
+    pixels: tuple[float, float] = UNIT,
+    design: Design = PUBLISHED_DESIGN,
+) -> Any:
+    """The model named `kind`; raises MisuseError for an unknown one, or a design that it cannot have.
 
-    pixels: mean and standard deviation, 0 to 255, that its first layer takes to 0 and 1.
+    pixels: mean and standard deviation, 0 to 255, that its first layer takes to 0 and 1. design: of an LRCN.
     """
     if kind not in BUILDERS:
         raise MisuseError(f"model must be one of {', '.join(BUILDERS)}, got {kind!r}")
-    return BUILDERS[kind](frames, size, classes, pixels)
+    design.check(kind, size)
+    made_of = {"design": design} if kind == LRCN else {}
+    return BUILDERS[kind](frames, size, classes, pixels, **made_of)
 
 
 def _scaling(pixels: tuple[float, float]) -> Any:
@@ -154,31 +284,34 @@ def split_stream(model: Any) -> StreamParts:
     frames_per_step = frames - steps + 1
     step_input = L.Input((frames_per_step, height, width, channels), name="frames")
     encoder = keras.Model(
-        step_input, _replay(model.layers[1:cut], model.layers[0], step_input), name="encoder"
+        step_input, _replay(model.layers[1:cut], {model.layers[0].name: step_input}), name="encoder"
     )
     head_input = L.Input((steps, features), name="features")
-    head = keras.Model(
-        head_input, _replay(model.layers[cut:], model.layers[cut - 1], head_input), name="head"
-    )
+    head = keras.Model(head_input, _replay(model.layers[cut:], {FEATURES: head_input}), name="head")
     return StreamParts(encoder, head, frames_per_step)
 
 
 def fold_batch_norm(model: Any) -> Any:
     """A copy of `model` that computes the same at inference, each batch normalisation folded into the
-    convolution before it (`NAME_bn` after `NAME`) and dropped.
+    convolution before it (`NAME_bn` after `NAME`), or into the dense layer behind it (`NAME_norm` before
+    `NAME`), and dropped.
     """
     tensors = {model.layers[0].name: L.Input(model.input_shape[1:], name=model.layers[0].name)}
     inputs = tensors[model.layers[0].name]
     weights: dict[str, list[Any]] = {}
     for layer in model.layers[1:]:
         sources = [tensors[name] for name in _inbound(layer)]
-        if layer.name.endswith("_bn"):
-            weights[layer.name[: -len("_bn")]] = _folded(model.get_layer(layer.name[: -len("_bn")]), layer)
+        if layer.name.endswith(("_bn", "_norm")):
             tensors[layer.name] = sources[0]
+            if layer.name.endswith("_bn"):
+                name = layer.name[: -len("_bn")]
+                weights[name] = _folded(model.get_layer(name), layer)
             continue
         copy = layer.__class__.from_config(layer.get_config())
         tensors[layer.name] = copy(sources[0] if len(sources) == 1 else sources)
         weights[layer.name] = layer.get_weights()
+        if f"{layer.name}_norm" in tensors:
+            weights[layer.name] = _folded_before(layer, model.get_layer(f"{layer.name}_norm"))
     folded = keras.Model(inputs, tensors[model.layers[-1].name], name=model.name)
     for layer in folded.layers:
         layer.set_weights(weights.get(layer.name, []))
@@ -193,22 +326,69 @@ def _folded(conv: Any, norm: Any) -> list[Any]:
     return [kernel * factor, (bias - mean) * factor + beta]
 
 
-def _replay(layers: Sequence[Any], start: Any, tensor: Any) -> Any:
-    """Apply `layers` (in graph order, their weights shared) to `tensor`, in place of the output of `start`.
+def appearance_of(model: Any, design: Design) -> Any:
+    """What the encoder alone makes of a tick: [batch, frames_per_step, size, size, 3] -> [batch, width].
 
-    Layers per frame are unwrapped: the single time step is reshaped away before the first of them.
+    Weights are shared with `model`, an LRCN of this design.
     """
-    tensors = {start.name: tensor}
+    last = APPEARANCE if design.motion_branch else FEATURES
+    step_input = L.Input((design.frames_per_step, *model.input_shape[2:]), name="frames")
+    made = _replay(model.layers[1:], {model.layers[0].name: step_input}, last)
+    return keras.Model(step_input, made, name="appearance")
+
+
+def behind_encoder(model: Any, design: Design) -> Any:
+    """The rest of an LRCN, which can be trained by itself: features of the encoder [batch, steps, width],
+    and with a motion branch scaled differences [batch, steps, MOTION_PX, MOTION_PX, 3], -> probabilities.
+
+    Weights are shared with `model`.
+    """
+    names = [APPEARANCE, MOTION_SMALL] if design.motion_branch else [FEATURES]
+    inputs = {name: L.Input(model.get_layer(name).output_shape[1:], name=f"{name}_in") for name in names}
+    last = model.layers[-1].name
+    made = _replay(model.layers, inputs, last, unwrapped=False)
+    return keras.Model(list(inputs.values()), made, name="behind_encoder")
+
+
+def _folded_before(dense: Any, norm: Any) -> list[Any]:
+    kernel, bias = dense.get_weights()
+    mean, variance = norm.get_weights()
+    kernel = kernel / ((variance + norm.epsilon) ** 0.5)[:, None]
+    return [kernel, bias - mean @ kernel]
+
+
+def _replay(
+    layers: Sequence[Any], starts: Mapping[str, Any], last: str | None = None, *, unwrapped: bool = True
+) -> Any:
+    """Apply `layers` (in graph order, their weights shared) to tensors that stand for the outputs of layers.
+
+    starts: those tensors by the layer's name; what does not come from them is passed over. last: the layer
+    whose output is meant; default the last. unwrapped: layers per frame are taken out of TimeDistributed: the
+    single time step is reshaped away before the first of them.
+    """
+    tensors = dict(starts)
+    one_step: dict[str, Any] = {}
+    last = last or layers[-1].name
     for layer in layers:
-        sources = [tensors[name] for name in _inbound(layer)]
-        if isinstance(layer, L.TimeDistributed):
+        if last in tensors:
+            break
+        if layer.name in starts or isinstance(layer, L.InputLayer):
+            continue
+        names = _inbound(layer)
+        if not tensors.keys() >= set(names):
+            continue
+        sources = [tensors[name] for name in names]
+        if unwrapped and isinstance(layer, L.TimeDistributed):
             if len(sources[0].shape) == 5:
-                sources = [L.Reshape(tuple(sources[0].shape[2:]), name="one_step")(sources[0])]
+                if names[0] not in one_step:
+                    again = L.Reshape(tuple(sources[0].shape[2:]), name=f"{names[0]}_one_step")
+                    one_step[names[0]] = again(sources[0])
+                sources = [one_step[names[0]]]
             layer.layer._name = layer.name  # the inner layer's own name ("conv2d_7") says nothing in a graph
             tensors[layer.name] = layer.layer(sources[0])
         else:
             tensors[layer.name] = layer(sources[0] if len(sources) == 1 else sources)
-    return tensors[layers[-1].name]
+    return tensors[last]
 
 
 def _inbound(layer: Any) -> list[str]:

@@ -9,7 +9,62 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge_har.errors import MisuseError
+
 LRCN, CONVLSTM, MOTION = "lrcn", "convlstm", "motion"
+PUBLISHED = "published"
+MOBILENET_V1_025 = "mobilenet_v1_0.25"
+ENCODER_NAMES = (PUBLISHED, MOBILENET_V1_025, "mobilenet_v1_0.5", "mobilenet_v2_0.35")
+RGB, DIFFERENCE, GREY3 = "rgb", "difference", "grey3"
+# What an encoder sees in a tick, and of how many frames that is made.
+INPUTS = {RGB: 1, DIFFERENCE: 2, GREY3: 3}
+LSTM, GRU, CONVOLUTION, STATISTICS = "lstm", "gru", "convolution", "statistics"
+HEADS = (LSTM, GRU, CONVOLUTION, STATISTICS)
+# A pretrained encoder halves its picture five times: other sides leave borders that its padding treats
+# otherwise than in its own training.
+SIZE_STEP_PX = 32
+PRETRAINED_SIZES_PX = tuple(range(96, 225, SIZE_STEP_PX))
+
+
+@dataclass(frozen=True)
+class Design:
+    """What an LRCN is made of; the defaults are the published one. Raises MisuseError.
+
+    encoder: what makes features of a tick, one of ENCODER_NAMES. inputs: what it sees, a key of INPUTS: the
+    frame, the difference of two frames, or three frames as grey in the three channels. head: what makes
+    scores of a window's features, one of HEADS. motion_branch: a small network over differences of two frames
+    beside the encoder, whose features stand beside the encoder's.
+    """
+
+    encoder: str = PUBLISHED
+    inputs: str = RGB
+    head: str = LSTM
+    motion_branch: bool = False
+
+    def __post_init__(self) -> None:
+        for name, known in (("encoder", ENCODER_NAMES), ("inputs", tuple(INPUTS)), ("head", HEADS)):
+            if getattr(self, name) not in known:
+                raise MisuseError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the encoder's weights come from elsewhere."""
+        return self.encoder != PUBLISHED
+
+    @property
+    def frames_per_step(self) -> int:
+        """How many frames a tick's features are made of."""
+        return max(INPUTS[self.inputs], 2 if self.motion_branch else 1)
+
+    def check(self, model: str, size: int) -> None:
+        """Raises MisuseError where the family `model` or frames of `size` pixels cannot take this design."""
+        if model != LRCN and self != Design():
+            raise MisuseError(
+                f"encoder, inputs, head and motion branch are choices of {LRCN}, not of {model}"
+            )
+        if self.pretrained and size not in PRETRAINED_SIZES_PX:
+            sizes = ", ".join(map(str, PRETRAINED_SIZES_PX))
+            raise MisuseError(f"{self.encoder} takes frames of {sizes} pixels a side, got {size}")
 
 
 @dataclass(frozen=True)
@@ -61,6 +116,7 @@ FAMILIES = {
 # Of the tutorial notebooks that the published models come from: every clip once in an epoch, Adam.
 _NOTEBOOK = {
     "recipe": "notebook",
+    "fit": "stretch",
     "batch": 4,
     "learning_rate": 1e-3,
     "mirror": "off",
@@ -73,4 +129,31 @@ _NOTEBOOK = {
 NOTEBOOK_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     LRCN: {"epochs": 70, "patience": 15, **_NOTEBOOK},
     CONVLSTM: {"epochs": 50, "patience": 10, **_NOTEBOOK},
+}
+
+# Of an LRCN whose encoder is pretrained: its head is trained on features that are computed once, which is
+# cheap.
+PRETRAINED_SETTINGS: dict[str, Any] = {
+    "size": 96,
+    "head": STATISTICS,
+    "learning_rate": 2e-3,
+    "label_smoothing": 0.1,
+    "average": 0.98,
+    "augmentation": 0.5,
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model along the front of accuracy and latency: a family, and the settings of `TrainConfig` that make
+    it."""
+
+    model: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+PRESETS = {
+    "s": Preset(MOTION),
+    "m": Preset(LRCN, {"encoder": MOBILENET_V1_025, "size": 96, "motion_branch": True, "head": STATISTICS}),
+    "l": Preset(LRCN, {"encoder": MOBILENET_V1_025, "size": 224, "motion_branch": True, "head": STATISTICS}),
 }
