@@ -69,17 +69,18 @@ class TrainConfig:
     epochs, patience, windows_per_epoch: None takes them from the number of training windows
     (`train.fitting.budget`). patience: epochs without a better validation result that end the training.
     clip_norm: longest gradient over all variables, so that one odd batch does not throw a recurrent model
-    off; 0 for any. average: momentum of the running mean of the weights, which is what is validated and kept; 0 keeps the plain weights. augmentation: factor of all of
-    train.augment's amounts. validate: False trains on the validation groups too, for all epochs. monitor:
-    what chooses the best epoch on validation windows, `loss`, `accuracy` (where equal, loss), or `none`: the
-    last, after all epochs; validation groups then serve later choices alone. standardise: the first layer
-    takes the training clips' mean pixel and deviation to 0 and 1, in place of 0..255 to 0..1: what shows
-    little contrast is hardly learnt otherwise. synthetic_share: part of each batch drawn from the synthetic
-    person. still_share: part of each batch in which nothing is done, so that no label is sure of an empty or
-    still scene. outlier_share: part of each batch that is turned, so that no label is sure of what it never
-    saw. All three together below half. steps: batches that a small set needs. recipe: `notebook` is that
-    of the tutorial notebooks: frames spread over the whole clip, a constant learning rate, clips that count
-    alike, no second start. Raises MisuseError.
+    off; 0 for any. average: momentum of the running mean of the weights, which is what is validated and
+    kept; 0 keeps the plain weights. augmentation: factor of all of train.augment's amounts. validate: False
+    trains on the validation groups too, for all epochs. monitor: what chooses the best epoch on validation
+    windows, `loss`, `accuracy` (where equal, loss), or `none`: the last, after all epochs; validation groups
+    then serve later choices alone. standardise: the first layer takes the training clips' mean pixel and
+    deviation to 0 and 1, in place of 0..255 to 0..1: what shows little contrast is hardly learnt otherwise.
+    synthetic_share: part of each batch drawn from the synthetic person. still_share: part of each batch in
+    which nothing is done, so that no label is sure of an empty or still scene. outlier_share: part of each
+    batch that is turned, so that no label is sure of what it never saw. All three together below half.
+    steps: batches that a small set needs. recipe: `notebook` is that of the tutorial notebooks: frames spread
+    over the whole clip, a constant learning rate, clips that count alike, no second start. Raises
+    MisuseError.
     """
 
     model: str

@@ -243,7 +243,7 @@ class WindowPlan:
         pixels += [self._still(clip.frames(), random) for clip in self._turn(self._clips, still, step, 4)]
         for clip in self._turn(self._clips, turned, step, 6):
             window = clip.frames()[self._window(clip.times_s(), random)]
-            pixels.append(np.rot90(window, random.integers(1, 4), axes=(1, 2)))
+            pixels.append(np.rot90(window, int(random.integers(1, 4)), axes=(1, 2)))
         labels = [clip.label for clip in chosen] + [BACKGROUND] * (still + turned)
         return np.stack(pixels), np.array(labels, np.int32)
 
