@@ -59,7 +59,10 @@ def loaded_arrays(path: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("inputs", INPUTS)
-def test_features_are_those_of_the_application(stirred: Path, inputs: str) -> None:
+def test_features_are_those_of_the_application(
+    stirred: Path, inputs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoders, "on_integers", lambda kernel, axes: kernel)
     design = Design(V1, inputs, "statistics")
     model = architectures.build("lrcn", 4, PX, 3, design=design)
     encoders.load_weights(model, design, stirred)
@@ -79,6 +82,20 @@ def test_features_are_those_of_the_application(stirred: Path, inputs: str) -> No
         seen = grey if inputs == "grey3" else scaled[0]
         expected = application_features(seen[np.newaxis], loaded_arrays(stirred))
     np.testing.assert_allclose(made, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("inputs", INPUTS)
+def test_kernels_are_on_the_steps_of_int8(stirred: Path, inputs: str) -> None:
+    design = Design(V1, inputs, "statistics")
+    model = architectures.build("lrcn", 4, PX, 3, design=design)
+    encoders.load_weights(model, design, stirred)
+    for layer in model.layers:
+        if layer.name.startswith("enc_") and layer.get_weights():
+            kernel = layer.get_weights()[0]
+            depthwise = isinstance(layer.layer, keras.layers.DepthwiseConv2D)
+            axes = (0, 1) if depthwise else (0, 1, 2)
+            steps = kernel / np.abs(kernel).max(axis=axes, keepdims=True) * 127
+            np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -177,7 +177,7 @@ def _architecture(config: TrainConfig, classes: int) -> str:
             return {key: nameless(value) for key, value in config.items() if key != "name"}
         return [nameless(value) for value in config] if isinstance(config, (list, tuple)) else config
 
-    layers = build(config.model, config.frames, config.size, classes, design=config.design).get_config()
+    layers = build(config.model, config.frames, config.size, classes, UNIT, config.design).get_config()
     return hashlib.sha256(json.dumps(nameless(layers), sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -22,13 +22,15 @@ from train.models.architectures import (
     behind_encoder,
     build,
 )
-from train.models.encoders import PRETRAINED_PIXELS, load_weights
+from train.models.encoders import PRETRAINED_PIXELS, arrays_sha256, load_weights
 from train.models.families import RGB
 from train.runs import TrainConfig
 from train.tf import keras, tf
 
 VARIANTS = 2  # changed copies of each training clip, beside the clip itself
-FEATURE_NOISE = 0.15  # standard deviation, in units of features (0..6): about what integers add
+# Standard deviation, in units of features (0..6): about what rounding in integers adds, alike in all frames
+# of a window.
+FEATURE_NOISE = 0.15
 DECODED_AT_ONCE = 2  # batches
 FINE_TUNE_RATE = 1e-4
 FINE_TUNE_BATCH = 8  # windows: all frames of each go through the whole encoder
@@ -60,7 +62,8 @@ class FrozenEncoder:
         encode = tf.function(
             lambda frames: appearance(frames, training=False), input_signature=[tf.TensorSpec(shape)]
         )
-        made_of = [self.weights_sha256, design.encoder, design.inputs, design.frames_per_step, small_px]
+        held = arrays_sha256(appearance.get_weights())
+        made_of = [held, design.encoder, design.inputs, design.frames_per_step, small_px]
         self._source = FeatureSource(encode, self._layout, made_of)
 
     @property
@@ -109,7 +112,8 @@ class FrozenEncoder:
         def change(step: Any, rows: Any, labels: Any) -> tuple[Any, Any]:
             features, small = layout.tensors(rows)
             seed = tf.stack([tf.constant(config.seed, tf.int64), step])
-            features += tf.random.stateless_normal(tf.shape(features), seed, stddev=FEATURE_NOISE)
+            drawn = (features.shape[0], 1, features.shape[-1])
+            features += tf.random.stateless_normal(drawn, seed, stddev=FEATURE_NOISE)
             return self._inputs(features, small), labels
 
         steps = tf.data.Dataset.range(first, last)

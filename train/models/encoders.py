@@ -2,7 +2,8 @@
 them.
 
 Their normalisations are folded into the convolutions before them, and the pictures' offset into the first
-convolution, so that uint8 pixels need no arithmetic of their own; around the picture they see black.
+convolution, so that uint8 pixels need no arithmetic of their own; around the picture they see black. Kernels
+are rounded to int8's steps when they are loaded.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ WEIGHTS_PX = 224  # of the pictures that Keras' own weights were trained on; con
 PRETRAINED_PIXELS = (0.0, 127.5)  # pixels become 0..2; the offset of -1 is in the first convolution
 LUMA = (0.299, 0.587, 0.114)
 CONVOLUTIONS = (L.Conv2D, L.DepthwiseConv2D)
+INT8_LARGEST = 127  # a kernel is symmetric about zero
 PREFIX = "enc_"  # of the names of an encoder's layers
 
 
@@ -83,7 +85,9 @@ def load_weights(model: Any, design: Design, path: Path | None = None) -> str:
     first, *others = (layer for layer in app.layers if isinstance(layer, CONVOLUTIONS))
     model.get_layer(PREFIX + first.name).set_weights(_for_inputs(_folded(first), design.inputs))
     for layer in others:
-        model.get_layer(PREFIX + layer.name).set_weights(_folded(layer))
+        kernel, bias = _folded(layer)
+        by_output = (0, 1) if isinstance(layer, L.DepthwiseConv2D) else (0, 1, 2)
+        model.get_layer(PREFIX + layer.name).set_weights([on_integers(kernel, by_output), bias])
     return digest
 
 
@@ -175,14 +179,25 @@ def _folded(layer: Any) -> list[Any]:
 def _for_inputs(weights: Sequence[Any], inputs: str) -> list[Any]:
     """Kernel and bias of the first convolution, which expects -1..1, for what it sees here."""
     kernel, bias = weights
-    if inputs == DIFFERENCE:  # -2..2, and 0 where nothing changed
-        return [kernel / 2, bias]
-    bias = bias - kernel.sum(axis=(0, 1, 2))  # 0..2
     if inputs == GREY3:  # red, green and blue of three frames, each made the grey of one channel
         kernel = np.concatenate(
             [kernel[:, :, [frame]] * np.float32(part) for frame in range(3) for part in LUMA], axis=2
         )
-    return [kernel, bias]
+    kernel = on_integers(kernel, (0, 1, 2))
+    if inputs == DIFFERENCE:  # -2..2, and 0 where nothing changed
+        return [kernel / 2, bias]
+    return [kernel, bias - kernel.sum(axis=(0, 1, 2))]  # 0..2
+
+
+def on_integers(kernel: Any, axes: tuple[int, ...]) -> Any:
+    """A kernel rounded to the steps that int8 has for it, each output (over `axes`) with its own.
+
+    An int8 graph then holds the very weights whose features the head has learnt from: rounding them later
+    moves the features of these small encoders by a quarter of their deviation.
+    """
+    largest = np.abs(kernel).max(axis=axes, keepdims=True)
+    step = np.maximum(largest, np.finfo(np.float32).tiny) / INT8_LARGEST
+    return (np.rint(kernel / step) * step).astype(np.float32)
 
 
 def _sources(layer: Any) -> list[Any]:
