@@ -146,6 +146,10 @@ class TrainConfig:
             raise MisuseError(f"{self.encoder} has its own scaling of pixels: omit --standardise")
         if self.design.pretrained and self.synthetic_share:
             raise MisuseError(f"{self.encoder} is trained on clips alone: omit --synthetic")
+        if self.outlier_share and self.design.pretrained:
+            raise MisuseError(
+                "outliers are turned frames, and features of an encoder cannot be turned: omit them"
+            )
         _ = self.sampling  # it checks itself
         check_window(self.frame_spec, self.contract, MisuseError)
 
