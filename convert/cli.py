@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from convert.precisions import AUTO, PRECISIONS
-from edge_har.errors import DataError
+from edge_har.errors import DataError, MisuseError
 from edge_har.model.labels import composed
 from edge_har.model.values import read_json
 
@@ -85,6 +85,18 @@ PATH = click.Path(path_type=Path)
     help="List the TFLite runtime of this interpreter in the manifest if it runs the golden clips; may be "
     "repeated.",
 )
+@click.option(
+    "--temperature",
+    type=float,
+    help="Divides the logarithms of probabilities: above 1 they are less sure. [default: fitted on "
+    "validation clips; 1 without any]",
+)
+@click.option(
+    "--reject",
+    metavar="P|none",
+    help="Probability below which no label is named. [default: fitted, so that 5 % of known validation clips "
+    "are lost; 0.5 without any]",
+)
 @click.option("--weights-terms", help="Terms of the weights, for the manifest and the model card.")
 @click.option("--data-terms", help="Terms of the clips they were trained on.")
 @click.option(
@@ -148,6 +160,7 @@ def convert(source: Path, out: Path, figures: Path | None, **given: Any) -> None
         given |= read_figures(figures)
     if "labels" in given:
         given["labels"] = read_labels(given["labels"])
+    given |= read_reject(given.pop("reject", None))
     given["file"] = FileFacts(**_options_of(FileFacts, given))
     given["smoothing"] = Smoothing(**_options_of(Smoothing, given))
     convert_any(source, out, Options(**given))
@@ -167,6 +180,18 @@ def read_figures(path: Path) -> dict[str, Any]:
     ):
         raise DataError(f"{path}: expected an object with 'protocol', a text, and 'metrics', an object")
     return {key: record[key] for key in expected if key in record}
+
+
+def read_reject(text: str | None) -> dict[str, Any]:
+    """The options that `--reject` means. Raises MisuseError for neither a number nor `none`."""
+    if text is None:
+        return {}
+    if text == "none":
+        return {"rejects": False}
+    try:
+        return {"reject_threshold": float(text)}
+    except ValueError:
+        raise MisuseError(f"--reject takes a probability from 0 to 1, or none, got {text!r}") from None
 
 
 def read_labels(text: str) -> tuple[str, ...]:

@@ -23,14 +23,15 @@ from convert.inputs.source_model import FileFacts, SourceModel, source_model_of_
 from convert.package.card import model_card
 from convert.package.report import write_report
 from convert.precisions import AUTO, CALIBRATED, INT8, MIXED, PRECISIONS
-from convert.tflite.build import FLOAT_CLIP, PLACEHOLDER_CARD, Built, GraphBuilder
-from convert.tflite.quantise import TIMEOUT_S
+from convert.tflite.build import FLOAT_CLIP, PLACEHOLDER_CARD, Built, GraphBuilder, graph_tensors
+from convert.tflite.quantise import TIMEOUT_S, convert_one
 from convert.tflite.search import NoPassingPlanError, Trial, TrialResult, choose
 from convert.verify.compactness import Variant, compactness, files_zero_fraction
 from convert.verify.comparison import Comparison, Comparisons, Reference, float_scores, slow_source
 from convert.verify.figures import details, drop_points, figures
 from convert.verify.gate import MAX_DROP_POINTS, TRAIN_LONGER, Limits, Verdict, gate
 from convert.verify.golden import TOLERANCE, choose_golden, own_videos
+from convert.verify.rejection import FAMILIARITY, REJECTION, Wanted, fit_rejection
 from convert.verify.runtimes import check_promised, check_requested, interpreters, runtimes_that_agree
 from convert.verify.structure import check_structure
 from edge_har.errors import BundleError, ConversionError, MisuseError
@@ -86,6 +87,9 @@ class Options:
     convert.precisions.PRECISIONS, or AUTO; default int8, int8 weights for
     a model with states, AUTO for a pretrained encoder. file: what a model file does not hold.
 
+    temperature, reject_threshold: of the probabilities; default fitted on validation clips. rejects: False
+    stores no reject threshold, and nothing of what is familiar.
+
     name: default the bundle's file name. release: default one more than that of the bundle to be replaced,
     else 1. golden: folder of the user's own golden clips. runtimes: Python interpreters whose TFLite runtimes
     to try and list. metrics, protocol: figures measured elsewhere (leave-one-group-out) that the manifest
@@ -106,8 +110,9 @@ class Options:
     golden: Path | None = None
     runtimes: tuple[Path, ...] = ()
     smoothing: Smoothing = field(default_factory=Smoothing)
-    temperature: float = 1.0
+    temperature: float | None = None
     reject_threshold: float | None = None
+    rejects: bool = True
     weights_terms: str = UNSTATED
     data_terms: str = UNSTATED
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -137,7 +142,8 @@ class Options:
             check_name(self.name, MisuseError)
         if self.version is not None:
             check_text("version", self.version, MisuseError)
-        check_settings(self.smoothing, self.temperature, self.reject_threshold, MisuseError)
+        temperature = 1.0 if self.temperature is None else self.temperature
+        check_settings(self.smoothing, temperature, self.reject_threshold, MisuseError)
         # It checks itself.
         Limits(self.min_agreement or 0.0, self.max_drop_points)
 
@@ -575,9 +581,29 @@ def named_manifest(conversion: Conversion, built: Built) -> Manifest:
         version=options.version or f"{conversion.release}.0",
         release=conversion.release,
         smoothing=options.smoothing,
-        temperature=options.temperature,
-        reject_threshold=options.reject_threshold,
     )
+
+
+def with_rejection(conversion: Conversion, built: Built) -> tuple[Built, dict[str, Any]]:
+    """The graphs with temperature, reject threshold and familiarity in their manifest, and the figures of
+    these. Raises ConversionError where the familiarity graph cannot be made.
+    """
+    options, source_model = conversion.options, conversion.source_model
+    parts = source_model.clip_parts
+    held_out = parts.validation if source_model.labelled else ()
+    wanted = Wanted(options.temperature, options.reject_threshold, options.rejects)
+    conversion.report("fitting temperature and reject threshold")
+    made = fit_rejection(built.bundle(), parts.training, held_out, wanted)
+    manifest = replace(built.manifest, temperature=made.temperature, reject_threshold=made.reject_threshold)
+    if made.graph is None:
+        return replace(built, manifest=manifest), dict(made.figures)
+    content = convert_one(made.graph, conversion.log, options.timeout_s)
+    manifest = replace(
+        manifest,
+        graphs=replace(manifest.graphs, familiarity=FAMILIARITY),
+        tensors={**manifest.tensors, FAMILIARITY: graph_tensors(content)},
+    )
+    return replace(built, manifest=manifest, files={**built.files, FAMILIARITY: content}), dict(made.figures)
 
 
 def _finished(
@@ -585,13 +611,14 @@ def _finished(
 ) -> tuple[Manifest, dict[str, bytes]]:
     """The whole manifest and every file of the bundle, run once by each runtime that it lists."""
     options, calibration = conversion.options, conversion.calibration
+    built, rejection = with_rejection(conversion, built)
     named = named_manifest(conversion, built)
     golden, strips, shows = choose_golden(replace(built, manifest=named).bundle(), options.golden)
     manifest = replace(
         named,
         golden=tuple(golden),
         golden_tolerance=TOLERANCE,
-        metrics={**measured, **options.metrics, GATE: verdict.to_json()},
+        metrics={**measured, REJECTION: rejection, **options.metrics, GATE: verdict.to_json()},
         protocol=options.protocol or _protocol(conversion.source_model),
         calibration=(
             {"clips": len(calibration.pixels), "sha256": calibration.sha256, "names": list(calibration.names)}

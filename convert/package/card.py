@@ -57,14 +57,27 @@ def model_card(manifest: Manifest, golden_show: str) -> bytes:
         "",
         "## Limits",
         (
-            "It predicts one of its labels for whatever it sees, people it was not trained on and empty "
-            "rooms included. It was "
+            f"{_unknown(manifest)} It was "
             "not made to judge people, and must not be the only safeguard where someone's safety depends on "
             "it."
         ),
         "",
     ]
     return "\n".join(lines).encode()
+
+
+def _unknown(manifest: Manifest) -> str:
+    """What it does with what it does not know."""
+    if manifest.reject_threshold is None:
+        return (
+            "It predicts one of its labels for whatever it sees, people it was not trained on and empty "
+            "rooms included."
+        )
+    return (
+        f"Where no label reaches {manifest.reject_threshold:g} it names none (`edge-har run --unknown` "
+        "reports that): much of what it does not know, and some of what it knows; the rest of what it does "
+        "not know gets one of its labels."
+    )
 
 
 def _figures(manifest: Manifest) -> list[str]:

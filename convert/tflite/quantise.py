@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.graphs.float_graphs import FloatGraph, FloatGraphs
+from convert.precisions import FLOAT32
 from convert.tflite.child import WORKER, run_job, start_child
 from edge_har.errors import ConversionError
 from edge_har.model.preprocess import Pixels
@@ -68,6 +69,15 @@ def convert_each(
             yield name, result
     if not failed:
         _shorten(log, size_before)
+
+
+def convert_one(graph: FloatGraph, log: Path, timeout_s: float = TIMEOUT_S) -> bytes:
+    """The TFLite file of one graph in float32. Raises ConversionError."""
+    jobs = {graph.name: Job(graph, FLOAT32)}
+    ((_, result),) = convert_each(jobs, log=log, timeout_s=timeout_s)
+    if isinstance(result, ConversionError):
+        raise result
+    return result
 
 
 @contextmanager
