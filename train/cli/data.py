@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
     from train.data.index import CheckFound, Dataset, OnProgress
+    from train.data.splits import Split
 
-FOLD_KINDS = ("leave-one-group-out",)
+ONE_GROUP_OUT = "leave-one-group-out"
+FEWEST_FOLDS = 3  # one each for training, validation and test
 DEFAULT_PARTS = "60,20,20"
 
 
@@ -71,23 +73,31 @@ def index(source: Path, out: Path) -> None:
 @click.option(
     "--parts", help=f"Percent of the clips that train, validate and test.  [default: {DEFAULT_PARTS}]"
 )
-@click.option("--folds", type=click.Choice(FOLD_KINDS), help="One split for each group instead.")
+@click.option(
+    "--folds",
+    metavar=f"{ONE_GROUP_OUT}|N",
+    help="Several splits instead, each group in the test part of one: a split for each group, or N.",
+)
 def split(source: Path, out: Path, seed: int, parts: str | None, folds: str | None) -> None:
     """Split INDEX (or a folder of clips) so that no group is in two parts."""
     if parts is not None and folds is not None:
         raise click.UsageError("--parts and --folds exclude each other")
     from train.data import splits as making
     from train.data.files import check_can_write
-    from train.data.splits import PARTS, leave_one_group_out, make_split, write_splits
+    from train.data.splits import PARTS, group_folds, leave_one_group_out, make_split, write_splits
 
     percents = _percents(parts or DEFAULT_PARTS)
+    count = _fold_count(folds)
     # Before the clips are decoded.
     making.check_percents(percents)
     check_can_write(out)
     dataset = load_and_report(
         source, making.check_groups_for_parts if folds is None else making.check_groups_for_folds
     )
-    splits = (make_split(dataset, seed, percents),) if folds is None else leave_one_group_out(dataset)
+    if folds is None:
+        splits: tuple[Split, ...] = (make_split(dataset, seed, percents),)
+    else:
+        splits = leave_one_group_out(dataset) if count is None else group_folds(dataset, count, seed)
     write_splits(out, dataset, splits, seed=seed)
     for one in splits:
         write_line(", ".join(f"{part}: {len(one.clips(dataset, part))} clips" for part in PARTS))
@@ -141,6 +151,15 @@ def _progress(label: str) -> Iterator[OnProgress]:
             bars[0].update(1)
 
         yield advance
+
+
+def _fold_count(folds: str | None) -> int | None:
+    """How many folds are wanted; None for one of each group, or for no folds."""
+    if folds is None or folds == ONE_GROUP_OUT:
+        return None
+    if not folds.isdecimal() or int(folds) < FEWEST_FOLDS:
+        raise MisuseError(f"--folds is {ONE_GROUP_OUT} or a number from {FEWEST_FOLDS}, got {folds!r}")
+    return int(folds)
 
 
 def _percents(text: str) -> tuple[float, ...]:

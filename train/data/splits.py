@@ -25,6 +25,8 @@ SCHEMA = 1
 PARTS = ("train", "validation", "test")
 DEFAULT_PERCENTS = (60.0, 20.0, 20.0)  # percent of the clips in PARTS
 PERCENT_TOLERANCE = 1e-6
+DEFAULT_FOLDS = 5  # of a cross-validation
+MOST_SINGLE = 10  # groups: up to here each is a fold of its own
 EXHAUSTIVE_GROUPS = 9  # up to here all 3^n assignments are tried; above, climbs from a few starts
 CLIMBS = 8
 CLIMB_TRIALS = 256  # changes looked at in one step of the climb
@@ -133,17 +135,44 @@ def leave_one_group_out(dataset: Dataset) -> tuple[Split, ...]:
     part.
     """
     check_groups_for_folds(dataset.clips)
+    return _rotated(dataset, [(group,) for group in dataset.groups])
+
+
+def group_folds(dataset: Dataset, count: int | None = None, seed: int = 0) -> tuple[Split, ...]:
+    """Folds for a cross-validation: every group is in the test part of one. count: of folds, whose clips are
+    as alike in number and label as groups allow; default: one for each group where there are MOST_SINGLE or
+    fewer, else DEFAULT_FOLDS. The next fold's test groups validate.
+
+    Raises MisuseError for a count below 3 or above the number of groups, DataError as `leave_one_group_out`.
+    """
+    check_groups_for_folds(dataset.clips)
     groups = dataset.groups
+    if count is None:
+        count = len(groups) if len(groups) <= MOST_SINGLE else DEFAULT_FOLDS
+    if not len(PARTS) <= count <= len(groups):
+        raise MisuseError(f"folds must be {len(PARTS)} to {len(groups)}, the number of groups, got {count}")
+    if count == len(groups):
+        return leave_one_group_out(dataset)
+    table = _clips_by_group_and_label(dataset)
+    mixed = np.random.default_rng(seed).permutation(len(table))
+    order = mixed[np.argsort(-table.sum(1)[mixed], kind="stable")]
+    chosen = _deal(table, np.full(count, 1 / count), order)
+    names = np.array(groups)
+    return _rotated(dataset, [tuple(names[chosen == fold].tolist()) for fold in range(count)])
+
+
+def _rotated(dataset: Dataset, folds: Sequence[tuple[str, ...]]) -> tuple[Split, ...]:
+    """A split for each fold: its groups test, those of the next (round the end) validate, the rest train."""
     splits = []
-    for position, group in enumerate(groups):
-        following = groups[(position + 1) % len(groups)]
-        split = Split(
-            tuple(name for name in groups if name not in (group, following)), (following,), (group,)
-        )
+    for position, test in enumerate(folds):
+        validation = folds[(position + 1) % len(folds)]
+        rest = tuple(group for group in dataset.groups if group not in (*test, *validation))
+        split = Split(rest, validation, test)
         missing = set(dataset.labels) - {clip.label for clip in split.clips(dataset, "train")}
         if missing:
             raise DataError(
-                f"label {min(missing)} has clips of {group} and {following} only: nothing left to train on"
+                f"label {min(missing)} has clips of {', '.join(test)} and {', '.join(validation)} only: "
+                "nothing left to train on"
             )
         splits.append(split)
     return tuple(splits)
@@ -338,7 +367,7 @@ def _deal(table: Counts, goal: NDArray[np.float64], order: NDArray[np.int64]) ->
     """
     totals = table.sum(0)
     chosen = np.zeros(len(table), np.int64)
-    counts = np.zeros((len(PARTS), table.shape[1]), np.int64)
+    counts = np.zeros((len(goal), table.shape[1]), np.int64)
     for group in order:
         lacking = (goal[:, None] * totals - counts) / totals + (counts == 0)
         chosen[group] = np.argmax((lacking * table[group]).sum(1))
