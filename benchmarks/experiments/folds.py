@@ -186,7 +186,7 @@ def prepare_folds(clips: Path, cache: Path, say: Say, count: int | None = None) 
     index, splits, written = _split(clips, cache, name, ["--folds", str(kind)], say)
     held_out = [fold["test"] for fold in written["folds"]]
     named = tuple(
-        groups[0] if len(groups) == 1 else f"fold {number} of {len(held_out)}"
+        groups[0] if count is None else f"fold {number} of {len(held_out)}"
         for number, groups in enumerate(held_out, 1)
     )
     return Folds(index, splits, written["index_sha256"], named, clips.name)
