@@ -49,8 +49,8 @@ runtimes: $(WORKSTATION)  ## environments of older TFLite runtimes, which `edge-
 model: $(WORKSTATION)  ## make the shipped model again (needs CLIPS/weizmann)
 	$(BIN)/python -m benchmarks ship-model --clips $(CLIPS)/weizmann --out edge_har/default.ehar
 
-accuracy: $(WORKSTATION)  ## make docs/figures/accuracy.md again (needs CLIPS/weizmann; resumable)
-	$(BIN)/python -m benchmarks accuracy --clips $(CLIPS)/weizmann --out docs/figures/accuracy.md
+accuracy: $(WORKSTATION)  ## make docs/figures/accuracy.md and its picture again: every model on four data sets (needs CLIPS, and EDGE_HAR_ENCODERS or CLIPS/../encoders; some hours, resumable)
+	$(BIN)/python -m benchmarks accuracy --clips $(CLIPS) --out docs/figures/accuracy.md
 
 parity: $(WORKSTATION)  ## make docs/figures/parity.md again: float against int8 on three data sets (needs CLIPS; resumable)
 	$(BIN)/python -m benchmarks parity --clips $(CLIPS) --out docs/figures/parity.md

@@ -32,7 +32,7 @@ ROOT_OF_SETS = click.option(
     "clips",
     required=True,
     type=click.Path(path_type=Path),
-    help="The folder that holds the data sets weizmann, thermal and fight.",
+    help="The folder that holds the data sets, each in a folder of its name.",
 )
 PAGE = click.option(
     "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown to write."
@@ -52,12 +52,6 @@ class Page:
 
 
 PAGES = (
-    Page(
-        "accuracy",
-        "measure_accuracy",
-        CLIPS,
-        "Hold one group out with every model, and write the table.",
-    ),
     Page(
         "compactness",
         "measure_compactness",
@@ -115,6 +109,31 @@ def _command_of(kind: Page) -> click.Command:
 
 for one in PAGES:
     group.add_command(_command_of(one))
+
+
+@group.command()
+@ROOT_OF_SETS
+@click.option(
+    "--set", "only", multiple=True, metavar="NAME", help="Only this set; repeatable. [default: all]"
+)
+@click.option("--quick", is_flag=True, help="One seed and one fold of every row, for a try.")
+@JOBS
+@PAGE
+def accuracy(clips: Path, only: tuple[str, ...], quick: bool, jobs: int, out: Path) -> None:
+    """Measure every model on people and scenes never seen, on weizmann_full, ucf9, fight and thermal, beside
+    controls; write the tables, and a picture beside them.
+
+    Weights of encoders come from the folder in EDGE_HAR_ENCODERS, else from the folder `encoders` beside
+    --clips. Results are kept by content: given again, the command goes on where it was interrupted.
+    """
+    if out.suffix != ".md":
+        raise MisuseError(f"--out is a Markdown file ending with .md, got {out.name}")
+    from benchmarks.pages.accuracy import measure_accuracy, write
+
+    measured = measure_accuracy(clips, say=_say, jobs=jobs, only=only, quick=quick)
+    named = [word for name in only for word in ("--set", name)] + ["--quick"] * quick
+    write(out, measured, _command("accuracy", clips, out, *named))
+    _say(f"wrote {out} and {out.with_suffix('.png')}")
 
 
 @group.command()

@@ -12,7 +12,17 @@ from typing import Any
 
 from benchmarks.experiments.cache import keep
 from benchmarks.experiments.code import package_sha256
+from benchmarks.experiments.controls import HAND_MADE
 from benchmarks.experiments.entries import MOTION, SMOOTHING
+from benchmarks.experiments.evaluation import (
+    Fraction,
+    Row,
+    SetAccuracy,
+    SetPlan,
+    float_form,
+    measure_sets,
+    stream_form,
+)
 from benchmarks.experiments.folds import (
     BUNDLE,
     CACHE,
@@ -20,7 +30,6 @@ from benchmarks.experiments.folds import (
     NO_CONTROL,
     RUN,
     SCHEMA,
-    FoldResult,
     Say,
     describe,
     measure_drawn,
@@ -28,7 +37,6 @@ from benchmarks.experiments.folds import (
 )
 from benchmarks.measure.clips import Figures
 from benchmarks.measure.commands import edge_har
-from benchmarks.pages.accuracy import Accuracy, Fraction, measure_accuracy
 from edge_har.errors import ConversionError
 from edge_har.model.bundle import open_bundle, write_bundle
 from edge_har.model.manifest import SLOW_SOURCE
@@ -64,10 +72,11 @@ def ship(
     Raises ConversionError when it is too large or does not recognise the built-in source;
     `out` is then not written.
     """
-    accuracy = measure_accuracy(clips, say=say, jobs=jobs, entries=(MOTION,), cache=cache)
+    plan = SetPlan(clips, (Row(MOTION),), controls=(HAND_MADE,))
+    (accuracy,) = measure_sets([plan], say=say, jobs=jobs, cache=cache)
     results = accuracy.of(MOTION)
     epochs = round(median(result.best_epoch for result in results))
-    report = figures_json(accuracy, results)
+    report = figures_json(accuracy)
     made_of = {
         "schema": SCHEMA,
         "work": "ship",
@@ -132,23 +141,24 @@ def check_shippable(path: Path) -> Figures:
     return drawn
 
 
-def figures_json(accuracy: Accuracy, results: list[FoldResult]) -> dict[str, Any]:
+def figures_json(accuracy: SetAccuracy) -> dict[str, Any]:
     """What the manifest says: measured on held-out people,
     by models trained as the shipped one but without them.
     """
+    results = accuracy.of(MOTION)
     floats = [result.float_figures for result in results]
     streams = [result.stream for result in results if result.stream is not None]
     gates = [result.gate for result in results if result.gate is not None]
     windows = sum(gate.windows for gate in gates)
     metrics: dict[str, Any] = {
-        "left_out_float": _form(accuracy.share(results, floats), Figures.total(floats)),
-        "left_out_stream": _form(accuracy.share(results, streams), Figures.total(streams)),
+        "left_out_float": _form(accuracy.fraction(results, float_form), Figures.total(floats)),
+        "left_out_stream": _form(accuracy.fraction(results, stream_form), Figures.total(streams)),
         "left_out_parity": {
             "windows": windows,
             "agreement": _rounded(sum(gate.agreement * gate.windows for gate in gates) / windows),
             "folds_refused": sum(gate.failed is not None for gate in gates),
         },
-        "linear_motion_baseline": {"clip_accuracy": _rounded(accuracy.baseline.share)},
+        "linear_motion_baseline": {"clip_accuracy": _rounded(accuracy.control(HAND_MADE).share)},
     }
     slow = slow_source(results)
     if slow is not None:
@@ -165,7 +175,8 @@ def figures_json(accuracy: Accuracy, results: list[FoldResult]) -> dict[str, Any
     return {"protocol": PROTOCOL, "metrics": metrics}
 
 
-def _form(share: Fraction, total: Figures) -> dict[str, Any]:
+def _form(share: Fraction | None, total: Figures) -> dict[str, Any]:
+    assert share is not None  # every fold is converted
     return {
         "clips": share.count,
         "clip_accuracy": _rounded(share.share),

@@ -87,6 +87,12 @@ def test_one_split_is_a_fold_of_its_own(tmp_path: Path) -> None:
     assert [len(split[part]) for part in ("train", "validation", "test")] == [2, 1, 2]
     assert {clip.group for clip in one.held_out(0)} == set(split["test"])
     assert prepare_folds(clips, tmp_path, print).options(3)[-2:] == ["--fold", "3"]
+    three = prepare_folds(clips, tmp_path, print, 3)
+    assert three.groups == ("fold 1 of 3", "fold 2 of 3", "fold 3 of 3") and three.name == clips.name
+    assert three.splits != prepare_folds(clips, tmp_path, print).splits
+    assert {clip.group for fold in range(3) for clip in three.held_out(fold)} == {
+        clip.group for clip in three.clips()
+    }
 
 
 def test_the_time_left_goes_by_what_such_folds_took() -> None:

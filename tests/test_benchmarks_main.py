@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.__main__ import PAGES, Page, group
-from edge_har.errors import EdgeHarError
+from edge_har.errors import EdgeHarError, MisuseError
 
 
 @pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.name)
@@ -47,6 +47,28 @@ def test_a_page_past_a_limit_is_written_and_fails(tmp_path: Path, monkeypatch: p
     out = tmp_path / "parity.md"
     done = CliRunner().invoke(group, ["parity", "--clips", "some", "--out", str(out)])
     assert isinstance(done.exception, EdgeHarError) and out.read_text() == "page"
+
+
+def test_the_accuracy_command_takes_sets_and_a_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = import_module("benchmarks.pages.accuracy")
+    calls = []
+
+    def measure(clips: Path, *, say: object, jobs: int, only: tuple[str, ...], quick: bool) -> str:
+        calls.append((clips.name, jobs, only, quick))
+        return "measured"
+
+    monkeypatch.setattr(module, "measure_accuracy", measure)
+    monkeypatch.setattr(module, "write", lambda out, measured, command: out.write_text(" ".join(command)))
+    out = tmp_path / "accuracy.md"
+    words = ["accuracy", "--clips", str(tmp_path / "some"), "--jobs", "3", "--out"]
+    CliRunner().invoke(group, [*words, str(out)], catch_exceptions=False)
+    assert out.read_text() == "python -m benchmarks accuracy --clips some --out docs/figures/accuracy.md"
+    more = ["--set", "ucf9", "--set", "fight", "--quick"]
+    CliRunner().invoke(group, [*words, str(out), *more], catch_exceptions=False)
+    assert " --set ucf9 --set fight --quick " in out.read_text()
+    assert calls == [("some", 3, (), False), ("some", 3, ("ucf9", "fight"), True)]
+    refused = CliRunner().invoke(group, [*words, str(tmp_path / "accuracy.txt")])
+    assert isinstance(refused.exception, MisuseError)
 
 
 def test_the_names_of_the_commands() -> None:

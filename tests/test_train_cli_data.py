@@ -54,9 +54,14 @@ def test_index_then_split(clips: Path, tmp_path: Path) -> None:
     )
     assert folds.returncode == 0 and len(json.loads((tmp_path / "f.json").read_text())["folds"]) == 5
     three = edge_har("data", "split", "index.csv", "--folds", 3, "--out", "f.json", cwd=tmp_path)
-    assert three.returncode == 0 and len(json.loads((tmp_path / "f.json").read_text())["folds"]) == 3
+    held_out = [fold["test"] for fold in json.loads((tmp_path / "f.json").read_text())["folds"]]
+    assert (
+        three.returncode == 0
+        and len(held_out) == 3
+        and len({group for test in held_out for group in test}) == 5
+    )
     other = edge_har("data", "split", "index.csv", "--folds", "some", cwd=tmp_path)
-    assert other.returncode == 2 and "leave-one-group-out or a number of folds, got 'some'" in other.stderr
+    assert other.returncode == 2 and "a number from 3, got 'some'" in other.stderr
 
 
 def test_unknown_groups_are_recorded(tmp_path: Path) -> None:
@@ -120,6 +125,12 @@ def test_bad_folders_give_one_line(clips: Path, tmp_path: Path) -> None:
 )
 def test_wrong_shares_are_misuse_before_any_clip_is_looked_for(tmp_path: Path, options: list[str]) -> None:
     assert_one_line(edge_har("data", "split", "absent", *options, cwd=tmp_path), 2, "parts")
+
+
+@pytest.mark.parametrize("folds", ["2", "-1", "leave-one-out"])
+def test_a_wrong_number_of_folds_is_misuse_before_any_clip_is_looked_for(tmp_path: Path, folds: str) -> None:
+    split = edge_har("data", "split", "absent", "--folds", folds, cwd=tmp_path)
+    assert_one_line(split, 2, "leave-one-group-out or a number from 3", folds)
 
 
 def test_a_full_disk_leaves_nothing_behind(clips: Path, tmp_path: Path) -> None:

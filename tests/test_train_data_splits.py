@@ -98,6 +98,22 @@ def test_a_split_is_refused_only_where_groups_allow_none_and_is_the_nearest(tabl
     assert error**0.5 <= min(errors) ** 0.5 + 1e-4
 
 
+def test_a_few_folds_hold_every_group_out_once_and_are_alike() -> None:
+    dataset = made({f"g{number:02d}": {"A": 1 + number % 3, "B": 2} for number in range(20)})
+    folds = group_folds(dataset, 5)
+    assert sorted(group for fold in folds for group in fold.test) == list(dataset.groups)
+    for fold, following in zip(folds, [*folds[1:], folds[0]], strict=True):
+        assert_clean(fold, dataset)
+        assert fold.validation == following.test
+    counts = [len(fold.clips(dataset, "test")) for fold in folds]
+    assert max(counts) - min(counts) <= 3
+    assert group_folds(dataset, 5) == folds
+    assert group_folds(dataset, 20) == leave_one_group_out(dataset)
+    for count in (2, 21):
+        with pytest.raises(MisuseError, match="folds must be 3 to 20"):
+            group_folds(dataset, count)
+
+
 @settings(deadline=None)
 @given(tables(max_groups=20))
 def test_folds_leave_each_group_out_once(table: Table) -> None:

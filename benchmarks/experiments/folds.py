@@ -1,5 +1,5 @@
-"""Leave one group out: train, convert and measure every fold, several at once,
-each kept by what it was made of.
+"""Hold groups out: train, convert and measure every fold, several at once, each kept by what it was made
+of.
 """
 
 from __future__ import annotations
@@ -44,11 +44,12 @@ NO_CONTROL = "--no-control"
 STATUS_S = 60.0  # between two lines of progress while nothing ends
 
 Say = Callable[[str], None]
+Described = dict[tuple[Path, "Experiment"], Future[dict[str, Any]]]  # what a training is made of
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A row of the accuracy table. options: of `edge-har train`, besides data, split and destination.
+    """A row of the accuracy table. options: of `edge-har train`, besides data, split, seed and destination.
 
     converted: the int8 stream is made and measured too. conversion: options of `edge-har convert`.
     """
@@ -58,16 +59,20 @@ class Experiment:
     options: tuple[str, ...] = ()
     converted: bool = True
     conversion: tuple[str, ...] = ()
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class Folds:
-    """A data set's index and its folds, or its one split, as `edge-har data` wrote them."""
+    """A data set's index and its folds, or its one split, as `edge-har data` wrote them. groups: what each
+    fold holds out, for a person to read. name: of the set; may be empty.
+    """
 
     index: Path
     splits: Path
     sha256: str
-    groups: tuple[str, ...]  # what each fold holds out, for a person to read
+    groups: tuple[str, ...]
+    name: str = ""
 
     def split(self, fold: int) -> dict[str, list[str]]:
         """The groups of each part."""
@@ -87,6 +92,26 @@ class Folds:
     def clips(self) -> list[HeldOut]:
         """Every clip of the index."""
         return indexed_clips(self.index)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One experiment on one fold of a set."""
+
+    folds: Folds
+    entry: Experiment
+    fold: int
+
+    @property
+    def kind(self) -> str:
+        """What takes about as long, whatever the fold and the seed."""
+        return f"{self.folds.name}: {self.entry.name}" if self.folds.name else self.entry.name
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        seed = f", seed {self.entry.seed}" if self.entry.seed else ""
+        return f"{self.kind}{seed}, without {self.folds.groups[self.fold]}"
 
 
 @dataclass(frozen=True)
@@ -153,10 +178,18 @@ class Work:
         )
 
 
-def prepare_folds(clips: Path, cache: Path, say: Say) -> Folds:
-    """Index `clips` and leave out one group at a time; raises DataError where that cannot be."""
-    index, splits, written = _split(clips, cache, "folds.json", ["--folds", "leave-one-group-out"], say)
-    return Folds(index, splits, written["index_sha256"], tuple(fold["test"][0] for fold in written["folds"]))
+def prepare_folds(clips: Path, cache: Path, say: Say, count: int | None = None) -> Folds:
+    """Index `clips` and hold each group out once. count: of folds; default one for each group. Raises
+    DataError where that cannot be.
+    """
+    name, kind = ("folds.json", "leave-one-group-out") if count is None else (f"folds-{count}.json", count)
+    index, splits, written = _split(clips, cache, name, ["--folds", str(kind)], say)
+    held_out = [fold["test"] for fold in written["folds"]]
+    named = tuple(
+        groups[0] if count is None else f"fold {number} of {len(held_out)}"
+        for number, groups in enumerate(held_out, 1)
+    )
+    return Folds(index, splits, written["index_sha256"], named, clips.name)
 
 
 def prepare_split(clips: Path, parts: str, cache: Path, say: Say) -> Folds:
@@ -165,7 +198,8 @@ def prepare_split(clips: Path, parts: str, cache: Path, say: Say) -> Folds:
     """
     index, splits, written = _split(clips, cache, f"split-{parts}.json", ["--parts", parts], say)
     count = len(written["parts"]["test"])
-    return Folds(index, splits, written["index_sha256"], (f"{count} group{'s' * (count != 1)}",))
+    named = (f"{count} group{'s' * (count != 1)}",)
+    return Folds(index, splits, written["index_sha256"], named, clips.name)
 
 
 def _split(
@@ -187,55 +221,72 @@ def _split(
 def run_folds(
     folds: Folds, entries: Sequence[Experiment], *, cache: Path = CACHE, jobs: int, threads: int = 1, say: Say
 ) -> list[FoldResult]:
-    """Every fold of every entry; what is in the cache is not done again, what was interrupted goes on.
+    """Every fold of every entry, as `run_tasks` runs them."""
+    tasks = [Task(folds, entry, fold) for fold in range(len(folds.groups)) for entry in entries]
+    return run_tasks(tasks, cache=cache, jobs=jobs, threads=threads, say=say)
 
-    jobs: folds at once; threads: CPU threads of each. Raises EdgeHarError with the first failure, after the
-    folds under way have ended.
+
+def run_tasks(
+    tasks: Sequence[Task], *, cache: Path = CACHE, jobs: int, threads: int = 1, say: Say
+) -> list[FoldResult]:
+    """The result of each task; what is in the cache is not done again, what was interrupted goes on.
+
+    jobs: tasks at once; threads: CPU threads of each. Raises EdgeHarError with the first failure, after the
+    tasks under way have ended.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    made_of = {entry.name: describe(entry, folds, cache) for entry in entries}
-    tasks = [(entry, fold) for fold in range(len(folds.groups)) for entry in entries]
-    work = Work(len(tasks), jobs, waiting=[entry.name for entry, _ in tasks])
-    results: dict[tuple[str, int], FoldResult] = {}
+    work = Work(len(tasks), jobs, waiting=[task.kind for task in tasks])
+    results: dict[Task, FoldResult] = {}
+    described: Described = {}
     with ThreadPoolExecutor(jobs) as pool:
-        running: dict[Future[FoldResult], tuple[Experiment, int]] = {}
+        running: dict[Future[FoldResult], Task] = {}
         try:
-            for entry, fold in tasks:
-                job = pool.submit(run_fold, entry, folds, fold, made_of[entry.name], cache, threads)
-                running[job] = (entry, fold)
-            _follow(running, results, work, folds, cache, made_of, say)
+            for task in tasks:
+                key = (task.folds.index, task.entry)
+                if key not in described:  # before its tasks in the pool's queue, so that none waits in vain
+                    described[key] = pool.submit(describe, task.entry, task.folds, cache)
+                running[pool.submit(_run_task, task, described[key], cache, threads)] = task
+            _follow(running, results, work, cache, described, say)
         except BaseException:
-            for job in running:
+            waiting: list[Future[Any]] = [*described.values(), *running]
+            for job in waiting:
                 job.cancel()
             interrupt_all()
             raise
-    return [results[entry.name, fold] for entry, fold in tasks]
+    return [results[task] for task in tasks]
+
+
+def _run_task(task: Task, described: Future[dict[str, Any]], cache: Path, threads: int) -> FoldResult:
+    try:
+        made_of = described.result()
+    except EdgeHarError as error:
+        raise EdgeHarError(f"{task.name}: {error}") from error
+    return run_fold(task.entry, task.folds, task.fold, made_of, cache, threads)
 
 
 def _follow(
-    running: dict[Future[FoldResult], tuple[Experiment, int]],
-    results: dict[tuple[str, int], FoldResult],
+    running: dict[Future[FoldResult], Task],
+    results: dict[Task, FoldResult],
     work: Work,
-    folds: Folds,
     cache: Path,
-    made_of: Mapping[str, Mapping[str, Any]],
+    described: Described,
     say: Say,
 ) -> None:
     reported_s = time.monotonic()
     while running:
         ended, _ = wait(running, STATUS_S, FIRST_COMPLETED)
         for job in ended:
-            entry, fold = running.pop(job)
-            result = job.result()
-            results[entry.name, fold] = result
-            work.finished(entry.name, result.seconds)
-            say(f"{fold_line(result)}; {_progress(work)}")
+            task = running.pop(job)
+            results[task] = job.result()
+            work.finished(task.kind, results[task].seconds)
+            say(f"{task.name}: {fold_line(results[task])}; {_progress(work)}")
             reported_s = time.monotonic()
         if time.monotonic() - reported_s >= STATUS_S:
-            for job, (entry, fold) in running.items():
-                if job.running():
-                    folder = cache / key_of(training_of(made_of[entry.name], folds, fold))
-                    say(f"{entry.name} without {folds.groups[fold]}: {last_line(folder / LOG) or 'starting'}")
+            for job, task in running.items():
+                made_of = described[task.folds.index, task.entry]
+                if job.running() and made_of.done():
+                    training = training_of(made_of.result(), task.folds, task.fold)
+                    say(f"{task.name}: {last_line(cache / key_of(training) / LOG) or 'starting'}")
             say(_progress(work))
             reported_s = time.monotonic()
 
@@ -248,11 +299,8 @@ def _progress(work: Work) -> str:
 
 
 def fold_line(result: FoldResult) -> str:
-    """One fold for a person."""
-    line = (
-        f"{result.entry.name} without {result.group}: "
-        f"{result.float_figures.right}/{result.float_figures.clips} float"
-    )
+    """The figures of one fold for a person."""
+    line = f"{result.float_figures.right}/{result.float_figures.clips} float"
     if result.stream is not None:
         line += f", {result.stream.right}/{result.stream.clips} stream"
     return line + f", {result.seconds:.0f} s"
@@ -267,7 +315,8 @@ def describe(entry: Experiment, folds: Folds, cache: Path) -> dict[str, Any]:
 
 
 def _train_options(entry: Experiment, folds: Folds, out: Path) -> list[str]:
-    return ["--data", str(folds.index), "--model", entry.model, "--out", str(out), *entry.options]
+    seed = ["--seed", str(entry.seed)] if entry.seed else []
+    return ["--data", str(folds.index), "--model", entry.model, "--out", str(out), *entry.options, *seed]
 
 
 def training_of(made_of: Mapping[str, Any], folds: Folds, fold: int) -> dict[str, Any]:

@@ -1,312 +1,394 @@
-"""docs/figures/accuracy.md: every model on people it never saw, float and int8 stream,
-beside the linear motion baseline.
+"""docs/figures/accuracy.md and its picture: families, encoders and sizes on groups they never saw, float
+and int8 stream, beside controls, on several sets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from benchmarks.experiments.entries import CONVLSTM, LRCN, MOTION, MOTION_ALONE, SYNTHETIC_SHARE
-from benchmarks.experiments.folds import CACHE, Experiment, FoldResult, Folds, Say, prepare_folds, run_folds
+from benchmarks.experiments import controls
+from benchmarks.experiments.crossed import Crossed, measure_crossed
+from benchmarks.experiments.entries import (
+    ACCURACY_SETS,
+    FIGHT_NEXT_GOAL,
+    INT8_POINTS,
+    MIDDLE,
+    SMALL,
+    WINNER,
+    AccuracySet,
+)
+from benchmarks.experiments.evaluation import (
+    Fraction,
+    Row,
+    SetAccuracy,
+    float_form,
+    measure_sets,
+    stream_form,
+)
+from benchmarks.experiments.folds import CACHE, FoldResult, Say
 from benchmarks.measure import provenance
-from benchmarks.measure.baseline import leave_one_group_out, motion_features
-from benchmarks.measure.clips import Figures, HeldOut, clip_ticks
+from benchmarks.measure.baseline import RAW_PX
+from benchmarks.measure.clips import Figures
+from benchmarks.measure.frozen import use_folder_of_weights
 from benchmarks.pages.markdown import markdown_table
-from edge_har.errors import DataError
-from edge_har.model.cadence import TemporalContract
-from edge_har.model.preprocess import FrameSpec
-from train.intervals import Interval, group_interval, wilson_interval
+from benchmarks.pages.marks import CONTROL, FLOAT, INT8, Mark, Panel
+from edge_har.bench import machine
+from edge_har.errors import MisuseError
 
-ENTRIES = (MOTION, MOTION_ALONE, LRCN, CONVLSTM)
+BLANK = "-"
+MOST_CONFUSED = 6  # pairs of labels
 
-BASELINE_SPEC = FrameSpec((64, 64))
-BASELINE_CONTRACT = TemporalContract(20, 80.0)
-# Measured with the data set, by logistic regression with one group held out: see its own notes.
-CONTROLS = {"border pixels only": 0.27, "single first frame": 0.39, "simple motion features": 0.86}
-CONTROLS_SOURCE = "`CLIPS.md` beside the clips"
-
-PROTOCOL = (
-    "Each person is held out once: a model that never saw them, with one seed, predicts their clips. For the "
-    "motion "
-    "model the next person in order decides when training stops and the rest train; LRCN and ConvLSTM train "
-    "on all the "
-    "others for a fixed number of epochs. Calibration sees the training people alone."
+INTRODUCTION = (
+    "Models answer for clips of people, scenes or source videos that they never saw: a fold holds its groups "
+    "out, the next fold's groups decide when training stops, the rest train. A clip's prediction is the mean "
+    "over its windows."
 )
 NOTES = (
-    "Intervals are 95 %: *clips* (Wilson) takes every clip as independent, *people* resamples whole people "
-    "(a "
-    "percentile bootstrap over few people): read the wider one. *Windows* are all windows that `classify` "
-    "takes; a "
-    "clip's prediction is the mean over its windows. *Agree* is the share of held-out windows, at every "
-    "offset, on which "
-    "the int8 stream gives the label of the float model. The ConvLSTM's int8 stream has int8 weights, "
-    "integer "
-    "convolutions and float states."
+    "*float*: Keras, the share of clips, the mean over seeds; *groups*: its 95 % interval, by "
+    "resampling whole groups; *seeds*: lowest and highest of the trainings. *int8*: the stream that "
+    "devices run, of seed 0; *lost*: percentage points from float to int8 on the same clips, with its "
+    "interval over groups, below 0 where int8 was better. *agree*: share of held-out windows, at every "
+    "offset, on which the stream gives the float model's label. *windows*: float, over all windows that "
+    "`classify` takes. *min*: minutes of one job for one fold. Controls are logistic regressions on all "
+    "groups that a fold does not hold out; rows on fewer folds or seeds than others stand beside them "
+    "with wider intervals."
+)
+CONTROL_NOTES = {
+    controls.FIRST_FRAME: "what one picture gives away",
+    controls.HAND_MADE: "where a person moves, without learning it",
+    controls.RANDOM: "mean and deviation over eight frames of MobileNet V1 .25 that has learned nothing",
+    controls.FROZEN: "the same with its pretrained weights",
+}
+GOALS_NOTE = "By float Keras, the mean of seeds; goals are of models that were measured on every fold."
+CROSSED_NOTE = (
+    "Two sets hold something alike; a model that was trained on one (seed 0, the first fold that the parity "
+    "gate let through, as int8 stream) runs on all clips of the other."
 )
 REFUSED_NOTE = (
-    "The parity gate refused these folds, as it would refuse to ship them; their figures are the "
-    "conversion's own, "
-    "over windows at every offset:"
+    "The parity gate refused these, as it would refuse to ship them; their int8 figures are the conversion's "
+    "own, over windows at every offset, and which of their clips are wrong is not known:"
 )
-DRAWN_NOTE = (
-    "The shipped model learns from clips of the built-in source too, so that it recognises the demo. On "
-    "held-out real "
-    "people (float Keras), with the same number of batches and everything else equal:"
-)
-
-
-@dataclass(frozen=True)
-class Fraction:
-    """A fraction of clips with both intervals. by_clips takes clips as independent,
-    by_groups resamples whole groups.
-    """
-
-    right: int
-    count: int
-    by_clips: Interval
-    by_groups: Interval
-
-    @classmethod
-    def of(cls, right: Sequence[bool], groups: Sequence[str]) -> Fraction:
-        """From one prediction per clip."""
-        return cls(
-            sum(right), len(right), wilson_interval(sum(right), len(right)), group_interval(right, groups)
-        )
-
-    @property
-    def share(self) -> float:
-        """Right of count."""
-        return self.right / self.count
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Everything that docs/figures/accuracy.md says, before it is words. baseline: over the same clips."""
+    """Everything that the page says, before it is words. kinds: of `sets`, one each. weights: whether those
+    of the controls' encoder were at hand.
+    """
 
-    folds: Folds
-    clips: tuple[HeldOut, ...]
-    entries: tuple[Experiment, ...]
-    results: tuple[FoldResult, ...]
-    baseline: Fraction
+    kinds: tuple[AccuracySet, ...]
+    sets: tuple[SetAccuracy, ...]
+    crossed: tuple[Crossed, ...]
+    weights: bool
+    quick: bool = False
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """Sorted."""
-        return tuple(sorted({clip.label for clip in self.clips}))
-
-    def of(self, entry: Experiment) -> list[FoldResult]:
-        """The folds of one entry, by group."""
-        return [result for result in self.results if result.entry == entry]
-
-    def share(self, results: Sequence[FoldResult], parts: Sequence[Figures]) -> Fraction:
-        """Over all folds of one form. Raises DataError where they are not all of the clips."""
-        if sum(part.clips for part in parts) != len(self.clips):
-            raise DataError("the folds were measured on other clips than the index lists")
-        right = [index < part.right for part in parts for index in range(part.clips)]
-        groups = [
-            result.group for result, part in zip(results, parts, strict=True) for _ in range(part.clips)
-        ]
-        return Fraction.of(right, groups)
+    def pairs(self) -> list[tuple[AccuracySet, SetAccuracy]]:
+        """Each set's description with what was measured."""
+        return list(zip(self.kinds, self.sets, strict=True))
 
 
 def measure_accuracy(
-    clips: Path, *, say: Say, jobs: int, entries: Sequence[Experiment] = ENTRIES, cache: Path = CACHE
+    clips: Path,
+    *,
+    say: Say,
+    jobs: int,
+    only: Sequence[str] = (),
+    quick: bool = False,
+    kinds: Sequence[AccuracySet] = ACCURACY_SETS,
+    cache: Path = CACHE,
 ) -> Accuracy:
-    """Run what is not in the cache yet; raises DataError for unfit clips, EdgeHarError where a fold fails."""
-    folds = prepare_folds(clips, cache, say)
-    held_out = tuple(folds.clips())
-    say("the linear motion baseline")
-    baseline = measure_baseline(held_out)
-    results = run_folds(folds, entries, cache=cache, jobs=jobs, say=say)
-    return Accuracy(folds, held_out, tuple(entries), tuple(results), baseline)
+    """Run what is not in the cache yet. clips: the folder of the sets. only: names of some of them; none:
+    all. quick: one seed and one fold of every row.
+
+    Raises MisuseError for a set that is not known, DataError for unfit clips, EdgeHarError where a fold
+    fails.
+    """
+    unknown = set(only) - {kind.name for kind in kinds}
+    if unknown:
+        known = ", ".join(kind.name for kind in kinds)
+        raise MisuseError(f"the sets of this page are {known}; got {min(unknown)!r}")
+    chosen = tuple(kind for kind in kinds if not only or kind.name in only)
+    weights = use_folder_of_weights(clips)
+    plans = [kind.plan(clips) for kind in chosen]
+    if quick:
+        plans = [plan.shortened() for plan in plans]
+    sets = measure_sets(plans, say=say, jobs=jobs, weights=weights, cache=cache)
+    crossed = measure_crossed(sets, (SMALL, WINNER), say=say, cache=cache)
+    return Accuracy(chosen, tuple(sets), tuple(crossed), weights is not None, quick)
 
 
-def measure_baseline(clips: Sequence[HeldOut]) -> Fraction:
-    """Logistic regression on motion features, each group held out in turn."""
-    features = [motion_features(clip_ticks(clip.path, BASELINE_SPEC, BASELINE_CONTRACT)) for clip in clips]
-    labels, groups = [clip.label for clip in clips], [clip.group for clip in clips]
-    predicted = leave_one_group_out(features, labels, groups)
-    return Fraction.of([one == label for one, label in zip(predicted, labels, strict=True)], groups)
+def panels(accuracy: Accuracy) -> list[Panel]:
+    """What the picture shows: controls and rows of each set, from above in the order of the tables."""
+    made = []
+    for kind, one in accuracy.pairs:
+        marks = [Mark(name, CONTROL, one.control(name)) for name in one.controls]
+        for row in one.rows:
+            for form, read in ((FLOAT, float_form), (INT8, stream_form)):
+                results = one.of(row.entry, None if form == FLOAT else 0)
+                fraction = one.fraction(results, read)
+                if fraction is not None:
+                    marks.append(Mark(row.entry.name, form, fraction))
+        made.append(Panel(kind.name, kind.goal, 1 / len(one.labels), tuple(marks)))
+    return made
 
 
-def page(accuracy: Accuracy, command: list[str]) -> str:
-    """docs/figures/accuracy.md."""
-    groups = accuracy.folds.groups
-    made_at = [at for result in accuracy.results for at in result.made_at]
+def write(out: Path, accuracy: Accuracy, command: list[str]) -> None:
+    """Write the page to `out` and the picture beside it, a .png."""
+    from benchmarks.pages.plot import draw_accuracy
+
+    picture = out.with_suffix(".png")
+    here = machine()
+    draw_accuracy(picture, panels(accuracy), f"commit {provenance.commit()}; {here.cpu}, {here.cores} cores")
+    out.write_text(page(accuracy, command, picture.name), encoding="utf-8")
+
+
+def page(accuracy: Accuracy, command: list[str], picture: str) -> str:
+    """The page as Markdown. picture: name of the file beside it."""
+    made_at = [at for one in accuracy.sets for result in one.results for at in result.made_at]
+    hashes = ", ".join(f"{one.folds.name} {one.folds.sha256}" for one in accuracy.sets)
     lines = [
-        "# Accuracy on people never seen",
+        "# Accuracy on people and scenes never seen",
         "",
-        f"{len(accuracy.clips)} clips of {len(groups)} people, {len(accuracy.labels)} labels. {PROTOCOL}",
+        INTRODUCTION,
         "",
-        *_overview(accuracy),
+        *(["A try: one seed and one fold of each row.", ""] if accuracy.quick else []),
+        f"![Share of clips recognised, by set and model]({picture})",
+        "",
+        "## Goals",
+        "",
+        *_goals(accuracy),
+        "",
+        GOALS_NOTE,
+        "",
+        *(line for kind, one in accuracy.pairs for line in _of_set(kind, one)),
+        "## How to read the tables",
         "",
         NOTES,
         "",
-        _controls(accuracy),
+        _first_frame(accuracy),
         "",
-        "## By held-out person",
-        "",
-        *_by_group(accuracy),
-        "",
-        "Clips, and in brackets the share of windows.",
-        "",
-        *_refused(accuracy),
-        *_confused(accuracy),
-        *_drawn(accuracy),
-        *provenance.section(command, accuracy.folds.sha256, made_at),
+        *_crossed(accuracy.crossed),
+        *_made_of(accuracy),
+        *provenance.section(command, hashes, made_at),
     ]
     return "\n".join(lines)
 
 
-def _controls(accuracy: Accuracy) -> str:
-    quoted = ", ".join(f"{name} {share:.2f}" for name, share in CONTROLS.items())
-    return (
-        f"Controls from {CONTROLS_SOURCE}, one person held out each time: {quoted}, chance "
-        f"{1 / len(accuracy.labels):.2f}. The baseline of the table is a regression on motion features of "
-        "our own "
-        "(`benchmarks/measure/baseline.py`), measured on the same clips."
-    )
-
-
-def _overview(accuracy: Accuracy) -> list[str]:
-    table = [["model", "form", "clips", "share", "95 % clips", "95 % people", "windows", "agree"]]
-    table.append(["linear motion baseline", "float", *_share_cells(accuracy.baseline), "-", "-"])
-    for entry in accuracy.entries:
-        results = accuracy.of(entry)
-        table.append([entry.name, "float Keras", *_figure_cells(accuracy, results, _floats(results)), "-"])
-        if entry.converted:
-            cells = _figure_cells(accuracy, results, _streams(results))
-            table.append(["", "int8 stream", *cells, _agreement(results)])
+def _goals(accuracy: Accuracy) -> list[str]:
+    lost_head = ["int8 loses, points", f"at most {INT8_POINTS:g}"]
+    table = [["set", "goal", "model", "folds", "float", "reached", *lost_head]]
+    for kind, one in accuracy.pairs:
+        goals = (kind.goal, FIGHT_NEXT_GOAL) if kind.name == "fight" else (kind.goal,)
+        for entry in (SMALL, MIDDLE, WINNER):
+            results = one.of(entry)
+            fraction = one.fraction(results, float_form)
+            if fraction is None:
+                continue
+            folds = len({result.group for result in results})
+            lost = one.lost(results)
+            points = (
+                [BLANK, BLANK] if lost is None else [f"{lost.points:.1f}", _yes(lost.points <= INT8_POINTS)]
+            )
+            wanted = entry in kind.by
+            for goal in goals if wanted else (None,):
+                table.append(
+                    [
+                        one.folds.name,
+                        BLANK if goal is None else f"{goal:.2f}",
+                        entry.name,
+                        f"{folds} of {len(one.folds.groups)}",
+                        f"{fraction.share:.3f}",
+                        BLANK if goal is None else _reached(fraction.share, goal),
+                        *points,
+                    ]
+                )
     return markdown_table(table)
 
 
-def _floats(results: Sequence[FoldResult]) -> list[Figures]:
-    return [result.float_figures for result in results]
+def _reached(share: float, goal: float) -> str:
+    return f"{_yes(share >= goal)}, by {100 * abs(share - goal):.1f} points"
 
 
-def _streams(results: Sequence[FoldResult]) -> list[Figures]:
-    return [result.stream for result in results if result.stream is not None]
+def _yes(true: bool) -> str:
+    return "yes" if true else "**no**"
 
 
-def _share_cells(share: Fraction) -> list[str]:
+def _of_set(kind: AccuracySet, one: SetAccuracy) -> list[str]:
+    count = len(one.folds.groups)
+    groups = len({clip.group for clip in one.clips})
+    how = f"one {kind.unit} held out at a time" if kind.count is None else f"{count} folds by {kind.unit}"
     return [
-        f"{share.right}/{share.count}",
-        f"{share.share:.3f}",
-        *(f"{low:.2f} to {high:.2f}" for low, high in (share.by_clips, share.by_groups)),
+        f"## {one.folds.name}",
+        "",
+        f"{len(one.clips)} clips, {len(one.labels)} labels, {groups} groups; {how}. {kind.note}".rstrip(),
+        "",
+        *markdown_table([_HEAD, *_control_rows(one), *(_row(one, row) for row in one.rows)]),
+        "",
+        *_by_fold(one),
+        *_refused(one),
+        *_confused(one),
     ]
 
 
-def _figure_cells(accuracy: Accuracy, results: Sequence[FoldResult], parts: Sequence[Figures]) -> list[str]:
-    return [*_share_cells(accuracy.share(results, parts)), f"{Figures.total(parts).window_accuracy:.3f}"]
+_HEAD = ["model", "folds x seeds", "float", "groups", "seeds", "windows", "int8", "lost", "agree", "min"]
 
 
-def _agreement(results: Sequence[FoldResult]) -> str:
-    gates = [result.gate for result in results if result.gate is not None]
-    same = sum(gate.agreement * gate.windows for gate in gates)
-    return f"{same / sum(gate.windows for gate in gates):.3f}"
+def _control_rows(one: SetAccuracy) -> list[list[str]]:
+    chance = Counter(clip.label for clip in one.clips).most_common(1)[0][1] / len(one.clips)
+    rows = [["*the commonest label*", BLANK, f"{chance:.3f}", *[BLANK] * 7]]
+    for name in one.controls:
+        fraction = one.control(name)
+        shown = [f"{len(one.controls[name])} x 1", f"{fraction.share:.3f}", _interval(fraction)]
+        rows.append([f"*{name}*", *shown, *[BLANK] * 6])
+    return rows
 
 
-def _refused(accuracy: Accuracy) -> list[str]:
+def _row(one: SetAccuracy, row: Row) -> list[str]:
+    results = one.of(row.entry)
+    fraction = one.fraction(results, float_form)
+    if fraction is None:
+        return [row.entry.name, *[BLANK] * (len(_HEAD) - 1)]
+    seeds = len(fraction.shares)
+    low, high = min(fraction.shares), max(fraction.shares)
+    windows = Figures.total(result.float_figures for result in results)
+    minutes = sum(result.seconds for result in results) / len(results) / 60
+    return [
+        row.entry.name,
+        f"{len(results) // seeds} x {seeds}",
+        f"{fraction.share:.3f}",
+        _interval(fraction),
+        BLANK if seeds == 1 else f"{low:.3f} to {high:.3f}",
+        f"{windows.window_accuracy:.3f}",
+        *_int8_cells(one, results),
+        f"{minutes:.1f}",
+    ]
+
+
+def _int8_cells(one: SetAccuracy, results: Sequence[FoldResult]) -> list[str]:
+    converted = [result for result in results if result.stream is not None]
+    fraction, lost = one.fraction(converted, stream_form), one.lost(converted)
+    if fraction is None or lost is None:
+        return [BLANK] * 3
+    low, high = lost.interval
+    gates = [result.gate for result in converted if result.gate is not None]
+    windows = sum(gate.windows for gate in gates)
+    agreement = sum(gate.agreement * gate.windows for gate in gates) / windows if windows else None
+    return [
+        f"{fraction.share:.3f}",
+        f"{lost.points:.1f} ({low:.1f} to {high:.1f})",
+        BLANK if agreement is None else f"{agreement:.3f}",
+    ]
+
+
+def _interval(fraction: Fraction) -> str:
+    low, high = fraction.by_groups
+    return f"{low:.2f} to {high:.2f}"
+
+
+def _by_fold(one: SetAccuracy) -> list[str]:
+    """Clips of each fold, for the rows that have them all: a mean hides a person that no model recognises."""
+    folds = list(one.held_out)
+    table = [["clips right, seed 0", "form", *folds]]
+    for row in one.rows:
+        results = one.of(row.entry, 0)
+        if [result.group for result in results] != folds or row.folds is not None:
+            continue
+        for form, read in ((FLOAT, float_form), (INT8, stream_form)):
+            parts = [read(result) for result in results]
+            if all(part is not None for part in parts):
+                cells = [f"{part.right}/{part.clips}" for part in parts if part is not None]
+                table.append([row.entry.name if form == FLOAT else "", form, *cells])
+    return [*markdown_table(table), ""] if len(table) > 1 else []
+
+
+def _refused(one: SetAccuracy) -> list[str]:
     """Which folds the parity gate refused, each in its own words."""
-    refused = [result for result in accuracy.results if result.gate is not None and result.gate.failed]
-    if not refused:
-        return ["The parity gate passed every fold.", ""]
-    return [
-        REFUSED_NOTE,
-        "",
-        *(
-            f"- {result.entry.name} without {result.group}: {result.gate.failed}"
-            for result in refused
-            if result.gate
-        ),
-        "",
+    refused = [
+        f"- {result.entry.name} without {result.group}: {result.gate.failed}"
+        for result in one.results
+        if result.gate is not None and result.gate.failed
     ]
+    return [REFUSED_NOTE, "", *refused, ""] if refused else []
 
 
-def _by_group(accuracy: Accuracy) -> list[str]:
-    table = [["model", "form", *accuracy.folds.groups]]
-    for entry in accuracy.entries:
-        results = accuracy.of(entry)
-        table.append([entry.name, "float Keras", *map(_cell, _floats(results))])
-        if entry.converted:
-            table.append(["", "int8 stream", *map(_cell, _streams(results))])
-        table.append(["", "best epoch", *(str(result.best_epoch) for result in results)])
-    return markdown_table(table)
+def _confused(one: SetAccuracy) -> list[str]:
+    """The commonest mistakes of s and l, over all seeds."""
+    lines = []
+    for entry in (SMALL, WINNER):
+        results = one.of(entry)
+        wrong = Counter(
+            (mistake["label"], mistake["answer"])
+            for result in results
+            for mistake in result.float_figures.wrong
+        )
+        if wrong:
+            listed = ", ".join(
+                f"{label} as {answer} ({count})"
+                for (label, answer), count in wrong.most_common(MOST_CONFUSED)
+            )
+            total = sum(wrong.values())
+            of = sum(result.float_figures.clips for result in results)
+            lines += [
+                f"What {entry.name} confuses, {total} of {of} predictions of float Keras: {listed}.",
+                "",
+            ]
+    return lines
 
 
-def _cell(figures: Figures) -> str:
-    return f"{figures.right}/{figures.clips} ({figures.window_accuracy:.2f})"
-
-
-def _confused(accuracy: Accuracy) -> list[str]:
-    """The confusion of the shipped model's form, and which clips it is about."""
-    streams = {one.group: one.stream for one in accuracy.of(MOTION) if one.stream is not None}
-    named = {group: stream for group, stream in streams.items() if len(stream.wrong) == stream.missed}
-    clips = [clip for clip in accuracy.clips if clip.group in named]
-    if not clips:
-        return []
-    wrong = [answer for stream in named.values() for answer in stream.wrong]
-    table = [["truth \\ prediction", *accuracy.labels]]
-    for label, row in zip(accuracy.labels, confusion(clips, wrong, accuracy.labels).tolist(), strict=True):
-        table.append([label, *(str(count) if count else "" for count in row)])
-    listed = "; ".join(f"`{answer['clip']}` as {answer['answer']}" for answer in wrong)
-    return [
-        f"## What the {MOTION.name} model confuses",
-        "",
-        (
-            f"Its int8 stream, {len(clips)} clips of {len(named)} people, counted by truth (row) and "
-            "prediction "
-            "(column)."
-        ),
-        "",
-        *markdown_table(table),
-        "",
-        f"Wrong: {listed or 'none'}.",
-        "",
-    ]
-
-
-def _drawn(accuracy: Accuracy) -> list[str]:
-    """With and without the synthetic person, on the same people;
-    and how the synthetic person itself is recognised.
-    """
-    if not {MOTION, MOTION_ALONE} <= set(accuracy.entries):
-        return []
-    names = {
-        MOTION: f"{float(SYNTHETIC_SHARE):.0%} synthetic person, the rest real clips",
-        MOTION_ALONE: "real clips alone",
-    }
-    table = [["training batches", "clips", "share", "95 % clips", "95 % people", "windows"]]
-    for entry, name in names.items():
-        results = accuracy.of(entry)
-        table.append([name, *_figure_cells(accuracy, results, _floats(results))])
-    drawn = [result.drawn for result in accuracy.of(MOTION) if result.drawn is not None]
-    lines = ["## What the synthetic person changes", "", DRAWN_NOTE, "", *markdown_table(table), ""]
-    if not drawn:
-        return lines
-    total = Figures.total(drawn)
-    low, high = wilson_interval(total.right, total.clips)
-    share = f"{total.right}/{total.clips} clips ({total.accuracy:.3f}, 95 % {low:.2f} to {high:.2f})"
-    summary = (
-        f"The synthetic person itself, seeds never trained on, int8 stream: {share}, windows "
-        f"{total.window_accuracy:.3f}."
+def _first_frame(accuracy: Accuracy) -> str:
+    seen = (
+        "as the features of MobileNet V1 .25 with its pretrained weights"
+        if accuracy.weights
+        else f"as {RAW_PX}x{RAW_PX} grey pixels, because no weights of an encoder were at hand"
     )
-    return [*lines, summary, ""]
+    shown = dict.fromkeys(name for one in accuracy.sets for name in one.controls)
+    listed = "; ".join(f"*{name}*: {CONTROL_NOTES[name]}" for name in shown if name in CONTROL_NOTES)
+    return f"{listed}. The first frame is seen {seen}."
 
 
-def confusion(
-    clips: Sequence[HeldOut], wrong: Sequence[Mapping[str, str]], labels: Sequence[str]
-) -> NDArray[np.int64]:
-    """Clips by truth (row) and prediction (column), int64 [labels, labels];
-    those not among `wrong` are right.
-    """
-    answers = {answer["clip"]: answer["answer"] for answer in wrong}
-    counts = np.zeros((len(labels), len(labels)), np.int64)
-    for clip in clips:
-        counts[labels.index(clip.label), labels.index(answers.get(clip.name, clip.label))] += 1
-    return counts
+def _crossed(crossed: Sequence[Crossed]) -> list[str]:
+    if not crossed:
+        return []
+    head = [
+        "trained on",
+        "model",
+        "clips of",
+        "label",
+        "clips",
+        "predicted",
+        "share",
+        "mean score",
+        "commonest",
+    ]
+    table = [head]
+    for one in crossed:
+        crossing = one.crossing
+        start = [crossing.trained_on, one.model, crossing.run_on, one.label]
+        if not one.predicted:
+            table.append([*start, BLANK, "the gate refused every fold", *[BLANK] * 3])
+            continue
+        commonest = Counter(one.predicted).most_common(1)[0]
+        share = [f"`{crossing.label}`", f"{one.share:.2f}", f"{one.score:.2f}"]
+        table.append([*start, str(one.clips), *share, f"{commonest[0]} ({commonest[1]})"])
+    return ["## A label that two sets share", "", CROSSED_NOTE, "", *markdown_table(table), ""]
+
+
+def _made_of(accuracy: Accuracy) -> list[str]:
+    """Options of each training, and what all of it cost."""
+    table = [["set", "model", "options of `edge-har train`", "folds", "seeds"]]
+    for one in accuracy.sets:
+        for row in one.rows:
+            results = one.of(row.entry)
+            seeds = sorted({result.entry.seed for result in results})
+            options = " ".join(("--model", row.entry.model, *row.entry.options))
+            folds = len({result.group for result in results})
+            shown = [f"`{options}`", f"{folds} of {len(one.folds.groups)}", ", ".join(map(str, seeds))]
+            table.append([one.folds.name, row.entry.name, *shown])
+    hours = sum(result.seconds for one in accuracy.sets for result in one.results) / 3600
+    runs = sum(len(one.results) for one in accuracy.sets)
+    cost = f"{runs} trainings with their conversions took {hours:.1f} hours of one job; several run at once."
+    return ["## What was run", "", *markdown_table(table), "", cost, ""]

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from train.data.index import CheckFound, Dataset, OnProgress
     from train.data.splits import Split
 
-SINGLE = "leave-one-group-out"
+ONE_GROUP_OUT = "leave-one-group-out"
+FEWEST_FOLDS = 3  # one each for training, validation and test
 DEFAULT_PARTS = "60,20,20"
 
 
@@ -73,7 +74,9 @@ def index(source: Path, out: Path) -> None:
     "--parts", help=f"Percent of the clips that train, validate and test.  [default: {DEFAULT_PARTS}]"
 )
 @click.option(
-    "--folds", metavar=f"{SINGLE}|N", help="One split for each group, or N splits by groups, instead."
+    "--folds",
+    metavar=f"{ONE_GROUP_OUT}|N",
+    help="Several splits instead, each group in the test part of one: a split for each group, or N.",
 )
 def split(source: Path, out: Path, seed: int, parts: str | None, folds: str | None) -> None:
     """Split INDEX (or a folder of clips) so that no group is in two parts."""
@@ -84,7 +87,7 @@ def split(source: Path, out: Path, seed: int, parts: str | None, folds: str | No
     from train.data.splits import PARTS, group_folds, leave_one_group_out, make_split, write_splits
 
     percents = _percents(parts or DEFAULT_PARTS)
-    count = None if folds in (None, SINGLE) else _count(str(folds))
+    count = _fold_count(folds)
     # Before the clips are decoded.
     making.check_percents(percents)
     check_can_write(out)
@@ -150,10 +153,13 @@ def _progress(label: str) -> Iterator[OnProgress]:
         yield advance
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise MisuseError(f"--folds takes {SINGLE} or a number of folds, got {text!r}")
-    return int(text)
+def _fold_count(folds: str | None) -> int | None:
+    """How many folds are wanted; None for one of each group, or for no folds."""
+    if folds is None or folds == ONE_GROUP_OUT:
+        return None
+    if not folds.isdecimal() or int(folds) < FEWEST_FOLDS:
+        raise MisuseError(f"--folds is {ONE_GROUP_OUT} or a number from {FEWEST_FOLDS}, got {folds!r}")
+    return int(folds)
 
 
 def _percents(text: str) -> tuple[float, ...]:
