@@ -717,6 +717,7 @@ def _report(
         "precision": manifest.precision,
         "failed": verdict.line,
         GATE: verdict.to_json(),
+        REJECTION: dict(manifest.metrics.get(REJECTION, {})),
         "parity": dict(gated),
         "details": details(judged),
         "rebuild_error": float(np.float32(built.rebuild_error)),

@@ -40,6 +40,10 @@ EXTRAS = {  # sections that a conversion may have: key -> title, what it shows
         "Precisions tried",
         "Each was judged on validation clips, then on the gate's; the fastest that passed both is used.",
     ),
+    "rejection": (
+        "What is not known",
+        "Fitted on clips held out: how sure the device is, and when that is too little to name a label.",
+    ),
     "compactness": (
         "Pruning and shrinking",
         "Beside a dense control, fine-tuned just as long: the gain of fine-tuning is not counted twice.",

@@ -101,6 +101,7 @@ class Recognizer:
         self._check_graphs()
         self._window = manifest.temporal.frames
         self._hop = manifest.temporal.hop_ticks
+        self._read: Array | None = None  # by the head, for the latest result
         self.reset()
 
     def _place_step(self, step: Graph, tensors: GraphTensors) -> None:
@@ -141,7 +142,6 @@ class Recognizer:
         self._frames: _Ring | None = None
         self._ring: _Ring | None = None
         self._banks: list[_Bank] = []
-        self._read: Array | None = None
 
     @property
     def features(self) -> NDArray[np.float32]:

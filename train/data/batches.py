@@ -242,27 +242,10 @@ class WindowPlan:
         pixels = [clip.frames()[self._window(clip.times_s(), random)] for clip in chosen]
         pixels += [self._still(clip.frames(), random) for clip in self._turn(self._clips, still, step, 4)]
         for clip in self._turn(self._clips, turned, step, 6):
-            pixels.append(self._outlier(clip, random))
+            window = clip.frames()[self._window(clip.times_s(), random)]
+            pixels.append(np.rot90(window, int(random.integers(1, 4)), axes=(1, 2)))
         labels = [clip.label for clip in chosen] + [BACKGROUND] * (still + turned)
         return np.stack(pixels), np.array(labels, np.int32)
-
-    def _outlier(self, clip: CachedClip, random: np.random.Generator) -> Pixels:
-        """A window that shows what nobody does: turned, or put together of two clips of different labels, in
-        the picture or in time.
-        """
-        window: Pixels = np.array(clip.frames()[self._window(clip.times_s(), random)])
-        others = [other for other in self._clips if other.label != clip.label]
-        kind = random.integers(4 if others else 1)
-        if kind == 0:
-            return np.rot90(window, int(random.integers(1, 4)), axes=(1, 2))
-        other = others[random.integers(len(others))]
-        beside = other.frames()[self._window(other.times_s(), random)]
-        axis = (0, 1, 2)[kind - 1]  # time, rows, columns
-        length = window.shape[axis]
-        cut = int(random.integers(length // 3, length - length // 3 + 1))
-        part = (slice(None),) * axis + (slice(cut, None),)
-        window[part] = beside[part]
-        return window
 
     def _turn(self, clips: Sequence[CachedClip], count: int, step: int, stream: int) -> list[CachedClip]:
         """The next `count` clips of a shuffled order; a new order follows each time one is used up."""
