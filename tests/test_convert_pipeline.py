@@ -93,9 +93,9 @@ def moving(bundle: Bundle, ticks: int) -> Pixels:
 def check_stream_equals_whole_clip(bundle: Bundle, frames: Pixels, tolerance: float) -> None:
     """At every offset, and for the same top label wherever the whole clip is not itself undecided."""
     window = bundle.manifest.temporal.frames
-    whole = WholeClip(bundle)
+    whole = WholeClip(bundle, plain=True)
     expected = np.stack([whole.clip(frames[at : at + window]) for at in range(len(frames) - window + 1)])
-    got = stream_scores(Recognizer(bundle), frames)
+    got = stream_scores(Recognizer(bundle, plain=True), frames)
     np.testing.assert_allclose(got, expected, atol=tolerance)
     np.testing.assert_array_equal(got.argmax(axis=1), expected.argmax(axis=1))
 
@@ -125,7 +125,7 @@ def test_a_run_becomes_a_bundle(converted: Callable[[str], Converted], kind: str
     assert not path.with_suffix(".convert.log").exists()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PRUNED)
 def test_half_of_the_exported_weights_are_zero(converted: Callable[[str], Converted], kind: str) -> None:
     _, bundle, record = converted(kind)
     graphs = bundle.manifest.graphs
@@ -150,7 +150,9 @@ def test_the_tensors_are_the_graphs_own(converted: Callable[[str], Converted], k
         assert (frames.dtype, frames.scale, frames.zero_point) == ("int8", 1.0, -128)
         assert (feature.scale, feature.zero_point) == (head.inputs[0].scale, head.inputs[0].zero_point)
         assert not any(
-            "float" in name for file in tensors for name in flatbuffer.operators(bundle.read(file))
+            "float" in name
+            for file in graphs.by_part.values()
+            for name in flatbuffer.operators(bundle.read(file))
         )
     else:
         kernels = flatbuffer.kernels(bundle.read(graphs.step))
@@ -477,14 +479,12 @@ def test_a_lambda_layer_is_refused_not_executed(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("settings", "pruned", "precision"),
-    [({"model": "motion"}, 0.5, None), ({"model": "lrcn", "encoder": "mobilenet_v1_0.25"}, 0.0, AUTO)],
+    ("settings", "precision"),
+    [({"model": "motion"}, None), ({"model": "lrcn", "encoder": "mobilenet_v1_0.25"}, AUTO)],
 )
-def test_a_pretrained_encoder_is_not_pruned_and_its_precision_is_looked_for(
-    settings: dict[str, Any], pruned: float, precision: str | None
+def test_the_precision_of_a_pretrained_encoder_is_looked_for(
+    settings: dict[str, Any], precision: str | None
 ) -> None:
     source_model = cast("Any", SimpleNamespace(run=SimpleNamespace(config=default_config(**settings))))
-    assert Options().pruned_fraction(source_model) == pruned
     assert Options().chosen_precision(source_model) == precision
-    assert Options(prune=0.3, precision=INT8).pruned_fraction(source_model) == 0.3
     assert Options(precision=INT8).chosen_precision(source_model) == INT8

@@ -152,7 +152,7 @@ def compare(reference: Reference, bundle: Bundle, *, float_clip: bytes | None = 
     # As JSON, where a setting equal to its default is not written.
     if contract.to_json() != reference.contract.to_json():
         raise ConversionError(f"the bundle's windows are {contract}; the model's are {reference.contract}")
-    recognizer, whole = Recognizer(bundle, plain=True), WholeClip(bundle)
+    recognizer, whole = Recognizer(bundle, plain=True), WholeClip(bundle, plain=True)
     counts = [len(frames) - contract.frames + 1 for _, frames in reference.used]
     by_contract = [
         np.isin(np.arange(count), window_starts(len(frames), contract.frames, contract.hop_ticks))

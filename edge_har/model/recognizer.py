@@ -241,10 +241,14 @@ class Recognizer:
 
 
 class WholeClip:
-    """Recognises whole windows with the bundle's reference graph; nothing is carried from one to the next."""
+    """Recognises whole windows with the bundle's reference graph; nothing is carried from one to the next.
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+    plain: the graph's own probabilities, without temperature. What is familiar it does not know.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1, plain: bool = False) -> None:
         manifest = bundle.manifest
+        self._temperature = 1.0 if plain else manifest.temperature
         self.manifest = manifest
         self.graph = Graph(bundle.read(manifest.graphs.clip), threads=threads)
         tensors = _tensors(manifest, manifest.graphs.clip, self.graph)
@@ -270,7 +274,7 @@ class WholeClip:
             raise MisuseError(f"a window has the shape {info.shape[1:]}, got {frames.shape}")
         self.graph.reset()
         stored = self.graph.run_raw(quantise(frames[np.newaxis], info))[self._scores_at]
-        return _probabilities(stored, self.graph.outputs[self._scores_at], self.manifest.temperature)
+        return _probabilities(stored, self.graph.outputs[self._scores_at], self._temperature)
 
 
 def check_golden(bundle: Bundle, *, threads: int = 1) -> float:

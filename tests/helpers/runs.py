@@ -20,7 +20,7 @@ SIZE_WH = (64, 64)
 SETTINGS: dict[str, dict[str, Any]] = {
     "lrcn": {"size": 64, "epochs": 5},
     "motion": {"size": 32, "epochs": 16, "still_share": 0.0},
-    "convlstm": {"size": 32, "epochs": 6, "hop_ticks": 3},
+    "convlstm": {"size": 32, "epochs": 6, "hop_ticks": 3, "standardise": False},
 }
 
 
