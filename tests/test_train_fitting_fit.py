@@ -188,6 +188,16 @@ def test_synthetic_clips_join_training_and_their_seeds_are_recorded(cache, tmp_p
         synthetic_clips.synthetic_identity(config, ["Juggle", "Walk"])
 
 
+def test_clips_of_no_label_train_and_are_judged_apart(cache, tmp_path) -> None:
+    dataset = build_index(make_dataset(tmp_path / "clips", (*LABELS[:2], "_other")))
+    run = train_run(tiny("motion"), dataset, tmp_path / "run", split=make_split(dataset), cache=cache)
+    assert run.labels == LABELS[:2] == tuple(run.metrics["trained_on"]["clips"])
+    assert run.metrics["test"]["clips"] == sum(clip.label in LABELS for clip in make_split(dataset).clips(dataset, "test"))
+    other = run.metrics["other"]
+    assert set(other) == {"validation", "test"} and other["test"]["clips"] == 1
+    assert 0.5 <= other["test"]["mean_top_probability"] <= 1
+
+
 def test_class_weights_let_classes_count_alike() -> None:
     weights = fit.class_weights([0, 0, 0, 1], 2)
     np.testing.assert_allclose(weights, [4 / 6, 2])

@@ -19,7 +19,12 @@ from numpy.typing import NDArray
 from convert.graphs.float_graphs import FloatGraph
 from edge_har.model.bundle import Bundle
 from edge_har.model.recognizer import Recognizer
+from edge_har.pipeline.events import event_ids
+from edge_har.pipeline.options import RunOptions
+from edge_har.pipeline.sampler import Sampler, Ticks
+from edge_har.pipeline.stream import Stream
 from train.data.batches import CachedClip, clip_windows
+from train.data.videos import tick_indices
 from train.tf import tf
 
 FAMILIARITY = "familiarity.tflite"
@@ -195,6 +200,32 @@ def fit_rejection(
     }
     graph = None if familiarity is None else familiarity[0].graph((1, *familiarity[1]))
     return Rejection(temperature, threshold, graph, stored | figures)
+
+
+def events_elsewhere(bundle: Bundle, clips: Sequence[CachedClip]) -> dict[str, Any]:
+    """Events that a finished bundle starts in clips in which none of its labels happens, each seen as a
+    stream of its own: how many, in how many clips and hours, and an hour.
+    """
+    manifest, recognizer = bundle.manifest, Recognizer(bundle)
+    sampler = Sampler(manifest.frame, manifest.temporal)
+    hours, events, clips_with_events = 0.0, 0, 0
+    for clip in clips:
+        recognizer.reset()
+        stream = Stream(clip.name, bundle, RunOptions(), event_ids(), recognizer=recognizer)
+        times_s, frames = clip.times_s(), clip.frames()
+        for at in tick_indices(times_s, manifest.temporal.interval_ms, max_gap_ms=manifest.temporal.gap_ms):
+            stream.recognise(Ticks((float(times_s[at]),), frames[at], False, 0.0, sampler))
+        stream.close()
+        started = sum(event.type == "start" for event in stream.take_events())
+        events, clips_with_events = events + started, clips_with_events + (started > 0)
+        hours += float(times_s[-1] - times_s[0]) / 3600
+    return {
+        "clips": len(clips),
+        "hours": round(hours, DIGITS),
+        "events": events,
+        "clips_with_events": clips_with_events,
+        "events_per_hour": round(events / hours, 1) if hours else None,
+    }
 
 
 def fitted_temperature(known: SeenWindows) -> float:
