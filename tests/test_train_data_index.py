@@ -154,5 +154,5 @@ def test_clips_of_nothing_in_particular_are_no_label(tmp_path: Path) -> None:
     dataset = load_clips(index)
     assert dataset.labels == ("Run", "Walk") and len(dataset.clips) == 6
     assert {clip.label for clip in dataset.other} == {"_other"} and len(dataset.labelled) == 4
-    with pytest.raises(DataError, match="labels"):
+    with pytest.raises(DataError, match="only one label"):
         build_index(make_dataset(tmp_path / "few", ("Walk", "_other"), groups=2))

@@ -128,7 +128,10 @@ class Familiarity:
     @classmethod
     def fitted(cls, seen: SeenWindows) -> Familiarity | None:
         """To windows of training; None where a label has too few, or there are no features."""
-        if seen.features is None or np.bincount(seen.labels).min() < FEWEST_PER_LABEL:
+        if (
+            seen.features is None
+            or np.bincount(seen.labels, minlength=seen.scores.shape[1]).min() < FEWEST_PER_LABEL
+        ):
             return None
         given = summaries(seen.features)
         mean, deviation = given.mean(axis=0), given.std(axis=0) + LEAST_DEVIATION
@@ -165,7 +168,7 @@ class Familiarity:
             nearest = tf.reduce_min(
                 tf.reduce_sum(tf.square(apart), axis=1, keepdims=True), axis=0, keepdims=True
             )
-            return {"familiarity": tf.sigmoid(2 - STEEPNESS * (tf.sqrt(nearest) / self.near - 1))}
+            return {"scores": tf.sigmoid(2 - STEEPNESS * (tf.sqrt(nearest) / self.near - 1))}
 
         return FloatGraph("familiarity", {"features": shape}, function)
 
@@ -191,8 +194,8 @@ def fit_rejection(
         if threshold is None:
             threshold = fitted_threshold(sure, scores.shape[1])
         figures = calibration(scores, known, sure, right, threshold)
-    # Rounded down, so that the clip that it lies at is kept.
-    threshold = FALLBACK_THRESHOLD if threshold is None else np.floor(threshold * 10**DIGITS) / 10**DIGITS
+    if threshold is None:
+        threshold = FALLBACK_THRESHOLD
     stored = {
         "temperature": temperature,
         "reject_threshold": threshold,
@@ -282,7 +285,9 @@ def fitted_threshold(sure: Floats, labels: int) -> float:
     """The largest threshold that loses at most KNOWN_LOST of clips held out; at least what a model that knows
     nothing of its `labels` is sure of.
     """
-    return float(max(1 / labels, np.sort(sure)[int(KNOWN_LOST * len(sure))]))
+    kept = np.sort(sure)[int(KNOWN_LOST * len(sure))]
+    # Rounded down, so that the clip that it lies at is kept; the least up, so that one sure of nothing goes.
+    return float(max(np.ceil(10**DIGITS / labels + 1), np.floor(kept * 10**DIGITS)) / 10**DIGITS)
 
 
 def calibration(
