@@ -31,7 +31,7 @@ from convert.verify.comparison import Comparison, Comparisons, Reference, float_
 from convert.verify.figures import details, drop_points, figures
 from convert.verify.gate import MAX_DROP_POINTS, TRAIN_LONGER, Limits, Verdict, gate
 from convert.verify.golden import TOLERANCE, choose_golden, own_videos
-from convert.verify.rejection import FAMILIARITY, REJECTION, Wanted, fit_rejection
+from convert.verify.rejection import FAMILIARITY, REJECTION, Wanted, events_elsewhere, fit_rejection
 from convert.verify.runtimes import check_promised, check_requested, interpreters, runtimes_that_agree
 from convert.verify.structure import check_structure
 from edge_har.errors import BundleError, ConversionError, MisuseError
@@ -594,16 +594,23 @@ def with_rejection(conversion: Conversion, built: Built) -> tuple[Built, dict[st
     wanted = Wanted(options.temperature, options.reject_threshold, options.rejects)
     conversion.report("fitting temperature and reject threshold")
     made = fit_rejection(built.bundle(), parts.training, held_out, wanted)
-    manifest = replace(built.manifest, temperature=made.temperature, reject_threshold=made.reject_threshold)
-    if made.graph is None:
-        return replace(built, manifest=manifest), dict(made.figures)
-    content = convert_one(made.graph, conversion.log, options.timeout_s)
     manifest = replace(
-        manifest,
-        graphs=replace(manifest.graphs, familiarity=FAMILIARITY),
-        tensors={**manifest.tensors, FAMILIARITY: graph_tensors(content)},
+        built.manifest,
+        temperature=made.temperature,
+        reject_threshold=made.reject_threshold,
     )
-    return replace(built, manifest=manifest, files={**built.files, FAMILIARITY: content}), dict(made.figures)
+    files, figures = dict(built.files), dict(made.figures)
+    if made.graph is not None:
+        files[FAMILIARITY] = convert_one(made.graph, conversion.log, options.timeout_s)
+        manifest = replace(
+            manifest,
+            graphs=replace(manifest.graphs, familiarity=FAMILIARITY),
+            tensors={**manifest.tensors, FAMILIARITY: graph_tensors(files[FAMILIARITY])},
+        )
+    rejecting = replace(built, manifest=manifest, files=files)
+    if parts.other:
+        figures["where_none_happens"] = events_elsewhere(rejecting.bundle(), parts.other)
+    return rejecting, figures
 
 
 def _finished(
@@ -611,9 +618,9 @@ def _finished(
 ) -> tuple[Manifest, dict[str, bytes]]:
     """The whole manifest and every file of the bundle, run once by each runtime that it lists."""
     options, calibration = conversion.options, conversion.calibration
-    built, rejection = with_rejection(conversion, built)
-    named = named_manifest(conversion, built)
-    golden, strips, shows = choose_golden(replace(built, manifest=named).bundle(), options.golden)
+    built, rejection = with_rejection(conversion, replace(built, manifest=named_manifest(conversion, built)))
+    named = built.manifest
+    golden, strips, shows = choose_golden(built.bundle(), options.golden)
     manifest = replace(
         named,
         golden=tuple(golden),

@@ -170,6 +170,21 @@ def test_synthetic_windows_are_the_share_that_was_asked(tmp_path) -> None:
         WindowPlan(real, Sampling(CONTRACT, 10, synthetic_share=0.4))
 
 
+def test_other_clips_and_turned_windows_are_of_no_label(tmp_path) -> None:
+    real, other = made_clips(tmp_path / "a", 3), made_clips(tmp_path / "b", 2)
+    for clip in other:
+        batches.store(clip, clip.times_s(), np.full_like(clip.frames(), 7))
+    other = [replace(clip, label=BACKGROUND) for clip in other]
+    sampling = Sampling(CONTRACT, 10, outlier_share=0.2, other_share=0.3)
+    pixels, labels = WindowPlan(real, sampling, other=other).batch(0)
+    grey = (pixels == 7).all(axis=(1, 2, 3, 4))
+    assert grey.sum() == 3 and (labels[grey] == BACKGROUND).all()
+    assert (labels == BACKGROUND).sum() == 5 and len(labels) == 10
+    assert (WindowPlan(real, sampling).batch(0)[1] == BACKGROUND).sum() == 2, "there are no other clips"
+    with pytest.raises(MisuseError, match="under half"):
+        Sampling(CONTRACT, other_share=0.5)
+
+
 def still_windows(tmp_path: Path, count: int = 40) -> list[np.ndarray]:
     clips = made_clips(tmp_path / "clips", 2, 100)
     rows = np.random.default_rng(1).integers(0, 256, (16, 1, 3), np.uint8)  # a shake up and down shows

@@ -146,3 +146,13 @@ def test_labels_of_an_index_are_held_to_the_rule(tmp_path: Path) -> None:
         load_clips(index)
     index.write_text(text.replace(",Run,", ",Ge\u0301rer,"), encoding="utf-8")
     assert load_clips(index).labels == ("G\u00e9rer", "Walk")
+
+
+def test_clips_of_nothing_in_particular_are_no_label(tmp_path: Path) -> None:
+    index = tmp_path / "index.csv"
+    write_index(build_index(make_dataset(tmp_path / "clips", ("Walk", "Run", "_other"), groups=2)), index)
+    dataset = load_clips(index)
+    assert dataset.labels == ("Run", "Walk") and len(dataset.clips) == 6
+    assert {clip.label for clip in dataset.other} == {"_other"} and len(dataset.labelled) == 4
+    with pytest.raises(DataError, match="only one label"):
+        build_index(make_dataset(tmp_path / "few", ("Walk", "_other"), groups=2))

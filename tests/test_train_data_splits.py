@@ -275,3 +275,15 @@ def test_a_file_that_is_no_split_is_refused(tmp_path: Path, five: Dataset, conte
         load_split(tmp_path / "split.json", five)
     with pytest.raises(DataError, match="cannot be read"):
         load_split(tmp_path / "absent.json", five)
+
+
+def test_clips_of_no_label_stay_with_their_group_and_need_no_part() -> None:
+    table = {"g1": {"A": 2, "B": 2, "_other": 1}, "g2": {"A": 2, "B": 2}, "g3": {"A": 2, "B": 2}}
+    dataset = made({**table, "g4": {"_other": 3}})
+    assert dataset.labels == ("A", "B") and len(dataset.other) == 4
+    split = make_split(dataset, 0)
+    for part in PARTS:
+        assert {clip.label for clip in split.clips(dataset, part)} >= {"A", "B"}
+    assert sorted(group for part in PARTS for group in split.groups(part)) == list(dataset.groups)
+    for fold in group_folds(dataset, 3):
+        assert {"A", "B"} <= {clip.label for clip in fold.clips(dataset, "train")}

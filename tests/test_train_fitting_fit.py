@@ -188,6 +188,16 @@ def test_synthetic_clips_join_training_and_their_seeds_are_recorded(cache, tmp_p
         synthetic_clips.synthetic_identity(config, ["Juggle", "Walk"])
 
 
+def test_clips_of_no_label_train_and_are_judged_apart(cache, tmp_path) -> None:
+    made = load_clips(make_dataset(tmp_path / "clips", (*LABELS, "_other"), groups=4, frames=20))
+    run = fit.train_run(SMALL, made, tmp_path / "run", split=SPLIT, cache=cache, report=lambda line: None)
+    assert run.labels == LABELS == tuple(run.metrics["trained_on"]["clips"])
+    assert run.metrics["test"]["clips"] == 2 and run.metrics["test"]["labels"] == list(LABELS)
+    other = run.metrics["other"]
+    assert set(other) == {"validation", "test"} and other["test"]["clips"] == 1
+    assert 0.5 <= other["test"]["mean_top_probability"] <= 1 and other["test"]["clips_above_half"] in (0, 1)
+
+
 def test_class_weights_let_classes_count_alike() -> None:
     weights = fit.class_weights([0, 0, 0, 1], 2)
     np.testing.assert_allclose(weights, [4 / 6, 2])

@@ -43,6 +43,7 @@ ADDED = {
     "recipe": "default",
     "steps": 600,
     "outlier_share": 0.0,
+    "other_share": 0.15,  # of clips that there were none of
 }
 MONITORS = ("loss", "accuracy", "none")
 NOTEBOOK = "notebook"
@@ -78,6 +79,7 @@ class TrainConfig:
     synthetic_share: part of each batch drawn from the synthetic person. still_share: part of each batch in
     which nothing is done, so that no label is sure of an empty or still scene. outlier_share: part of each
     batch that is turned, so that no label is sure of what it never saw. All three together below half.
+    other_share: part of each batch from clips of OTHER, where there are any.
     steps: batches that a small set needs. recipe: `notebook` is that of the tutorial notebooks: frames spread
     over the whole clip, a constant learning rate, clips that count alike, no second start. Raises
     MisuseError.
@@ -110,6 +112,7 @@ class TrainConfig:
     synthetic_share: float = 0.0
     still_share: float = 0.0
     outlier_share: float = 0.0
+    other_share: float = 0.15
     monitor: str = "loss"
     standardise: bool = False
     validate: bool = True
@@ -181,6 +184,7 @@ class TrainConfig:
             self.synthetic_share,
             self.still_share,
             self.outlier_share,
+            self.other_share,
         )
 
 

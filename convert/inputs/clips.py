@@ -39,16 +39,18 @@ class ClipParts:
 
     training: of the groups the weights were trained on, for pruning and calibration. validation, test: held
     out from them (empty where all groups were trained on). synthetic: synthetic clips that were trained on.
+    other: held out, clips in which none of the labels happens.
     """
 
     training: Sequence[CachedClip]
     validation: Sequence[CachedClip] = ()
     test: Sequence[CachedClip] = ()
     synthetic: Sequence[CachedClip] = ()
+    other: Sequence[CachedClip] = ()
 
     def __post_init__(self) -> None:
         trained = {clip.group for clip in (*self.training, *self.synthetic)}
-        both = sorted(trained & {clip.group for clip in (*self.validation, *self.test)})
+        both = sorted(trained & {clip.group for clip in (*self.validation, *self.test, *self.other)})
         if both:
             raise DataError(f"group {both[0]} was trained on and cannot be held out too")
         if not self.training:
@@ -95,7 +97,8 @@ def clip_parts_of_run(
             f"({run.index_sha256[:12]}); name those with --data"
         )
     folder = cache or cache_folder()
-    clips = cache_clips(dataset.clips, run.labels, run.config.frame_spec, folder, _decoded(report))
+    every = cache_clips(dataset.clips, run.labels, run.config.frame_spec, folder, _decoded(report))
+    clips = [clip for clip in every if clip.label != BACKGROUND]
     trained = set(run.metrics["trained_on"]["groups"])
     parts = run.split["parts"]
 
@@ -107,6 +110,7 @@ def clip_parts_of_run(
         held_out("validation"),
         held_out("test"),
         cache_synthetic(run.config, run.labels, folder, _decoded(report)),
+        [clip for clip in every if clip.label == BACKGROUND and clip.group not in trained],
     )
 
 

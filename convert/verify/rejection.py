@@ -19,7 +19,12 @@ from numpy.typing import NDArray
 from convert.graphs.float_graphs import FloatGraph
 from edge_har.model.bundle import Bundle
 from edge_har.model.recognizer import Recognizer
+from edge_har.pipeline.events import event_ids
+from edge_har.pipeline.options import RunOptions
+from edge_har.pipeline.sampler import Sampler, Ticks
+from edge_har.pipeline.stream import Stream
 from train.data.batches import CachedClip, clip_windows
+from train.data.videos import tick_indices
 from train.tf import tf
 
 FAMILIARITY = "familiarity.tflite"
@@ -123,7 +128,10 @@ class Familiarity:
     @classmethod
     def fitted(cls, seen: SeenWindows) -> Familiarity | None:
         """To windows of training; None where a label has too few, or there are no features."""
-        if seen.features is None or np.bincount(seen.labels).min() < FEWEST_PER_LABEL:
+        if (
+            seen.features is None
+            or np.bincount(seen.labels, minlength=seen.scores.shape[1]).min() < FEWEST_PER_LABEL
+        ):
             return None
         given = summaries(seen.features)
         mean, deviation = given.mean(axis=0), given.std(axis=0) + LEAST_DEVIATION
@@ -160,7 +168,7 @@ class Familiarity:
             nearest = tf.reduce_min(
                 tf.reduce_sum(tf.square(apart), axis=1, keepdims=True), axis=0, keepdims=True
             )
-            return {"familiarity": tf.sigmoid(2 - STEEPNESS * (tf.sqrt(nearest) / self.near - 1))}
+            return {"scores": tf.sigmoid(2 - STEEPNESS * (tf.sqrt(nearest) / self.near - 1))}
 
         return FloatGraph("familiarity", {"features": shape}, function)
 
@@ -186,8 +194,8 @@ def fit_rejection(
         if threshold is None:
             threshold = fitted_threshold(sure, scores.shape[1])
         figures = calibration(scores, known, sure, right, threshold)
-    # Rounded down, so that the clip that it lies at is kept.
-    threshold = FALLBACK_THRESHOLD if threshold is None else np.floor(threshold * 10**DIGITS) / 10**DIGITS
+    if threshold is None:
+        threshold = FALLBACK_THRESHOLD
     stored = {
         "temperature": temperature,
         "reject_threshold": threshold,
@@ -195,6 +203,32 @@ def fit_rejection(
     }
     graph = None if familiarity is None else familiarity[0].graph((1, *familiarity[1]))
     return Rejection(temperature, threshold, graph, stored | figures)
+
+
+def events_elsewhere(bundle: Bundle, clips: Sequence[CachedClip]) -> dict[str, Any]:
+    """Events that a finished bundle starts in clips in which none of its labels happens, each seen as a
+    stream of its own: how many, in how many clips and hours, and an hour.
+    """
+    manifest, recognizer = bundle.manifest, Recognizer(bundle)
+    sampler = Sampler(manifest.frame, manifest.temporal)
+    hours, events, clips_with_events = 0.0, 0, 0
+    for clip in clips:
+        recognizer.reset()
+        stream = Stream(clip.name, bundle, RunOptions(), event_ids(), recognizer=recognizer)
+        times_s, frames = clip.times_s(), clip.frames()
+        for at in tick_indices(times_s, manifest.temporal.interval_ms, max_gap_ms=manifest.temporal.gap_ms):
+            stream.recognise(Ticks((float(times_s[at]),), frames[at], False, 0.0, sampler))
+        stream.close()
+        started = sum(event.type == "start" for event in stream.take_events())
+        events, clips_with_events = events + started, clips_with_events + (started > 0)
+        hours += float(times_s[-1] - times_s[0]) / 3600
+    return {
+        "clips": len(clips),
+        "hours": round(hours, DIGITS),
+        "events": events,
+        "clips_with_events": clips_with_events,
+        "events_per_hour": round(events / hours, 1) if hours else None,
+    }
 
 
 def fitted_temperature(known: SeenWindows) -> float:
@@ -251,7 +285,9 @@ def fitted_threshold(sure: Floats, labels: int) -> float:
     """The largest threshold that loses at most KNOWN_LOST of clips held out; at least what a model that knows
     nothing of its `labels` is sure of.
     """
-    return float(max(1 / labels, np.sort(sure)[int(KNOWN_LOST * len(sure))]))
+    kept = np.sort(sure)[int(KNOWN_LOST * len(sure))]
+    # Rounded down, so that the clip that it lies at is kept; the least up, so that one sure of nothing goes.
+    return float(max(np.ceil(10**DIGITS / labels + 1), np.floor(kept * 10**DIGITS)) / 10**DIGITS)
 
 
 def calibration(

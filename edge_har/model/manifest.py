@@ -35,7 +35,7 @@ FILE_BYTES = (0, 64 * 1024 * 1024)  # that of a whole bundle
 MAX_GOLDEN = 32  # clips: each device runs them all before it takes the bundle
 MAX_WINDOW_PIXELS = 2**25  # frames times width times height: 100 MB as RGB, which devices have to hold
 MAX_TEXT = 64  # characters of a version and of the other short texts
-ROLES = re.compile(r"clip|frames|features|feature|scores|familiarity|state_\d+")
+ROLES = re.compile(r"clip|frames|features|feature|scores|state_\d+")
 
 
 @dataclass(frozen=True)

@@ -315,7 +315,7 @@ def _check_familiarity(manifest: Manifest, graph: Graph, features: TensorInfo) -
     assert name is not None
     tensors = _tensors(manifest, name, graph)
     read = graph.inputs[_position(tensors.inputs, "features", graph.inputs)]
-    given = graph.outputs[_position(tensors.outputs, "familiarity", graph.outputs)]
+    given = graph.outputs[_position(tensors.outputs, "scores", graph.outputs)]
     _check_shapes({"features": (read.shape, features.shape), "familiarity": (given.shape, (1, 1))})
     if read.dtype != np.float32 or given.dtype != np.float32 or len(graph.inputs) + len(graph.outputs) != 2:
         raise BundleError("the familiarity graph must take features and give one number, both float32")

@@ -137,6 +137,13 @@ TENSORFLOW = "tensorflow"
     help="Fraction of each batch that is turned by a quarter or a half, so that no label is sure of it.",
 )
 @click.option(
+    "--other-share",
+    metavar="SHARE",
+    type=float,
+    help="Fraction of each batch from the clips of the folder _other, in which none of the labels happens.  "
+    "[default: 0.15]",
+)
+@click.option(
     "--monitor",
     type=click.Choice(MONITORS),
     help="The validation figure that chooses the best epoch; none keeps the last epoch.",
@@ -354,5 +361,11 @@ def summary(run: Run) -> list[str]:
             f"{part}: {figures['clip_accuracy']:.3f} of {figures['clips']} clips right "
             f"(95 % {low:.3f} to {high:.3f}), "
             f"{figures['window_accuracy']:.3f} of {figures['windows']} windows; groups: {groups}"
+        )
+    for part, figures in run.metrics.get("other", {}).items():
+        lines.append(
+            f"{part}: more sure than not of a label in {figures['clips_above_half']} of "
+            f"{figures['clips']} clips in which none happens (mean probability "
+            f"{figures['mean_top_probability']:.2f})"
         )
     return [*lines, f"finished {run.folder}: best epoch {run.metrics['best_epoch']}"]

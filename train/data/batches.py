@@ -30,7 +30,7 @@ from edge_har.system.files import expand_user, replaced_file
 from train.data.augment import Amounts, Mirror, augment
 from train.data.index import Clip
 from train.data.letterbox import content_boxes
-from train.data.sampling import BACKGROUND, Sampling
+from train.data.sampling import BACKGROUND, OTHER, Sampling
 from train.data.videos import decode_prepared, tick_indices
 from train.tf import tf
 
@@ -109,8 +109,9 @@ def cache_clips(
     be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    number_of = {OTHER: BACKGROUND, **{label: number for number, label in enumerate(labels)}}
     cached = [
-        CachedClip(clip.name, labels.index(clip.label), clip.group, folder / cache_key(clip.sha256, spec))
+        CachedClip(clip.name, number_of[clip.label], clip.group, folder / cache_key(clip.sha256, spec))
         for clip in clips
     ]
     missing = [pair for pair in zip(clips, cached, strict=True) if not is_cached(pair[1])]
@@ -219,15 +220,19 @@ class WindowPlan:
 
     Still windows show a moment of a clip in which nothing is done: it is frozen, or creeps; some are shaken
     as by the camera, some change their light. Outliers are windows turned by a quarter or a half. The label
-    of both is BACKGROUND.
+    of both is BACKGROUND, as it is of other clips, in which none of the labels happens.
     """
 
     def __init__(
-        self, clips: Sequence[CachedClip], sampling: Sampling, synthetic: Sequence[CachedClip] = ()
+        self,
+        clips: Sequence[CachedClip],
+        sampling: Sampling,
+        synthetic: Sequence[CachedClip] = (),
+        other: Sequence[CachedClip] = (),
     ) -> None:
         if not clips or (sampling.synthetic_windows and not synthetic):
             raise MisuseError("there are no clips to draw training windows from")
-        self._clips, self._synthetic = clips, synthetic
+        self._clips, self._synthetic, self._other = clips, synthetic, other
         self.sampling = sampling
 
     def batch(self, step: int) -> tuple[Pixels, NDArray[np.int32]]:
@@ -237,8 +242,10 @@ class WindowPlan:
         random = np.random.default_rng([self.sampling.seed, 1, step])
         sampling = self.sampling
         made, still, turned = sampling.synthetic_windows, sampling.still_windows, sampling.outlier_windows
-        chosen = self._turn(self._clips, sampling.batch - made - still - turned, step, 2)
+        other = sampling.other_windows if self._other else 0
+        chosen = self._turn(self._clips, sampling.batch - made - still - turned - other, step, 2)
         chosen += self._turn(self._synthetic, made, step, 3)
+        chosen += self._turn(self._other, other, step, 5)
         pixels = [clip.frames()[self._window(clip.times_s(), random)] for clip in chosen]
         pixels += [self._still(clip.frames(), random) for clip in self._turn(self._clips, still, step, 4)]
         for clip in self._turn(self._clips, turned, step, 6):

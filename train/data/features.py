@@ -20,6 +20,7 @@ from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import Pixels
 from train.data.augment import NEVER, Amounts, Mirror, changed
 from train.data.batches import CachedClip, WindowPlan, is_cached, store
+from train.data.sampling import BACKGROUND
 from train.data.videos import tick_indices
 from train.tf import tf
 
@@ -103,7 +104,7 @@ class Variant:
 
     def label(self, label: int) -> int:
         """The label after mirroring."""
-        return self.mirror.target[label] if self._mirrors(label) else label
+        return self.mirror.target[label] if label != BACKGROUND and self._mirrors(label) else label
 
     def changed(self, name: str, frames: Pixels, label: int) -> Pixels:
         """Frames of the clip `name`, of this label, changed: uint8 [n, height, width, 3]."""
@@ -116,7 +117,8 @@ class Variant:
         return [self.seed, list(self.mirror.target), astuple(self.amounts)]
 
     def _mirrors(self, label: int) -> bool:
-        return self.seed % 2 == 1 and self.mirror.target[label] != NEVER
+        may = self.mirror.active if label == BACKGROUND else self.mirror.target[label] != NEVER
+        return self.seed % 2 == 1 and may
 
 
 def feature_clips(

@@ -21,6 +21,7 @@ from edge_har.model.labels import check_labels
 from edge_har.sources.recordings import content_sha256
 from edge_har.system.files import PathKind, path_kind
 from train.data.files import write_text
+from train.data.sampling import OTHER
 from train.data.videos import (
     ClipFacts,
     FoundClip,
@@ -58,7 +59,8 @@ class Clip:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Clips sorted by name, with at least two labels. unreadable: (path, reason) of the skipped clips.
+    """Clips sorted by name, with at least two labels beside OTHER, which is none. unreadable: (path, reason)
+    of the skipped clips.
 
     groups_known: every clip has a group of its own making; else figures say `groups: unknown`.
     Raises DataError when there are not enough labels, or they are none (see edge_har.model.labels).
@@ -74,7 +76,17 @@ class Dataset:
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels, sorted: the order of a model's outputs."""
-        return tuple(sorted({clip.label for clip in self.clips}))
+        return tuple(sorted({clip.label for clip in self.labelled}))
+
+    @property
+    def labelled(self) -> tuple[Clip, ...]:
+        """The clips in which a label happens."""
+        return tuple(clip for clip in self.clips if clip.label != OTHER)
+
+    @property
+    def other(self) -> tuple[Clip, ...]:
+        """The clips in which none of the labels happens."""
+        return tuple(clip for clip in self.clips if clip.label == OTHER)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -202,7 +214,7 @@ def summary(dataset: Dataset) -> list[str]:
     seconds = sum(clip.facts.duration_s for clip in clips)
     groups = len(dataset.groups) if dataset.groups_known else "unknown"
     lines = [f"{label}: {count} clips" for label, count in sorted(by_label.items())]
-    total = f"{len(clips)} clips, {len(by_label)} labels, groups: {groups}, {seconds:.1f} s"
+    total = f"{len(clips)} clips, {len(dataset.labels)} labels, groups: {groups}, {seconds:.1f} s"
     return [*lines, total, f"index hash: {dataset.sha256}"]
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from edge_har.errors import MisuseError
 from edge_har.model.cadence import TemporalContract
 
-BACKGROUND = -1  # the label of a window in which nobody does anything: every label is then equally likely
+BACKGROUND = -1  # of a window that shows none of the labels: every label is then equally likely
+OTHER = "_other"  # a folder, or a label of clips.csv, of clips in which none of the labels happens
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Sampling:
     away. synthetic_share: how much of each batch is drawn from the synthetic clips; below half. still_share:
     how much of each batch are real scenes without motion, of the label BACKGROUND. outlier_share: how much of
     each batch are windows turned by a quarter or a half, which nobody does like that, of the label BACKGROUND
-    too; below half, as all three together are.
+    too; below half, as all three together are. other_share: how much of each batch shows clips of OTHER,
+    where there are any; below half.
     """
 
     contract: TemporalContract
@@ -29,6 +31,7 @@ class Sampling:
     synthetic_share: float = 0.0
     still_share: float = 0.0
     outlier_share: float = 0.0
+    other_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -48,6 +51,11 @@ class Sampling:
                 f"{', '.join(map(str, shares))}"
             )
 
+        if not 0 <= self.other_share < 0.5:
+            raise MisuseError(
+                f"windows of other clips must stay under half of a batch, got {self.other_share}"
+            )
+
     @property
     def synthetic_windows(self) -> int:
         """How many windows of a batch are synthetic."""
@@ -62,3 +70,8 @@ class Sampling:
     def outlier_windows(self) -> int:
         """How many windows of a batch are turned."""
         return int(self.batch * self.outlier_share)
+
+    @property
+    def other_windows(self) -> int:
+        """How many windows of a batch show none of the labels, where there are such clips."""
+        return int(self.batch * self.other_share)

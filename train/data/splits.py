@@ -19,6 +19,7 @@ from edge_har.errors import DataError, MisuseError
 from edge_har.model.values import read_json
 from train.data.files import write_text
 from train.data.index import Clip, Dataset
+from train.data.sampling import OTHER
 from train.data.videos import FoundClip
 
 SCHEMA = 1
@@ -111,7 +112,8 @@ def check_groups_for_parts(clips: Sequence[Clip | FoundClip]) -> None:
     """Raises DataError naming a label whose clips are of too few groups to be in every part."""
     groups_of: dict[str, set[object]] = {}
     for clip in clips:
-        groups_of.setdefault(clip.label, set()).add(clip.group or clip.path)
+        if clip.label != OTHER:
+            groups_of.setdefault(clip.label, set()).add(clip.group or clip.path)
     for label, groups in sorted(groups_of.items()):
         if len(groups) < len(PARTS):
             raise DataError(
@@ -287,9 +289,12 @@ def _names(path: str | os.PathLike[str], part: str, names: object) -> tuple[str,
 
 
 def _clips_by_group_and_label(dataset: Dataset) -> Counts:
-    """How many clips each group has of each label: int64 [groups, labels], both in sorted order."""
+    """How many clips each group has of each label: int64 [groups, labels], both in sorted order, and of OTHER
+    in a last column where there are such clips.
+    """
     groups = {group: row for row, group in enumerate(dataset.groups)}
-    labels = {label: column for column, label in enumerate(dataset.labels)}
+    columns = (*dataset.labels, OTHER) if dataset.other else dataset.labels
+    labels = {label: column for column, label in enumerate(columns)}
     table = np.zeros((len(groups), len(labels)), np.int64)
     for clip in dataset.clips:
         table[groups[clip.group], labels[clip.label]] += 1
@@ -298,7 +303,8 @@ def _clips_by_group_and_label(dataset: Dataset) -> Counts:
 
 def _check_labels(dataset: Dataset, table: Counts, chosen: Counts) -> None:
     for part, name in enumerate(PARTS):
-        for label, clips in zip(dataset.labels, table[chosen == part].sum(0).tolist(), strict=True):
+        counts = table[chosen == part].sum(0).tolist()
+        for label, clips in zip(dataset.labels, counts, strict=False):  # OTHER may be missing from a part
             if clips == 0:
                 raise DataError(
                     f"label {label} cannot be in each of {', '.join(PARTS)} with whole groups (none is left "

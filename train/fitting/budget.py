@@ -94,7 +94,8 @@ def budget_of(config: TrainConfig, windows: int) -> Budget:
     is taken, the rest follows from `windows`. Given epochs are all there are. The notebooks' recipe sees each
     window once in an epoch, and neither warms up nor starts again.
     """
-    real = config.batch - config.sampling.synthetic_windows - config.sampling.still_windows
+    sampling = config.sampling
+    real = config.batch - sampling.synthetic_windows - sampling.still_windows - sampling.outlier_windows
     own = config.recipe != NOTEBOOK
     steps = min(max(config.steps, round(PASSES * windows / real)), MOST_TIMES * config.steps)
     if config.windows_per_epoch is not None:

@@ -103,6 +103,19 @@ def measures(predictions: Predictions, labels: Sequence[str], groups_known: bool
     }
 
 
+def other_measures(predictions: Predictions) -> dict[str, Any]:
+    """Figures of clips in which none of the labels happens: how sure the model is of one nevertheless, and of
+    how many clips it is more sure than not.
+    """
+    sure = predictions.clips.max(axis=1)
+    return {
+        "clips": len(sure),
+        "windows": len(predictions.windows),
+        "mean_top_probability": float(predictions.windows.max(axis=1).mean()),
+        "clips_above_half": int((sure > 0.5).sum()),
+    }
+
+
 def confusion_matrix(
     truth: NDArray[np.int64], predicted: NDArray[np.int64], labels: int
 ) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,6 +45,7 @@ from train.fitting.evaluate import (
     Predictions,
     keras_predict,
     measures,
+    other_measures,
     predict_clips,
 )
 from train.fitting.pictures import draw_confusion, draw_curves
@@ -107,6 +108,10 @@ def train_run(
             train=frozen.clips(clips.train, mirror, report),
             validation=frozen.plain(clips.validation),
             test=frozen.plain(clips.test),
+            other={
+                "train": frozen.clips(clips.other["train"], mirror, report),
+                **{part: frozen.plain(clips.other[part]) for part in PARTS[1:]},
+            },
         )
     report(budget_line(budget))
     training = _Training(config, seen, dataset.labels, mirror, folder, budget, frozen=frozen)
@@ -134,12 +139,14 @@ def train_run(
 
 @dataclass(frozen=True)
 class _Clips:
-    """The clips of each use, all in the cache. validation and test may be empty."""
+    """The clips of each use, all in the cache. validation and test may be empty. other: by part, the clips in
+    which none of the labels happens."""
 
     train: Sequence[CachedClip]
     validation: Sequence[CachedClip]
     test: Sequence[CachedClip]
     synthetic: Sequence[CachedClip]
+    other: Mapping[str, Sequence[CachedClip]] = field(default_factory=lambda: dict.fromkeys(PARTS, ()))
 
 
 def _to_stderr(line: str) -> None:
@@ -197,19 +204,21 @@ def _cached_parts(
         if done == total or done % 100 == 0:
             report(f"decoded {done} of {total} clips")
 
-    cached = cache_clips(dataset.clips, dataset.labels, config.frame_spec, cache, decoded)
+    every = cache_clips(dataset.clips, dataset.labels, config.frame_spec, cache, decoded)
     synthetic = cache_synthetic(config, dataset.labels, cache, decoded)
+    cached = [clip for clip in every if clip.label != BACKGROUND]
+    unlabelled = [clip for clip in every if clip.label == BACKGROUND]
     if split is None:
-        return _Clips(cached, [], [], synthetic)
-    train, validation, test = (
-        [clip for clip in cached if clip.group in set(split.groups(part))] for part in PARTS
-    )
+        return _Clips(cached, [], [], synthetic, {**dict.fromkeys(PARTS, ()), "train": unlabelled})
+    parts = {part: set(split.groups(part)) for part in PARTS}
     if not config.validate:
-        train, validation = train + validation, []
+        parts = {"train": parts["train"] | parts["validation"], "validation": set(), "test": parts["test"]}
+    train, validation, test = ([clip for clip in cached if clip.group in groups] for groups in parts.values())
+    other = {part: [clip for clip in unlabelled if clip.group in groups] for part, groups in parts.items()}
     missing = set(range(len(dataset.labels))) - {clip.label for clip in train}
     if missing:
         raise DataError(f"label {dataset.labels[min(missing)]} has no clip in the split's training part")
-    return _Clips(train, validation, test, synthetic)
+    return _Clips(train, validation, test, synthetic, other)
 
 
 def class_weights(labels: Sequence[int], classes: int) -> NDArray[np.float32]:
@@ -379,8 +388,11 @@ class _Training:
         first, last = (number * budget.steps_per_epoch for number in (epoch, budget.longest))
         weighted = weighted_targets(self._weights)
         if self.frozen is not None:
-            return self.frozen.batches(self._clips.train, first, last).map(weighted)
-        plan = WindowPlan(self._clips.train, config.sampling, self._clips.synthetic)
+            rows = self.frozen.batches(self._clips.train, self._clips.other["train"], first, last)
+            return rows.map(weighted)
+        plan = WindowPlan(
+            self._clips.train, config.sampling, self._clips.synthetic, self._clips.other["train"]
+        )
         amounts = amounts_of(config.augmentation, config.frame_spec)
         return training_batches(plan, first, last, self._mirror, amounts).map(weighted)
 
@@ -484,6 +496,9 @@ def _finish(training: _Training, clips: _Clips, evaluated: _Clips, dataset: Data
         if held_out:
             predictions = predict_clips(predict, held_out, training.config.contract)
             figures[part] = measures(predictions, dataset.labels, dataset.groups_known)
+        if evaluated.other[part]:
+            other = predict_clips(predict, evaluated.other[part], training.config.contract)
+            figures.setdefault("other", {})[part] = other_measures(other)
     draw_curves(folder / runs.CURVES, training.history, training.best_epoch, len(dataset.labels))
     for part in ("test", "validation"):
         if part in figures:

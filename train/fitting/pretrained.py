@@ -87,12 +87,12 @@ class FrozenEncoder:
         said = None if report is None else _progress(report, "features")
         return feature_clips(clips, self._source, self._config.contract, None, said)
 
-    def batches(self, clips: Sequence[CachedClip], first: int, last: int) -> Any:
+    def batches(self, clips: Sequence[CachedClip], other: Sequence[CachedClip], first: int, last: int) -> Any:
         """Batches of steps first .. last - 1, as `training_batches` gives those of pixels: (what `behind`
         takes, int32 labels [batch]).
         """
         config = self._config
-        plan, layout = FeaturePlan(clips, config.sampling), self._layout
+        plan, layout = FeaturePlan(clips, config.sampling, other=other), self._layout
         # Mirror and shape are the clips' own: their features have them.
         amounts = replace(Amounts().scaled(config.augmentation), shapes=0.0)
         never = Mirror((NEVER,) * int(self.whole.output_shape[-1]), "")
