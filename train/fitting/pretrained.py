@@ -78,14 +78,14 @@ class FrozenEncoder:
         variants = [Variant(seed, mirror, amounts) for seed in range(1, VARIANTS + 1)]
         made = self.plain(clips, report)
         for number, variant in enumerate(variants, 2):
-            said = _progress(report, f"features, pass {number} of {VARIANTS + 1}")
-            made += feature_clips(clips, self._source, self._config.contract, variant, said)
+            progress = _progress(report, f"features, pass {number} of {VARIANTS + 1}")
+            made += feature_clips(clips, self._source, self._config.contract, variant, progress)
         return made
 
     def plain(self, clips: Sequence[CachedClip], report: Report | None = None) -> list[CachedClip]:
         """The features of clips as they are."""
-        said = None if report is None else _progress(report, "features")
-        return feature_clips(clips, self._source, self._config.contract, None, said)
+        progress = None if report is None else _progress(report, "features")
+        return feature_clips(clips, self._source, self._config.contract, None, progress)
 
     def batches(self, clips: Sequence[CachedClip], other: Sequence[CachedClip], first: int, last: int) -> Any:
         """Batches of steps first .. last - 1, as `training_batches` gives those of pixels: (what `behind`
@@ -142,11 +142,11 @@ class FrozenEncoder:
 
 
 def _progress(report: Report, what: str) -> Callable[[int, int], None]:
-    def said(done: int, total: int) -> None:
+    def progress(done: int, total: int) -> None:
         if done == total or done % PROGRESS_CLIPS == 0:
             report(f"{what}: {done} of {total} clips")
 
-    return said
+    return progress
 
 
 def fine_tune(
