@@ -84,8 +84,8 @@ class Options:
     shrink: fraction of filters and units removed. prune: fraction of weights set to zero. qat: train
     under int8's rounding. fine_tune_steps: batches that the model learns on after each of these. control:
     measure what they saved and cost, beside a dense model fine-tuned just as long. precision: one of
-    convert.precisions.PRECISIONS, or AUTO; default int8, int8 weights for
-    a model with states, AUTO for a pretrained encoder. file: what a model file does not hold.
+    convert.precisions.PRECISIONS, or AUTO; default int8, int8 weights for a model with states, AUTO for a
+    pretrained encoder. file: what a model file does not hold.
 
     temperature, reject_threshold: of the probabilities; default fitted on validation clips. rejects: False
     stores no reject threshold, and nothing of what is familiar.

@@ -29,6 +29,7 @@ from train.tf import tf
 
 FAMILIARITY = "familiarity.tflite"
 REJECTION = "rejection"  # the key of its figures in metrics
+WINDOWS_PER_WINDOW = 4  # that begin within one: nearer ones say nothing new
 MOST_WINDOWS = 1500  # of the training clips, that familiarity is fitted on
 FEWEST_PER_LABEL = 5  # windows: fewer say nothing of where a label's features lie
 # Of the mean and deviation of features, the most varied: on people held out of weizmann_full with two labels
@@ -36,9 +37,9 @@ FEWEST_PER_LABEL = 5  # windows: fewer say nothing of where a label's features l
 COMPONENTS = 64
 SHRINKAGE = 0.1  # added to variances of 1: directions in which nothing varies count for little
 LEAST_DEVIATION = 1e-3  # of a feature: one that never varies in training must not decide alone
-FAMILIAR_FRACTION = 0.8  # of known windows held out: as near as these is familiar
 STEEPNESS = 20.0  # of the fall to unfamiliar: at 1.1 times that distance a window is half familiar
 KNOWN_LOST = 0.05  # of known clips held out: what the threshold may reject
+FAMILIAR_FRACTION = 1 - KNOWN_LOST  # of known windows held out: as near as these is familiar
 TEMPERATURES = np.geomspace(0.5, 3.0, 61)
 FALLBACK_THRESHOLD = 0.5  # where nothing was held out
 DIGITS = 4
@@ -84,11 +85,12 @@ def seen_windows(bundle: Bundle, clips: Sequence[CachedClip], most: int | None =
     """Run windows of clips through a bundle's stream. most: windows at most, spread over all clips."""
     manifest = bundle.manifest
     recognizer = Recognizer(bundle, plain=True)
-    one_row = manifest.graphs.head is not None
+    has_head = manifest.graphs.head is not None
+    hop = max(manifest.temporal.hop_ticks, manifest.temporal.frames // WINDOWS_PER_WINDOW)
     listed = [
         (number, window)
         for number, clip in enumerate(clips)
-        for window in clip_windows(clip, manifest.temporal, _hop(manifest.temporal.frames))
+        for window in clip_windows(clip, manifest.temporal, hop)
     ]
     if most is not None and len(listed) > most:
         chosen = np.random.default_rng(0).permutation(len(listed))[:most]
@@ -96,16 +98,12 @@ def seen_windows(bundle: Bundle, clips: Sequence[CachedClip], most: int | None =
     scores, features = [], []
     for number, window in listed:
         scores.append(recognizer.clip(clips[number].frames()[window]))
-        if one_row:
+        if has_head:
             features.append(recognizer.features)
     rows = np.stack(features) if features and features[0].ndim == 2 else None
     numbers = np.array([number for number, _ in listed])
     labels = np.array([clips[number].label for number in numbers])
     return SeenWindows(rows, np.stack(scores).astype(np.float64), labels, numbers)
-
-
-def _hop(frames: int) -> int:
-    return max(1, frames // 4)
 
 
 def summaries(features: NDArray[np.float32]) -> Floats:

@@ -140,8 +140,11 @@ def _gru(x: Any) -> Any:
 
 
 def _convolution(x: Any) -> Any:
+    return _convolutions_over_time(L.Dropout(0.3, name="drop_features")(x))
+
+
+def _convolutions_over_time(x: Any) -> Any:
     """Two convolutions over time, their mean and largest value."""
-    x = L.Dropout(0.3, name="drop_features")(x)
     for number in (1, 2):
         x = L.Conv1D(64, 5, padding="same", name=f"time_{number}")(x)
         x = L.BatchNormalization(momentum=NORM_MOMENTUM, name=f"time_{number}_bn")(x)
@@ -226,14 +229,7 @@ def build_motion(
     x = _per_frame(L.Dropout(0.3), "drop_flat")(x)
     x = _per_frame(L.Dense(64), "embed")(x)
     x = _per_frame(L.BatchNormalization(momentum=NORM_MOMENTUM), "embed_bn")(x)
-    x = _per_frame(L.ReLU(), FEATURES)(x)
-    for number in (1, 2):
-        x = L.Conv1D(64, 5, padding="same", name=f"time_{number}")(x)
-        x = L.BatchNormalization(momentum=NORM_MOMENTUM, name=f"time_{number}_bn")(x)
-        x = L.ReLU(name=f"time_{number}_relu")(x)
-    average, largest = L.GlobalAveragePooling1D(name="average")(x), L.GlobalMaxPooling1D(name="largest")(x)
-    x = L.Concatenate(name="pool_time")([average, largest])
-    x = L.Dropout(0.3, name="drop_scores")(x)
+    x = _convolutions_over_time(_per_frame(L.ReLU(), FEATURES)(x))
     outputs = L.Dense(classes, activation="softmax", name="scores")(x)
     return keras.Model(inputs, outputs, name=MOTION)
 
