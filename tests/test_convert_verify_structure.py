@@ -86,6 +86,7 @@ def test_an_int8_stream_is_all_integer(made: Callable[[str], Built], kind: str) 
     ],
 )
 def test_every_design_is_all_integer(design: Design, size: int, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(2)  # weights with which the converter left a GRU's split gates in float
     calibration = np.random.default_rng(0).integers(0, 256, (2, FRAMES, size, size, 3), np.uint8)
     built = GraphBuilder(
         build_model("lrcn", FRAMES, size, len(LABELS), design=design),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from contextlib import suppress
+from typing import Any
 
 from edge_har.system.stderr import quiet_stderr
 
@@ -25,4 +27,23 @@ with quiet_stderr():  # TensorFlow speaks of CPU features and absent GPUs
         with suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
 
-__all__ = ["GPUS", "keras", "tf"]
+__all__ = ["GPUS", "fit_model", "keras", "tf"]
+
+
+def fit_model(model: Any, batches: Any, **options: Any) -> Any:
+    """`model.fit(batches, **options)`, of which no thread is left, however it ends: Keras' history.
+
+    An exception keeps the frames that it went through, and with them the iterator whose threads load batches
+    in Python. A thread that still loads while the interpreter ends hangs or aborts the process: so those
+    frames let go of what they hold, and the iterator waits for its threads when it goes.
+    """
+    try:
+        return model.fit(batches, **options)
+    except BaseException as error:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            with suppress(RuntimeError):  # this one, which still runs
+                frame.clear()
+                dict(
+                    frame.f_locals
+                )  # where TensorFlow has read it, the dictionary keeps what it held until read again
+        raise

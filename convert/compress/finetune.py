@@ -17,7 +17,7 @@ from train.data.augment import amounts_of, decide_mirror
 from train.data.batches import WindowPlan, targets, training_batches
 from train.fitting.fit import ActiveAccuracy, class_weights
 from train.models.fused_convlstm import training_twin
-from train.tf import keras
+from train.tf import fit_model, keras
 
 # Of the training's learning rate: at 0.25, 200 steps did not mend what pruning broke.
 RATE_FRACTION = 0.5
@@ -100,7 +100,8 @@ def fit(model: Any, tuning: FineTuning, *, callbacks: Sequence[Any] = (), report
         metrics=[ActiveAccuracy(name="accuracy")],
     )
     classes = int(model.output_shape[-1])
-    model.fit(
+    fit_model(
+        model,
         tuning.batches.map(lambda clips, labels: (clips, targets(labels, classes))),
         epochs=1,
         steps_per_epoch=tuning.steps,

@@ -400,13 +400,12 @@ def _again(layer: Any, name: str | None = None) -> Any:
         return copy
     config = _for_inference(layer.get_config()) | ({"name": name} if name else {})
     if isinstance(layer, RECURRENT):
-        config["unroll"] = not _is_fused(layer)
+        config |= _unrolled(layer)
     elif isinstance(layer, L.Bidirectional):
         for side in ("layer", "backward_layer"):
             if side in config:
                 inner = layer.forward_layer if side == "layer" else layer.backward_layer
-                config[side]["config"]["unroll"] = not _is_fused(inner)
-                config[side]["config"] |= {"dropout": 0.0, "recurrent_dropout": 0.0}
+                config[side]["config"] |= {"dropout": 0.0, "recurrent_dropout": 0.0} | _unrolled(inner)
     elif isinstance(layer, L.BatchNormalization):
         config |= {"axis": -1, "scale": True, "center": True}
     elif isinstance(layer, L.LayerNormalization):
@@ -458,6 +457,16 @@ def _is_fused(layer: Any) -> bool:
         and (config["activation"], config["recurrent_activation"]) == ("tanh", "sigmoid")
         and config["use_bias"]
     )
+
+
+def _unrolled(layer: Any) -> dict[str, Any]:
+    """Settings of a recurrent layer for conversion. A product for each gate, not one that is split: the
+    converter leaves some splits in float, depending on the ranges that it finds.
+    """
+    if _is_fused(layer):
+        return {"unroll": False}
+    gates = {"implementation": 1} if isinstance(layer, (L.GRU, L.LSTM)) else {}
+    return {"unroll": True} | gates
 
 
 def _is_number(*values: Any) -> bool:

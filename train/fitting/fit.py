@@ -54,7 +54,7 @@ from train.fitting.synthetic_clips import cache_synthetic, synthetic_identity
 from train.models.architectures import UNIT, build
 from train.models.fused_convlstm import training_twin
 from train.runs import TrainConfig
-from train.tf import GPUS, keras, tf
+from train.tf import GPUS, fit_model, keras, tf
 
 RECIPE = 3  # counts up where training changes in a way that neither settings nor architecture say
 SEEDS_APART = 1_000_003  # of the weights of a training that is started again
@@ -348,7 +348,8 @@ class _Training:
         if first:
             report(f"going on after epoch {first}")
         over = self._ends(int(self._saved.early_stopping.get("wait", 0)))
-        self.model.fit(
+        fit_model(
+            self.model,
             self._batches(first),
             # Where the interrupted training was already over `fit` only restores it.
             epochs=first if over else self.budget.longest,

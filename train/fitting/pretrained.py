@@ -25,7 +25,7 @@ from train.models.architectures import (
 from train.models.encoders import PRETRAINED_PIXELS, arrays_sha256, load_weights
 from train.models.families import RGB
 from train.runs import TrainConfig
-from train.tf import keras, tf
+from train.tf import fit_model, keras, tf
 
 VARIANTS = 2  # changed copies of each training clip, beside the clip itself
 # Standard deviation, in units of features (0..6): about what rounding in integers adds, alike in all frames
@@ -187,7 +187,7 @@ def fine_tune(
     best, kept, weights = loss(), 0, model.get_weights()
     for epoch in range(config.fine_tune):
         batches = training_batches(plan, epoch * steps, (epoch + 1) * steps, mirror, amounts).map(batch_map)
-        history = model.fit(batches, verbose=0)
+        history = fit_model(model, batches, verbose=0)
         after = loss()
         if after <= best:
             best, kept, weights = after, epoch + 1, model.get_weights()

@@ -135,8 +135,9 @@ def _lstm(x: Any) -> Any:
 
 
 def _gru(x: Any) -> Any:
-    # Unrolled: TFLite has no operator for it, and integers need every step's ranges.
-    return L.GRU(32, unroll=True, name="gru")(x)
+    # Unrolled: TFLite has no operator for it, and integers need every step's ranges. A product for each gate
+    # (implementation 1): where one is split, the converter leaves the split in float for half of all weights.
+    return L.GRU(32, unroll=True, implementation=1, name="gru")(x)
 
 
 def _convolution(x: Any) -> Any:
