@@ -384,7 +384,7 @@ def test_a_training_cut_off_in_an_epoch_goes_on_to_what_an_uninterrupted_one_giv
     monkeypatch.setattr(fit, "build", build_without_dropout)
     clips = make_dataset(tmp_path / "clips", LABELS, groups=4, frames=20)
     out = tmp_path / "RUN"
-    # In the fourth epoch, or its batches loaded ahead. The signal ends the process; no thread hangs or aborts.
+    # In the fourth epoch, or its batches loaded ahead. The signal alone ends it: no thread hangs or aborts.
     assert killed_run(clips, out, cache, 28, number) == -number
     with pytest.raises(DataError, match="not finished; the same 'edge-har train' goes on"):
         load_run(out)
