@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge_har.errors import DataError, MisuseError
+from edge_har.sources.synthetic import render_clip
 from tests.helpers.need import need_encoders, need_module
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
@@ -96,6 +97,27 @@ def test_kernels_are_on_the_steps_of_int8(stirred: Path, inputs: str) -> None:
             axes = (0, 1) if depthwise else (0, 1, 2)
             steps = kernel / np.abs(kernel).max(axis=axes, keepdims=True) * 127
             np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
+
+
+def test_rounding_the_kernels_keeps_the_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(encoders.FOLDER_VARIABLE, str(need_encoders()))
+    design = Design(V1, "rgb", "statistics")
+    drawn = [render_clip(label, 0, 3, 2.0, (PX, PX)) for label in ("Walk", "WaveOneHand", "Bend", "Run")]
+    pictures = np.concatenate(drawn)[:, np.newaxis]
+
+    def features() -> np.ndarray:
+        model = architectures.build("lrcn", 4, PX, 3, design=design)
+        encoders.load_weights(model, design)
+        return np.asarray(architectures.appearance_of(model, design).predict(pictures, verbose=0))
+
+    rounded = features()
+    means = encoders._means
+    monkeypatch.setattr(encoders, "_means", lambda app: {name: 0 * mean for name, mean in means(app).items()})
+    uncorrected = features()
+    monkeypatch.setattr(encoders, "on_integers", lambda kernel, axes: kernel)
+    exact = features()
+    errors = [np.sqrt(np.square(made - exact).mean()) for made in (rounded, uncorrected)]
+    assert errors[0] < 0.5 * errors[1]
 
 
 @pytest.mark.parametrize("head", HEADS)
