@@ -590,10 +590,10 @@ def with_rejection(conversion: Conversion, built: Built) -> tuple[Built, dict[st
     """
     options, source_model = conversion.options, conversion.source_model
     parts = source_model.clip_parts
-    held_out = parts.validation if source_model.labelled else ()
+    held_out = (parts.validation or parts.test) if source_model.labelled else ()
     wanted = Wanted(options.temperature, options.reject_threshold, options.rejects)
     conversion.report("fitting temperature and reject threshold")
-    made = fit_rejection(built.bundle(), parts.training, held_out, wanted)
+    made = fit_rejection(built.bundle(), parts.training, held_out, wanted, parts.synthetic)
     manifest = replace(
         built.manifest,
         temperature=made.temperature,

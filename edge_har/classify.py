@@ -21,6 +21,7 @@ from edge_har.model.cadence import TemporalContract, fill_indices
 from edge_har.model.preprocess import Pixels
 from edge_har.model.recognizer import Recognizer, Scores
 from edge_har.options.addresses import mask_uri
+from edge_har.pipeline.events import surest
 from edge_har.pipeline.prefetch import ticks_ahead
 from edge_har.pipeline.sampler import Sampler, Ticks
 from edge_har.pipeline.squeezed import Squeezed
@@ -56,9 +57,9 @@ class Segment:
 class Result:
     """What one file shows.
 
-    scores: probability per label, the mean over all windows. rejected: no label is sure enough. padded: a
-    part shorter than a window was filled by repeating its frames. warning: what could not be read. squeezed:
-    the first picture that had another shape than the model learned from.
+    scores: probability per label, the mean over all windows. rejected: at no moment is a label sure enough
+    to start an event. padded: a part shorter than a window was filled by repeating its frames. warning: what
+    could not be read. squeezed: the first picture that had another shape than the model learned from.
     """
 
     path: str
@@ -150,6 +151,7 @@ class Classifier:
         A silence that resets the tick clock cuts it into parts: no window spans it.
         """
         labels, reject = self.manifest.labels, self.manifest.reject_threshold
+        smooth_s = self.manifest.smoothing.smooth_s
         sampler = Sampler(self.manifest.frame, self.manifest.temporal)
         parts = list(self._parts(source, sampler))
         if not parts:
@@ -161,7 +163,7 @@ class Classifier:
         return Result(
             path=path,
             scores=dict(zip(labels, (mean / mean.sum()).tolist(), strict=True)),
-            rejected=reject is not None and bool(mean.max() < reject),
+            rejected=reject is not None and max(part.surest(smooth_s) for part in parts) < reject,
             segments=tuple(segment for part in parts for segment in part.segments(labels, reject)),
             padded=any(part.padded for part in parts),
             warning=warning,
@@ -234,6 +236,11 @@ class _Part:
     def scores(self) -> Scores:
         """Probabilities of every window: float32 [windows, labels]."""
         return np.frombuffer(self._kept, np.float32).reshape(-1, self._labels)
+
+    def surest(self, smooth_s: float) -> float:
+        """The highest probability averaged over `smooth_s`: what decides whether an event would start."""
+        hop_s = self._contract.hop_ticks * self._contract.interval_ms / 1000
+        return surest(self.scores, hop_s, smooth_s)
 
     def segments(self, labels: tuple[str, ...], reject_threshold: float | None) -> list[Segment]:
         """What happens when: each hop has the label of the mean of the windows that cover it, equal ones are

@@ -23,57 +23,105 @@ from convert.cli import read_reject
 from convert.tflite.build import graph_tensors
 from convert.tflite.quantise import convert_one
 from convert.verify import rejection
-from convert.verify.rejection import Familiarity, SeenWindows
+from convert.verify.rejection import Familiarity, SeenWindows, summary
 
 WIDTH, TICKS = 3, FRAMES
 CENTRES = np.array([[0.0, 0, 0], [60, 0, 0], [0, 60, 0]])
 
 
-def windows(count: int = 60, *, seed: int = 0, moved: float = 0.0) -> SeenWindows:
-    """Windows round the labels' centres; `moved` away from all of them along the third feature."""
+def drawn(count: int, seed: int, moved: float = 0.0, varied: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Features float32 [count, TICKS, WIDTH] round the labels' centres, and the labels; `moved` away from all
+    along the third feature, `varied` along the second by one of four people.
+    """
     random = np.random.default_rng(seed)
     labels = np.arange(count) % len(CENTRES)
+    people = random.normal(0, varied, 4)[people_of(count)]
     middle = CENTRES[labels] + random.normal(0, 2, (count, WIDTH)) + [0, 0, moved]
+    middle[:, 1] += people
     features = middle[:, np.newaxis] + random.normal(0, 1, (count, TICKS, WIDTH))
+    return features.astype(np.float32), labels
+
+
+def people_of(count: int) -> np.ndarray:
+    """Which of four people each window is of."""
+    return np.arange(count) * 4 // count
+
+
+def windows(count: int = 60, *, seed: int = 0, moved: float = 0.0, varied: float = 0.0) -> SeenWindows:
+    features, labels = drawn(count, seed, moved, varied)
     scores = np.full((count, 3), 0.05)
     scores[np.arange(count), labels] = 0.9
-    return SeenWindows(features.astype(np.float32), scores, labels, np.arange(count))
+    return SeenWindows(summary(features), scores, labels, np.arange(count), people_of(count))
+
+
+def familiar(familiarity: Familiarity, seen: SeenWindows) -> np.ndarray:
+    assert seen.summaries is not None
+    return familiarity.at(familiarity.distances(seen.summaries))
 
 
 @pytest.fixture(scope="module")
 def familiarity() -> Familiarity:
-    made = Familiarity.fitted(windows())
+    made = Familiarity.fitted(windows(), windows(seed=1))
     assert made is not None
-    near = float(np.quantile(made.distances(windows(seed=1).features), 0.8))
-    return replace(made, near=near)
+    return made[0]
 
 
 def test_what_lies_where_labels_lie_is_familiar_and_what_lies_apart_is_not(familiarity: Familiarity) -> None:
-    assert np.median(familiarity(windows(seed=2).features)) > 0.8
-    assert familiarity(windows(seed=2, moved=40).features).max() < 0.01
+    assert np.median(familiar(familiarity, windows(seed=2))) > 0.8
+    assert familiar(familiarity, windows(seed=2, moved=40)).max() < 0.01
     between = np.broadcast_to(CENTRES[:2].mean(axis=0), (1, TICKS, WIDTH)).astype(np.float32)
-    assert familiarity(between)[0] < 0.01
+    assert familiarity.at(familiarity.distances(summary(between)))[0] < 0.01
+
+
+def test_how_people_vary_who_were_held_out_counts_for_little() -> None:
+    """Others who vary alike are familiar; what lies as far in a direction in which nobody varies is not."""
+    made = Familiarity.fitted(windows(240), windows(240, seed=1, varied=15))
+    assert made is not None
+    others = familiar(made[0], windows(240, seed=5, varied=15))
+    apart = familiar(made[0], windows(240, seed=5, moved=30))
+    assert np.median(others) > 0.8 and np.median(apart) < 0.3
+
+
+@pytest.mark.parametrize(("people", "farther"), [(4, (1.15, 1.3)), (1, (1.0, 1.1))])
+def test_distances_of_those_held_out_are_measured_without_them(
+    people: int, farther: tuple[float, float]
+) -> None:
+    """By people, or by clips where too few people are held out: their own spread would hide how far they
+    are.
+    """
+    held = windows(240, seed=1, varied=15)
+    made = Familiarity.fitted(windows(240), replace(held, groups=np.minimum(held.groups, people - 1)))
+    assert made is not None and held.summaries is not None
+    without = made[1] / made[0].distances(held.summaries)
+    assert farther[0] < without.max() < farther[1]
+    assert made[0].near == pytest.approx(np.quantile(made[1], 0.95))
+
+
+def test_synthetic_clips_are_apart() -> None:
+    both = windows().joined(windows(moved=60))
+    made = Familiarity.fitted(both, windows(seed=1))
+    assert made is not None and len(made[0].centres) == 6
+    assert np.median(familiar(made[0], windows(seed=2, moved=60))) > 0.8
 
 
 def test_the_graph_computes_what_was_fitted(familiarity: Familiarity) -> None:
-    seen = windows(12, seed=3, moved=5).features
+    features, _ = drawn(12, 3, moved=5)
     graph = familiarity.graph((1, TICKS, WIDTH))
-    got = [float(graph.run(features=one[np.newaxis])["scores"][0, 0]) for one in seen]
-    np.testing.assert_allclose(got, familiarity(seen), atol=1e-3)
+    got = [float(graph.run(features=one[np.newaxis])["scores"][0, 0]) for one in features]
+    np.testing.assert_allclose(got, familiarity.at(familiarity.distances(summary(features))), atol=1e-3)
+
+
+def test_every_second_window_of_each_clip() -> None:
+    seen = replace(windows(7), clips=np.array([0, 0, 0, 0, 0, 1, 1]))
+    np.testing.assert_array_equal(seen.every(2).scores, seen.scores[[0, 2, 4, 5]])
 
 
 def test_a_label_of_few_windows_and_streams_without_features_have_no_familiarity() -> None:
-    few = windows(3 * rejection.FEWEST_PER_LABEL - 1)
-    assert Familiarity.fitted(few) is None
+    assert Familiarity.fitted(windows(3 * rejection.FEWEST_PER_LABEL - 1), windows()) is None
     two = windows()
-    some = two.labels < 2
-    assert (
-        Familiarity.fitted(
-            SeenWindows(two.features[some], two.scores[some], two.labels[some], two.clips[some])
-        )
-        is None
-    )
-    assert Familiarity.fitted(replace(windows(), features=None)) is None
+    assert Familiarity.fitted(replace(two, labels=two.labels % 2), windows()) is None
+    assert Familiarity.fitted(replace(windows(), summaries=None), windows()) is None
+    assert Familiarity.fitted(windows(), windows(1)) is None
 
 
 @pytest.mark.parametrize("temperature", [0.6, 1.0, 2.0])
@@ -82,7 +130,8 @@ def test_the_temperature_that_made_the_scores_is_found(temperature: float) -> No
     true = random.dirichlet([0.4] * 4, 8000)
     labels = np.array([random.choice(4, p=row) for row in true])
     sharpened = np.maximum(true, 1e-9) ** temperature
-    seen = SeenWindows(None, sharpened / sharpened.sum(1, keepdims=True), labels, np.arange(len(labels)))
+    each = np.arange(len(labels))
+    seen = SeenWindows(None, sharpened / sharpened.sum(1, keepdims=True), labels, each, each)
     assert rejection.fitted_temperature(seen) == pytest.approx(temperature, rel=0.1)
 
 
@@ -111,16 +160,12 @@ def test_the_calibration_error_is_how_far_confidence_is_from_accuracy() -> None:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
     folder = tmp_path_factory.mktemp("familiar")
-    fitted = Familiarity.fitted(
-        SeenWindows(
-            np.random.default_rng(0).normal([200, 20, 20], 8, (30, FRAMES, 3)).astype(np.float32),
-            np.ones((30, 1)),
-            np.zeros(30, np.int64),
-            np.arange(30),
-        )
-    )
+    random = np.random.default_rng(0)
+    red = summary(random.normal([200, 20, 20], 8, (30, FRAMES, 3)).astype(np.float32))
+    seen = SeenWindows(red, np.ones((30, 1)), np.zeros(30, np.int64), np.arange(30), np.arange(30))
+    fitted = Familiarity.fitted(seen, seen)
     assert fitted is not None
-    content = convert_one(replace(fitted, near=9.0).graph((1, FRAMES, 3)), folder / "log")
+    content = convert_one(replace(fitted[0], near=9.0).graph((1, FRAMES, 3)), folder / "log")
 
     def bundle(tensors: GraphTensors | None = None, file: bytes = content) -> Bundle:
         plain = colour_bundle().manifest

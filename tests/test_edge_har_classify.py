@@ -149,6 +149,8 @@ def test_below_the_reject_threshold_there_is_no_label() -> None:
     result = classifier.source(at_the_rate(("Red", 12), (GREY, 12)), "x")
     assert [s.label for s in result.segments] == ["Red", None]
     assert segments_of(result)[0][2] == pytest.approx(12, abs=2)
+    assert not result.rejected, "an event would start, however long nothing happens after it"
+    assert not classifier.source(at_the_rate(("Red", 12), (GREY, 60)), "x").rejected
     unsure = classifier.source(at_the_rate((GREY, 12)), "x")
     assert unsure.rejected and unsure.label in LABELS
     assert unsure.to_json()["segments"] == [{"label": None, "start_s": 0.0, "end_s": 0.96, "score": 0.333333}]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edge_har.errors import MisuseError
 from edge_har.model.manifest import Smoothing
-from edge_har.pipeline.events import Event, EventMachine, Tuning, event_ids, utc_now
+from edge_har.pipeline.events import Event, EventMachine, Tuning, event_ids, surest, utc_now
 from edge_har.pipeline.rules import Hours, LabelRule, Rules
 from tests.helpers.reference_events import TIME, ReferenceMachine
 
@@ -617,3 +617,16 @@ def test_whatever_happens_the_events_are_those_of_the_reference(
     both = Both(model)
     for kind, *more in [*play, ("stop",)]:
         both.happen(kind, *more)
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "smooth_s"), [(0.08, 0.5), (0.1, 0.5), (0.25, 0.5), (1.0, 0.5), (0.1, 0.0)]
+)
+def test_the_surest_moment_is_the_highest_average_of_a_machine(interval_s: float, smooth_s: float) -> None:
+    scores = np.random.default_rng(0).dirichlet([0.3] * 3, 40).astype(np.float32)
+    made = EventMachine(("A", "B", "C"), Smoothing(smooth_s=smooth_s), source="s", model="m@1")
+    highest = 0.0
+    for number, seen in enumerate(scores):
+        made.predict(number * interval_s, seen)
+        highest = max(highest, float(made.average.max()))
+    assert surest(scores, interval_s, smooth_s) == pytest.approx(highest)

@@ -1,10 +1,10 @@
 """When a bundle is not sure: its temperature, what is familiar to it, and below what it rejects.
 
 All are fitted on the finished stream, so that the device's own numbers are judged: familiarity on windows of
-the training clips, the rest on clips held out. A window is familiar where the mean and deviation of its
-features over time lie near those of a label, by Mahalanobis distance with one covariance for all labels (Lee,
-Lee, Lee and Shin, 'A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial
-Attacks', NeurIPS 2018).
+the training clips and of clips held out, the rest on the latter. A window is familiar where the mean and
+deviation of its features over time lie near those of a label, by Mahalanobis distance with one covariance for
+all labels (Lee, Lee, Lee and Shin, 'A Simple Unified Framework for Detecting Out-of-Distribution Samples and
+Adversarial Attacks', NeurIPS 2018).
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ from numpy.typing import NDArray
 
 from convert.graphs.float_graphs import FloatGraph
 from edge_har.model.bundle import Bundle
+from edge_har.model.cadence import fill_indices
 from edge_har.model.recognizer import Recognizer
-from edge_har.pipeline.events import event_ids
+from edge_har.pipeline.events import event_ids, surest
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.sampler import Sampler, Ticks
 from edge_har.pipeline.stream import Stream
-from train.data.batches import CachedClip, clip_windows
+from train.data.batches import CachedClip
 from train.data.videos import tick_indices
 from train.tf import tf
 
 FAMILIARITY = "familiarity.tflite"
 REJECTION = "rejection"  # the key of its figures in metrics
 WINDOWS_PER_WINDOW = 4  # that begin within one: nearer ones say nothing new
-MOST_WINDOWS = 1500  # of the training clips, that familiarity is fitted on
+MOST_CLIPS = 400  # of the training clips, that familiarity is fitted on
 FEWEST_PER_LABEL = 5  # windows: fewer say nothing of where a label's features lie
+FEWEST_GROUPS = 3  # held out, that say how near another one is
 # Of the mean and deviation of features, the most varied: on people held out of weizmann_full with two labels
 # not trained on, this many separated unknown clips from known ones best among 8 to 128.
 COMPONENTS = 64
@@ -50,14 +52,38 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SeenWindows:
-    """Windows as a stream saw them. features: float32 [n, ticks, width], None where the stream has no head.
-    scores: float64 [n, labels], the head's own. labels, clips: int64 [n].
+    """Windows of clips as a stream saw them, in their order. summaries: float64 [n, 2 x width], None where
+    the stream has no features. scores: float64 [n, labels], the head's own. labels, clips, groups: int64 [n].
     """
 
-    features: NDArray[np.float32] | None
+    summaries: Floats | None
     scores: Floats
     labels: NDArray[np.int64]
     clips: NDArray[np.int64]
+    groups: NDArray[np.int64]
+
+    def joined(self, synthetic: SeenWindows) -> SeenWindows:
+        """With windows of synthetic clips, whose labels count on from the others': a drawn person's features
+        lie elsewhere.
+        """
+        both = None
+        if self.summaries is not None and synthetic.summaries is not None:
+            both = np.concatenate([self.summaries, synthetic.summaries])
+        return SeenWindows(
+            both,
+            np.concatenate([self.scores, synthetic.scores]),
+            np.concatenate([self.labels, synthetic.labels + self.scores.shape[1]]),
+            np.concatenate([self.clips, synthetic.clips + self.clips.max() + 1]),
+            np.concatenate([self.groups, synthetic.groups + self.groups.max() + 1]),
+        )
+
+    def every(self, hop: int) -> SeenWindows:
+        """Each `hop`-th window of each clip."""
+        number_in_clip = np.arange(len(self.clips)) - np.searchsorted(self.clips, self.clips)
+        kept = number_in_clip % hop == 0
+        given = None if self.summaries is None else self.summaries[kept]
+        one_each = (self.scores, self.labels, self.clips, self.groups)
+        return SeenWindows(given, *(values[kept] for values in one_each))
 
 
 @dataclass(frozen=True)
@@ -81,34 +107,40 @@ class Wanted:
     rejects: bool = True
 
 
-def seen_windows(bundle: Bundle, clips: Sequence[CachedClip], most: int | None = None) -> SeenWindows:
-    """Run windows of clips through a bundle's stream. most: windows at most, spread over all clips."""
-    manifest = bundle.manifest
+def seen_windows(bundle: Bundle, clips: Sequence[CachedClip]) -> SeenWindows:
+    """Run clips through a bundle's stream: every window that a device would see."""
+    contract = bundle.manifest.temporal
     recognizer = Recognizer(bundle, plain=True)
-    has_head = manifest.graphs.head is not None
-    hop = max(manifest.temporal.hop_ticks, manifest.temporal.frames // WINDOWS_PER_WINDOW)
-    listed = [
-        (number, window)
-        for number, clip in enumerate(clips)
-        for window in clip_windows(clip, manifest.temporal, hop)
-    ]
-    if most is not None and len(listed) > most:
-        chosen = np.random.default_rng(0).permutation(len(listed))[:most]
-        listed = [listed[at] for at in np.sort(chosen)]
-    scores, features = [], []
-    for number, window in listed:
-        scores.append(recognizer.clip(clips[number].frames()[window]))
-        if has_head:
-            features.append(recognizer.features)
-    rows = np.stack(features) if features and features[0].ndim == 2 else None
-    numbers = np.array([number for number, _ in listed])
-    labels = np.array([clips[number].label for number in numbers])
-    return SeenWindows(rows, np.stack(scores).astype(np.float64), labels, numbers)
+    with_features = bundle.manifest.graphs.head is not None
+    scores, given, numbers = [], [], []
+
+    def keep(number: int, seen: NDArray[np.float32]) -> None:
+        scores.append(seen)
+        numbers.append(number)
+        if with_features and recognizer.features.ndim == 2:
+            given.append(summary(recognizer.features))
+
+    for number, clip in enumerate(clips):
+        frames = clip.frames()
+        ticks = tick_indices(clip.times_s(), contract.interval_ms, max_gap_ms=contract.gap_ms)
+        recognizer.reset()
+        if len(ticks) < contract.frames:
+            keep(number, recognizer.clip(frames[ticks[fill_indices(len(ticks), contract.frames)]]))
+            continue
+        for at in ticks:
+            seen = recognizer.tick(frames[at])
+            if seen is not None:
+                keep(number, seen)
+    of = np.array(numbers)
+    labels = np.array([clip.label for clip in clips])[of]
+    groups = np.unique([clip.group for clip in clips], return_inverse=True)[1][of]
+    summaries = np.stack(given) if given else None
+    return SeenWindows(summaries, np.stack(scores).astype(np.float64), labels, of, groups)
 
 
-def summaries(features: NDArray[np.float32]) -> Floats:
-    """Mean and deviation over time of features float32 [n, ticks, width]: float64 [n, 2 x width]."""
-    return np.concatenate([features.mean(axis=1), features.std(axis=1)], axis=1, dtype=np.float64)
+def summary(features: NDArray[np.float32]) -> Floats:
+    """Mean and deviation over time of features float32 [..., ticks, width]: float64 [..., 2 x width]."""
+    return np.concatenate([features.mean(axis=-2), features.std(axis=-2)], axis=-1, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -124,14 +156,20 @@ class Familiarity:
     near: float = 1.0
 
     @classmethod
-    def fitted(cls, seen: SeenWindows) -> Familiarity | None:
-        """To windows of training; None where a label has too few, or there are no features."""
-        if (
-            seen.features is None
-            or np.bincount(seen.labels, minlength=seen.scores.shape[1]).min() < FEWEST_PER_LABEL
-        ):
+    def fitted(cls, seen: SeenWindows, known: SeenWindows) -> tuple[Familiarity, Floats] | None:
+        """Fitted to windows of training and of clips held out, and the distances of the latter, measured with
+        their own group left out (their own clip, where there are too few groups). None where a label has too
+        few windows, or there are no features. seen: its labels from the count of scores on are further
+        centres.
+
+        Held-out clips widen the covariance by how other people and scenes vary, which windows that were
+        trained on hardly do.
+        """
+        given, held = seen.summaries, known.summaries
+        fewest = np.bincount(seen.labels, minlength=seen.scores.shape[1]).min()
+        units = known.groups if len(np.unique(known.groups)) >= FEWEST_GROUPS else known.clips
+        if given is None or held is None or fewest < FEWEST_PER_LABEL or len(np.unique(units)) < 2:
             return None
-        given = summaries(seen.features)
         mean, deviation = given.mean(axis=0), given.std(axis=0) + LEAST_DEVIATION
         _, singular, directions = np.linalg.svd((given - mean) / deviation, full_matrices=False)
         components = min(COMPONENTS, len(singular))
@@ -139,18 +177,29 @@ class Familiarity:
         first = directions[:components].T / scale / deviation[:, np.newaxis]
         made = (given - mean) @ first
         centres = np.stack([made[seen.labels == label].mean(axis=0) for label in np.unique(seen.labels)])
-        within = np.cov((made - centres[seen.labels]).T) + SHRINKAGE * np.eye(components)
-        whitening = np.linalg.cholesky(np.linalg.inv(within))
-        return cls(first @ whitening, -mean @ first @ whitening, centres @ whitening)
+        apart = (held - mean) @ first - centres[known.labels]
+        within = np.cov((made - centres[seen.labels]).T) + 2 * SHRINKAGE * np.eye(components)
 
-    def distances(self, features: NDArray[np.float32]) -> Floats:
-        """To the nearest label, float64 [n]."""
-        made = summaries(features) @ self.projection + self.offset
+        def made_with(rows: Floats) -> Familiarity:
+            whitening = np.linalg.cholesky(np.linalg.inv((within + rows.T @ rows / len(rows)) / 2))
+            return cls(first @ whitening, -mean @ first @ whitening, centres @ whitening)
+
+        distances = np.empty(len(held))
+        for unit in np.unique(units):
+            own = units == unit
+            distances[own] = made_with(apart[~own]).distances(held[own])
+        return replace(made_with(apart), near=float(np.quantile(distances, FAMILIAR_FRACTION))), distances
+
+    def distances(self, given: Floats) -> Floats:
+        """Of summaries to the nearest label, float64 [n]."""
+        made = given @ self.projection + self.offset
         return np.asarray(np.sqrt(((made[:, np.newaxis] - self.centres) ** 2).sum(axis=2).min(axis=1)))
 
-    def __call__(self, features: NDArray[np.float32]) -> Floats:
-        """How familiar windows are: float64 [n], 1 near, 0 far, .5 at `near` times (1 + 2 / STEEPNESS)."""
-        return np.asarray(1 / (1 + np.exp(STEEPNESS * (self.distances(features) / self.near - 1) - 2)))
+    def at(self, distances: Floats) -> Floats:
+        """How familiar windows at these distances are: float64 [n], 1 near, 0 far, .5 at `near` times
+        (1 + 2 / STEEPNESS).
+        """
+        return np.asarray(1 / (1 + np.exp(STEEPNESS * (distances / self.near - 1) - 2)))
 
     def graph(self, shape: tuple[int, ...]) -> FloatGraph:
         """The same as a graph. shape: of features, [1, ticks, width]."""
@@ -172,23 +221,35 @@ class Familiarity:
 
 
 def fit_rejection(
-    bundle: Bundle, training: Sequence[CachedClip], held_out: Sequence[CachedClip], wanted: Wanted
+    bundle: Bundle,
+    training: Sequence[CachedClip],
+    held_out: Sequence[CachedClip],
+    wanted: Wanted,
+    synthetic: Sequence[CachedClip] = (),
 ) -> Rejection:
-    """What a finished stream should hold, of clips that it was trained on and of others (none: nothing is
-    fitted on them, and FALLBACK_THRESHOLD is taken).
+    """What a finished stream should hold, of clips that it was trained on, synthetic ones apart, and of
+    others (none: nothing is fitted on them, and FALLBACK_THRESHOLD is taken).
     """
     known = seen_windows(bundle, held_out) if held_out else None
+    contract = bundle.manifest.temporal
+    hop = max(1, contract.frames // WINDOWS_PER_WINDOW // contract.hop_ticks)
     temperature = wanted.temperature
     if temperature is None:
-        temperature = 1.0 if known is None else fitted_temperature(known)
+        temperature = 1.0 if known is None else fitted_temperature(known.every(hop))
     temperature = round(temperature, DIGITS)
     if not wanted.rejects:
         return Rejection(temperature, None, None, {"temperature": temperature})
-    familiarity = _familiarity(bundle, training, known)
+    fitted = None
+    if known is not None:
+        seen = seen_windows(bundle, _spread(training)).every(hop)
+        if synthetic:
+            seen = seen.joined(seen_windows(bundle, _spread(synthetic)).every(hop))
+        fitted = Familiarity.fitted(seen, known)
     threshold, figures = wanted.threshold, {}
     if known is not None:
-        scores = device_scores(known, temperature, familiarity)
-        sure, right = by_clip(scores, known)
+        scores = device_scores(known, temperature, fitted and fitted[0].at(fitted[1]))
+        hop_s = contract.hop_ticks * contract.interval_ms / 1000
+        sure, right = by_clip(scores, known, hop_s, bundle.manifest.smoothing.smooth_s)
         if threshold is None:
             threshold = fitted_threshold(sure, scores.shape[1])
         figures = calibration(scores, known, sure, right, threshold)
@@ -197,10 +258,19 @@ def fit_rejection(
     stored = {
         "temperature": temperature,
         "reject_threshold": threshold,
-        "familiarity": familiarity is not None,
+        "familiarity": fitted is not None,
     }
-    graph = None if familiarity is None else familiarity[0].graph((1, *familiarity[1]))
+    graph = None
+    if fitted is not None:
+        (features,) = bundle.manifest.tensors[str(bundle.manifest.graphs.head)].inputs
+        graph = fitted[0].graph(features.shape)
     return Rejection(temperature, threshold, graph, stored | figures)
+
+
+def _spread(training: Sequence[CachedClip]) -> Sequence[CachedClip]:
+    """At most MOST_CLIPS of the training clips, drawn from all."""
+    chosen = np.random.default_rng(0).permutation(len(training))[:MOST_CLIPS]
+    return [training[at] for at in np.sort(chosen)]
 
 
 def events_elsewhere(bundle: Bundle, clips: Sequence[CachedClip]) -> dict[str, Any]:
@@ -244,39 +314,27 @@ def fitted_temperature(known: SeenWindows) -> float:
     return float(min(TEMPERATURES, key=loss))
 
 
-def _familiarity(
-    bundle: Bundle, training: Sequence[CachedClip], known: SeenWindows | None
-) -> tuple[Familiarity, tuple[int, ...]] | None:
-    """Familiarity and the shape of the features that it reads; None where it cannot be fitted, or no clip
-    held out says how near is near: windows that were trained on lie nearer than any others.
-    """
-    if known is None or known.features is None:
-        return None
-    fitted = Familiarity.fitted(seen_windows(bundle, training, MOST_WINDOWS))
-    if fitted is None:
-        return None
-    near = float(np.quantile(fitted.distances(known.features), FAMILIAR_FRACTION))
-    return replace(fitted, near=near), known.features.shape[1:]
-
-
-def device_scores(
-    known: SeenWindows, temperature: float, familiarity: tuple[Familiarity, tuple[int, ...]] | None
-) -> Floats:
-    """The probabilities that a device gives for windows: float64 [n, labels]."""
+def device_scores(known: SeenWindows, temperature: float, familiar: Floats | None) -> Floats:
+    """The probabilities that a device gives for windows: float64 [n, labels]. familiar: of each window."""
     softened = np.maximum(known.scores, 1e-9) ** (1 / temperature)
     softened /= softened.sum(axis=1, keepdims=True)
-    if familiarity is None or known.features is None:
+    if familiar is None:
         return np.asarray(softened)
-    familiar = familiarity[0](known.features)[:, np.newaxis]
-    return np.asarray(familiar * softened + (1 - familiar) / softened.shape[1])
+    each = familiar[:, np.newaxis]
+    return np.asarray(each * softened + (1 - each) / softened.shape[1])
 
 
-def by_clip(scores: Floats, known: SeenWindows) -> tuple[Floats, NDArray[np.bool_]]:
-    """Of each clip: the probability of its label, as `classify` gives it, and whether that label is right."""
+def by_clip(
+    scores: Floats, known: SeenWindows, hop_s: float, smooth_s: float
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Of each clip: how sure its surest moment is, as events and `classify` take it, and whether the label
+    of the whole clip is right.
+    """
     numbers = np.unique(known.clips)
-    means = np.stack([scores[known.clips == number].mean(axis=0) for number in numbers])
+    parts = [scores[known.clips == number] for number in numbers]
+    sure = np.array([surest(part, hop_s, smooth_s) for part in parts])
     labels = np.array([known.labels[known.clips == number][0] for number in numbers])
-    return means.max(axis=1), means.argmax(axis=1) == labels
+    return sure, np.array([part.mean(axis=0).argmax() for part in parts]) == labels
 
 
 def fitted_threshold(sure: Floats, labels: int) -> float:
