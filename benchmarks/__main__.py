@@ -78,6 +78,13 @@ PAGES = (
         "the table; exit 1 where the default is worse.",
     ),
     Page(
+        "unknown",
+        "measure_unknown",
+        ROOT_OF_SETS,
+        "Count the events that movements never trained on start, on weizmann_full and ucf9, and write the "
+        "table.",
+    ),
+    Page(
         "disturbances",
         "measure_disturbances",
         CLIPS,
@@ -198,7 +205,7 @@ def shapes(model: Path | None, out: Path) -> None:
     "--release", type=click.IntRange(min=1), help="[default: 1 more than that of the bundle at --out]"
 )
 def ship_model(clips: Path, jobs: int, out: Path, release: int | None) -> None:
-    """Train the motion model on all groups and pack it with the figures of the folds."""
+    """Train the motion model on all groups but one and pack it with the figures of the folds."""
     from benchmarks.ship import ship
 
     digest = ship(clips, out, release=release, say=_say, jobs=jobs)

@@ -39,5 +39,5 @@ def test_a_default_that_is_worse_is_refused() -> None:
 
 def test_other_clips_are_one_line(tmp_path: Path) -> None:
     clips = make_dataset(tmp_path / "clips", ("Down", "Right"), groups=3, frames=4)
-    with pytest.raises(DataError, match="no clip of HighJump; this page is made from ucf9"):
+    with pytest.raises(DataError, match="no clip of HighJump"):
         measure_recipe(clips, say=lambda _: None, jobs=1, cache=tmp_path / "cache")

@@ -23,7 +23,7 @@ def test_the_manifest_gets_the_figures_of_the_folds() -> None:
     folds = Folds(Path("index.csv"), Path("folds.json"), "5dfd" * 16, GROUPS)
     control = {HAND_MADE: tuple(parts.values())}
     report = figures_json(SetAccuracy(folds, HELD_OUT, (Row(MOTION),), tuple(results), control))
-    assert report["protocol"] == "leave-one-group-out"
+    assert report["protocol"] == "3 folds by groups"
     metrics = report["metrics"]
     assert metrics["left_out_stream"]["clip_accuracy"] == pytest.approx(5 / 6, abs=1e-6)
     assert metrics["left_out_stream"]["window_accuracy"] == pytest.approx(0.8)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,11 +12,11 @@ from typing import Any
 
 from benchmarks.experiments.cache import keep
 from benchmarks.experiments.folds import CACHE, LOG, RUN, Say
+from benchmarks.experiments.subset import index_of_labels
 from benchmarks.measure import provenance
 from benchmarks.measure.commands import edge_har, interrupt_all
 from benchmarks.pages.markdown import markdown_table
-from edge_har.errors import DataError, EdgeHarError
-from train.data.videos import find_clips
+from edge_har.errors import EdgeHarError
 from train.fitting.notebook import HONEST, LEAKY, RESULT
 
 SCHEMA = 1
@@ -81,9 +78,7 @@ class Recipes:
 
 def measure_recipe(clips: Path, *, say: Say, jobs: int, cache: Path = CACHE) -> Recipes:
     """Train what is not in the cache. clips: of ucf9. Raises EdgeHarError with the first failure."""
-    folder = cache / "data" / hashlib.sha256(f"recipe {os.path.realpath(clips)}".encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    index, splits = _prepare(clips, folder, say)
+    index, splits = index_of_labels(clips, LABELS, SEEDS, cache, say)
     work = [(model, recipe, seed) for model in MODELS for seed in SEEDS for recipe in OPTIONS]
 
     def run(one: tuple[str, str, int]) -> Trained:
@@ -102,25 +97,6 @@ def measure_recipe(clips: Path, *, say: Say, jobs: int, cache: Path = CACHE) -> 
             raise
     written = json.loads(splits[SEEDS[0]].read_text())
     return Recipes(trained, sum(1 for _ in index.open(encoding="utf-8")) - 1, written["index_sha256"])
-
-
-def _prepare(clips: Path, folder: Path, say: Say) -> tuple[Path, dict[int, Path]]:
-    """The index of the four labels' clips, and a split file for each seed."""
-    found = [clip for clip in find_clips(clips) if clip.label in LABELS]
-    missing = set(LABELS) - {clip.label for clip in found}
-    if missing:
-        raise DataError(f"{clips}: no clip of {min(missing)}; this page is made from ucf9")
-    rows, index, log = folder / "clips.csv", folder / "index.csv", folder / LOG
-    with rows.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("path", "label", "group"))
-        table.writerows((clip.path, clip.label, clip.group or "") for clip in found)
-    say(f"checking {len(found)} clips of {clips}")
-    edge_har("data", "index", rows, "--out", index, log=log)
-    splits = {seed: folder / f"split-{seed}.json" for seed in SEEDS}
-    for seed, split in splits.items():
-        edge_har("data", "split", index, "--seed", str(seed), "--out", split, log=log)
-    return index, splits
 
 
 def _train(model: str, recipe: str, seed: int, index: Path, split: Path, cache: Path) -> Trained:
