@@ -38,6 +38,33 @@ def clips(tmp_path: Path) -> Path:
     return make_dataset(tmp_path / "clips", ("Walk", "Run"), groups=5, clips_per_group=2, frames=3)
 
 
+def test_a_folder_of_what_else_happens_joins_the_index(clips: Path, tmp_path: Path) -> None:
+    for name in ("v_Talk_g01_c01.avi", "deep/er/2.avi"):
+        (tmp_path / "else" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_video(tmp_path / "else" / name, noise(3))
+    made = edge_har("data", "index", "clips", "--other", "else", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    rows = [line.split(",")[:3] for line in (tmp_path / "index.csv").read_text().splitlines()]
+    other = [row for row in rows if row[1] == "_other"]
+    assert other == [
+        ["else/deep/er/2.avi", "_other", ""],
+        ["else/v_Talk_g01_c01.avi", "_other", "else/g01"],
+    ]
+    assert edge_har("data", "split", "index.csv", cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / "split.json").read_text())["groups"] == "known"
+    indexed = edge_har(
+        "train", "--data", "index.csv", "--other", "else", "--model", "motion", "--out", "R", cwd=tmp_path
+    )
+    assert_one_line(indexed, 2, "index.csv: an index holds its other clips")
+    gone = edge_har("data", "index", "clips", "--other", "nowhere", cwd=tmp_path)
+    assert_one_line(gone, 1, "nowhere: no such folder")
+    (tmp_path / "empty").mkdir()
+    empty = edge_har("data", "index", "clips", "--other", "empty", cwd=tmp_path)
+    assert_one_line(empty, 1, "empty: no videos found")
+    inside = edge_har("data", "index", "clips", "--other", "else", "--out", "else/index.csv", cwd=tmp_path)
+    assert_one_line(inside, 2, "lies in the data set else")
+
+
 def test_index_then_split(clips: Path, tmp_path: Path) -> None:
     write_text_as_video(clips / "Run" / "v_Run_g01_c09.avi")
     before = {path: path.stat().st_mtime_ns for path in [clips, *clips.rglob("*")]}

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 ONE_GROUP_OUT = "leave-one-group-out"
 FEWEST_FOLDS = 3  # one each for training, validation and test
 DEFAULT_PARTS = "60,20,20"
+OTHER_HELP = (
+    "A folder of clips, in any layout, in which none of the labels happens: as a label folder _other would "
+    "hold them."
+)
 
 
 @click.group()
@@ -39,7 +43,8 @@ def data() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where the index goes; never into DIR.",
 )
-def index(source: Path, out: Path) -> None:
+@click.option("--other", metavar="DIR", type=click.Path(path_type=Path), help=OTHER_HELP)
+def index(source: Path, out: Path, other: Path | None) -> None:
     """Decode and hash every clip of DIR and write an index.
 
     DIR holds a folder per label (names in UCF50's form give the group), or a clips.csv with the columns
@@ -50,8 +55,10 @@ def index(source: Path, out: Path) -> None:
     from train.data.index import summary, write_index
 
     _refuse_inside(source, out)
+    if other is not None:
+        _refuse_inside(other, out)
     check_can_write(out)
-    dataset = load_and_report(source)
+    dataset = load_and_report(source, other=other)
     write_index(dataset, out)
     for line in summary(dataset):
         write_line(line)
@@ -104,14 +111,16 @@ def split(source: Path, out: Path, seed: int, parts: str | None, folds: str | No
     write_line(f"wrote {out}")
 
 
-def load_and_report(source: Path, check_found: CheckFound | None = None) -> Dataset:
+def load_and_report(
+    source: Path, check_found: CheckFound | None = None, other: Path | None = None
+) -> Dataset:
     """Load a folder, clips.csv or index; progress and skipped clips go to stderr.
-    check_found and errors as of `load_clips`.
+    check_found, other and errors as of `load_clips`.
     """
     from train.data.index import contradictions, load_clips, shared_content
 
     with _progress("checking clips") as on_progress:
-        dataset = load_clips(source, on_progress, write_line, check_found)
+        dataset = load_clips(source, on_progress, write_line, check_found, other)
     for path, reason in dataset.unreadable:
         write_line(f"skipped: {reason if printable(str(path)) in printable(reason) else f'{path}: {reason}'}")
     if dataset.unreadable:
@@ -119,18 +128,17 @@ def load_and_report(source: Path, check_found: CheckFound | None = None) -> Data
         write_line(f"skipped {skipped} of {clips} clips, which cannot be decoded")
     wrong = contradictions(dataset)
     if wrong:
-        one, other = wrong[0]
+        first, second = wrong[0]
         write_line(
             f"warning: {len(wrong)} clips have the same content as a clip of another label, such as "
-            f"{one.name} and {other.name}; one of the two labels is wrong"
+            f"{first.name} and {second.name}; one of the two labels is wrong"
         )
     twins = shared_content(dataset)
     if twins:
-        one, other = twins[0]
+        first, second = twins[0]
         write_line(
             f"warning: {len(twins)} clips have the same content as a clip of another group, such as "
-            f"{one.name} and "
-            f"{other.name}; a split may hold one on each side"
+            f"{first.name} and {second.name}; a split may hold one on each side"
         )
     return dataset
 

@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from edge_har.errors import MisuseError
+from train.cli.data import OTHER_HELP
 from train.models.families import ENCODER_NAMES, FAMILIES, HEADS, INPUTS, LRCN, PRESETS
 from train.runs import MONITORS, NOTEBOOK, RECIPES
 
@@ -136,6 +137,7 @@ TENSORFLOW = "tensorflow"
     type=float,
     help="Fraction of each batch that is turned by a quarter or a half, so that no label is sure of it.",
 )
+@click.option("--other", metavar="DIR", type=click.Path(path_type=Path), help=OTHER_HELP)
 @click.option(
     "--other-share",
     metavar="SHARE",
@@ -200,6 +202,7 @@ def train(
     cross_validate: bool,
     folds: int | None,
     recipe: str,
+    other: Path | None,
     **settings: Any,
 ) -> None:
     """Train a model on clips.
@@ -244,7 +247,7 @@ def train(
     if split is not None:
         check_split_file(split, fold)
     check_groups = check_groups_for_folds if cross_validate else check_groups_for_parts
-    dataset = load_and_report(data, check_groups if validation and split is None else None)
+    dataset = load_and_report(data, check_groups if validation and split is None else None, other)
     parts: Split | None = None
     if split is not None:
         parts = load_split(split, dataset) if fold is None else load_splits(split, dataset)[fold]

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_har.errors import DataError, SourceError, printable
+from edge_har.errors import DataError, MisuseError, SourceError, printable
 from edge_har.model.labels import check_labels
 from edge_har.sources.recordings import content_sha256
 from edge_har.system.files import PathKind, path_kind
@@ -28,6 +28,7 @@ from train.data.videos import (
     Report,
     clips_of_rows,
     find_clips,
+    find_other,
     measure_clip,
     read_rows,
     with_composed_labels,
@@ -62,7 +63,7 @@ class Dataset:
     """Clips sorted by name, with at least two labels beside OTHER, which is none. unreadable: (path, reason)
     of the skipped clips.
 
-    groups_known: every clip has a group of its own making; else figures say `groups: unknown`.
+    groups_known: every clip of a label has a group of its own making; else figures say `groups: unknown`.
     Raises DataError when there are not enough labels, or they are none (see edge_har.model.labels).
     """
 
@@ -105,20 +106,26 @@ def load_clips(
     on_progress: OnProgress | None = None,
     report: Report | None = None,
     check_found: CheckFound | None = None,
+    other: str | os.PathLike[str] | None = None,
 ) -> Dataset:
     """The data set of a folder or clips.csv (every clip is decoded once to check it) or of an index
     (trusted). report: gets a line about what gives no clip, and what a decoded clip lacks. check_found:
-    called with the clips of a folder or clips.csv before one is opened; it may raise.
+    called with the clips of a folder or clips.csv before one is opened; it may raise. other: a folder of
+    clips in which none of the labels happens.
 
-    Raises DataError for what `find_clips` refuses, an index whose clips are gone, more than 5 % unreadable
-    clips, or a label with no readable clip.
+    Raises DataError for what `find_clips` and `find_other` refuse, an index whose clips are gone, more than
+    5 % unreadable clips, or a label with no readable clip; MisuseError for an index with `other`.
     """
     path = Path(source)
     if path_kind(path, DataError) is PathKind.FILE and path.suffix.lower() == ".csv":
         rows = read_rows(path)
         if rows and set(FACT_COLUMNS) <= rows[0].keys():
+            if other is not None:
+                raise MisuseError(
+                    f"{source}: an index holds its other clips; give --other to 'edge-har data index'"
+                )
             return _read_index(path, rows)
-    return build_index(source, on_progress, report=report, check_found=check_found)
+    return build_index(source, on_progress, report=report, check_found=check_found, other=other)
 
 
 def build_index(
@@ -127,11 +134,14 @@ def build_index(
     labels: Collection[str] | None = None,
     report: Report | None = None,
     check_found: CheckFound | None = None,
+    other: str | os.PathLike[str] | None = None,
 ) -> Dataset:
     """Find, decode and hash every clip (of `labels` alone where they are given) of a folder or clips.csv;
-    check_found, report and errors as in `load_clips`.
+    check_found, report, other and errors as in `load_clips`.
     """
     found = [clip for clip in find_clips(source, report) if labels is None or clip.label in labels]
+    if other is not None:
+        found += find_other(other)
     if check_found is not None:
         check_found(found)
     readable: list[tuple[FoundClip, ClipFacts, str]] = []
@@ -251,7 +261,7 @@ def _dataset(
         clips.append(Clip(clip.path, clip.label, clip.group or name, name, digest, facts))
     return Dataset(
         tuple(sorted(clips, key=lambda clip: clip.name)),
-        all(clip.group for clip, _, _ in readable),
+        all(clip.group for clip, _, _ in readable if clip.label != OTHER),
         tuple(unreadable),
     )
 

@@ -20,6 +20,7 @@ from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
 from edge_har.pipeline.sampler import Sampler, ticks_of
 from edge_har.sources.recordings import PassedOver, listed, open_recording, walk
 from edge_har.system.files import PathKind, is_utf8, path_kind
+from train.data.sampling import OTHER
 
 CLIPS_CSV = "clips.csv"
 REQUIRED_COLUMNS = ("path", "label")
@@ -93,6 +94,21 @@ def find_clips(source: str | os.PathLike[str], report: Report | None = None) -> 
     found = with_composed_labels(found, source)
     _check_agreement(found, source)
     return tuple(sorted(found, key=lambda clip: str(clip.path)))
+
+
+def find_other(folder: str | os.PathLike[str]) -> tuple[FoundClip, ...]:
+    """Every video below a folder, as a clip in which none of the labels happens, sorted by path. Groups come
+    from names in UCF50's form, with the folder's name before them; other clips are each their own. Raises
+    DataError where there is none.
+    """
+    root = Path(os.path.realpath(folder))
+    if path_kind(root, DataError, folder) is not PathKind.FOLDER:
+        raise DataError(f"{folder}: no such folder; name one that holds clips of what else happens")
+    paths = sorted(Path(recording) for recording in walk(str(root)).recordings)
+    if not paths:
+        raise DataError(f"{folder}: no videos found")
+    named = ((path, _named_group(path)) for path in paths)
+    return tuple(FoundClip(path, OTHER, group and f"{root.name}/{group}") for path, group in named)
 
 
 def with_composed_labels(found: Sequence[FoundClip], shown: str | os.PathLike[str]) -> list[FoundClip]:
