@@ -47,7 +47,7 @@ PATH = click.Path(path_type=Path)
     "--precision",
     type=click.Choice([AUTO, *PRECISIONS]),
     help="Of every graph; auto takes the fastest that passes. [default: int8; int8-weights for a model with "
-    "states; auto for a pretrained encoder]",
+    "states; float16 for a pretrained encoder]",
 )
 @click.option(
     "--min-agreement",

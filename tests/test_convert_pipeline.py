@@ -32,7 +32,7 @@ from convert.cli import convert
 from convert.inputs.clips import ClipParts, choose_calibration, clip_parts_of_run
 from convert.inputs.source_model import check_keras_file
 from convert.pipeline import CALIBRATE, LOOK_FOR_ONE, TRAIN_ON, Conversion, Options, convert_run
-from convert.precisions import AUTO, INT8
+from convert.precisions import FLOAT16, INT8
 from convert.tflite import flatbuffer
 from convert.tflite.build import GraphBuilder
 from convert.verify.comparison import Comparison, Reference, compare, stream_scores
@@ -480,9 +480,9 @@ def test_a_lambda_layer_is_refused_not_executed(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize(
     ("settings", "precision"),
-    [({"model": "motion"}, None), ({"model": "lrcn", "encoder": "mobilenet_v1_0.25"}, AUTO)],
+    [({"model": "motion"}, None), ({"model": "lrcn", "encoder": "mobilenet_v1_0.25"}, FLOAT16)],
 )
-def test_the_precision_of_a_pretrained_encoder_is_looked_for(
+def test_the_precision_of_a_pretrained_encoder_is_float(
     settings: dict[str, Any], precision: str | None
 ) -> None:
     source_model = cast("Any", SimpleNamespace(run=SimpleNamespace(config=default_config(**settings))))
