@@ -205,7 +205,7 @@ def shapes(model: Path | None, out: Path) -> None:
     "--release", type=click.IntRange(min=1), help="[default: 1 more than that of the bundle at --out]"
 )
 def ship_model(clips: Path, jobs: int, out: Path, release: int | None) -> None:
-    """Train the motion model on all groups but one and pack it with the figures of the folds."""
+    """Train the motion model on all groups but a test part and pack it with the figures of the folds."""
     from benchmarks.ship import ship
 
     digest = ship(clips, out, release=release, say=_say, jobs=jobs)
