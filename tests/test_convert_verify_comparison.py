@@ -70,6 +70,15 @@ def test_the_float_model_predicts_once_for_all_bundles(
     with pytest.raises(ConversionError, match="the bundle's windows are"):
         compare(replace(reference, contract=replace(contract, interval_ms=40.0)), bundle)
 
+    # Of larger pictures each third window, by every way.
+    monkeypatch.setattr(comparison_module, "MAX_PIXELS", 24 * 4 * 8 * 8 / 2.5)
+    few = compare(Reference(model, clips, bundle.manifest.labels, contract), bundle)
+    kept = np.tile(np.arange(6) % 3 == 0, 4)
+    for way in ("keras", "whole", "stream"):
+        np.testing.assert_allclose(getattr(few, way), getattr(one, way)[kept], atol=1e-6)
+    for name in ("clip_of_window", "by_contract"):
+        np.testing.assert_array_equal(getattr(few, name), getattr(one, name)[kept])
+
 
 def test_scores_are_matched_by_label() -> None:
     assert _columns(("b", "a"), ("a", "b")) == [1, 0]

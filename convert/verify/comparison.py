@@ -5,6 +5,7 @@ A `Reference` holds the float model's predictions, `compare` runs the other ways
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +28,8 @@ from train.fitting.evaluate import Predict, keras_predict
 FRAME_REPEATS = (1, 2, 3)
 # Beyond these the interval hardly shrinks.
 MAX_WINDOWS = 2000
+# Of all windows: those of larger pictures are fewer, as a whole clip of 224 px takes some 30 ms in each way.
+MAX_PIXELS = MAX_WINDOWS * 20 * 96 * 96
 PREDICTED_AT_ONCE = 32
 # Of reported figures.
 DIGITS = 6
@@ -45,7 +48,8 @@ Scores = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Probabilities [windows, labels] of the ways to compute the same windows, at every tick offset.
+    """Probabilities [windows, labels] of the ways to compute the same windows, at every tick offset (of large
+    pictures at every few).
 
     float_tflite: None where it was not made. clip_of_window: int64 [windows], index of the clip. by_contract:
     bool [windows], those that `classify` would average. truth: int64 [clips], index into `labels`,
@@ -126,10 +130,21 @@ class Reference:
         return used
 
     @cached_property
+    def every(self) -> int:
+        """Ticks between two windows that are compared."""
+        windows = sum(len(frames) - self.contract.frames + 1 for _, frames in self.used)
+        window_pixels = self.contract.frames * int(np.prod(self.used[0][1].shape[1:3]))
+        return math.ceil(windows * window_pixels / MAX_PIXELS)
+
+    def windows(self, frames: Pixels) -> Pixels:
+        """The windows of a clip's ticks that are compared: uint8 [windows, frames, h, w, 3]."""
+        return _windows(frames, self.contract.frames, self.every)
+
+    @cached_property
     def keras(self) -> Scores:
         """The float model's probabilities: float32 [windows, labels]."""
         predict = keras_predict(self.model)
-        return self.scores(lambda frames: _in_chunks(predict, _windows(frames, self.contract.frames)))
+        return self.scores(lambda frames: _in_chunks(predict, self.windows(frames)))
 
     def scores(self, run: Callable[[Pixels], Scores]) -> Scores:
         """The probabilities of a way, float32 [windows, labels].
@@ -142,7 +157,7 @@ class Reference:
 def compare(reference: Reference, bundle: Bundle, *, float_clip: bytes | None = None) -> Comparison:
     """Run the reference's windows every other way.
 
-    The stream goes through `Recognizer` tick by tick, once per offset of the hop, so that every window is a
+    The stream goes through `Recognizer` tick by tick, once per offset of the hop, so that each window is a
     result. The bundle's scores are matched to the reference's labels by name, so that another order shows.
     float_clip: the whole-clip graph in float32, as a TFLite file. Raises ConversionError where the bundle has
     other labels or cuts other windows.
@@ -153,19 +168,20 @@ def compare(reference: Reference, bundle: Bundle, *, float_clip: bytes | None = 
     if contract.to_json() != reference.contract.to_json():
         raise ConversionError(f"the bundle's windows are {contract}; the model's are {reference.contract}")
     recognizer, whole = Recognizer(bundle, plain=True), WholeClip(bundle, plain=True)
-    counts = [len(frames) - contract.frames + 1 for _, frames in reference.used]
+    every = reference.every
+    starts = [np.arange(0, len(frames) - contract.frames + 1, every) for _, frames in reference.used]
     by_contract = [
-        np.isin(np.arange(count), window_starts(len(frames), contract.frames, contract.hop_ticks))
-        for count, (_, frames) in zip(counts, reference.used, strict=True)
+        np.isin(of_clip, window_starts(len(frames), contract.frames, contract.hop_ticks))
+        for of_clip, (_, frames) in zip(starts, reference.used, strict=True)
     ]
     clips = [clip for clip, _ in reference.used]
     return Comparison(
         reference.keras,
         reference.scores(
-            lambda frames: np.stack([whole.clip(window) for window in _windows(frames, contract.frames)])
+            lambda frames: np.stack([whole.clip(window) for window in reference.windows(frames)])
         )[:, columns],
-        reference.scores(lambda frames: stream_scores(recognizer, frames))[:, columns],
-        np.repeat(np.arange(len(clips)), counts),
+        reference.scores(lambda frames: stream_scores(recognizer, frames)[::every])[:, columns],
+        np.repeat(np.arange(len(clips)), [len(of_clip) for of_clip in starts]),
         np.concatenate(by_contract),
         np.array([clip.label for clip in clips]),
         tuple(clip.group for clip in clips),
@@ -180,7 +196,16 @@ def compare(reference: Reference, bundle: Bundle, *, float_clip: bytes | None = 
 
 def float_scores(reference: Reference, float_clip: bytes) -> Scores:
     """The scores of the whole-clip graph in float32 (a TFLite file): float32 [windows, labels]."""
-    return reference.scores(_float_runner(float_clip, reference.contract.frames))
+    graph = Graph(float_clip)
+
+    def run(frames: Pixels) -> Scores:
+        scores = []
+        for window in reference.windows(frames):
+            graph.reset()
+            scores.append(graph.run(window[np.newaxis])[0][0])
+        return np.stack(scores)
+
+    return reference.scores(run)
 
 
 @dataclass(frozen=True)
@@ -266,22 +291,9 @@ def _columns(labels: Sequence[str], of_bundle: Sequence[str]) -> list[int]:
     return [of_bundle.index(label) for label in labels]
 
 
-def _float_runner(content: bytes, length: int) -> Callable[[Pixels], Scores]:
-    graph = Graph(content)
-
-    def run(frames: Pixels) -> Scores:
-        scores = []
-        for window in _windows(frames, length):
-            graph.reset()
-            scores.append(graph.run(window[np.newaxis])[0][0])
-        return np.stack(scores)
-
-    return run
-
-
-def _windows(frames: Pixels, length: int) -> Pixels:
-    """Every window of a clip's ticks: uint8 [ticks - length + 1, length, h, w, 3]."""
-    windows = np.lib.stride_tricks.sliding_window_view(frames, length, axis=0)
+def _windows(frames: Pixels, length: int, every: int = 1) -> Pixels:
+    """Each `every`-th window of a clip's ticks: uint8 [windows, length, h, w, 3]."""
+    windows = np.lib.stride_tricks.sliding_window_view(frames, length, axis=0)[::every]
     return np.ascontiguousarray(np.moveaxis(windows, -1, 1))
 
 
