@@ -97,6 +97,12 @@ PATH = click.Path(path_type=Path)
     help="Probability below which no label is named. [default: fitted, so that 5 % of known validation clips "
     "are lost; 0.5 without any]",
 )
+@click.option(
+    "--familiarity/--no-familiarity",
+    default=None,
+    help="Reject also what lies far from all labels in the model's features; off where the camera will show "
+    "other scenes than the clips held out.  [default: yes]",
+)
 @click.option("--weights-terms", help="Terms of the weights, for the manifest and the model card.")
 @click.option("--data-terms", help="Terms of the clips they were trained on.")
 @click.option(

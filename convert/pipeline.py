@@ -87,8 +87,8 @@ class Options:
     convert.precisions.PRECISIONS, or AUTO; default int8, int8 weights for a model with states, float16 for a
     pretrained encoder. file: what a model file does not hold.
 
-    temperature, reject_threshold: of the probabilities; default fitted on validation clips. rejects: False
-    stores no reject threshold, and nothing of what is familiar.
+    temperature, reject_threshold: of the probabilities; default fitted on validation clips. familiarity:
+    whether it is fitted. rejects: False stores no reject threshold, and nothing of what is familiar.
 
     name: default the bundle's file name. release: default one more than that of the bundle to be replaced,
     else 1. golden: folder of the user's own golden clips. runtimes: Python interpreters whose TFLite runtimes
@@ -112,6 +112,7 @@ class Options:
     smoothing: Smoothing = field(default_factory=Smoothing)
     temperature: float | None = None
     reject_threshold: float | None = None
+    familiarity: bool = True
     rejects: bool = True
     weights_terms: str = UNSTATED
     data_terms: str = UNSTATED
@@ -592,7 +593,7 @@ def with_rejection(conversion: Conversion, built: Built) -> tuple[Built, dict[st
     options, source_model = conversion.options, conversion.source_model
     parts = source_model.clip_parts
     held_out = (parts.validation or parts.test) if source_model.labelled else ()
-    wanted = Wanted(options.temperature, options.reject_threshold, options.rejects)
+    wanted = Wanted(options.temperature, options.reject_threshold, options.familiarity, options.rejects)
     conversion.report("fitting temperature and reject threshold")
     made = fit_rejection(built.bundle(), parts.training, held_out, wanted, parts.synthetic)
     manifest = replace(

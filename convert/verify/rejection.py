@@ -98,12 +98,13 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a conversion is to store. temperature, threshold: instead of fitted ones. rejects: False stores
-    neither threshold nor familiarity.
+    """What a conversion is to store. temperature, threshold: instead of fitted ones. familiarity: whether it
+    is fitted. rejects: False stores neither threshold nor familiarity.
     """
 
     temperature: float | None = None
     threshold: float | None = None
+    familiarity: bool = True
     rejects: bool = True
 
 
@@ -240,7 +241,7 @@ def fit_rejection(
     if not wanted.rejects:
         return Rejection(temperature, None, None, {"temperature": temperature})
     fitted = None
-    if known is not None:
+    if known is not None and wanted.familiarity:
         seen = seen_windows(bundle, _spread(training)).every(hop)
         if synthetic:
             seen = seen.joined(seen_windows(bundle, _spread(synthetic)).every(hop))

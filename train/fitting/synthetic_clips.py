@@ -30,7 +30,7 @@ FIRST_SEED = 1000
 CLIPS_PER_LABEL = 60
 RATE_HZ = 25.0
 # What cameras give: 4:3 and 16:9, twice each, and a telephone held upright.
-SIZES_WH = ((320, 240), (640, 360), (640, 480), (640, 360), (240, 320))
+SIZES_WH = ((320, 240), (640, 360), (640, 480), (1280, 720), (240, 320))
 SAMPLED_SEEDS, SAMPLED_FRAMES = 3, 2  # by which a change of the drawing is noticed
 STANDING = ("Bend", "JumpingJack", "WaveOneHand", "WaveTwoHands")  # whoever does these does not walk
 
