@@ -88,4 +88,5 @@ def test_the_names_of_the_commands() -> None:
         "recipe",
         "shapes",
         "ship-model",
+        "unknown",
     }

@@ -236,7 +236,7 @@ def test_what_the_shipped_model_is_sure_of_does_not_hang_on_the_rate(tmp_path: P
     for rate_hz, drop in RATES:
         pieces = []
         for label in labels:
-            clip = render_clip(label, 1, 5 * rate_hz, rate_hz, (160, 120))
+            clip = render_clip(label, 2, 5 * rate_hz, rate_hz, (160, 120))
             pieces += [clip, np.repeat(clip[-1:], 3 * rate_hz, 0)]
         path = write_encoded(tmp_path / f"{rate_hz}.mkv", np.concatenate(pieces), rate_hz, drop=drop)
         sink = Kept()

@@ -52,6 +52,11 @@ def draw(seed: int, labels: Sequence[str] = LABELS) -> tuple[list[Pixels], list[
     return pictures, plays
 
 
+def _shown(picture: Pixels, size_wh: tuple[int, int]) -> bytes:
+    """What a camera of this size sends of a picture: JPEG."""
+    return jpeg(cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA))
+
+
 def write_pack(folder: Path, seed: int) -> None:
     """Write a round of pictures, in every size, for a camera to show."""
     folder.mkdir(parents=True)
@@ -61,7 +66,7 @@ def write_pack(folder: Path, seed: int) -> None:
         for size_wh in SIZES_WH:
             positions.append([])
             for picture in pictures:
-                content = jpeg(cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA))
+                content = _shown(picture, size_wh)
                 positions[-1].append((file.tell(), len(content)))
                 file.write(content)
     index = {"rate_hz": RATE_HZ, "sizes_wh": SIZES_WH, "plays": plays, "positions": positions}
@@ -72,13 +77,18 @@ def seen_in_file(seed: int, folder: Path) -> dict[str, bool]:
     """Which plays of a round `edge-har run` emits, each as one event, when it reads the pictures from files.
 
     In each of PHASES files the ticks of the model fall on other pictures, as they do after every time that a
-    camera is opened: what is not seen in all of them depends on chance.
+    camera is opened, and the pictures have one of the sizes that it shows: what is not seen in all of them
+    depends on chance.
     """
     pictures, plays = draw(seed)
-    coded = np.stack([decoded(jpeg(picture))[..., ::-1] for picture in pictures])
+    coded = [
+        np.stack([decoded(_shown(picture, size_wh))[..., ::-1] for picture in pictures])
+        for size_wh in SIZES_WH
+    ]
     sources = []
     for phase in range(PHASES):
-        video = write_video(folder / f"{seed}-{phase}.avi", coded[phase:], float(RATE_HZ))
+        of_size = coded[phase % len(SIZES_WH)]
+        video = write_video(folder / f"{seed}-{phase}.avi", of_size[phase:], float(RATE_HZ))
         sources += ["--source", f"p{phase}={video}"]
     done = edge_har("run", "-q", *sources, timeout_s=120)
     assert done.returncode == 0, done.stderr
