@@ -149,9 +149,9 @@ class Options:
         Limits(self.min_agreement or 0.0, self.max_drop_points)
 
     def chosen_precision(self, source_model: SourceModel) -> str | None:
-        """What was requested; else FLOAT16 for a pretrained encoder, and None for others: its many layers
-        round so much in int8 that the gate refuses it (on ucf9 it agrees with float on .95 of windows), and
-        takes 1.4 to 1.6 times as long in float.
+        """What was requested; else FLOAT16 for a pretrained encoder, and None for others. The many layers of
+        such an encoder round so much in int8 that the gate refuses it: on ucf9 it agrees with float on .95 of
+        windows. In float a tick takes 1.4 to 1.6 times as long.
         """
         pretrained = source_model.run is not None and source_model.run.config.design.pretrained
         return FLOAT16 if self.precision is None and pretrained else self.precision

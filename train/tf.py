@@ -43,7 +43,6 @@ def fit_model(model: Any, batches: Any, **options: Any) -> Any:
         for frame, _ in traceback.walk_tb(error.__traceback__):
             with suppress(RuntimeError):  # this one, which still runs
                 frame.clear()
-                dict(
-                    frame.f_locals
-                )  # where TensorFlow has read it, the dictionary keeps what it held until read again
+                # Once TensorFlow has read them, they stay in this dictionary until it is read again.
+                dict(frame.f_locals)
         raise
