@@ -178,7 +178,7 @@ def test_the_plan_has_every_family_and_few_folds_of_most() -> None:
         names = [row.entry.name for row in plan.rows]
         assert len(names) == len(set(names))
         assert (MIDDLE.name in names) == kind.middle
-        assert {SMALL.name, WINNER.name, *(entry.name for entry in PUBLISHED)} <= set(names)
+        assert {SMALL.name, WINNER.name, *(entry.name for entry in kind.published)} <= set(names)
         full = [row.entry.name for row in plan.rows if row.folds is None]
         assert full == [SMALL.name, WINNER.name]
         assert {(row.seeds, row.folds) for row in plan.shortened().rows} == {(1, 1)}
