@@ -94,16 +94,19 @@ def predict_held_out(
         known, unknown = (
             np.c_[(table[part] - middle) / spread, np.ones(part.sum())] for part in (~test, test)
         )
-        found = (unknown @ _regress(known, truth[~test], len(names))).argmax(1)
+        found = (unknown @ regress(known, np.eye(len(names))[truth[~test]])).argmax(1)
         for clip, label in zip(np.flatnonzero(test), found, strict=True):
             predicted[clip] = names[label]
     return predicted
 
 
-def _regress(known: Floats, truth: NDArray[np.int64], classes: int) -> Floats:
-    """Softmax regression with a ridge (not on the last, constant column), by accelerated gradient steps."""
-    count = len(known)
-    targets = np.eye(classes)[truth]
+def regress(known: Floats, targets: Floats) -> Floats:
+    """Softmax regression with a ridge (not on the last, constant column), by accelerated gradient steps.
+
+    known: float64 [n, width]. targets: the probabilities of each label, float64 [n, labels]. Returns weights,
+    float64 [width, labels].
+    """
+    count, classes = targets.shape
     ridge = np.full((known.shape[1], 1), RIDGE / count)
     ridge[-1] = 0
     pace = 1 / (np.linalg.norm(known, 2) ** 2 / count / 2 + RIDGE / count)

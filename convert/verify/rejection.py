@@ -34,10 +34,11 @@ WINDOWS_PER_WINDOW = 4  # that begin within one: nearer ones say nothing new
 MOST_CLIPS = 400  # of the training clips, that familiarity is fitted on
 FEWEST_PER_LABEL = 5  # windows: fewer say nothing of where a label's features lie
 FEWEST_GROUPS = 3  # held out, that say how near another one is
-# Of the mean and deviation of features, the most varied: on people held out of weizmann_full with two labels
-# not trained on, this many separated unknown clips from known ones best among 8 to 128.
-COMPONENTS = 64
-SHRINKAGE = 0.1  # added to variances of 1: directions in which nothing varies count for little
+# These three set clips of labels that were not trained on apart best, of 32, 64 and 128 components, .03 to .6
+# and 1 to 3, on the features of docs/figures/unknown.md.
+COMPONENTS = 32  # of the mean and deviation of features: the most varied
+SHRINKAGE = 0.03  # added to variances of 1: directions in which nothing varies count for little
+BETWEEN = 2.0  # times as far apart are windows in the few directions in which labels differ
 LEAST_DEVIATION = 1e-3  # of a feature: one that never varies in training must not decide alone
 STEEPNESS = 20.0  # of the fall to unfamiliar: at 1.1 times that distance a window is half familiar
 KNOWN_LOST = 0.05  # of known clips held out: what the threshold may reject
@@ -157,11 +158,14 @@ class Familiarity:
     near: float = 1.0
 
     @classmethod
-    def fitted(cls, seen: SeenWindows, known: SeenWindows) -> tuple[Familiarity, Floats] | None:
+    def fitted(
+        cls, seen: SeenWindows, known: SeenWindows, between: float = BETWEEN
+    ) -> tuple[Familiarity, Floats] | None:
         """Fitted to windows of training and of clips held out, and the distances of the latter, measured with
         their own group left out (their own clip, where there are too few groups). None where a label has too
         few windows, or there are no features. seen: its labels from the count of scores on are further
-        centres.
+        centres. between: times as far apart are windows in
+        the directions that tell labels apart.
 
         Held-out clips widen the covariance by how other people and scenes vary, which windows that were
         trained on hardly do.
@@ -183,6 +187,7 @@ class Familiarity:
 
         def made_with(rows: Floats) -> Familiarity:
             whitening = np.linalg.cholesky(np.linalg.inv((within + rows.T @ rows / len(rows)) / 2))
+            whitening = whitening @ _stretch(centres @ whitening, between)
             return cls(first @ whitening, -mean @ first @ whitening, centres @ whitening)
 
         distances = np.empty(len(held))
@@ -219,6 +224,15 @@ class Familiarity:
             return {"scores": tf.sigmoid(2 - STEEPNESS * (tf.sqrt(nearest) / self.near - 1))}
 
         return FloatGraph("familiarity", {"features": shape}, function)
+
+
+def _stretch(centres: Floats, between: float) -> Floats:
+    """A matrix that makes all `between` times as long in the directions in which `centres` [labels,
+    components] differ, and leaves the others: float64 [components, components].
+    """
+    _, singular, directions = np.linalg.svd(centres - centres.mean(axis=0), full_matrices=False)
+    apart = directions[singular > LEAST_DEVIATION * singular[0]]
+    return np.asarray(np.eye(centres.shape[1]) + (between - 1) * apart.T @ apart)
 
 
 def fit_rejection(
