@@ -46,10 +46,10 @@ INTRODUCTION = (
 WAYS_NOTE = (
     "On mean and deviation over eight frames of MobileNet V1 .25 at 224 px with its pretrained weights, one "
     "row a clip; two labels left out at a time, folds by groups. *area*: the probability that a known clip "
-    "looks more known than one of the labels left out (.5 is chance). *rejected*: fraction of the latter below "
-    "the threshold that loses 5 % of the former, chosen on these very clips, as were the settings of the last "
-    "row: more than a threshold fitted beforehand can reach. A stream starts an event where one moment of a "
-    "clip looks known, so it rejects less."
+    "looks more known than one of the labels left out (.5 is chance). *rejected*: fraction of the latter "
+    "below the threshold that loses 5 % of the former, chosen on these very clips, as were the settings of "
+    "the last row: more than a threshold fitted beforehand can reach. A stream starts an event where one "
+    "moment of a clip looks known, so it rejects less."
 )
 FOLDS = {"ucf9": 5}  # of a set; others hold each group out
 
