@@ -124,9 +124,14 @@ for one in PAGES:
     "--set", "only", multiple=True, metavar="NAME", help="Only this set; repeatable. [default: all]"
 )
 @click.option("--quick", is_flag=True, help="One seed and one fold of every row, for a try.")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), help="At most so many of every row. [default: each row's own]"
+)
 @JOBS
 @PAGE
-def accuracy(clips: Path, only: tuple[str, ...], quick: bool, jobs: int, out: Path) -> None:
+def accuracy(
+    clips: Path, only: tuple[str, ...], quick: bool, seeds: int | None, jobs: int, out: Path
+) -> None:
     """Measure every model on people and scenes never seen, on weizmann_full, ucf9, fight and thermal, beside
     controls; write the tables, and a picture beside them.
 
@@ -137,8 +142,9 @@ def accuracy(clips: Path, only: tuple[str, ...], quick: bool, jobs: int, out: Pa
         raise MisuseError(f"--out is a Markdown file ending with .md, got {out.name}")
     from benchmarks.pages.accuracy import measure_accuracy, write
 
-    measured = measure_accuracy(clips, say=_say, jobs=jobs, only=only, quick=quick)
+    measured = measure_accuracy(clips, say=_say, jobs=jobs, only=only, quick=quick, seeds=seeds)
     named = [word for name in only for word in ("--set", name)] + ["--quick"] * quick
+    named += [] if seeds is None else ["--seeds", str(seeds)]
     write(out, measured, _command("accuracy", clips, out, *named))
     _say(f"wrote {out} and {out.with_suffix('.png')}")
 

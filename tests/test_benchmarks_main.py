@@ -53,8 +53,10 @@ def test_the_accuracy_command_takes_sets_and_a_try(tmp_path: Path, monkeypatch: 
     module = import_module("benchmarks.pages.accuracy")
     calls = []
 
-    def measure(clips: Path, *, say: object, jobs: int, only: tuple[str, ...], quick: bool) -> str:
-        calls.append((clips.name, jobs, only, quick))
+    def measure(
+        clips: Path, *, say: object, jobs: int, only: tuple[str, ...], quick: bool, seeds: int | None
+    ) -> str:
+        calls.append((clips.name, jobs, only, quick, seeds))
         return "measured"
 
     monkeypatch.setattr(module, "measure_accuracy", measure)
@@ -63,10 +65,10 @@ def test_the_accuracy_command_takes_sets_and_a_try(tmp_path: Path, monkeypatch: 
     words = ["accuracy", "--clips", str(tmp_path / "some"), "--jobs", "3", "--out"]
     CliRunner().invoke(group, [*words, str(out)], catch_exceptions=False)
     assert out.read_text() == "python -m benchmarks accuracy --clips some --out docs/figures/accuracy.md"
-    more = ["--set", "ucf9", "--set", "fight", "--quick"]
+    more = ["--set", "ucf9", "--set", "fight", "--quick", "--seeds", "2"]
     CliRunner().invoke(group, [*words, str(out), *more], catch_exceptions=False)
-    assert " --set ucf9 --set fight --quick " in out.read_text()
-    assert calls == [("some", 3, (), False), ("some", 3, ("ucf9", "fight"), True)]
+    assert " --set ucf9 --set fight --quick --seeds 2 " in out.read_text()
+    assert calls == [("some", 3, (), False, None), ("some", 3, ("ucf9", "fight"), True, 2)]
     refused = CliRunner().invoke(group, [*words, str(tmp_path / "accuracy.txt")])
     assert isinstance(refused.exception, MisuseError)
 

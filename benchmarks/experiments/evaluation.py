@@ -75,6 +75,10 @@ class SetPlan:
     controls: tuple[str, ...] = controls.CONTROLS
     encoder_px: int = 224
 
+    def with_seeds(self, most: int) -> SetPlan:
+        """The same rows with at most so many seeds each."""
+        return replace(self, rows=tuple(replace(row, seeds=min(row.seeds, most)) for row in self.rows))
+
     def shortened(self) -> SetPlan:
         """The same rows with one seed and one fold each."""
         return replace(self, rows=tuple(replace(row, seeds=1, folds=1) for row in self.rows), folds=1)

@@ -98,11 +98,12 @@ def measure_accuracy(
     jobs: int,
     only: Sequence[str] = (),
     quick: bool = False,
+    seeds: int | None = None,
     kinds: Sequence[AccuracySet] = ACCURACY_SETS,
     cache: Path = CACHE,
 ) -> Accuracy:
     """Run what is not in the cache yet. clips: the folder of the sets. only: names of some of them; none:
-    all. quick: one seed and one fold of every row.
+    all. quick: one seed and one fold of every row. seeds: at most so many of every row.
 
     Raises MisuseError for a set that is not known, DataError for unfit clips, EdgeHarError where a fold
     fails.
@@ -114,6 +115,8 @@ def measure_accuracy(
     chosen = tuple(kind for kind in kinds if not only or kind.name in only)
     weights = use_folder_of_weights(clips)
     plans = [kind.plan(clips) for kind in chosen]
+    if seeds is not None:
+        plans = [plan.with_seeds(seeds) for plan in plans]
     if quick:
         plans = [plan.shortened() for plan in plans]
     sets = measure_sets(plans, say=say, jobs=jobs, weights=weights, cache=cache)
