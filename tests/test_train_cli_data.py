@@ -42,8 +42,10 @@ def test_a_folder_of_what_else_happens_joins_the_index(clips: Path, tmp_path: Pa
     for name in ("v_Talk_g01_c01.avi", "deep/er/2.avi"):
         (tmp_path / "else" / name).parent.mkdir(parents=True, exist_ok=True)
         write_video(tmp_path / "else" / name, noise(3))
+    (tmp_path / "else" / "notes.txt").write_text("filmed on Monday")
     made = edge_har("data", "index", "clips", "--other", "else", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
+    assert "else: passed over 1 .txt" in made.stderr
     rows = [line.split(",")[:3] for line in (tmp_path / "index.csv").read_text().splitlines()]
     other = [row for row in rows if row[1] == "_other"]
     assert other == [
@@ -60,7 +62,7 @@ def test_a_folder_of_what_else_happens_joins_the_index(clips: Path, tmp_path: Pa
     assert_one_line(gone, 1, "nowhere: no such folder")
     (tmp_path / "empty").mkdir()
     empty = edge_har("data", "index", "clips", "--other", "empty", cwd=tmp_path)
-    assert_one_line(empty, 1, "empty: no videos found")
+    assert_one_line(empty, 1, "empty: no videos found; empty: passed over")
     inside = edge_har("data", "index", "clips", "--other", "else", "--out", "else/index.csv", cwd=tmp_path)
     assert_one_line(inside, 2, "lies in the data set else")
 

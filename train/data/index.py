@@ -141,7 +141,7 @@ def build_index(
     """
     found = [clip for clip in find_clips(source, report) if labels is None or clip.label in labels]
     if other is not None:
-        found += find_other(other)
+        found += find_other(other, report)
     if check_found is not None:
         check_found(found)
     readable: list[tuple[FoundClip, ClipFacts, str]] = []

@@ -96,17 +96,22 @@ def find_clips(source: str | os.PathLike[str], report: Report | None = None) -> 
     return tuple(sorted(found, key=lambda clip: str(clip.path)))
 
 
-def find_other(folder: str | os.PathLike[str]) -> tuple[FoundClip, ...]:
+def find_other(folder: str | os.PathLike[str], report: Report | None = None) -> tuple[FoundClip, ...]:
     """Every video below a folder, as a clip in which none of the labels happens, sorted by path. Groups come
-    from names in UCF50's form, with the folder's name before them; other clips are each their own. Raises
-    DataError where there is none.
+    from names in UCF50's form, with the folder's name before them; other clips are each their own. report:
+    gets a line where the folder holds more than videos. Raises DataError where there is none.
     """
     root = Path(os.path.realpath(folder))
     if path_kind(root, DataError, folder) is not PathKind.FOLDER:
         raise DataError(f"{folder}: no such folder; name one that holds clips of what else happens")
-    paths = sorted(Path(recording) for recording in walk(str(root)).recordings)
+    walked = walk(str(root))
+    paths = sorted(Path(recording) for recording in walked.recordings)
+    lines = _passed_over_line(_relative(walked.passed_over, root), folder)
     if not paths:
-        raise DataError(f"{folder}: no videos found")
+        raise DataError("; ".join([f"{folder}: no videos found", *lines]))
+    if report is not None:
+        for line in lines:
+            report(line)
     named = ((path, _named_group(path)) for path in paths)
     return tuple(FoundClip(path, OTHER, group and f"{root.name}/{group}") for path, group in named)
 
@@ -179,7 +184,7 @@ def _clips_of_folders(folder: Path, shown: str | os.PathLike[str]) -> tuple[list
             f"{shown}: {len(odd)} of its {len(found)} clips have a name that is not UTF-8, as an index is: "
             f"rename them, such as {min(odd)}"
         )
-    below = [replace(one, path=os.path.relpath(one.path, folder)) for one in passed_over]
+    below = _relative(passed_over, folder)
     labels = {
         Path(os.path.relpath(entered, folder)).parts[0]
         for entered in walked.folders
@@ -191,9 +196,16 @@ def _clips_of_folders(folder: Path, shown: str | os.PathLike[str]) -> tuple[list
         rest = [one for one in rest if one not in inside]
         whole = [f"{one.kind}: {one.detail}".removesuffix(": ") for one in inside if one.path == label]
         lines.append(printable(f"{shown}: no clip in {label}: {whole[0] if whole else listed(inside)}"))
-    if rest:
-        lines.append(printable(f"{shown}: passed over {listed(rest)}"))
-    return found, lines
+    return found, lines + _passed_over_line(rest, shown)
+
+
+def _relative(passed_over: Sequence[PassedOver], folder: Path) -> list[PassedOver]:
+    return [replace(one, path=os.path.relpath(one.path, folder)) for one in passed_over]
+
+
+def _passed_over_line(passed_over: Sequence[PassedOver], shown: str | os.PathLike[str]) -> list[str]:
+    """One line where there is any; paths are relative to the folder `shown`."""
+    return [printable(f"{shown}: passed over {listed(passed_over)}")] if passed_over else []
 
 
 def _unlisted(folder: Path, found: list[FoundClip], rows_csv: Path) -> list[str]:
