@@ -44,6 +44,8 @@ ADDED = {
     "steps": 600,
     "outlier_share": 0.0,
     "other_share": 0.15,  # of clips that there were none of
+    "teacher": None,
+    "teacher_share": 0.5,
 }
 MONITORS = ("loss", "accuracy", "none")
 NOTEBOOK = "notebook"
@@ -54,6 +56,7 @@ INDEX = "index.csv"  # which clips, by path: what `convert` reads again
 HISTORY = "history.csv"
 MODEL = "model.keras"
 METRICS = "metrics.json"
+MODEL_SHA256 = "model_sha256"  # the key of it in metrics
 CONFUSION = "confusion.png"
 CURVES = "curves.png"
 CHECKPOINT = "checkpoint"  # a folder, there while the training is unfinished
@@ -80,9 +83,10 @@ class TrainConfig:
     which nothing is done, so that no label is sure of an empty or still scene. outlier_share: part of each
     batch that is turned, so that no label is sure of what it never saw. All three together below half.
     other_share: part of each batch from clips of OTHER, where there are any.
-    steps: batches that a small set needs. recipe: `notebook` is that of the tutorial notebooks: frames spread
-    over the whole clip, a constant learning rate, clips that count alike, no second start. Raises
-    MisuseError.
+    teacher: SHA-256 of the model file of a RUN whose probabilities are a part, teacher_share, of the targets;
+    None without. steps: batches that a small set needs. recipe: `notebook` is that of the tutorial notebooks:
+    frames spread over the whole clip, a constant learning rate, clips that count alike, no second start.
+    Raises MisuseError.
     """
 
     model: str
@@ -119,6 +123,8 @@ class TrainConfig:
     seed: int = 0
     steps: int = 600
     recipe: str = "default"
+    teacher: str | None = None
+    teacher_share: float = 0.5
 
     def __post_init__(self) -> None:
         if self.model not in FAMILIES:
@@ -149,6 +155,10 @@ class TrainConfig:
             raise MisuseError(f"{self.encoder} has its own scaling of pixels: omit --standardise")
         if self.design.pretrained and self.synthetic_share:
             raise MisuseError(f"{self.encoder} is trained on clips alone: omit --synthetic")
+        if not 0 <= self.teacher_share <= 1:
+            raise MisuseError(f"teacher_share must be from 0 to 1, got {self.teacher_share}")
+        if self.teacher is not None and (self.design.pretrained or self.recipe == NOTEBOOK):
+            raise MisuseError("--teacher is for models without a pretrained encoder, by the default recipe")
         if self.outlier_share and self.design.pretrained:
             raise MisuseError(
                 "outliers are turned frames, and features of an encoder cannot be turned: omit them"
@@ -232,7 +242,7 @@ class Run:
         from train.tf import keras
 
         path = self.folder / MODEL
-        if _sha256(path) != self.metrics["model_sha256"]:
+        if _sha256(path) != self.metrics[MODEL_SHA256]:
             raise DataError(f"{path}: not the model this RUN was finished with; train again")
         loaded = keras.models.load_model(path, compile=False, safe_mode=True)
         pixels = self.metrics.get("pixels")

@@ -146,6 +146,18 @@ TENSORFLOW = "tensorflow"
     "[default: 0.15]",
 )
 @click.option(
+    "--teacher",
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="A finished, larger model of the same labels and split, whose probabilities are learned too.",
+)
+@click.option(
+    "--teacher-share",
+    metavar="SHARE",
+    type=float,
+    help="Its part of what is learned of each clip, 0 to 1.  [default: 0.5]",
+)
+@click.option(
     "--monitor",
     type=click.Choice(MONITORS),
     help="The validation figure that chooses the best epoch; none keeps the last epoch.",
@@ -203,6 +215,7 @@ def train(
     folds: int | None,
     recipe: str,
     other: Path | None,
+    teacher: Path | None,
     **settings: Any,
 ) -> None:
     """Train a model on clips.
@@ -214,6 +227,10 @@ def train(
         raise MisuseError("--fold chooses from the folds of --split FILE")
     notebook = recipe == NOTEBOOK
     _check_ways(cross_validate, folds, notebook, split, fold, validation)
+    if teacher is not None and cross_validate:
+        raise MisuseError(
+            "--teacher has seen most groups: leave out --cross-validate, and train each fold apart"
+        )
     from train.cli.data import load_and_report
     from train.data.mirror import check_mirror
     from train.data.splits import (
@@ -227,12 +244,18 @@ def train(
     )
     from train.fitting import cross_validation
     from train.fitting import notebook as notebook_recipe
-    from train.runs import check_run_folder, default_config
+    from train.runs import MODEL_SHA256, check_run_folder, default_config, load_run
 
     given = {name: value for name, value in settings.items() if value is not None}
     model, given = chosen_model(model, preset, given)
+    taught_by = None if teacher is None else load_run(teacher)
+    if taught_by is not None:
+        given["teacher"] = taught_by.metrics[MODEL_SHA256]
+    elif "teacher_share" in given:
+        raise MisuseError("--teacher-share is for a model with a --teacher RUN")
     config = default_config(model, validate=validation, recipe=recipe, **given)
-    if encoder_weights is not None and not config.design.pretrained:
+    by_teacher = taught_by is not None and taught_by.config.design.pretrained
+    if encoder_weights is not None and not (config.design.pretrained or by_teacher):
         raise MisuseError("--encoder-weights is for a pretrained encoder: choose one with --encoder")
     # Clips may take minutes to check: that this cannot be done at all is reported before.
     if find_spec(TENSORFLOW) is None:
@@ -272,6 +295,7 @@ def train(
             cache=cache,
             tensorboard=logs,
             encoder_weights=encoder_weights,
+            teacher=taught_by,
         )
 
     if cross_validate:

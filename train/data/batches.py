@@ -341,11 +341,15 @@ def _longest_piece(times_s: Times, max_gap_s: float) -> tuple[int, int]:
     return first, end - 1
 
 
-def targets(labels: Any, classes: int) -> Any:
-    """What a model should predict: float32 [batch, classes], one label,
-    or every label alike for BACKGROUND.
+def targets(labels: Any, classes: int, table: NDArray[np.float32] | None = None) -> Any:
+    """What a model should predict: float32 [batch, classes], one label (or its row of `table`, float32
+    [labels, classes]), or every label alike for BACKGROUND.
     """
-    return tf.where((labels != BACKGROUND)[:, None], tf.one_hot(labels, classes), 1 / classes)
+    if table is None:
+        known = tf.one_hot(labels, classes)
+    else:
+        known = tf.gather(tf.constant(table), tf.maximum(labels, 0))
+    return tf.where((labels != BACKGROUND)[:, None], known, 1 / classes)
 
 
 def training_batches(

@@ -40,6 +40,7 @@ from train.fitting.callbacks import (
     TrainingEnd,
     WeightAverage,
 )
+from train.fitting.distillation import check_teacher, taught, teach
 from train.fitting.evaluate import (
     Predict,
     Predictions,
@@ -73,6 +74,7 @@ def train_run(
     report: Report | None = None,
     tensorboard: Path | None = None,
     encoder_weights: Path | None = None,
+    teacher: runs.Run | None = None,
 ) -> runs.Run:
     """Train `config` on a data set and leave a finished RUN at `out`; a finished one is returned as it is.
 
@@ -80,7 +82,8 @@ def train_run(
     on both for all epochs), and reads `test` once at the end. None: trains on all groups for all epochs. An
     interrupted training goes on from its last whole epoch when called again. cache: where decoded clips are
     kept. report: takes lines for people; default stderr. tensorboard: a folder for TensorBoard's logs.
-    encoder_weights: the file of a pretrained encoder's, see `encoders.load_weights`.
+    encoder_weights: the file of a pretrained encoder's, see `encoders.load_weights`; the teacher's, where
+    there is one. teacher: the RUN that `config.teacher` means.
 
     Raises DataError or MisuseError, each one line.
     """
@@ -89,6 +92,10 @@ def train_run(
         raise MisuseError(
             "--tensorboard needs the package tensorboard; install it with 'pip install tensorboard'"
         )
+    if teacher is not None:
+        check_teacher(teacher, config, dataset, split)
+    elif config.teacher is not None:
+        raise MisuseError("these settings have a teacher: name its RUN")
     mirror = decide_mirror(config.mirror, dataset.labels)
     finished = runs.start_run(folder, identity(config, dataset), _split_json(config, dataset, split))
     if finished:
@@ -97,7 +104,8 @@ def train_run(
     write_index(dataset, folder / runs.INDEX)
     report(mirror.note)
     report(f"training on {len(GPUS)} GPU{'s' * (len(GPUS) > 1)}" if GPUS else "training on the CPU")
-    clips = _cached_parts(config, dataset, split, cache or cache_folder(), report)
+    cache = cache or cache_folder()
+    clips = _cached_parts(config, dataset, split, cache, report)
     budget = budget_for(config, clips.train, bool(clips.validation))
     frozen, seen = None, clips
     if config.design.pretrained:
@@ -114,7 +122,12 @@ def train_run(
             },
         )
     report(budget_line(budget))
-    training = _Training(config, seen, dataset.labels, mirror, folder, budget, frozen=frozen)
+    teaching = None
+    if teacher is not None:
+        teaching = teach(teacher, dataset, clips.train, cache, encoder_weights, report)
+    training = _Training(
+        config, seen, dataset.labels, mirror, folder, budget, frozen=frozen, teaching=teaching
+    )
     if training.low_contrast:
         report("the clips show little contrast: if nothing is learnt, --standardise helps")
     try:
@@ -243,12 +256,14 @@ def _pixels_json(pixels: tuple[float, float]) -> dict[str, float]:
 
 
 class ActiveAccuracy(keras.metrics.Mean):  # type: ignore[misc]
-    """Window accuracy over the windows in which something is done: those whose target is one label."""
+    """Window accuracy over the windows in which something is done: those whose target is not every label
+    alike.
+    """
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Add a batch: targets and predictions, both float32 [batch, classes]."""
         correct = tf.argmax(y_pred, axis=1) == tf.argmax(y_true, axis=1)
-        active = tf.reduce_max(y_true, axis=1) == 1.0
+        active = tf.reduce_max(y_true, axis=1) > tf.reduce_min(y_true, axis=1)
         return super().update_state(tf.cast(correct, tf.float32), tf.cast(active, tf.float32))
 
 
@@ -262,7 +277,7 @@ class _Training:
     """One training: its models, and where it is. Raises DataError when the folder's checkpoint is damaged.
 
     attempt: how often it was started again, each time with other weights; None goes on with the last attempt
-    that the folder holds.
+    that the folder holds. teaching: what a teacher says of each training clip, float32 [clips, labels].
     """
 
     def __init__(
@@ -275,12 +290,13 @@ class _Training:
         budget: Budget,
         attempt: int | None = None,
         frozen: FrozenEncoder | None = None,
+        teaching: NDArray[np.float32] | None = None,
     ) -> None:
         self.attempt = _last_attempt(folder) if attempt is None else attempt
         keras.utils.set_random_seed(config.seed + self.attempt * SEEDS_APART)
         self.config, self._clips, self._folder, self._mirror = config, clips, folder, mirror
         self.budget, self._labels = budget, labels
-        self.frozen = frozen
+        self.frozen, self._teaching = frozen, teaching
         measured = UNIT if frozen else pixel_statistics(clips.train)
         self.low_contrast = measured[1] < LOW_CONTRAST and not config.standardise
         self.pixels = measured if config.standardise else UNIT
@@ -339,7 +355,14 @@ class _Training:
         following = self.attempt + 1
         _checkpoints(self._folder, following).mkdir(parents=True, exist_ok=True)
         return _Training(
-            self.config, self._clips, self._labels, self._mirror, self._folder, self.budget, following
+            self.config,
+            self._clips,
+            self._labels,
+            self._mirror,
+            self._folder,
+            self.budget,
+            following,
+            teaching=self._teaching,
         )
 
     def run(self, report: Report, tensorboard: Path | None = None) -> None:
@@ -391,11 +414,14 @@ class _Training:
         if self.frozen is not None:
             rows = self.frozen.batches(self._clips.train, self._clips.other["train"], first, last)
             return rows.map(weighted)
-        plan = WindowPlan(
-            self._clips.train, config.sampling, self._clips.synthetic, self._clips.other["train"]
-        )
+        clips, mirror = self._clips.train, self._mirror
+        if self._teaching is not None:
+            by_row = taught(clips, mirror, self._teaching, config.teacher_share)
+            clips, mirror = by_row.clips, by_row.mirror
+            weighted = weighted_targets(self._weights[by_row.label_of], by_row.table)
+        plan = WindowPlan(clips, config.sampling, self._clips.synthetic, self._clips.other["train"])
         amounts = amounts_of(config.augmentation, config.frame_spec)
-        return training_batches(plan, first, last, self._mirror, amounts).map(weighted)
+        return training_batches(plan, first, last, mirror, amounts).map(weighted)
 
     def _validate(self) -> Predictions:
         contract = self.config.contract
@@ -459,16 +485,18 @@ def _last_attempt(folder: Path) -> int:
     )
 
 
-def weighted_targets(weights: NDArray[np.float32]) -> Callable[[Any, Any], tuple[Any, Any, Any]]:
+def weighted_targets(
+    weights: NDArray[np.float32], table: NDArray[np.float32] | None = None
+) -> Callable[[Any, Any], tuple[Any, Any, Any]]:
     """A map from (clips, labels int32 [batch]) to what `fit` takes: clips, targets float32 [batch, classes],
-    and the weight of each window float32 [batch]. weights: float32 [classes]; a window in which nothing is
-    done weighs 1.
+    and the weight of each window float32 [batch]. weights: float32 [labels]; a window in which nothing is
+    done weighs 1. table: the targets of each label, float32 [labels, classes]; default that label alone.
     """
-    classes = len(weights)
+    classes = len(weights) if table is None else table.shape[1]
 
     def weighted(clips: Any, labels: Any) -> tuple[Any, Any, Any]:
         by_label = tf.gather(tf.constant(weights), tf.maximum(labels, 0))
-        return clips, targets(labels, classes), tf.where(labels != BACKGROUND, by_label, 1.0)
+        return clips, targets(labels, classes, table), tf.where(labels != BACKGROUND, by_label, 1.0)
 
     return weighted
 
