@@ -17,7 +17,7 @@ DEVICE_TEST := $(VENV)/.device-test-$(PYTHON_VERSION)
 WORKSTATION := $(VENV)/.workstation-$(PYTHON_VERSION)
 DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--source synthetic:demo --realtime)
 
-.PHONY: help demo test test-device check format docs-config runtimes model accuracy parity calibration compactness qat recipe unknown disturbances shapes decoding benchmark bench-check fuzz sigterm soak clean
+.PHONY: help demo test test-device check format docs-config runtimes model accuracy parity calibration compactness qat recipe distillation unknown disturbances shapes decoding benchmark bench-check fuzz sigterm soak clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ qat: $(WORKSTATION)  ## make docs/figures/qat.md again: fine-tuning under int8's
 
 recipe: $(WORKSTATION)  ## make docs/figures/recipe.md again: the default training beside the notebooks' (needs CLIPS/ucf9; resumable)
 	$(BIN)/python -m benchmarks recipe --clips $(CLIPS)/ucf9 --out docs/figures/recipe.md
+
+distillation: $(WORKSTATION)  ## make docs/figures/distillation.md again: a small model that a larger one teaches (needs CLIPS/ucf9; resumable)
+	$(BIN)/python -m benchmarks distillation --clips $(CLIPS)/ucf9 --out docs/figures/distillation.md
 
 unknown: $(WORKSTATION)  ## make docs/figures/unknown.md again: movements that a model never saw (needs CLIPS/weizmann_full and ucf9; resumable)
 	$(BIN)/python -m benchmarks unknown --clips $(CLIPS) --out docs/figures/unknown.md

@@ -78,6 +78,12 @@ PAGES = (
         "the table; exit 1 where the default is worse.",
     ),
     Page(
+        "distillation",
+        "measure_distillation",
+        CLIPS,
+        "Compare a small model with and without a larger one that teaches it, and write the table.",
+    ),
+    Page(
         "unknown",
         "measure_unknown",
         ROOT_OF_SETS,

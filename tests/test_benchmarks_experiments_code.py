@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,19 @@ def test_hashes_are_whole_and_lead_to_no_other_entry() -> None:
 def test_the_command_prints_the_current_hash(package: Path) -> None:
     done = CliRunner().invoke(group, ["code-hash"])
     assert (done.exit_code, done.output) == (0, f"{code_sha256()}\n")
+
+
+def test_folds_side_by_side_do_not_parse_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work, most = [0], [0]
+
+    def counted(package: str) -> str:
+        at_work[0] += 1
+        most[0] = max(most[0], at_work[0])
+        time.sleep(0.01)
+        at_work[0] -= 1
+        return package
+
+    monkeypatch.setattr(code, "code_sha256", counted)
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(package_sha256, ["convert"] * 16)) == {"convert"}
+    assert most == [1]

@@ -83,6 +83,7 @@ def test_the_names_of_the_commands() -> None:
         "code-hash",
         "compactness",
         "decoding",
+        "distillation",
         "disturbances",
         "overhead",
         "parity",

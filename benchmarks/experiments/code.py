@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterator, Mapping
+from threading import Lock
 from types import MappingProxyType
 
 from benchmarks.measure.commands import ROOT
@@ -32,9 +33,14 @@ CARRIED_OVER: Mapping[str, str] = MappingProxyType(
 )
 
 
+# Python 3.11's parser fails at random where two threads parse at once, as folds that run side by side would.
+_PARSING = Lock()
+
+
 def package_sha256(package: str = PACKAGE, *, carried_over: Mapping[str, str] = CARRIED_OVER) -> str:
     """The hash that keys are made with: `code_sha256`, or the earlier one that it carries over."""
-    current = code_sha256(package)
+    with _PARSING:
+        current = code_sha256(package)
     return carried_over.get(current, current)
 
 
