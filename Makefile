@@ -82,8 +82,8 @@ shapes: $(WORKSTATION)  ## make docs/figures/shapes.md again: the shipped model 
 decoding: $(WORKSTATION)  ## make docs/figures/decoding.md again: OpenCV's reader of files beside PyAV's
 	$(BIN)/python -m benchmarks decoding --out docs/figures/decoding.md
 
-benchmark: $(WORKSTATION)  ## make docs/figures/benchmark.md and its plot again (needs CLIPS/weizmann)
-	$(BIN)/edge-har benchmark --clips $(CLIPS)/weizmann --out docs/figures/benchmark.md
+benchmark: $(WORKSTATION)  ## make docs/figures/benchmark.md and its plot again (needs CLIPS/ucf9, and EDGE_HAR_ENCODERS or CLIPS/../encoders)
+	$(BIN)/edge-har benchmark --clips $(CLIPS)/ucf9 --folds 1 --out docs/figures/benchmark.md
 
 bench-check: $(WORKSTATION)  ## the limits on speed and memory, as ratios in one run
 	$(BIN)/python -m benchmarks check

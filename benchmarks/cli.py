@@ -30,6 +30,7 @@ from edge_har.errors import MisuseError
 @click.option(
     "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown; a PNG beside it."
 )
+@click.option("--folds", type=click.IntRange(min=1), help="How many folds of --clips.  [default: all]")
 @click.option(
     "--rounds", type=click.IntRange(min=10), default=200, show_default=True, help="Calls of each form."
 )
@@ -44,9 +45,15 @@ from edge_har.errors import MisuseError
     help="Trainings at once.",
 )
 def benchmark(
-    clips: Path | None, runs: tuple[Path, ...], out: Path, rounds: int, threads: int, jobs: int
+    clips: Path | None,
+    runs: tuple[Path, ...],
+    out: Path,
+    folds: int | None,
+    rounds: int,
+    threads: int,
+    jobs: int,
 ) -> None:
-    """Compare float Keras, float TFLite, int8 and the int8 stream.
+    """Compare float Keras, float TFLite and what `convert` makes of them, as whole clips and as streams.
 
     Latency of all forms is measured in turns in one run, so that ratios hold; accuracy is on the same
     held-out clips for all. With --clips, folds that an earlier command made are used again. With --run, the
@@ -54,15 +61,25 @@ def benchmark(
     """
     if (clips is None) == (not runs):
         raise MisuseError("name either --clips DIR or one or more --run RUN")
+    if folds is not None and clips is None:
+        raise MisuseError("--folds is how many folds of --clips are measured: omit it beside --run")
     if out.suffix != ".md":
         raise MisuseError(f"--out is a Markdown file ending with .md, got {out.name}")
     from benchmarks.pages.latency import compare_folds, compare_runs
 
     words = ["edge-har", "benchmark", "--rounds", str(rounds), "--threads", str(threads)]
     if clips is not None:
-        words += ["--clips", clips.name]
+        words += ["--clips", clips.name, *([] if folds is None else ["--folds", str(folds)])]
         compare_folds(
-            clips, out, words, rounds=rounds, threads=threads, jobs=jobs, say=_say, on_progress=_progress
+            clips,
+            out,
+            words,
+            rounds=rounds,
+            threads=threads,
+            jobs=jobs,
+            say=_say,
+            count=folds,
+            on_progress=_progress,
         )
     else:
         words += [word for run in runs for word in ("--run", run.name)]

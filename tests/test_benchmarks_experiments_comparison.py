@@ -15,9 +15,9 @@ from benchmarks.cli import benchmark
 from benchmarks.experiments.comparison import (
     CALL,
     FLOAT,
-    INT8,
     PREDICT,
     RESULT,
+    SHIPPED,
     TICK,
     ComparedModel,
     Measured,
@@ -46,7 +46,7 @@ def made_forms() -> tuple[Measured, ...]:
         Measured(PREDICT, timing(40.0), 700_000, good),
         Measured(CALL, timing(30.0), 700_000, None),
         Measured(FLOAT, timing(1.6), 300_000, good),
-        Measured(INT8, timing(1.0), 90_000, fair),
+        Measured(SHIPPED, timing(1.0), 90_000, fair),
         Measured(RESULT, timing(0.25), 95_000, fair),
     )
 
@@ -83,13 +83,15 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> ComparedModel:
 
 def test_the_same_clips_for_every_form(subject: ComparedModel) -> None:
     found = accuracy_of([subject, subject])
-    assert set(found) == {PREDICT, FLOAT, INT8, RESULT}
+    assert set(found) == {PREDICT, FLOAT, SHIPPED, RESULT}
     assert {figures.clips for figures in found.values()} == {6}
     assert found[PREDICT].windows_right == 16
-    assert found[FLOAT] == found[INT8] == found[RESULT]  # the same graphs: the stream equals the whole clip
+    assert (
+        found[FLOAT] == found[SHIPPED] == found[RESULT]
+    )  # the same graphs: the stream equals the whole clip
     refused = ComparedModel(subject.name, subject.run, subject.float_bundle, None, subject.held_out)
     assert set(accuracy_of([subject, refused])) == {PREDICT, FLOAT}
-    reported = {form: Figures(3, 2, (), 9, 4) for form in (INT8, RESULT)}
+    reported = {form: Figures(3, 2, (), 9, 4) for form in (SHIPPED, RESULT)}
     found = accuracy_of([subject, replace(refused, reported=reported)])
     assert found[RESULT].windows_right == accuracy_of([subject])[RESULT].windows_right + 4
 
@@ -103,7 +105,7 @@ def test_all_forms_are_timed_in_one_run_and_told_apart(subject: ComparedModel) -
         say=lambda line: None,
         on_progress=lambda *done: rounds.append(done),
     )
-    assert [form.form for form in compared.forms] == [PREDICT, CALL, FLOAT, INT8, RESULT]
+    assert [form.form for form in compared.forms] == [PREDICT, CALL, FLOAT, SHIPPED, RESULT]
     assert all(form.timing is not None and form.timing.calls == 10 for form in compared.forms)
     assert rounds[-1] == (10, 10)
     keras, stream = compared.forms[0], compared.forms[-1]
@@ -123,9 +125,7 @@ def test_the_page_gives_ratios_accuracy_and_size() -> None:
     text = page(
         [ModelComparison("motion", 1, "int8", made_forms())], "benchmark.png", "Protocol.", ["- commit: abc"]
     )
-    assert (
-        "| TFLite int8, stream, a result (1 tick) | 0.25 | 0.375 | 0.5 | 160 | 95 | 63/65 | 0.969 (" in text
-    )
+    assert "| shipped, stream, a result (1 tick) | 0.25 | 0.375 | 0.5 | 160 | 95 | 63/65 | 0.969 (" in text
     assert "| Keras model(x) | 30 | 45 | 60 | 1.33 | 700 | - | as predict | - |" in text
     assert "![](benchmark.png)" in text and "- commit: abc" in text and TICK not in text
 
@@ -133,7 +133,7 @@ def test_the_page_gives_ratios_accuracy_and_size() -> None:
 def test_a_stream_with_states_says_what_a_tick_costs() -> None:
     forms = (*made_forms(), Measured(TICK, timing(1.1), 95_000, None))
     text = page([ModelComparison("convlstm", 5, "int8-weights", forms)], "benchmark.png", "Protocol.", [])
-    assert "a result (5 ticks)" in text and "| TFLite int8, stream, a tick | 1.1 |" in text
+    assert "a result (5 ticks)" in text and "| shipped, stream, a tick | 1.1 |" in text
     assert "several banks" in text and "float states" in text
 
 

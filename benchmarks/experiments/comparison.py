@@ -1,5 +1,5 @@
-"""Every form of a model beside the others: float Keras, float TFLite, int8 whole clip, int8 stream;
-one run for all.
+"""Every form of a model beside the others: float Keras, float TFLite, and what `convert` ships, as a whole
+clip and as a stream; one run for all.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -52,21 +52,24 @@ KERAS_FILE = "model.keras"
 PREDICT = "Keras predict"
 CALL = "Keras model(x)"
 FLOAT = "TFLite float, whole clip"
-INT8 = "TFLite int8, whole clip"
-TICK = "TFLite int8, stream, a tick"
-RESULT = "TFLite int8, stream, a result"
+SHIPPED = "shipped, whole clip"
+TICK = "shipped, stream, a tick"
+RESULT = "shipped, stream, a result"
+TIMED_CLIPS, TIMED_WINDOWS = 8, 8  # that calls take in turns, and of each clip
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """A trained model in all its forms, and the clips it never saw. int8: None where the parity gate refused
-    it; reported is then what the conversion measured, by form.
+    """A trained model in all its forms, and the clips it never saw. shipped: the bundle; None where the
+    parity gate refused it; reported is then what the conversion measured, by form.
     """
 
     name: str
     run: Path
     float_bundle: Path
-    int8: Path | None
+    shipped: Path | None
     held_out: tuple[HeldOut, ...]
     reported: Mapping[str, Figures] = field(default_factory=dict)
 
@@ -88,7 +91,7 @@ class Measured:
 @dataclass(frozen=True)
 class ModelComparison:
     """All forms of one model. hop_ticks: how many ticks of its stream one result takes. precision: of the
-    int8 forms, as their manifest says it.
+    shipped forms, as their manifest says it.
     """
 
     name: str
@@ -120,7 +123,7 @@ def subjects_of_folds(
         clips = tuple(folds.held_out(fold))
         reported = {}
         if result.bundle is None and result.conversion is not None:
-            ways = {INT8: "whole_clip", RESULT: "stream"}
+            ways = {SHIPPED: "whole_clip", RESULT: "stream"}
             reported = {form: reported_figures(result.conversion / REPORT, way) for form, way in ways.items()}
         made.append(
             ComparedModel(result.entry.name, run, folder / FLOAT_BUNDLE, result.bundle, clips, reported)
@@ -135,7 +138,7 @@ def subject_of_run(run: Path, folder: Path, say: Say) -> ComparedModel:
     if not clips or "test" not in _json(run / "metrics.json"):
         raise DataError(f"{run}: it was trained on every group: there are no held-out clips to measure it on")
     _float(folder, run, say)
-    say(f"converting {run.name} to int8")
+    say(f"converting {run.name}")
     edge_har("convert", run.resolve(), "--out", folder / BUNDLE, NO_CONTROL, log=folder / LOG)
     return ComparedModel(run.name, run, folder / FLOAT_BUNDLE, folder / BUNDLE, clips)
 
@@ -173,7 +176,7 @@ def compare(
         say(f"{name}: accuracy of every form on {sum(len(one.held_out) for one in subjects)} held-out clips")
         accuracy[name] = accuracy_of(subjects)
     timed = {
-        name: next((one for one in subjects if one.int8), subjects[0]) for name, subjects in models.items()
+        name: next((one for one in subjects if one.shipped), subjects[0]) for name, subjects in models.items()
     }
     calls = {
         (name, form): call
@@ -189,10 +192,10 @@ def compare(
         sizes = sizes_of(subject)
         forms = tuple(
             Measured(form, timings.get(f"{name}\n{form}"), sizes.get(form), accuracy[name].get(form))
-            for form in (PREDICT, CALL, FLOAT, INT8, TICK, RESULT)
+            for form in (PREDICT, CALL, FLOAT, SHIPPED, TICK, RESULT)
             if f"{name}\n{form}" in timings or form in accuracy[name]
         )
-        manifest = open_bundle(subject.int8 or subject.float_bundle).manifest
+        manifest = open_bundle(subject.shipped or subject.float_bundle).manifest
         made.append(ModelComparison(name, manifest.temporal.hop_ticks, manifest.precision, forms))
     return made
 
@@ -221,9 +224,12 @@ def _accuracy(subject: ComparedModel) -> dict[str, Figures]:
         PREDICT: float_figures(_json(subject.run / "metrics.json")["test"]),
         FLOAT: whole(bundle),
     }
-    if subject.int8 is not None:
-        int8 = open_bundle(subject.int8)
-        found |= {INT8: whole(int8), RESULT: figures(by_stream(Recognizer(int8)), decoded, manifest.labels)}
+    if subject.shipped is not None:
+        shipped = open_bundle(subject.shipped)
+        found |= {
+            SHIPPED: whole(shipped),
+            RESULT: figures(by_stream(Recognizer(shipped)), decoded, manifest.labels),
+        }
     return found
 
 
@@ -233,8 +239,11 @@ def calls_of(subject: ComparedModel, threads: int) -> dict[str, Call]:
     """
     bundle = open_bundle(subject.float_bundle)
     manifest = bundle.manifest
-    ticks = [clip_ticks(clip.path, manifest.frame, manifest.temporal) for clip in subject.held_out]
-    windows = [window for clip in ticks for window in clip_windows(clip, manifest.temporal)]
+    timed = spread(subject.held_out, TIMED_CLIPS)
+    ticks = [clip_ticks(clip.path, manifest.frame, manifest.temporal) for clip in timed]
+    windows = [
+        window for clip in ticks for window in spread(clip_windows(clip, manifest.temporal), TIMED_WINDOWS)
+    ]
     model = keras_forms.load_keras(subject.run / KERAS_FILE)
     predict, call = keras_forms.predict(model), keras_forms.call(model)
     calls = {
@@ -242,17 +251,22 @@ def calls_of(subject: ComparedModel, threads: int) -> dict[str, Call]:
         CALL: _in_turn(windows, lambda window: call(window[np.newaxis])),
         FLOAT: _in_turn(windows, WholeClip(bundle, threads=threads).clip),
     }
-    if subject.int8 is None:
+    if subject.shipped is None:
         return calls
-    int8 = open_bundle(subject.int8)
-    calls[INT8] = _in_turn(windows, WholeClip(int8, threads=threads).clip)
+    shipped = open_bundle(subject.shipped)
+    calls[SHIPPED] = _in_turn(windows, WholeClip(shipped, threads=threads).clip)
     frames, hop = np.concatenate(ticks), manifest.temporal.hop_ticks
     hops = [frames[at : at + hop] for at in range(0, len(frames) - hop + 1, hop)]
-    recognizer = _warm(int8, frames, threads)
+    recognizer = _warm(shipped, frames, threads)
     calls[RESULT] = _in_turn(hops, lambda some: [recognizer.tick(frame) for frame in some])
     if hop > 1:
-        calls[TICK] = _in_turn(frames, _warm(int8, frames, threads).tick)
+        calls[TICK] = _in_turn(frames, _warm(shipped, frames, threads).tick)
     return calls
+
+
+def spread(values: Sequence[Value], most: int) -> list[Value]:
+    """At most so many of them, at even steps, from the first on."""
+    return list(values[:: max(1, -(-len(values) // most))])
 
 
 def _warm(bundle: Bundle, frames: Pixels, threads: int) -> Recognizer:
@@ -279,9 +293,9 @@ def sizes_of(subject: ComparedModel) -> dict[str, int]:
     sizes = {form: (subject.run / KERAS_FILE).stat().st_size for form in (PREDICT, CALL)}
     manifest = open_bundle(subject.float_bundle).manifest
     sizes[FLOAT] = manifest.files[manifest.graphs.clip][0]
-    if subject.int8 is not None:
-        manifest = open_bundle(subject.int8).manifest
-        sizes[INT8] = manifest.files[manifest.graphs.clip][0]
+    if subject.shipped is not None:
+        manifest = open_bundle(subject.shipped).manifest
+        sizes[SHIPPED] = manifest.files[manifest.graphs.clip][0]
         stream = sum(manifest.files[name][0] for name in manifest.graphs.of_stream)
         sizes |= {TICK: stream, RESULT: stream}
     return sizes

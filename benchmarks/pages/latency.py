@@ -18,9 +18,10 @@ from benchmarks.experiments.comparison import (
     subject_of_run,
     subjects_of_folds,
 )
-from benchmarks.experiments.entries import CONVLSTM, LRCN, MOTION
-from benchmarks.experiments.folds import CACHE, Say, prepare_folds, run_folds
+from benchmarks.experiments.entries import ACCURACY_SETS, MIDDLE, PUBLISHED, SMALL, WINNER
+from benchmarks.experiments.folds import CACHE, Say, Task, prepare_folds, run_tasks
 from benchmarks.measure import provenance
+from benchmarks.measure.frozen import use_folder_of_weights
 from benchmarks.measure.keras_forms import use_cpu
 from benchmarks.measure.latency import OnProgress
 from benchmarks.pages.markdown import markdown_table
@@ -28,8 +29,7 @@ from benchmarks.pages.plot import draw
 from edge_har.bench import machine
 from train.intervals import wilson_interval
 
-MIXED = "int8-weights"  # how a manifest names it
-ENTRIES = (MOTION, LRCN, CONVLSTM)
+ENTRIES = (SMALL, MIDDLE, WINNER, *PUBLISHED)
 
 INTRODUCTION = (
     "Every form answers for the same held-out clips; every latency comes from one run in which all forms "
@@ -45,7 +45,11 @@ NOTES = (
     "is a clip's, the mean over its windows, with the 95 % Wilson interval; `model(x)` computes what "
     "`predict` does."
 )
-MIXED_NOTE = "Its int8 forms have int8 weights and integer convolutions, with float states between them."
+PRECISION_NOTES = {
+    "int8": "Shipped in int8.",
+    "int8-weights": "Shipped with int8 weights and integer convolutions, with float states between them.",
+    "float16": "Shipped with float16 weights, computed in float32.",
+}
 TICK_NOTE = (
     "A stream with states keeps several banks, each of which runs at every tick, and answers each hop: *a "
     "result* is all "
@@ -63,21 +67,28 @@ def compare_folds(
     threads: int,
     jobs: int,
     say: Say,
+    count: int | None = None,
     on_progress: OnProgress | None = None,
     cache: Path = CACHE,
 ) -> None:
-    """Compare all models on held-out groups; folds that the cache lacks are trained first."""
+    """Compare all models on held-out groups; folds that the cache lacks are trained first. count: how many
+    folds; None: all.
+    """
     use_cpu(threads)
-    folds = prepare_folds(clips, cache, say)
-    results = run_folds(folds, ENTRIES, cache=cache, jobs=jobs, say=say)
+    use_folder_of_weights(clips.parent)
+    folds_of_set = {kind.name: kind.count for kind in ACCURACY_SETS}.get(clips.name)
+    folds = prepare_folds(clips, cache, say, folds_of_set)
+    measured = range(len(folds.groups))[:count]
+    tasks = [Task(folds, entry, fold) for fold in measured for entry in ENTRIES]
+    results = run_tasks(tasks, cache=cache, jobs=jobs, say=say)
     models = {
         entry.name: subjects_of_folds(folds, [one for one in results if one.entry == entry], cache, say)
         for entry in ENTRIES
     }
+    clips_held_out = sum(len(folds.held_out(fold)) for fold in measured)
     protocol = (
-        f"Accuracy: one of {len(folds.groups)} people held out at a time, {len(folds.clips())} clips in all. "
-        "Latency: the "
-        "models of one of these folds."
+        f"Accuracy: {len(measured)} of {len(folds.groups)} folds by groups, {clips_held_out} clips held out; "
+        "[accuracy.md](accuracy.md) has more. Latency: the models of one of these folds."
     )
     compared = compare(models, rounds=rounds, threads=threads, say=say, on_progress=on_progress)
     write(out, compared, protocol, command, folds.sha256, threads)
@@ -136,7 +147,7 @@ def page(compared: Sequence[ModelComparison], picture: str, protocol: str, made_
     lines = ["# Accuracy against latency", "", f"{INTRODUCTION} {protocol}", "", f"![]({picture})", ""]
     for model in compared:
         lines += [f"## {model.name}", "", *_table(model), ""]
-        lines += [MIXED_NOTE, ""] if model.precision == MIXED else []
+        lines += [PRECISION_NOTES.get(model.precision, f"Shipped as {model.precision}."), ""]
     lines += [NOTES, ""]
     if any(model.hop_ticks > 1 for model in compared):
         lines += [TICK_NOTE, ""]

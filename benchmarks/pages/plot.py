@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from benchmarks.experiments.comparison import CALL, FLOAT, INT8, PREDICT, RESULT, ModelComparison
+from benchmarks.experiments.comparison import CALL, FLOAT, PREDICT, RESULT, SHIPPED, ModelComparison
 from benchmarks.pages import marks
 from benchmarks.pages.marks import Panel
 from train.intervals import wilson_interval
@@ -22,7 +22,7 @@ from train.intervals import wilson_interval
 SIZE_IN = (9.0, 6.0)
 DPI = 150
 COLOURS = ("#1b6ca8", "#c8553d", "#3a7d44", "#7b4b94", "#555555")
-MARKERS = {PREDICT: "s", CALL: "D", FLOAT: "o", INT8: "^", RESULT: "*"}
+MARKERS = {PREDICT: "s", CALL: "D", FLOAT: "o", SHIPPED: "^", RESULT: "*"}
 FORM_STYLES: dict[str, dict[str, Any]] = {
     marks.CONTROL: {"marker": "o", "color": "#888888", "markerfacecolor": "white"},
     marks.FLOAT: {"marker": "o", "color": COLOURS[0]},
@@ -35,8 +35,8 @@ NAMES = {
     PREDICT: "Keras predict",
     CALL: "Keras model(x)",
     FLOAT: "float TFLite, clip",
-    INT8: "int8, clip",
-    RESULT: "int8, stream",
+    SHIPPED: "shipped, clip",
+    RESULT: "shipped, stream",
 }
 
 
