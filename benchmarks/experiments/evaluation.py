@@ -227,7 +227,8 @@ def measure_sets(
 ) -> list[SetAccuracy]:
     """Run what is not in the cache yet. weights: of the controls' encoder.
 
-    Seed 0 of all sets comes first. Raises DataError for unfit clips, EdgeHarError where a fold fails.
+    Seed 0 of all sets comes first, rows on all folds before those on few. Raises DataError for unfit clips,
+    EdgeHarError where a fold fails.
     """
     prepared = [prepare_folds(plan.clips, cache, say, plan.count) for plan in plans]
     simple = [
@@ -246,7 +247,9 @@ def measure_sets(
         [task for row in plan.rows for task in row.tasks(made)]
         for plan, made in zip(plans, prepared, strict=True)
     ]
-    tasks = sorted((task for of_set in of_sets for task in of_set), key=lambda task: task.entry.seed)
+    few = {row.entry.name for plan in plans for row in plan.rows if row.folds is not None}
+    every = (task for of_set in of_sets for task in of_set)
+    tasks = sorted(every, key=lambda task: (task.entry.seed, task.entry.name in few))
     results = dict(zip(tasks, run_tasks(tasks, cache=cache, jobs=jobs, say=say), strict=True))
     return [
         SetAccuracy(
