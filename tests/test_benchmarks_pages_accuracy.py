@@ -186,4 +186,4 @@ def test_the_plan_has_every_family_and_few_folds_of_most() -> None:
         assert {row.seeds for row in plan.rows if row.folds is not None} <= {1}
         assert max(row.seeds for row in plan.with_seeds(2).rows) == 2
     families = {row.entry.model for kind in ACCURACY_SETS for row in kind.plan(Path("clips")).rows}
-    assert families == {"motion", "lrcn", "convlstm"}
+    assert families == {"motion", "lrcn"}
