@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
-from edge_har import CAPTURE_THREAD, WORK_THREAD
 from edge_har.cli.logs import write_error
 from edge_har.errors import EdgeHarError, RuntimeMissingError, printable
 from edge_har.options.addresses import mask_text
+from edge_har.system.work import CAPTURE_THREAD, WORK_THREAD
 
 if TYPE_CHECKING:
     from edge_har.pipeline.observer import PipelineObserver

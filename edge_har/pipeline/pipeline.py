@@ -19,7 +19,7 @@ import cv2
 from edge_har.errors import EdgeHarError, MisuseError
 from edge_har.model.bundle import Bundle
 from edge_har.model.manifest import Manifest
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 from edge_har.pipeline.capture import Capture, Ended, Failed, Item, Lost, Opened, Timeouts
 from edge_har.pipeline.events import event_ids
 from edge_har.pipeline.model_watcher import ModelWatch
@@ -182,7 +182,7 @@ class Pipeline:
 
     def _lane(self, source: NamedSource, bundle: Bundle, ids: Iterator[str]) -> Lane:
         first = self.lanes[0].stream.recognizer if self.lanes else None
-        recognizer = Recognizer(bundle, threads=self.options.threads, beside=first)
+        recognizer = TickRecognizer(bundle, threads=self.options.threads, beside=first)
         capture = Capture(
             source,
             self._sampler(source, bundle.manifest),

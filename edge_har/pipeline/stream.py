@@ -12,7 +12,7 @@ from functools import partial
 
 from edge_har.model.bundle import Bundle
 from edge_har.model.preprocess import Pixels
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 from edge_har.pipeline.events import Event, EventMachine
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.sampler import Sampler, Ticks
@@ -39,7 +39,7 @@ class Stream:
         options: RunOptions,
         ids: Iterator[str],
         *,
-        recognizer: Recognizer | None = None,
+        recognizer: TickRecognizer | None = None,
     ) -> None:
         self.name = name
         self.bundle = bundle
@@ -49,7 +49,7 @@ class Stream:
         self.last_cost_ms = 0.0  # of the latest tick
         self.events: Counter[str] = Counter()
         self._options = options
-        self.recognizer = recognizer or Recognizer(bundle, threads=options.threads)
+        self.recognizer = recognizer or TickRecognizer(bundle, threads=options.threads)
         manifest = bundle.manifest
         self._machine = EventMachine(
             manifest.labels,
@@ -133,7 +133,7 @@ class Stream:
         self._find(lambda: self._machine.close("stop"))
         self._closed = True
 
-    def swap(self, bundle: Bundle, recognizer: Recognizer) -> bool:
+    def swap(self, bundle: Bundle, recognizer: TickRecognizer) -> bool:
         """Go on with another model; whether the tick clock stays.
 
         Where frames, time and labels are the same nothing is lost: the new model is given the frames of the
