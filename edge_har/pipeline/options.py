@@ -20,7 +20,16 @@ MAX_THREADS = 256  # of a graph
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run. rules: by label. Raises MisuseError for values that cannot be."""
+    """How sources are followed, and when predictions become events. Times are in seconds.
+
+    threads: CPU threads of each graph. duration_s: end after this time. realtime: play recordings by the
+    clock. wait_for_source: wait for a source that is not there at first, where it is an error otherwise.
+    give_up_s: a source that stays away so long is an error. smooth_s, enter, leave, min_s: of `Smoothing`, in
+    place of the bundle's. cooldown_s: after an event, no other of its label starts for this time. unknown:
+    report `unknown` while no label is sure enough. rules: by label. None: no limit, or the bundle's value.
+
+    Raises MisuseError for values that cannot be.
+    """
 
     threads: int = option(
         WHOLE,
