@@ -89,6 +89,7 @@ class Recognizer:
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        _check_bundle(bundle)
         check_range("threads", threads, 1, MAX_THREADS, MisuseError)
         self.bundle = bundle
         self._recognizer = TickRecognizer(bundle, threads=threads)
@@ -177,6 +178,7 @@ def events(
     Raises MisuseError for a source, name or options that cannot be, BundleError where the bundle's graphs do
     not fit its manifest or it is not sampled by time. `EventStream` names what iterating raises.
     """
+    _check_bundle(bundle)
     options = options or RunOptions()
     stop, found = threading.Event(), _Found()
     named = _named(source, name, options)
@@ -236,6 +238,12 @@ class EventStream(Iterator[Event]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_bundle(bundle: object) -> None:
+    """Raise MisuseError where a path, say, is in the place of a bundle."""
+    if not isinstance(bundle, Bundle):
+        raise MisuseError(f"a bundle is what load_bundle(path) gives, got {type(bundle).__name__}")
 
 
 def _end(found: Generator[Event, None, None], stop: threading.Event) -> None:
@@ -302,7 +310,7 @@ def _named(
 def _events_of(
     pipeline: Pipeline, stop: threading.Event, found: _Found, *, is_open: bool
 ) -> Generator[Event, None, None]:
-    """What a pipeline finds, until it ends. is_open: its source is whose that opened it."""
+    """What a pipeline finds, until it ends. is_open: the source was given open, and stays so."""
     lane = pipeline.lanes[0]
     try:
         with closing(pipeline.turns(stop)) as turns:

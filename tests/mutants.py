@@ -183,7 +183,7 @@ MUTANTS = (
         API,
         "partial(_KeptOpen, source)",
         "lambda: source",
-        (*OF_API, "-k", "stays_open"),
+        (*OF_API, "-k", "open_source_that_is_lost"),
     ),
 )
 

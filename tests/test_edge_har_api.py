@@ -482,6 +482,14 @@ def test_what_was_open_ends_before_an_error() -> None:
     assert found[0] == "start" and found[-1] == "end"
 
 
+@pytest.mark.parametrize("bundle", ["colours.ehar", None])
+def test_a_path_is_no_bundle(bundle: Any) -> None:
+    with pytest.raises(MisuseError, match="load_bundle"):
+        edge_har.events(DEMO, bundle)
+    with pytest.raises(MisuseError, match="load_bundle"):
+        edge_har.Recognizer(bundle)
+
+
 def test_a_name_or_option_that_cannot_be() -> None:
     with pytest.raises(MisuseError, match="name"):
         edge_har.events(DEMO, colour_bundle(), name="front door")
