@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group("config")
 def command() -> None:
-    """Check a configuration file of run, show its settings, write its JSON Schema."""
+    """Check a configuration file of run, show its settings, write an example or its JSON Schema."""
 
 
 @command.command("check")
@@ -63,6 +63,17 @@ def show(path: Path | None, as_json: bool) -> None:
 
     settings = (read_config(path) if path else Config()).to_json()
     click.echo(json.dumps(settings, ensure_ascii=False) if as_json else to_toml(settings), nl=as_json)
+
+
+@command.command("example")
+def example() -> None:
+    """Print a file to begin with: two cameras, rules of labels, a file of events and a webhook.
+
+    It ships with the package: `edge-har config example > edge-har.toml`.
+    """
+    from importlib.resources import files
+
+    click.echo((files("edge_har.config") / "example.toml").read_text(encoding="utf-8"), nl=False)
 
 
 @command.command("schema")
