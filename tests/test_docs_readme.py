@@ -21,6 +21,7 @@ from tests.helpers.need import need_module
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += sorted((ROOT / "packaging").rglob("*.md"))
 NEEDS_WORKSTATION = ("data", "train", "convert", "benchmark")
 
 
