@@ -47,7 +47,7 @@ def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 def source_files() -> list[str]:
     """Files of the checkout; of an unpacked sdist, which git does not know, all files."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if listed.returncode == 0:
+    if listed.stdout:
         return [name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
     ignored = shutil.ignore_patterns(*NOT_SOURCE)
     files: list[str] = []
