@@ -205,7 +205,9 @@ def test_before_anything_happens_it_says_so(browser: Browser, tmp_path: Path) ->
         keep(browser, "empty", tmp_path)
         run.label = run.score = None
         run.still.clear()
-        shows(browser, ".seen .label", "No activity")
+        shows(browser, ".seen .label", "Nothing")
+        assert browser.run("document.querySelector('.seen').matches('.nothing:not(.certain)')")
+        assert browser.run(text(".seen .score")) == ""
         run.tell("start")
         browser.wait("!document.querySelector('.empty').checkVisibility()")
         run.run_status.source("door").turn("ended")

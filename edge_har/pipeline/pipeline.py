@@ -339,7 +339,7 @@ class Pipeline:
         if self._observer is not None:
             self._observer.on_frame(lane.source.name, ticks)
         lane.stream.recognise(ticks)
-        label, score = lane.stream.top
+        label, score = lane.stream.ongoing
         now_s = time.monotonic()
         lane.state.ticked(
             grabbed_s=ticks.grabbed_s,

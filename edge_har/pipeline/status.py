@@ -83,8 +83,7 @@ class SourceState:
     name: what events call it. state: `opening` until it was open once, then `live`, `lost`, and at last
     `ended` or `failed`; reason: why it is lost or failed, else None. last_frame_s: time.monotonic() when its
     newest frame came that a tick took; None before. age_s: how old the frame was when it was recognised.
-    label, score: of the highest smoothed probability; None before a whole window and while no label is sure
-    enough.
+    label, score: of what goes on, and its smoothed probability; None while nothing reached its threshold.
     """
 
     def __init__(self, name: str) -> None:

@@ -171,15 +171,9 @@ class Stream:
         )
 
     @property
-    def top(self) -> tuple[str | None, float | None]:
-        """The label of the highest smoothed probability, and that; None twice while no label is sure
-        enough.
-        """
-        average = self._machine.average
-        at = int(average.argmax())
-        score = float(average[at])
-        sure = score > 0 and score >= (self.bundle.manifest.reject_threshold or 0.0)
-        return (self.bundle.manifest.labels[at], score) if sure else (None, None)
+    def ongoing(self) -> tuple[str | None, float | None]:
+        """The label of what goes on and its smoothed probability; None twice while nothing does."""
+        return self._machine.ongoing
 
     @property
     def tick_ms(self) -> float | None:

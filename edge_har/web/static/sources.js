@@ -91,12 +91,13 @@ class Card {
     seen.hidden = !live;
     if (!live) return;
     const certain = this.ongoing !== null && this.ongoing === label;
-    const classes = `seen ${colour(label, this.labels)} ${certain ? "certain" : ""}`.trim();
+    const kind = label === null ? "nothing" : certain ? "certain" : "";
+    const classes = `seen ${colour(label, this.labels)} ${kind}`.trim();
     if (seen.className !== classes) seen.className = classes;
-    say(seen.querySelector(".label"), label ?? "No activity");
+    say(seen.querySelector(".label"), label ?? "Nothing");
     say(seen.querySelector(".score"), percent(score));
     fill.style.inlineSize = `${100 * (score ?? 0)}%`;
-    const what = label ? `${label}, ${percent(score)}` : "no activity";
+    const what = label ? `${label}, ${percent(score)}` : "nothing";
     mark(this.parts.picture, "aria-label", `${this.name}: ${what}`);
   }
 
