@@ -48,12 +48,15 @@ def test_a_line_taken_twice_changes_nothing() -> None:
 
 
 def test_a_lost_source_is_an_entry_without_a_label_and_no_event() -> None:
-    history = History()
+    reasons = {"door": "no answer"}
+    history = History(reasons.get)
     history.record([(5.0, line("o1", "source_lost", None, score=None))])
     (entry,) = history.after(0)
-    assert (entry.label, entry.ended_s) == (None, None)
+    assert (entry.label, entry.ended_s, entry.reason) == (None, None, "no answer")
+    reasons.clear()
     history.record([(9.0, line("o1", "source_back", None, score=None, end_s=14.0))])
-    assert (entry.ended_s, entry.lasted_s) == (9.0, 4.0) and not history.started
+    assert (entry.ended_s, entry.lasted_s, entry.reason) == (9.0, 4.0, "no answer")
+    assert not history.started
 
 
 def test_only_what_changed_is_told_again() -> None:

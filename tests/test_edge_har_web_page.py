@@ -61,6 +61,8 @@ SMALL_TARGETS = """[...document.querySelectorAll("button, summary, input, a")]
   .filter(([, box]) => box.width < 24 || box.height < 24)"""
 UNNAMED = """[...document.querySelectorAll("button, input, [role=img]")].filter((e) => e.checkVisibility()
   && !(e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.length)).map((e) => e.outerHTML)"""
+CORNERS = """[...document.querySelectorAll(".source")].map((e) => e.getBoundingClientRect())
+  .map((box) => [Math.round(box.left), Math.round(box.top)])"""
 PIXEL = "[...document.querySelector('canvas').getContext('2d').getImageData(4, 4, 1, 1).data]"
 
 
@@ -123,10 +125,16 @@ def test_a_real_run_is_seen_lost_and_seen_again(browser: Browser, tmp_path: Path
             browser.wait(f"{text('.why')}.startsWith('Nothing came for ')")
             browser.wait("document.querySelector('.bar.away')")
             browser.wait("document.querySelector('.seen').hidden")
+            reason = pipeline.run_status.sources[0].reason
+            assert reason
+            shows(browser, ".reason", reason)
+            shows(browser, ".entry.away .why", reason)
             keep(browser, "lost", tmp_path)
             camera.start()
             shows(browser, ".state .text", "Live")
             browser.wait("document.querySelector('.veil').dataset.kind === 'none'")
+            assert browser.run("document.querySelector('.reason').hidden")
+            shows(browser, ".entry.away .why", reason)
             assert browser.errors == []
         finally:
             stop.set()
@@ -214,6 +222,63 @@ def test_before_anything_happens_it_says_so(browser: Browser, tmp_path: Path) ->
         shows(browser, ".what", "Ended")
 
 
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_four_sources_are_two_by_two(browser: Browser, size: tuple[int, int]) -> None:
+    with LiveRun("door", "garden", "stairs", "attic", size_wh=(320, 240)) as run:
+        browser.look(width=size[0], height=size[1])
+        browser.open(run.web.url)
+        browser.wait("document.querySelectorAll('.veil[data-kind=none]').length === 4")
+        corners = browser.run(CORNERS)
+        lefts, tops = {left for left, _ in corners}, {top for _, top in corners}
+        assert (len(lefts), len(tops)) == (2, 2)
+        browser.look(width=DESK[0], height=DESK[1])
+
+
+def test_why_a_source_is_away_is_read_on_the_smallest_card(browser: Browser) -> None:
+    reason = "rtsp://cam/1: no answer in 10 s"
+    with LiveRun("door", "garden", "stairs", "attic") as run:
+        run.run_status.source("garden").turn("lost", reason)
+        run.run_status.source("attic").turn("failed", "attic: no video in it")
+        browser.look(width=PHONE[0], height=PHONE[1])
+        browser.open(run.web.url)
+        shows(browser, ".source:nth-child(2) .reason", reason)
+        shows(browser, ".source:nth-child(4) .reason", "attic: no video in it")
+        assert browser.run("[...document.querySelectorAll('.reason')].map((e) => e.checkVisibility())") == [
+            False,
+            True,
+            False,
+            True,
+        ]
+        browser.look(width=DESK[0], height=DESK[1])
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["came to its end", "stopped"])
+def test_the_end_of_a_run_is_no_lost_connection(browser: Browser, tmp_path: Path, whole: bool) -> None:
+    with LiveRun("first.mp4", "second.mp4") as run:
+        browser.open(run.web.url)
+        browser.wait("document.querySelectorAll('.veil[data-kind=none]').length === 2")
+        run.run_status.source("first.mp4").turn("ended")
+        shows(browser, ".veil .what", "Ended")
+        if whole:
+            run.run_status.source("second.mp4").turn("ended")
+        run.web.close()
+        shows(browser, ".link .text", "Run ended")
+        notice = browser.run(text(".notice"))
+        assert notice.startswith("All sources have come to their end" if whole else "The run has ended on")
+        second = ["Ended", "This source has come to its end."] if whole else ["Stopped", "The run has ended."]
+        assert (
+            browser.run(
+                "[...document.querySelectorAll('.source')[1].querySelectorAll('.what, .why')]"
+                ".map((e) => e.textContent)"
+            )
+            == second
+        )
+        keep(browser, f"ended-{'whole' if whole else 'stopped'}", tmp_path)
+        run.web = start_web(WebOptions(f"127.0.0.1:{run.port}"), run.run_status, run.frame_sinks)
+        shows(browser, ".link .text", "Connected")
+        browser.wait("document.querySelector('.notice').hidden")
+
+
 def test_one_of_several_is_enlarged_by_tap_and_keyboard(browser: Browser, tmp_path: Path) -> None:
     with LiveRun("door", "attic/a b") as run:
         browser.open(run.web.url)
@@ -252,8 +317,14 @@ def test_a_pause_stops_the_pictures_and_nothing_else(browser: Browser) -> None:
         wait_for(lambda: viewers_of(run.web.broadcaster, "door") == 1)
 
 
-def test_a_device_that_goes_away_is_found_again(browser: Browser, tmp_path: Path) -> None:
+def test_a_device_that_goes_away_is_found_again(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def none() -> None:
+        """A device without power says nothing."""
+
     with LiveRun() as run:
+        monkeypatch.setattr(run.web, "_push_last_state", none)
         run.tell("start")
         browser.open(run.web.url)
         browser.wait("document.querySelector('.veil[data-kind=none]')")

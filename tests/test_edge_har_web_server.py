@@ -177,6 +177,27 @@ def test_the_state_has_sources_and_events(run: LiveRun) -> None:
     assert 0 <= event["began_s"] <= event["ended_s"] <= told["now_s"]
 
 
+def test_at_the_end_a_page_gets_the_last_state_and_a_stream_its_end() -> None:
+    async def watch(run: LiveRun) -> tuple[Any, int | None]:
+        socket = await page(run)
+        assert not (await heard(socket, binary=False))["state"]["over"]
+        run.run_status.source("door").turn("ended")
+        await asyncio.get_running_loop().run_in_executor(None, run.web.close)
+        while not (last := await heard(socket, binary=False))["state"]["over"]:
+            pass
+        assert await asyncio.wait_for(socket.read_message(), WAIT_S) is None
+        return last, socket.close_code
+
+    with LiveRun() as run:
+        connection = http.client.HTTPConnection("127.0.0.1", run.port, timeout=WAIT_S)
+        connection.request("GET", "/stream/door.mjpg")
+        stream = connection.getresponse()
+        last, code = asyncio.run(watch(run))
+        assert (last["state"]["sources"][0]["state"], code) == ("ended", 1001)
+        assert stream.read().count(b"--picture") > 0  # whole: no IncompleteRead
+        connection.close()
+
+
 def test_health_and_readiness(run: LiveRun) -> None:
     wait_for(lambda: ask(run, "/readyz").status == 200)
     assert ask(run, "/readyz").json == {"ready": True, "loop": None, "sources": {}}

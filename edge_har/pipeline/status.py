@@ -81,7 +81,8 @@ class SourceState:
     """One source as it is now. The pipeline writes; others only read, each value on its own at any time.
 
     name: what events call it. state: `opening` until it was open once, then `live`, `lost`, and at last
-    `ended` or `failed`; reason: why it is lost or failed, else None. last_frame_s: time.monotonic() when its
+    `ended` or `failed`; reason: why it is lost or failed, else None. lost_reason: why it was lost the last
+    time; None where it never was. last_frame_s: time.monotonic() when its
     newest frame came that a tick took; None before. age_s: how old the frame was when it was recognised.
     label, score: of what goes on, and its smoothed probability; None while nothing reached its threshold.
     """
@@ -90,6 +91,7 @@ class SourceState:
         self.name = name
         self.state: State = "opening"
         self.reason: str | None = None
+        self.lost_reason: str | None = None
         self.counts = Counts()
         self.label: str | None = None
         self.score: float | None = None
@@ -147,6 +149,8 @@ class SourceState:
     def turn(self, state: State, reason: str | None = None) -> None:
         """The source is now in `state`."""
         self.state, self.reason = state, reason
+        if state == "lost":
+            self.lost_reason = reason
         if state != "live":
             self.label = self.score = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,8 @@ class HistoryEntry:
     """An event or, with label None, a time without its source.
 
     began_s, ended_s: time.monotonic() when its first and last lines were emitted; ended_s None while it goes
-    on. lasted_s: in the source's time, exact once it ended; None before. revision: rises with each change of
-    any entry.
+    on. lasted_s: in the source's time, exact once it ended; None before. reason: of an event, why it ended;
+    else why the source was lost. revision: rises with each change of any entry.
     """
 
     id: str
@@ -53,10 +53,12 @@ class HistoryEntry:
 class History:
     """Joins the lines of events to entries. Recording a line twice changes nothing; one thread only.
 
-    started: how many events began, by source and label.
+    lost_reason: why a source was lost, as far as is known. started: how many events began, by source and
+    label.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lost_reason: Callable[[str], str | None] = lambda source: None) -> None:
+        self._lost_reason = lost_reason
         self.revision = 0
         self.started: Counter[tuple[str, str]] = Counter()
         self._entries: dict[str, HistoryEntry] = {}
@@ -88,11 +90,13 @@ class History:
             self._entries[event.id] = entry
             if event.label is not None:
                 self.started[event.source, event.label] += 1
+            else:
+                entry.reason = self._lost_reason(event.source)
         elif entry.ended_s is not None:
             return
         entry.score = event.score
         if event.type in LAST:
-            entry.ended_s, entry.reason = emitted_s, event.reason
+            entry.ended_s, entry.reason = emitted_s, event.reason or entry.reason
             entry.lasted_s = None if event.end_s is None else event.end_s - event.start_s
         self.revision += 1
         entry.revision = self.revision

@@ -37,6 +37,7 @@ STATE_S = 0.5  # how often pages get the state
 IDLE_S = 1.0  # how often the history is updated without viewers
 WRITE_TIMEOUT_S = 20.0  # a viewer that takes nothing for so long is let go
 START_TIMEOUT_S, CLOSE_TIMEOUT_S = 10.0, 1.0
+FAREWELL_S = 0.4  # how long viewers have at the end to take the last state
 MAX_VIEWERS = 32  # pages and streams
 MAX_BODY_BYTES = 16 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024
@@ -47,7 +48,7 @@ BOUNDARY = "picture"
 
 State = dict[str, Any]  # a snapshot
 GONE = (asyncio.TimeoutError, tornado.iostream.StreamClosedError, tornado.websocket.WebSocketClosedError)
-SWITCHED, UNSUPPORTED_DATA = 101, 1003  # RFC 6455
+SWITCHED, GOING_AWAY, UNSUPPORTED_DATA = 101, 1001, 1003  # RFC 6455
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {
@@ -85,7 +86,7 @@ class WebServer:
         self.run_status = run_status
         self.broadcaster = FrameBroadcaster(options.rate_hz, options.picture_px, self._wake)
         self.access = RequestAuth(options.token)
-        self.history = History()
+        self.history = History(lambda source: run_status.source(source).lost_reason)
         self.machine = MachineMonitor(time.monotonic)
         self.snapshots = Snapshots(run_status)
         self.files = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in TYPES}
@@ -127,10 +128,12 @@ class WebServer:
         self._read_s = now_s
         self.history.forget(now_s)
 
-    async def state(self) -> State:
-        """The run's state; the machine's readings are taken in another thread."""
+    async def state(self, *, over: bool = False) -> State:
+        """The run's state; the machine's readings are taken in another thread. over: whether it is the
+        last.
+        """
         readings = await asyncio.get_running_loop().run_in_executor(None, self.machine.read)
-        return self.snapshots.make(readings)
+        return self.snapshots.make(readings, over=over)
 
     async def metrics(self, accept: str) -> tuple[bytes, str] | None:
         """Prometheus' text and its type; None where prometheus_client is not installed."""
@@ -191,6 +194,8 @@ class WebServer:
         finally:
             pushing.cancel()
             server.stop()
+            with suppress(Exception):  # whatever is wrong, it ends
+                await asyncio.wait_for(self._push_last_state(), FAREWELL_S)
             for client in list(self.clients):
                 client.drop()
             self.connections.close()
@@ -209,6 +214,15 @@ class WebServer:
                 _report("misses a state", error)
             period_s = STATE_S if self.clients else IDLE_S
             await asyncio.sleep(max(0.0, began_s + period_s - time.monotonic()))
+
+    async def _push_last_state(self) -> None:
+        """Let all viewers know that the run is over; they leave when they took it."""
+        self.update_history()
+        state = await self.state(over=True)
+        for client in list(self.clients):
+            client.push_state(state)
+        while self.clients:
+            await asyncio.sleep(0.01)
 
     def _wake(self) -> None:
         if self._loop is not None:
@@ -483,7 +497,9 @@ class _Stream(_Handler):
         try:
             await _in_time(self.flush())
             while not self.client.left:
-                _, shots = await self.client.news()
+                state, shots = await self.client.news()
+                if state is not None and state["over"]:
+                    break
                 for shot in shots:
                     self.write(_part(shot.jpeg))
                     await _in_time(self.flush())
@@ -560,6 +576,9 @@ class _Events(_Handler, tornado.websocket.WebSocketHandler):
                     await _in_time(self.write_message(shot.message, binary=True))
                 if state is not None:
                     await _in_time(self.write_message(self._text(state)))
+                    if state["over"]:
+                        self.close(GOING_AWAY, "the run has ended")
+                        self.client.leave()
         except GONE:
             self.client.drop()
 

@@ -71,6 +71,7 @@ export class Log {
     const seconds = entry.lasted_s ?? (entry.ended_s ?? now) - entry.began_s;
     const reason = REASONS[entry.reason] ? `, ${REASONS[entry.reason]}` : "";
     say(item.querySelector(".lasted"), goesOn ? `now, for ${duration(seconds)}` : `${duration(seconds)}${reason}`);
+    say(item.querySelector(".why"), away ? (entry.reason ?? "") : "");
     const time = item.querySelector("time");
     if (!time.dateTime) {
       const began = clock(now - entry.began_s);

@@ -6,7 +6,10 @@ import { Sources } from "./sources.js";
 import { Timeline } from "./timeline.js";
 import { duration, mark, say } from "./words.js";
 
-const LINK_WORDS = { connecting: "Connecting…", live: "Connected", lost: "Connection lost" };
+const LINK_WORDS = { connecting: "Connecting…", live: "Connected", lost: "Connection lost", over: "Run ended" };
+const STOPPED = "The run has ended on the device.";
+const ALL_ENDED = "All sources have come to their end, and the run with them.";
+const NEXT = "This page shows the next run when it begins.";
 const find = (selector) => document.querySelector(selector);
 
 // The token of an address that was opened with one must not stay in the browser's history.
@@ -102,13 +105,17 @@ function notice(text) {
 }
 
 function changed(to, reason) {
+  if (to === "lost" && state?.over) to = "over"; // it said so before it went
   const status = find(".link");
   mark(status, "data-link", to);
   say(status.querySelector(".text"), LINK_WORDS[to]);
   document.body.classList.toggle("unlinked", to !== "live");
-  if (to === "lost") {
+  if (to === "over") {
+    notice(`${state.sources.every((source) => source.state === "ended") ? ALL_ENDED : STOPPED} ${NEXT}`);
+    sources.unlink(true);
+  } else if (to === "lost") {
     notice(reason || "The device cannot be reached. Trying again…");
-    sources.unlink();
+    sources.unlink(false);
   } else {
     notice(slowed);
   }
