@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -195,6 +197,58 @@ def test_names_and_labels_are_text(browser: Browser) -> None:
         shows(browser, ".source:nth-child(2) .seen .label", HOSTILE[0])
         assert browser.run("document.querySelectorAll('main img, main script').length") == 0
         assert browser.errors == []
+
+
+def oklab(colour: str) -> tuple[float, float, float]:
+    """A colour as #rrggbb in OKLab (Ottosson 2020), where distances are those that people see."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    long = (0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue) ** (1 / 3)
+    medium = (0.2119034982 * red + 0.6806995451 * green + 0.1073969566 * blue) ** (1 / 3)
+    short = (0.0883024619 * red + 0.2817188376 * green + 0.6299787005 * blue) ** (1 / 3)
+    return (
+        0.2104542553 * long + 0.7936177850 * medium - 0.0040720468 * short,
+        1.9779984951 * long - 2.4285922050 * medium + 0.4505937099 * short,
+        0.0259040371 * long + 0.7827717662 * medium - 0.8086757660 * short,
+    )
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_no_label_has_the_colour_of_an_error_or_of_another_label(browser: Browser, dark: bool) -> None:
+    with LiveRun(labels=LABELS) as run:
+        for label in LABELS:
+            run.tell("end", label, name=run.tell("start", label), end_s=1.0, reason="left")
+        browser.look(width=DESK[0], height=DESK[1], dark=dark)
+        browser.open(run.web.url)
+        browser.wait(f"document.querySelectorAll('.legend li').length === {len(LABELS)}")
+        hexed = browser.run(
+            "[...document.querySelectorAll('.legend li')]"
+            ".map((e) => getComputedStyle(e).getPropertyValue('--label'))"
+        )
+        error, warning = browser.run(
+            "['--bad', '--warn'].map((n) => getComputedStyle(document.body).getPropertyValue(n))"
+        )
+        browser.look(width=DESK[0], height=DESK[1])
+    shown = [oklab(colour) for colour in hexed]
+    assert min(math.dist(colour, oklab(error)) for colour in shown) > 0.12
+    assert min(math.dist(colour, oklab(warning)) for colour in shown) > 0.07
+    assert min(math.dist(a, b) for a, b in combinations(shown, 2)) > 0.07
+
+
+def test_the_legend_names_what_the_timeline_shows(browser: Browser) -> None:
+    with LiveRun(labels=LABELS) as run:
+        run.tell("end", LABELS[3], name=run.tell("start", LABELS[3]), end_s=1.0, reason="left")
+        browser.open(run.web.url)
+        browser.wait("document.querySelectorAll('.legend li').length === 1")
+        assert browser.run(text(".legend")) == LABELS[3]
+        run.tell("start", LABELS[1])
+        run.tell("source_lost", None)
+        browser.wait(f"{text('.legend')} === '{LABELS[1]}{LABELS[3]}Source lost'")
+        colours = "['.legend .colour-1', '.bar.colour-1'].map((s) => document.querySelector(s))"
+        item, bar = browser.run(
+            f"{colours}.map((e, at) => getComputedStyle(e, at ? null : '::before').backgroundColor)"
+        )
+        assert item == bar
 
 
 def test_before_anything_happens_it_says_so(browser: Browser, tmp_path: Path) -> None:
