@@ -14,6 +14,7 @@ import pytest
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.pipeline import Pipeline
 from edge_har.web import WebOptions, start_web
+from tests.helpers.accessible import barriers
 from tests.helpers.browser import Browser
 from tests.helpers.colours import colour_bundle, painted
 from tests.helpers.live import LiveRun, viewers_of, wait_for
@@ -173,6 +174,7 @@ def test_it_fits_can_be_read_and_asks_nobody_else(
         assert browser.run("document.documentElement.scrollWidth") <= size[0]
         assert browser.run(FAINT) == []
         assert browser.run(SMALL_TARGETS) == [] and browser.run(UNNAMED) == []
+        assert barriers(browser) == []
         ground = browser.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
         assert (max(ground) < 64) is dark
         ours = (run.web.url, run.web.url.replace("http", "ws", 1), "data:")
@@ -285,6 +287,9 @@ def test_four_sources_are_two_by_two(browser: Browser, size: tuple[int, int]) ->
         corners = browser.run(CORNERS)
         lefts, tops = {left for left, _ in corners}, {top for _, top in corners}
         assert (len(lefts), len(tops)) == (2, 2)
+        if size == DESK:
+            bottom = browser.run("document.querySelector('.sources').getBoundingClientRect().bottom")
+            assert bottom <= DESK[1]
         browser.look(width=DESK[0], height=DESK[1])
 
 
@@ -331,6 +336,26 @@ def test_the_end_of_a_run_is_no_lost_connection(browser: Browser, tmp_path: Path
         run.web = start_web(WebOptions(f"127.0.0.1:{run.port}"), run.run_status, run.frame_sinks)
         shows(browser, ".link .text", "Connected")
         browser.wait("document.querySelector('.notice').hidden")
+
+
+def test_a_screen_reader_hears_what_happens_and_whose_picture_it_is(browser: Browser) -> None:
+    with LiveRun("door", "attic") as run:
+        run.tell("start", "Walk", "attic")
+        browser.open(run.web.url)
+        browser.wait("document.querySelectorAll('.entry').length === 1")
+        assert browser.run(text("#news")) == ""  # what was there before is no news
+        assert browser.run("document.querySelector('#news').role") == "status"
+        run.tell("start", "Run", "door")
+        shows(browser, "#news", "door: Run.")
+        run.run_status.source("attic").turn("lost", "no answer")
+        lost = run.tell("source_lost", None, "attic")
+        shows(browser, "#news", "attic: source lost, no answer.")
+        run.tell("source_back", None, "attic", name=lost, end_s=2.0)
+        shows(browser, "#news", "attic: source is back.")
+        browser.wait("document.querySelector('.picture .score').textContent === '93 %'")
+        tree = browser.call("Accessibility.getFullAXTree")["nodes"]
+        names = [node["name"]["value"] for node in tree if node.get("role", {}).get("value") == "button"]
+        assert "door: Walk 93 %" in names
 
 
 def test_one_of_several_is_enlarged_by_tap_and_keyboard(browser: Browser, tmp_path: Path) -> None:

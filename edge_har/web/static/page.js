@@ -2,6 +2,7 @@
 
 import { Link } from "./link.js";
 import { Log } from "./log.js";
+import { News } from "./news.js";
 import { Sources } from "./sources.js";
 import { Timeline } from "./timeline.js";
 import { duration, mark, say } from "./words.js";
@@ -27,6 +28,7 @@ let slowed = "";
 const sources = new Sources(find(".sources"), find("#source"), (names) => link?.watch(names));
 const timeline = new Timeline(find(".timeline"), find("#lane"));
 const log = new Log(find(".log"), find("#entry"));
+const news = new News(find("#news"));
 
 function now() {
   return performance.now() / 1000 - zero;
@@ -36,6 +38,7 @@ function take(message) {
   if (message.first) entries.clear(), (zero = Infinity);
   state = message.state;
   zero = Math.min(zero, performance.now() / 1000 - state.now_s);
+  news.update(message.events, message.first);
   for (const entry of message.events) entries.set(entry.id, entry);
   show();
 }

@@ -27,6 +27,7 @@ class Card {
     this.context = this.canvas.getContext("2d", { alpha: false });
     this.stateText = root.querySelector(".state .text");
     say(this.parts.name, name);
+    say(this.parts.whose, `${name}: `);
     this.parts.name.title = name;
   }
 
@@ -112,8 +113,6 @@ class Card {
     say(seen.querySelector(".label"), label ?? "Nothing");
     say(seen.querySelector(".score"), percent(score));
     fill.style.inlineSize = `${100 * (score ?? 0)}%`;
-    const what = label ? `${label}, ${percent(score)}` : "nothing";
-    mark(this.parts.picture, "aria-label", `${this.name}: ${what}`);
   }
 
   veil() {
@@ -121,7 +120,6 @@ class Card {
     mark(this.parts.veil, "data-kind", kind);
     say(this.parts.what, what);
     say(this.parts.why, why);
-    if (this.source?.state !== "live") mark(this.parts.picture, "aria-label", `${this.name}: ${what}`);
   }
 
   message() {
@@ -253,7 +251,9 @@ export class Sources {
     const holes = (columns) => (columns - (beside % columns)) % columns;
     const chosen = Math.min(most, holes(square + 1) < holes(square) ? square + 1 : square);
     const fewest = this.enlarged() === null ? 1 : width > 700 ? 3 : 2; // none beside is larger than the enlarged one
-    this.section.style.setProperty("--columns", Math.max(chosen, fewest));
+    const columns = Math.max(chosen, fewest);
+    this.section.style.setProperty("--columns", columns);
+    this.section.classList.toggle("two-rows", beside === this.cards.size && Math.ceil(beside / columns) === 2);
     const roomy = matchMedia("(min-width: 64rem)").matches;
     for (const card of this.cards.values()) card.root.querySelector("details").open ||= roomy;
   }
