@@ -123,7 +123,10 @@ def test_what_cannot_be_is_said_without_secrets(text: str, reason: str) -> None:
         ({"kind": "mqtt", "host": "h", "port": 1.5}, "port: expected a whole number"),
         ({"kind": "clips", "path": "x", "labels": [1]}, "labels: expected a list of texts"),
         ({"kind": "clips", "path": "x", "pre_s": 61}, "pre_s: expected a time.*0 to 60, found 61"),
-        ({"kind": "video", "path": "x", "codec": "h264"}, 'codec: expected "mp4v" or "MJPG", found "h264"'),
+        (
+            {"kind": "video", "path": "x", "codec": "h265"},
+            'codec: expected "h264", "mp4v" or "MJPG", found "h265"',
+        ),
         ({"kind": "webhook", "url": "http://h/", "timeout_s": "soon"}, "timeout_s: expected a time"),
         ({"kind": "jsonl", "path_env": "X"}, "path_env: no such key"),
     ],

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from edge_har.errors import MisuseError
@@ -75,6 +76,15 @@ class SinkState:
     last_error: str | None = None
     refused: int = 0
     lost: int = 0
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A finished video file. events: ids of those it shows. plays: whether browsers can play it."""
+
+    path: Path
+    events: tuple[str, ...]
+    plays: bool
 
 
 class SourceState:
@@ -168,6 +178,7 @@ class RunStatus:
         self._model = (model_id, labels)
         self._sources = {name: SourceState(name) for name in names}
         self._sinks: list[SinkState] = []
+        self._clips: dict[str, Clip] = {}
         self._lock = threading.Lock()
         self._events: deque[tuple[float, Event]] = deque(maxlen=EVENTS_KEPT)
 
@@ -208,6 +219,23 @@ class RunStatus:
         """Show a sink's counters too."""
         with self._lock:
             self._sinks.append(state)
+
+    def record_clip(self, clip: Clip) -> None:
+        """Keep where the clip of an event is; the first one stays where several show it."""
+        with self._lock:
+            for event_id in clip.events:
+                self._clips.setdefault(event_id, clip)
+            while len(self._clips) > EVENTS_KEPT:
+                del self._clips[next(iter(self._clips))]
+
+    def clips(self) -> dict[str, Clip]:
+        """The clips that were recorded, by the id of their events."""
+        with self._lock:
+            return dict(self._clips)
+
+    def clip(self, event_id: str) -> Clip | None:
+        """The clip of an event; None where there is none, or not yet."""
+        return self._clips.get(event_id)
 
     def swap(self, model_id: str, labels: tuple[str, ...]) -> None:
         """Another model runs now."""
