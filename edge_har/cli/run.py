@@ -166,7 +166,11 @@ class _Run:
             for frame_sink in outputs.frame_sinks:
                 pipeline.frame_sinks.add(frame_sink)
             if planned.web is not None:
-                running.callback(start_web(planned.web, pipeline.run_status, pipeline.frame_sinks).close)
+                web = start_web(planned.web, pipeline.run_status, pipeline.frame_sinks)
+                running.callback(web.close)
+                # On a terminal alone: a log or a journal must not hold the token.
+                if self.for_people and planned.web.token is not None and stderr.isatty():
+                    write_line(f"open it in a browser, by this link that holds the token: {web.link}")
             running.enter_context(Heartbeat(pipeline.run_status))
             running.enter_context(graph_crash_line(planned.model, stderr))
             pipeline.run(self.stop)

@@ -44,6 +44,7 @@ MAX_MESSAGE_BYTES = 64 * 1024
 KEEP_ALIVE_S = 60.0
 UNSENT_BYTES = 128 * 1024  # what the system keeps for a slow viewer: more would only be older
 EVERYWHERE = ("0.0.0.0", "::")  # addresses that mean all of this machine's
+ELSEWHERE = "192.0.2.1"  # an address of no machine (RFC 5737)
 BOUNDARY = "picture"
 
 State = dict[str, Any]  # a snapshot
@@ -78,7 +79,8 @@ log = logging.getLogger("edge_har")
 class WebServer:
     """Serves a run's page until `close()`.
 
-    broadcaster: the frame sink through which pictures come. url: where the page is, after `start()`.
+    broadcaster: the frame sink through which pictures come. url: where the page is, after `start()`. link:
+    the same with the token, which opens the page at once; from other machines too where it listens for them.
     """
 
     def __init__(self, options: WebOptions, run_status: RunStatus) -> None:
@@ -92,7 +94,7 @@ class WebServer:
         self.files = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in TYPES}
         self.clients: set[PageClient] = set()
         self.connections = Connections()
-        self.url = ""
+        self.url = self.link = ""
         self._read_s = run_status.started_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -104,9 +106,11 @@ class WebServer:
         """Listen and serve. Raises EdgeHarError where it cannot listen."""
         self._sockets = self._bind()
         host, port = self._sockets[0].getsockname()[:2]
-        if host in EVERYWHERE:
-            host = socket.gethostname()
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        self.url = _url(socket.gethostname() if host in EVERYWHERE else host, port)
+        # Not every network knows the name of this machine: the link has its address.
+        self.link = _url(_own_address() if host in EVERYWHERE else host, port)
+        if self.options.token is not None:
+            self.link += f"?token={quote(self.options.token, safe='')}"
         # Without a handler Python prints what clients do wrong; an application that wants it adds one.
         logging.getLogger("tornado").addHandler(logging.NullHandler())
         self._thread.start()
@@ -605,6 +609,21 @@ def _listen(host: str, port: int) -> list[socket.socket]:
             opened.close()
         raise
     return sockets
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def _own_address() -> str:
+    """The IPv4 address by which other machines reach this one; its name where it has no route to any."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((ELSEWHERE, 9))  # sends nothing: it only chooses a route
+        except OSError:
+            return socket.gethostname()
+        address: str = probe.getsockname()[0]
+        return address
 
 
 async def _in_time(written: Awaitable[None]) -> None:
