@@ -4,6 +4,38 @@ from __future__ import annotations
 
 from tests.helpers.browser import Browser
 
+# Text whose contrast to what is behind it is too low (WCAG 2, AA); pictures have a shade of their own.
+FAINT = """(() => {
+  const numbers = (colour) => {
+    const n = colour.match(/[\\d.]+/g).map(Number);
+    return n.length > 3 ? n : [...n, 1];
+  };
+  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+    .map((c) => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (element) => {
+    const layers = [];
+    for (let at = element; at; at = at.parentElement) {
+      const colour = numbers(getComputedStyle(at).backgroundColor);
+      layers.push(colour);
+      if (colour[3] === 1) break;
+    }
+    const blend = (under, over) => under.map((c, i) => c * (1 - over[3]) + over[i] * over[3]);
+    return layers.reverse().reduce(blend, [255, 255, 255]);
+  };
+  const texts = [...document.body.querySelectorAll("*")]
+    .filter((e) => e.checkVisibility() && !e.closest(".picture"))
+    .filter((e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()))
+    .filter((e) => e.getBoundingClientRect().width > 1);
+  return texts.map((element) => {
+    const style = getComputedStyle(element);
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+    const [a, b] = [light(numbers(style.color)), light(behind(element))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    return [element.textContent.trim().slice(0, 30), element.className, ratio, large ? 3 : 4.5];
+  }).filter(([, , ratio, least]) => ratio < least);
+})()"""
 # Headings that skip a level (WCAG 1.3.1).
 SKIPPED = """[...document.querySelectorAll("h1, h2, h3, h4, h5, h6")].filter((e) => e.checkVisibility())
   .map((e) => [Number(e.tagName[1]), e.textContent])
