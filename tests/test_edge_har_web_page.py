@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -13,8 +14,11 @@ import pytest
 
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.pipeline import Pipeline
+from edge_har.pipeline.status import Clip
+from edge_har.sinks.clips import ClipsOptions
+from edge_har.sinks.options import SinkContext
 from edge_har.web import WebOptions, start_web
-from tests.helpers.accessible import barriers
+from tests.helpers.accessible import FAINT, barriers
 from tests.helpers.browser import Browser
 from tests.helpers.colours import colour_bundle, painted
 from tests.helpers.live import LiveRun, viewers_of, wait_for
@@ -26,38 +30,6 @@ LABELS = tuple(f"Activity{number}" for number in range(10))
 HOSTILE = ("<img src=x onerror=alert(1)>", "rtsp://me:***@cam/a?b=<script>alert(2)</script>&#x27;")
 SHOTS = "EDGE_HAR_SCREENSHOTS"  # a folder: pictures of the page are kept there for people
 
-# Text whose contrast to what is behind it is too low (WCAG 2, AA); pictures have a shade of their own.
-FAINT = """(() => {
-  const numbers = (colour) => {
-    const n = colour.match(/[\\d.]+/g).map(Number);
-    return n.length > 3 ? n : [...n, 1];
-  };
-  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
-    .map((c) => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (element) => {
-    const layers = [];
-    for (let at = element; at; at = at.parentElement) {
-      const colour = numbers(getComputedStyle(at).backgroundColor);
-      layers.push(colour);
-      if (colour[3] === 1) break;
-    }
-    const blend = (under, over) => under.map((c, i) => c * (1 - over[3]) + over[i] * over[3]);
-    return layers.reverse().reduce(blend, [255, 255, 255]);
-  };
-  const texts = [...document.body.querySelectorAll("*")]
-    .filter((e) => e.checkVisibility() && !e.closest(".picture"))
-    .filter((e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()))
-    .filter((e) => e.getBoundingClientRect().width > 1);
-  return texts.map((element) => {
-    const style = getComputedStyle(element);
-    const size = parseFloat(style.fontSize);
-    const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
-    const [a, b] = [light(numbers(style.color)), light(behind(element))].sort((x, y) => y - x);
-    const ratio = (a + 0.05) / (b + 0.05);
-    return [element.textContent.trim().slice(0, 30), element.className, ratio, large ? 3 : 4.5];
-  }).filter(([, , ratio, least]) => ratio < least);
-})()"""
 SMALL_TARGETS = """[...document.querySelectorAll("button, summary, input, a")]
   .filter((e) => e.checkVisibility() && !e.matches(".skip"))
   .map((e) => [e.textContent.trim(), e.getBoundingClientRect()])
@@ -356,6 +328,41 @@ def test_a_screen_reader_hears_what_happens_and_whose_picture_it_is(browser: Bro
         tree = browser.call("Accessibility.getFullAXTree")["nodes"]
         names = [node["name"]["value"] for node in tree if node.get("role", {}).get("value") == "button"]
         assert "door: Walk 93 %" in names
+
+
+def test_an_event_opens_its_clip(browser: Browser, tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    options = ClipsOptions(path=str(folder), post_s=0.2, pre_s=0.2, rate_hz=10.0, min_free_bytes=0)
+    with LiveRun(size_wh=(320, 240)) as run:
+        opened = options.open(SinkContext(run.run_status))
+        assert opened.events is not None and opened.frames is not None
+        run.frame_sinks.add(opened.frames)
+        browser.open(run.web.url)
+        wait_for(lambda: run.shown > 20)
+        name = run.tell("start", sinks=[opened.events])
+        shows(browser, ".entry .label", "Walk")
+        assert browser.run("document.querySelector('.clip').hidden")
+        shown = run.shown
+        wait_for(lambda: run.shown > shown + 50)
+        run.tell("end", name=name, end_s=time.monotonic(), reason="left", sinks=[opened.events])
+        shows(browser, ".clip", "Play clip")
+        browser.run("document.querySelector('.clip').click()")
+        browser.wait("document.querySelector('dialog[open] video').readyState >= 2")
+        assert browser.run("document.querySelector('video').videoWidth") == 320
+        assert browser.run("document.querySelector('video').duration") > 0.5
+        browser.wait("document.querySelector('video').currentTime > 0")
+        assert barriers(browser) == [] and browser.run(SMALL_TARGETS) == []
+        keep(browser, "clip", tmp_path)
+        browser.run("document.querySelector('dialog button').click()")
+        browser.wait("!document.querySelector('dialog[open]')")
+        assert browser.errors == []
+        gone, saved = run.tell("start", "Run"), run.tell("start", "Run")
+        run.run_status.record_clip(Clip(folder / "gone.mp4", (gone,), plays=True))
+        run.run_status.record_clip(Clip(folder / "other.avi", (saved,), plays=False))
+        browser.wait("document.querySelectorAll('.clip:not([hidden])').length === 3")
+        browser.run(f"document.querySelector('.clip[href$={gone}]').click()")
+        browser.wait("document.querySelector('dialog .failed').checkVisibility()")
+        shows(browser, f".clip[href$={saved}]", "Save clip")
 
 
 def test_one_of_several_is_enlarged_by_tap_and_keyboard(browser: Browser, tmp_path: Path) -> None:

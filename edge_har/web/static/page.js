@@ -1,5 +1,6 @@
 // The live page: one WebSocket feeds the cards of the sources, the timeline and the list of events.
 
+import { ClipWindow } from "./clip.js";
 import { Link } from "./link.js";
 import { Log } from "./log.js";
 import { News } from "./news.js";
@@ -27,7 +28,8 @@ let slowed = "";
 
 const sources = new Sources(find(".sources"), find("#source"), (names) => link?.watch(names));
 const timeline = new Timeline(find(".timeline"), find("#lane"));
-const log = new Log(find(".log"), find("#entry"));
+const clip = new ClipWindow(find("#clip"));
+const log = new Log(find(".log"), find("#entry"), (address, title) => clip.open(address, title));
 const news = new News(find("#news"));
 
 function now() {

@@ -149,7 +149,9 @@ export class Sources {
     new ResizeObserver(() => this.spread()).observe(section);
     document.addEventListener("visibilitychange", () => this.watch());
     addEventListener("hashchange", () => this.arrange());
-    addEventListener("keydown", (event) => event.key === "Escape" && this.enlarged() && this.enlarge(null));
+    addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && this.enlarged() && !document.querySelector("dialog[open]")) this.enlarge(null);
+    });
   }
 
   update(state, ongoing) {
