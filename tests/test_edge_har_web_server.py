@@ -209,9 +209,11 @@ def test_at_the_end_a_page_gets_the_last_state_and_a_stream_its_end() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", run.port, timeout=WAIT_S)
         connection.request("GET", "/stream/door.mjpg")
         stream = connection.getresponse()
+        assert b"--picture" in stream.read(200)  # it has begun
         last, code = asyncio.run(watch(run))
         assert (last["state"]["sources"][0]["state"], code) == ("ended", 1001)
-        assert stream.read().count(b"--picture") > 0  # whole: no IncompleteRead
+        stream.read()  # to a whole end: no IncompleteRead
+        assert stream.isclosed()
         connection.close()
 
 
