@@ -65,7 +65,7 @@ def run() -> Iterator[LiveRun]:
 
 
 @pytest.fixture(scope="module")
-def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRun]:
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRun]:
     """A run whose page asks for a token; it has a clip of the event `recorded`."""
     path = tmp_path_factory.mktemp("clips") / "clip.mp4"
     path.write_bytes(b"a video")
@@ -73,6 +73,13 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRun]:
         made.run_status.record_clip(Clip(path, ("recorded",), plays=True))
         wait_for(lambda: made.run_status.ticks > 0)  # before, it is not ready
         yield made
+
+
+@pytest.fixture
+def closed(guarded: LiveRun) -> LiveRun:
+    """The same, and no wrong token was tried yet."""
+    guarded.web.access._wrong = limits.WrongTokens()
+    return guarded
 
 
 class Answer:
