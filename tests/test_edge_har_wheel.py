@@ -50,6 +50,7 @@ def test_the_wheel_holds_edge_har_alone(wheel: Path) -> None:
         names = archive.namelist()
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"edge_har"}
     assert {"edge_har/default.ehar", "edge_har/py.typed", "edge_har/cli/run.py"} <= set(names)
+    assert "edge_har/deploy/edge-har.service" in names
     page = {path.relative_to(ROOT).as_posix() for path in (ROOT / "edge_har/web/static").iterdir()}
     assert len(page) > 5 and page <= set(names)
 

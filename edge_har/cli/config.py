@@ -1,10 +1,11 @@
-"""`edge-har config`: checks and shows a configuration file of `run`, without opening a camera;
+"""`edge-har config`: writes, checks and shows a configuration file of `run`, without opening a camera;
 its JSON Schema.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,13 +14,89 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from edge_har.config.draft import Draft
     from edge_har.config.file import Config
     from edge_har.model.bundle import Bundle
 
 
 @click.group("config")
 def command() -> None:
-    """Check a configuration file of run, show its settings, write its JSON Schema."""
+    """Write a configuration file of run, check it, show its settings; its JSON Schema."""
+
+
+@command.command("init")
+@click.argument("path", metavar="[FILE]", default="edge-har.toml", type=click.Path(path_type=Path))
+@click.option(
+    "--source", "sources", metavar="[NAME=]URI", multiple=True, help="As of run; may be given several times."
+)
+@click.option("--sink", "sinks", metavar="SINK", multiple=True, help="As of run; may be given several times.")
+@click.option("--web", metavar="HOST:PORT", help="Serve a live page there; beyond 127.0.0.1 it gets a token.")
+@click.option("--model", metavar="PATH", help="A bundle; without it the shipped one.")
+@click.option("--force", is_flag=True, help="Replace FILE where it is there.")
+def init(
+    path: Path,
+    sources: tuple[str, ...],
+    sinks: tuple[str, ...],
+    web: str | None,
+    model: str | None,
+    force: bool,
+) -> None:
+    """Write FILE, edge-har.toml by default: a configuration with every key and what it means.
+
+    Without --source it asks on the terminal. Passwords and the page's token are written to private files in a
+    folder beside FILE. Nothing is written unless `config check` passes.
+
+    \b
+    edge-har config init
+    edge-har config init /etc/edge-har.toml --source door=0 --sink mqtt://broker.local
+    """
+    from edge_har.cli._init import fill_from_questions
+    from edge_har.config.draft import Draft
+    from edge_har.errors import MisuseError
+
+    if path.exists() and not force:
+        raise MisuseError(f"{path} is there already: --force replaces it")
+    draft = Draft(path, model=str(Path(model).absolute()) if model else None)
+    if sources:
+        for text in sources:
+            draft.add_source(text)
+        for text in sinks:
+            draft.add_sink(text)
+        if web is not None:
+            draft.set_web(web)
+    elif sinks or web is not None or not sys.stdin.isatty():
+        raise MisuseError("name a source with --source [NAME=]URI; without any option a terminal is needed")
+    else:
+        fill_from_questions(draft)
+    written = _write(draft)
+    click.echo("\n".join(["wrote", *(f"  {name}" for name in written)]))
+    click.echo(
+        f"next: edge-har run --config {path}; as a service: sudo edge-har service install --config {path}"
+    )
+
+
+def _write(draft: Draft) -> list[Path]:
+    """Write a new file and its secrets where it passes the check; else nothing, and ConfigError is raised."""
+    from edge_har.config.file import ConfigError
+    from edge_har.system.files import FILE_MODE, replaced_file
+
+    draft.path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    secret_files: list[Path] = []
+    try:
+        with replaced_file(draft.path) as partial:
+            secret_files += draft.write_secrets()
+            partial.write_text(draft.text(), encoding="utf-8")
+            partial.chmod(FILE_MODE)
+            try:
+                checked(partial)
+            except ConfigError as error:
+                problems = [line.removeprefix(f"{partial}: ") for line in error.problems]
+                raise ConfigError(draft.path, problems) from None
+    except BaseException:
+        for secret in secret_files:
+            secret.unlink()
+        raise
+    return [draft.path, *secret_files]
 
 
 @command.command("check")
