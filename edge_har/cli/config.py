@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +75,7 @@ def init(
 
 def _write(draft: Draft) -> list[Path]:
     """Write a new file and its secrets where it passes the check; else nothing, and ConfigError is raised."""
+    from edge_har.config.check import checked
     from edge_har.config.file import ConfigError
     from edge_har.system.files import FILE_MODE, replaced_file
 
@@ -109,6 +108,7 @@ def check(path: Path, as_json: bool) -> None:
     file says; no camera is opened and nothing is sent. Exit 2 where anything is wrong; what has no effect is
     a warning.
     """
+    from edge_har.config.check import checked
     from edge_har.config.file import ConfigError
 
     try:
@@ -148,35 +148,6 @@ def schema() -> None:
     from edge_har.config.schema import config_schema
 
     click.echo(json.dumps(config_schema(), indent=2, ensure_ascii=False))
-
-
-def checked(path: Path) -> tuple[Config, Bundle]:
-    """The settings of a file and the bundle that it names, which go together. Raises ConfigError."""
-    from edge_har.config.file import ConfigError
-    from edge_har.config.plan import CommandLine, plan
-    from edge_har.errors import BundleError
-    from edge_har.model.bundle import default_bundle_path, open_bundle
-
-    planned = plan(CommandLine(path))
-    config = planned.config
-    problems: list[str] = []
-    checks: list[Callable[[], None]] = [planned.check_installed]
-    bundle = None
-    try:
-        bundle = open_bundle(config.model or default_bundle_path())
-        checks.insert(0, partial(planned.check_fit, bundle.manifest))
-    except BundleError as error:
-        problems.append(f"model: {error}")
-    if not config.sources:
-        problems.append("source: there is none; add a [[source]] with its uri")
-    for run_check in checks:
-        try:
-            run_check()
-        except ConfigError as error:
-            problems += [line.removeprefix(f"{path}: ") for line in error.problems]
-    if problems or bundle is None:
-        raise ConfigError(path, problems)
-    return config, bundle
 
 
 def summary_lines(config: Config, bundle: Bundle) -> list[str]:

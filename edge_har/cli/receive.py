@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_har.deploy.account import enter_service_store
-
 if TYPE_CHECKING:
     from edge_har.deploy.replies import DeviceReply
 
@@ -47,6 +45,8 @@ def command(
     original = os.environ.pop(ORIGINAL_VARIABLE, None)
     if length is None and sha256 is None and original is not None:
         ctx.exit(_run_forced(ctx, original))
+    from edge_har.deploy.account import enter_service_store
+
     if shipped:
         from edge_har.deploy.receive import ReceiveLimits, install_shipped
 
@@ -66,6 +66,7 @@ def command(
 def _run_forced(ctx: click.Context, original: str) -> int:
     """Do what the sender requested where it is one of three things; its options are the sender's own."""
     from edge_har.deploy import receive
+    from edge_har.deploy.account import enter_service_store
     from edge_har.deploy.replies import DeviceReply, Outcome
 
     try:

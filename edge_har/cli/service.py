@@ -81,8 +81,8 @@ def install(
 
 def _warn_of_settings(wanted: Wanted) -> None:
     """Warn of settings that the service cannot use, or does not."""
-    from edge_har.cli.config import checked
     from edge_har.cli.logs import write_line
+    from edge_har.config.check import checked
     from edge_har.config.file import ConfigError
 
     try:

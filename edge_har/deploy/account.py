@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
+from pathlib import Path
 
 from edge_har.deploy import unit
 from edge_har.deploy.replies import DeviceReply, Outcome
-from edge_har.system.files import HOME_VARIABLE
+from edge_har.system.files import HOME_VARIABLE, home
 
 
 def enter_service_store() -> DeviceReply | None:
@@ -37,6 +38,14 @@ def enter_service_store() -> DeviceReply | None:
         )
     os.environ[HOME_VARIABLE] = str(unit.STATE)
     return None
+
+
+def store_root() -> Path:
+    """Root of the store that flash, rollback and status work on here: $EDGE_HAR_HOME, else that of the
+    installed service, else this user's. Raises MisuseError where the user has no home folder.
+    """
+    named = os.environ.get(HOME_VARIABLE)
+    return unit.STATE if not named and unit.UNIT.is_file() else home()
 
 
 def _become(name: str, facts: os.stat_result) -> None:

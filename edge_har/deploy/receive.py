@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edge_har import __version__
@@ -151,9 +152,9 @@ def roll_back(limits: ReceiveLimits = ReceiveLimits()) -> DeviceReply:
     return _run_change(store, limits, activate_previous)
 
 
-def status() -> DeviceReply:
-    """What is on this device; BROKEN where `current` is damaged."""
-    store = BundleStore()
+def status(root: Path | None = None) -> DeviceReply:
+    """What is on this device; BROKEN where `current` is damaged. root: of the store; None: this user's."""
+    store = BundleStore(root)
     try:
         pending = store.pending()
         about: dict[str, Any] = {
