@@ -91,6 +91,14 @@ def test_keys_that_were_there_stay_and_a_moved_program_is_followed(machine: Path
     assert unit.KEYS.read_text() == expected and unit.KEYS.stat().st_mode & 0o777 == 0o644
 
 
+def test_a_closed_folder_of_keys_is_opened_to_its_user_and_no_further(machine: Path) -> None:
+    unit.FOLDER.mkdir(parents=True, mode=0o700)
+    (step,) = [step for step in steps(Wanted(PROGRAM)) if "enter the folder" in step.text]
+    step.do()
+    assert unit.FOLDER.stat().st_mode & 0o777 == 0o701
+    assert not [step for step in steps(Wanted(PROGRAM)) if "enter the folder" in step.text]
+
+
 def test_only_secrets_that_lie_beside_the_settings_change_hands(machine: Path) -> None:
     config, beside, shared = machine / "e.toml", machine / "e" / "door", machine / "shared.key"
     beside.parent.mkdir()

@@ -78,3 +78,9 @@ def test_a_bundle_that_is_missing(tmp_path: Path) -> None:
     path = write(tmp_path / "e.toml", 'model = "absent.ehar"\n[[source]]\nuri = "0"\n')
     ((level, text, _),) = found(read_settings(path)[1])
     assert level is Level.PROBLEM and "model: " in text
+
+
+def test_a_secret_that_only_systemd_hands_over_is_no_fault_of_the_settings(tmp_path: Path) -> None:
+    source = '[[source]]\nuri = "rtsp://u@h/"\npassword_file = "${CREDENTIALS_DIRECTORY}/door"\n'
+    ((level, text, _),) = found(read_settings(write(tmp_path / "e.toml", source))[1])
+    assert level is Level.WARNING and "only systemd hands it over" in text

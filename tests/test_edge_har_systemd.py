@@ -40,10 +40,14 @@ password_file = "${{CREDENTIALS_DIRECTORY}}/cam"
 SSHD = "/etc/ssh/test_sshd_config"
 
 
+def program() -> list[str]:
+    """What runs edge-har in the machine."""
+    return ["env", *ENVIRONMENT.split(), *COMMAND.split()]
+
+
 def install(machine: Systemd, *options: str) -> list[str]:
     """Run `service install` in the machine; what it did, a line each."""
-    program = [*ENVIRONMENT.split(), *COMMAND.split()]
-    return machine.run("env", *program, "service", "install", *options, timeout_s=INSTALL_S).splitlines()
+    return machine.run(*program(), "service", "install", *options, timeout_s=INSTALL_S).splitlines()
 
 
 def fed_s(machine: Systemd) -> float:
@@ -153,8 +157,12 @@ def test_what_is_flashed_over_ssh_is_what_the_service_runs(tmp_path: Path) -> No
             assert flash(release(11)).outcome is Outcome.OK
             assert machine.show(NAME, "MainPID") == pid  # it never let go of its camera
 
+            doctor = machine.run("sh", "-c", '"$@" || true', "-", *program(), "doctor", "--json")
+            levels = {found["check"]: found["level"] for found in json.loads(doctor)["findings"]}
+            assert [levels[check] for check in ("unit", "store", "config", "network")] == ["ok"] * 4
+
             # On the device itself: root works on the same store, as the same user; others get a line.
-            local = ["env", *ENVIRONMENT.split(), *COMMAND.split(), "status", "--local", "--json"]
+            local = [*program(), "status", "--local", "--json"]
             reply = json.loads(machine.run(*local))
             assert (reply["store"]["home"], reply["model"]) == (str(unit.STATE), model)
             nobody = machine.run("sh", "-c", '"$@" || true', "-", *("setpriv", "--reuid=nobody"), *local)

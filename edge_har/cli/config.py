@@ -41,8 +41,8 @@ def init(
 ) -> None:
     """Write FILE, edge-har.toml by default: a configuration with every key and what it means.
 
-    Without --source it asks on the terminal. Passwords and the page's token are written to private files in a
-    folder beside FILE. Nothing is written unless `config check` passes.
+    Without --source the terminal shows questions. Passwords and the page's token are written to private files
+    in a folder beside FILE. Nothing is written unless `config check` passes.
 
     \b
     edge-har config init

@@ -34,10 +34,10 @@ SINKS_HINT = "# Each [[sink]] is a place where events or pictures go as well; do
 
 @dataclass
 class Draft:
-    """What a new file sets. path: of the file. Secrets do not stand in it: they get files of their own, in a
+    """What a new file sets. path: of the file. Secrets are not in it: they get files of their own, in a
     folder beside it that is called like it.
 
-    model: a bundle's path. sources, sinks: a table each, keys as they stand in the file; web: None: no page.
+    model: a bundle's path. sources, sinks: a table each, with the keys of the file; web: None: no page.
     secret_files: by path relative to the folder of the file, what is written to it.
     """
 

@@ -107,6 +107,9 @@ def _steps(wanted: Wanted) -> Iterator[Step]:
     _check_state()
     if not unit.FOLDER.is_dir():
         yield Step(f"make the folder {unit.FOLDER}", lambda: _make_folder(unit.FOLDER, FOLDER_MODE))
+    elif not unit.FOLDER.stat().st_mode & OTHERS_ENTER:
+        text = f"let {unit.NAME} enter the folder {unit.FOLDER}, without listing what is in it"
+        yield Step(text, lambda: _let_enter(unit.FOLDER))
     if account is None or not unit.STATE.is_dir() or unit.STATE.stat().st_uid != account.pw_uid:
         text = f"make the folder {unit.STATE}, which belongs to {unit.NAME} alone"
         yield Step(text, lambda: _make_folder(unit.STATE, PRIVATE_FOLDER_MODE, owner=unit.NAME))
@@ -299,7 +302,11 @@ def _give(path: Path) -> None:
     """Let the user of the service alone read a secret, and enter the folder that holds it."""
     shutil.chown(path, unit.NAME, unit.NAME)
     path.chmod(stat.S_IRUSR)
-    path.parent.chmod(stat.S_IMODE(path.parent.stat().st_mode) | OTHERS_ENTER)
+    _let_enter(path.parent)
+
+
+def _let_enter(folder: Path) -> None:
+    folder.chmod(stat.S_IMODE(folder.stat().st_mode) | OTHERS_ENTER)
 
 
 def _allow_unsigned() -> None:

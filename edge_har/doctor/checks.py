@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_har.deploy import unit
 from edge_har.doctor.clock import check_clock
 from edge_har.doctor.finding import Finding, Level, Machine
 from edge_har.doctor.runtime import check_cpu, check_glibc, check_libraries, check_python
+from edge_har.options.secrets import CREDENTIALS_VARIABLE
 
 if TYPE_CHECKING:
     from edge_har.config.file import Config
@@ -65,8 +69,19 @@ def read_settings(path: Path) -> tuple[Config | None, list[Finding]]:
     try:
         config, _ = checked(path)
     except ConfigError as error:
-        advice = f"edge-har config check {path}; keys and values: docs/config.md"
-        return None, [Finding("config", Level.PROBLEM, line, advice) for line in error.problems]
-    return config, [
-        Finding("config", Level.OK, f"{path}: {len(config.sources)} sources, {len(config.sinks)} sinks")
-    ]
+        return None, [_settings_finding(path, line) for line in error.problems]
+    names = ", ".join(source.name for source in config.sources)
+    return config, [Finding("config", Level.OK, f"{path}: it can be run; sources: {names}")]
+
+
+def _settings_finding(path: Path, line: str) -> Finding:
+    """A line of what is wrong in the settings. A secret that systemd hands over, or that belongs to the
+    service, is no fault of theirs.
+    """
+    if CREDENTIALS_VARIABLE in line:
+        advice = f"journalctl -u {unit.NAME} says whether the service found it"
+        return Finding("config", Level.WARNING, f"{line} (only systemd hands it over)", advice)
+    if os.strerror(errno.EACCES) in line:
+        return Finding("config", Level.WARNING, line, "run this with sudo")
+    advice = f"edge-har config check {path}; keys and values: docs/config.md"
+    return Finding("config", Level.PROBLEM, line, advice)

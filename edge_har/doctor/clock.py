@@ -34,7 +34,7 @@ def check_clock(machine: Machine) -> Iterator[Finding]:
 
 def clock_is_synchronised() -> bool | None:
     """Whether the kernel takes its clock for synchronised; None where it does not say."""
-    buffer = ctypes.create_string_buffer(TIMEX_BYTES)  # all zeros: only asks
+    buffer = ctypes.create_string_buffer(TIMEX_BYTES)  # all zeros: nothing is changed
     try:
         state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
     except (OSError, AttributeError):

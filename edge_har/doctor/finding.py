@@ -69,7 +69,7 @@ class Machine:
 
 
 def read_text(path: Path) -> str:
-    """What stands in a file; nothing where it cannot be read."""
+    """The text of a file; nothing where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
