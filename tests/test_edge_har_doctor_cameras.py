@@ -39,7 +39,9 @@ def as_user(made: Machine, *groups: int) -> Machine:
 
 
 def test_a_camera_that_is_well(here: Machine) -> None:
-    assert found(cameras.check_cameras(here, settings("0"))) == [(Level.OK, f"{here.dev}/video0 (C920)", "")]
+    assert found(cameras.check_cameras(here, settings("usb:c920"))) == [
+        (Level.OK, f"{here.dev}/video0 (C920)", "")
+    ]
 
 
 def test_a_user_who_is_not_in_the_cameras_group(here: Machine) -> None:
@@ -75,9 +77,11 @@ def test_a_camera_that_another_program_holds(here: Machine) -> None:
     assert text.endswith("is in use by motion (4321)")
 
 
-def test_a_camera_that_is_configured_and_not_there(here: Machine) -> None:
-    text, advice = only(cameras.check_cameras(here, settings("3")), Level.PROBLEM)
-    assert text == f"source door: there is no camera {here.dev}/video3" and f"{here.dev}/video0" in advice
+@pytest.mark.parametrize("uri", ["usb:Brio", "99"])
+def test_a_camera_that_is_configured_and_not_there(here: Machine, uri: str) -> None:
+    text, advice = only(cameras.check_cameras(here, settings(uri)), Level.PROBLEM)
+    assert text.startswith("source door: no camera ") and f"{here.dev}/video0" in text
+    assert "edge-har sources" in advice
 
 
 def test_a_camera_that_cannot_be_opened(here: Machine) -> None:

@@ -96,3 +96,19 @@ def test_the_disk_of_the_service_is_looked_at_where_there_is_one(
     monkeypatch.setattr(unit, "STATE", tmp_path / "state")
     ((_, text, _),) = found(checks.check_disk(machine(tmp_path), None))
     assert str(tmp_path / "state") in text
+
+
+def test_a_folder_that_the_service_may_not_write_to(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "e.toml"
+    monkeypatch.setattr(unit, "UNIT", write(tmp_path / "edge-har.service", "[Service]\n"))
+    monkeypatch.setattr(unit, "CONFIG", path)
+    monkeypatch.setattr(unit, "STATE", tmp_path / "state")
+    text = '[[sink]]\nkind = "jsonl"\npath = "{}/e.jsonl"\n'
+    inside, outside = (
+        config_of(text.format(tmp_path / name).encode(), path) for name in ("state", "elsewhere")
+    )
+    assert [level for level, *_ in found(checks.check_disk(machine(tmp_path), inside))] == [Level.OK] * 2
+    shown, advice = only(checks.check_disk(machine(tmp_path), outside), Level.WARNING)
+    assert shown.startswith(f"{tmp_path / 'elsewhere'}, the folder of jsonl") and "ReadWritePaths=" in advice

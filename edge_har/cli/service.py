@@ -84,6 +84,7 @@ def _warn_of_settings(wanted: Wanted) -> None:
     from edge_har.cli.logs import write_line
     from edge_har.config.check import checked
     from edge_har.config.file import ConfigError
+    from edge_har.doctor.machine import closed_to_service
 
     try:
         found, _ = checked(wanted.config)
@@ -92,6 +93,8 @@ def _warn_of_settings(wanted: Wanted) -> None:
         for line in error.problems:
             write_line(f"warning: {line}")
         return
+    for line in closed_to_service(found):
+        write_line(f"warning: {line}")
     if found.model not in (None, str(unit.STATE / "current")):
         write_line(
             f"warning: {wanted.config}: model has no effect: the service runs what was last flashed; remove "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from edge_har.deploy import unit
 from edge_har.doctor.finding import Finding, Level, Machine, read_text
+from edge_har.errors import SourceError
 
 if TYPE_CHECKING:
     from edge_har.config.file import Config, SourceConfig
@@ -29,6 +30,7 @@ READ_AND_WRITE = 0o6
 
 def check_cameras(machine: Machine, config: Config | None) -> Iterator[Finding]:
     """The cameras of this machine, and those that the configuration names."""
+    from edge_har.sources.camera import device_of
     from edge_har.sources.machine import cameras_of_this_machine
 
     wanted = _sources(config, "camera")
@@ -52,17 +54,12 @@ def check_cameras(machine: Machine, config: Config | None) -> Iterator[Finding]:
         else:
             yield Finding("camera", Level.OK, f"{path} ({camera.name})")
         yield from _closed_to_service(path)
-    there = {camera.source for camera in cameras}
     for source in wanted:
-        target = source.address.target
-        path_there = f"{machine.dev}/video{target}" if target.isdecimal() else target
-        if path_there.startswith(str(machine.dev)) and os.path.realpath(path_there) not in there:
-            yield Finding(
-                "camera",
-                Level.PROBLEM,
-                f"source {source.name}: there is no camera {path_there}",
-                f"cameras here: {', '.join(sorted(there)) or 'none'}; `edge-har sources` lists them",
-            )
+        try:
+            device_of(source.address.target)
+        except SourceError as error:
+            advice = "plug it in, or name another: `edge-har sources` lists the cameras of this machine"
+            yield Finding("camera", Level.PROBLEM, f"source {source.name}: {error}", advice)
     if not cameras and not wanted:
         yield Finding("camera", Level.NOTE, "no USB camera here; network sources and files need none")
 

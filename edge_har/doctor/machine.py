@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_har.deploy import unit
 from edge_har.deploy.account import store_root
 from edge_har.doctor.finding import Finding, Level, Machine, read_text
 from edge_har.errors import MisuseError
 
 if TYPE_CHECKING:
     from edge_har.config.file import Config
+    from edge_har.sinks.options import SinkOptions
 
 HOT_C = 80.0  # where a Raspberry Pi begins to slow down
 HOME_FREE_BYTES = 64_000_000  # a bundle is received beside the two that are there, events may wait
@@ -72,13 +74,31 @@ def check_disk(machine: Machine, config: Config | None) -> Iterator[Finding]:
     except MisuseError as error:
         yield Finding("disk", Level.PROBLEM, str(error), "export EDGE_HAR_HOME=/var/lib/edge-har")
         places = {}
-    for sink in config.sinks if config else ():
-        path = getattr(sink, "path", None)
-        if isinstance(path, str) and path != "-":
-            folder = Path(path).parent if sink.kind == "jsonl" else Path(path)
-            places[folder] = (f"the folder of {sink.called}", getattr(sink, "min_free_bytes", 0))
+    for sink, folder in written_folders(config) if config else ():
+        places[folder] = (f"the folder of {sink.called}", getattr(sink, "min_free_bytes", 0))
     for path, (name, needed) in places.items():
         yield _disk_finding(path, name, needed)
+    if config is not None and config.path == unit.CONFIG and unit.UNIT.is_file():
+        for line in closed_to_service(config):
+            advice = f"choose a folder below {unit.STATE}, or name it as ReadWritePaths= (systemctl edit)"
+            yield Finding("disk", Level.WARNING, line, advice)
+
+
+def written_folders(config: Config) -> Iterator[tuple[SinkOptions, Path]]:
+    """The sinks that write files, and the folder of each."""
+    for sink in config.sinks:
+        path = getattr(sink, "path", None)
+        if isinstance(path, str) and path != "-":
+            yield sink, Path(path).parent if sink.kind == "jsonl" else Path(path)
+
+
+def closed_to_service(config: Config) -> list[str]:
+    """For each folder that the unit of the service does not let it write to, a line that says so."""
+    return [
+        f"{folder}, the folder of {sink.called}: the service may write below {unit.STATE} alone"
+        for sink, folder in written_folders(config)
+        if not folder.is_relative_to(unit.STATE)
+    ]
 
 
 def _disk_finding(path: Path, name: str, needed: int) -> Finding:
