@@ -70,7 +70,7 @@ def test_only_what_is_missing_is_done(machine: Path) -> None:
     unit.FOLDER.mkdir(parents=True)
     (machine / "run").rmdir()  # systemd does not run, as in an image
     found = texts(Wanted(PROGRAM, config, allow_unsigned=True))
-    assert [text.split(" (")[0] for text in found if "user" not in text and str(unit.STATE) not in text] == [
+    assert [text.split(" (")[0] for text in found if not text.startswith("make the")] == [
         "start the service at each boot"
     ]
 
@@ -85,6 +85,9 @@ def test_keys_that_were_there_stay_and_a_moved_program_is_followed(machine: Path
     unit.KEYS.parent.mkdir(parents=True)
     unit.KEYS.write_text(f'# kept\nrestrict,command="/old/edge-har receive" {KEY}\n{OTHER}\n')
     (step,) = [step for step in steps(Wanted(PROGRAM, keys=(KEY,))) if str(unit.KEYS) in step.text]
+    # Without the key as well.
+    (again,) = [step for step in steps(Wanted(PROGRAM)) if str(unit.KEYS) in step.text]
+    assert again.detail == step.detail
     expected = f'# kept\nrestrict,command="/opt/edge-har/bin/edge-har receive" {KEY}\n{OTHER}\n'
     assert step.detail == expected
     step.do()

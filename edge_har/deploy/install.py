@@ -14,6 +14,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ SHELL = "/bin/sh"  # sshd runs a forced command through it
 NO_PASSWORD = "*"  # no password fits, and yet keys are taken where sshd does without PAM
 HIDDEN = ("/home", "/root", "/run/user")  # what ProtectHome= takes away from the service
 PUBLIC_KEY = re.compile(r"((?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[\w@.-]+) ([A-Za-z0-9+/]+=*)( .*)?")
+OUR_KEY = re.compile(r'restrict,command="(?:\\.|[^"\\])* receive" (.+)')
 SYSTEMD_RUNS = Path("/run/systemd/system")
 FOLDER_MODE = 0o755
 OTHERS_READ, OTHERS_ENTER = stat.S_IROTH, stat.S_IXOTH
@@ -115,12 +117,12 @@ def _steps(wanted: Wanted) -> Iterator[Step]:
         yield Step(text, lambda: _make_folder(unit.STATE, PRIVATE_FOLDER_MODE, owner=unit.NAME))
     for path in _secret_files(wanted.config):
         if account is None or path.stat().st_uid != account.pw_uid:
-            yield Step(f"give the secret {path} to {unit.NAME}", lambda path=path: _give(path))  # type: ignore[misc]
+            yield Step(f"give the secret {path} to {unit.NAME}", partial(_give, path))
     if wanted.allow_unsigned and not BundleStore(unit.STATE).allows_unsigned():
         path = unit.STATE / STORE_CONFIG
         yield Step(f"take bundles that nobody signed ({path})", _allow_unsigned, ALLOW_LINE)
     keys = _authorized_keys(wanted)
-    if keys != _text(unit.KEYS):
+    if keys != (_text(unit.KEYS) or ""):
         text = f"write {unit.KEYS}: whoever has these keys may flash to {unit.NAME}@HOST, and nothing else"
         yield Step(text, lambda: _write(unit.KEYS, keys), keys)
     service = unit.unit_text(wanted.program, wanted.config, jetson=wanted.jetson)
@@ -192,12 +194,15 @@ def _values_of_files(value: Any) -> Iterator[str]:
 
 
 def _authorized_keys(wanted: Wanted) -> str:
-    """The file of keys that may flash: those that were there, and those that are wanted."""
+    """The file of keys that may flash: those that were there, and those that are wanted. Lines of an install
+    call the program that is wanted now; all others stay as they are.
+    """
+    forced = shlex.join((*wanted.program, "receive")).replace("\\", "\\\\").replace('"', '\\"')
     lines = {}
     for line in (_text(unit.KEYS) or "").splitlines():
+        ours = OUR_KEY.fullmatch(line)
         found = PUBLIC_KEY.search(line)
-        lines[found[2] if found else line] = line
-    forced = shlex.join((*wanted.program, "receive")).replace("\\", "\\\\").replace('"', '\\"')
+        lines[found[2] if found else line] = f'restrict,command="{forced}" {ours[1]}' if ours else line
     for key in wanted.keys:
         found = PUBLIC_KEY.fullmatch(key)
         assert found is not None
@@ -294,7 +299,9 @@ def _as_service(words: tuple[str, ...], **more: Any) -> str:
 def _make_folder(path: Path, mode: int, *, owner: str | None = None) -> None:
     path.mkdir(parents=True, exist_ok=True)
     if owner is not None:
-        shutil.chown(path, owner, owner)
+        account = pwd.getpwnam(owner)
+        for inside in (*path.rglob("*"), path):
+            os.lchown(inside, account.pw_uid, account.pw_gid)
     path.chmod(mode)
 
 

@@ -6,12 +6,13 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from edge_har.doctor.finding import Finding, Level, Machine
 from edge_har.errors import EdgeHarError
-from edge_har.options.addresses import parse_url
+from edge_har.options.addresses import Url, parse_url
 from edge_har.sinks.base import reason_of, tls_context
 from edge_har.sinks.mqtt import CLIENT_PREFIX, CONNECT_S, LOOP_S, MqttOptions
 from edge_har.sinks.webhook import HTTPS, SCHEMES, WebhookOptions
@@ -52,29 +53,31 @@ def _calls(config: Config) -> Iterator[tuple[str, str, Callable[[], None]]]:
     for source in config.sources:
         if source.address.kind in ("rtsp", "http"):
             url = parse_url(source.address.target)
-            host, port = url.host_and_port
-            place = (host, port or SOURCE_PORTS[url.scheme.lower()])
-            yield f"source {source.name}", _shown(place), lambda place=place: _connect(place).close()  # type: ignore[misc]
+            place = _place(url, SOURCE_PORTS)
+            yield f"source {source.name}", _shown(place), partial(_call, place)
     for sink in config.sinks:
         if isinstance(sink, MqttOptions):
             place = (sink.host, sink.broker_port)
-            yield f"broker of {sink.called}", _shown(place), lambda sink=sink: _log_in(sink)  # type: ignore[misc]
+            yield f"broker of {sink.called}", _shown(place), partial(_log_in, sink)
         elif isinstance(sink, WebhookOptions):
             url = parse_url(sink.url)
-            host, port = url.host_and_port
-            scheme = url.scheme.lower()
-            place = (host, port or SCHEMES[scheme])
-            context = tls_context(sink.kind, sink.ca_file) if scheme == HTTPS else None
-            yield (
-                f"webhook {sink.called}",
-                _shown(place),
-                lambda place=place, context=context: _connect(place, context).close(),  # type: ignore[misc]
-            )
+            place = _place(url, SCHEMES)
+            context = tls_context(sink.kind, sink.ca_file) if url.scheme.lower() == HTTPS else None
+            yield f"webhook {sink.called}", _shown(place), partial(_call, place, context)
+
+
+def _place(url: Url, usual_ports: Mapping[str, int]) -> tuple[str, int]:
+    host, port = url.host_and_port
+    return host, port or usual_ports[url.scheme.lower()]
 
 
 def _shown(place: tuple[str, int]) -> str:
     host, port = place
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _call(place: tuple[str, int], context: ssl.SSLContext | None = None) -> None:
+    _connect(place, context).close()
 
 
 def _connect(place: tuple[str, int], context: ssl.SSLContext | None = None) -> socket.socket:
@@ -112,7 +115,7 @@ def _log_in(sink: MqttOptions) -> None:
     """Connect to a broker as the sink does, but under another name, and leave. Raises Unreachable."""
     sink.check_installed()
     context = sink.tls_context()
-    _connect((sink.host, sink.broker_port), context).close()
+    _call((sink.host, sink.broker_port), context)
     from paho.mqtt.client import Client
     from paho.mqtt.enums import CallbackAPIVersion
 

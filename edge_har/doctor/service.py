@@ -136,7 +136,7 @@ def _key_finding(number: int, line: str) -> Finding:
         program = ""
     if not os.access(program, os.X_OK):
         text = f"{which} calls {program or 'nothing'}, which is not there"
-        return Finding("keys", Level.PROBLEM, text, f"{INSTALL} --deploy-key FILE, with the same key")
+        return Finding("keys", Level.PROBLEM, text, INSTALL)
     return Finding("keys", Level.OK, f"{which} may flash, and nothing else")
 
 
