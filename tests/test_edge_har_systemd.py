@@ -157,7 +157,9 @@ def test_what_is_flashed_over_ssh_is_what_the_service_runs(tmp_path: Path) -> No
             assert flash(release(11)).outcome is Outcome.OK
             assert machine.show(NAME, "MainPID") == pid  # it never let go of its camera
 
-            doctor = machine.run("sh", "-c", '"$@" || true', "-", *program(), "doctor", "--json")
+            doctor = machine.run(
+                *("sh", "-c", '"$@" || true', "-"), *program(), "doctor", "--json", timeout_s=INSTALL_S
+            )
             levels = {found["check"]: found["level"] for found in json.loads(doctor)["findings"]}
             assert [levels[check] for check in ("unit", "store", "config", "network")] == ["ok"] * 4
 
