@@ -55,6 +55,7 @@ LAYERS = {
         {"pipeline"},
         {"sinks", "web", "deploy"},
         {"config", "classify", "bench", "api"},
+        {"doctor"},
         {"cli"},
         {"__main__"},
     ),
@@ -215,7 +216,17 @@ def test_no_module_names_them_not_even_inside_a_function(module: str) -> None:
     assert named <= ALLOWED | OPTIONAL | {"edge_har"} | sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["classify", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["classify", "--help"],
+        ["doctor", "--help"],
+        ["config", "init", "--help"],
+        ["service", "install", "--help"],
+    ],
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
         f"from edge_har.cli import cli\ntry:\n    cli.main({arguments!r})\nexcept SystemExit as end:\n   "

@@ -108,6 +108,7 @@ def test_the_wheel_holds_edge_har_alone(wheel: Path) -> None:
         "edge_har/py.typed",
         "edge_har/cli/run.py",
         "edge_har/config/example.toml",
+        "edge_har/deploy/edge-har.service",
     }
     assert needed <= set(names)
     page = {path.relative_to(ROOT).as_posix() for path in (ROOT / "edge_har/web/static").iterdir()}

@@ -41,8 +41,10 @@ WORKSTATION_HELP = {
 RUNTIME_HELP = {
     "run": "Turn live sources into events.",
     "classify": "Name the activity in recorded files.",
-    "config": "Check or show a configuration file of run; its schema.",
+    "config": "Write, check or show a configuration file of run; its schema.",
     "sources": "List this machine's cameras and what they can do.",
+    "doctor": "Find what is wrong with this machine, and what to do about it.",
+    "service": "Set this machine up as a service, which flash puts bundles on.",
     "bench": "Measure latency and memory on this device.",
     "model": "Look at bundles, verify them, take their graphs out.",
     "flash": "Put a bundle on devices over ssh.",

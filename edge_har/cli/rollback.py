@@ -31,8 +31,10 @@ def command(
     check_hosts_or_local(hosts, local)
     if local:
         from edge_har.deploy import receive
+        from edge_har.deploy.account import enter_service_store
 
-        ctx.exit(0 if report_local(receive.roll_back(), as_json) else 1)
+        reply = enter_service_store() or receive.roll_back()
+        ctx.exit(0 if report_local(reply, as_json) else 1)
     from edge_har.deploy import send
 
     ctx.exit(0 if report(send.roll_back(hosts, ssh), len(set(hosts)), as_json) else 1)

@@ -28,8 +28,10 @@ def command(
     check_hosts_or_local(hosts, local)
     if local:
         from edge_har.deploy import receive
+        from edge_har.deploy.account import enter_service_store
 
-        ctx.exit(0 if report_local(receive.status(), as_json) else 1)
+        reply = enter_service_store() or receive.status()
+        ctx.exit(0 if report_local(reply, as_json) else 1)
     from edge_har.deploy import send
 
     ctx.exit(0 if report(send.status(hosts, ssh), len(set(hosts)), as_json) else 1)
