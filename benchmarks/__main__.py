@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from edge_har.cli import missing_library_in_a_line
+from edge_har.cli import HELP_NAMES, missing_library_in_a_line
 from edge_har.errors import EdgeHarError, MisuseError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -100,7 +100,7 @@ PAGES = (
 RESUMES = "Results are kept by content: given again, the command goes on where it was interrupted."
 
 
-@click.group()
+@click.group(context_settings=HELP_NAMES)
 def group() -> None:
     """Accuracy on people held out, the shipped model, limits on speed and memory."""
 

@@ -27,6 +27,7 @@ from edge_har.options.addresses import mask_text
 if TYPE_CHECKING:
     from edge_har.pipeline.observer import PipelineObserver
 
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}  # of a command, and of those below it
 ENTRY_POINT_GROUP = "edge_har.commands"
 WORKSTATION_INSTALL = "pip install -e '.[workstation]' in a checkout of edge_har"
 WORKSTATION_REQUIREMENT = re.compile(r"""([\w.-]+)[^;]*;.*\bextra\s*==\s*['"]workstation['"]""")
@@ -154,7 +155,7 @@ class LazyGroup(click.Group):
             formatter.write_dl(list((RUNTIME_HELP | WORKSTATION_HELP).items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings=HELP_NAMES)
 @click.option(
     "--version",
     is_flag=True,
