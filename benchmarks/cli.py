@@ -10,10 +10,11 @@ from pathlib import Path
 
 import click
 
+from edge_har.cli.command import Command
 from edge_har.errors import MisuseError
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--clips",
     type=click.Path(path_type=Path),

@@ -10,14 +10,23 @@ from typing import Any
 import click
 
 from convert.precisions import AUTO, PRECISIONS
+from edge_har.cli.command import Command
 from edge_har.errors import DataError, MisuseError
 from edge_har.model.labels import composed
 from edge_har.model.values import read_json
 
 PATH = click.Path(path_type=Path)
+# What people write elsewhere.
+INSTEAD = {
+    **dict.fromkeys(("--output", "-o", "--bundle"), "did you mean --out?"),
+    **dict.fromkeys(("--input", "--model", "--run", "-i"), "the RUN or model file needs none: convert RUN"),
+    **dict.fromkeys(("--quantize", "--quantise", "--int8", "--dtype"), "did you mean --precision?"),
+    **dict.fromkeys(("--pruning", "--sparsity"), "did you mean --prune?"),
+    "--classes": "did you mean --labels?",
+}
 
 
-@click.command()
+@click.command(cls=Command, instead=INSTEAD)
 @click.argument("source", metavar="RUN|MODEL.h5|MODEL.keras", type=PATH)
 @click.option("--out", required=True, metavar="NAME.ehar", type=PATH, help="The bundle to write.")
 @click.option(

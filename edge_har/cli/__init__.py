@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 import click
 
 from edge_har import CAPTURE_THREAD, WORK_THREAD
+from edge_har.cli.command import Group
 from edge_har.cli.logs import write_error
+from edge_har.cli.usage import usage_line
 from edge_har.errors import EdgeHarError, RuntimeMissingError, printable
-from edge_har.options.addresses import mask_text
+from edge_har.options.addresses import mask_text, mask_uri
 
 if TYPE_CHECKING:
     from edge_har.pipeline.observer import PipelineObserver
@@ -31,6 +33,7 @@ HELP_NAMES = {"help_option_names": ["-h", "--help"]}  # of a command, and of tho
 ENTRY_POINT_GROUP = "edge_har.commands"
 WORKSTATION_INSTALL = "pip install -e '.[workstation]' in a checkout of edge_har"
 WORKSTATION_REQUIREMENT = re.compile(r"""([\w.-]+)[^;]*;.*\bextra\s*==\s*['"]workstation['"]""")
+HELP_INSTEAD = getattr(click.exceptions, "NoArgsIsHelpError", ())  # click 8.1 prints help without an error
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of a disk, not of what was typed
 WORKSTATION_HELP = {
     "data": "Index, check and split sets of clips (workstation).",
@@ -50,6 +53,25 @@ RUNTIME_HELP = {
     "rollback": "Take devices back to the bundle before.",
     "status": "What runs on devices.",
     "receive": "Device side of flash: take a bundle from standard input.",
+}
+# What people call commands elsewhere.
+ALSO_CALLED = {
+    "help": "-h",
+    "version": "--version",
+    **dict.fromkeys(("start", "live", "stream", "watch", "detect", "camera", "webcam", "demo"), "run"),
+    **dict.fromkeys(("predict", "infer", "inference", "recognize", "recognise", "video"), "classify"),
+    **dict.fromkeys(("cameras", "devices", "source", "list-cameras"), "sources"),
+    **dict.fromkeys(("deploy", "install", "push", "upload", "update"), "flash"),
+    **dict.fromkeys(("undo", "revert", "restore"), "rollback"),
+    **dict.fromkeys(("quantise", "quantize", "compress", "prune", "package"), "convert"),
+    **dict.fromkeys(("fit", "learn", "retrain"), "train"),
+    **dict.fromkeys(("latency", "speed", "profile"), "bench"),
+    **{name: f"model {name}" for name in ("inspect", "verify", "export")},
+    **{name: f"data {name}" for name in ("index", "split")},
+    **{name: f"config {name}" for name in ("check", "show", "schema")},
+    **dict.fromkeys(("models", "bundle", "info", "show-model"), "model inspect"),
+    **dict.fromkeys(("dataset", "datasets", "clips"), "data index"),
+    **dict.fromkeys(("settings", "configure"), "config"),
 }
 
 
@@ -112,7 +134,7 @@ class ReaderGone(Exception):
     """
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """Commands by name: the runtime's from edge_har.cli, the workstation's from installed entry points."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -149,13 +171,21 @@ class LazyGroup(click.Group):
         assert isinstance(loaded, click.Command)
         return loaded
 
+    def unknown_command(self, ctx: click.Context, name: str) -> str:
+        """What to answer to a command that there is not: it may be a file, or an address."""
+        if "://" in name or name.startswith("/dev/") or name.isdecimal():
+            return f"no command ({mask_uri(name)}); did you mean {ctx.command_path} run --source URI?"
+        if os.path.exists(name) or os.path.splitext(name)[1]:
+            return f"no command ({mask_uri(name)}); did you mean {ctx.command_path} classify PATH?"
+        return super().unknown_command(ctx, name)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without loading them."""
         with formatter.section("Commands"):
             formatter.write_dl(list((RUNTIME_HELP | WORKSTATION_HELP).items()))
 
 
-@click.group(cls=LazyGroup, context_settings=HELP_NAMES)
+@click.group(cls=LazyGroup, context_settings=HELP_NAMES, also_called=ALSO_CALLED)
 @click.option(
     "--version",
     is_flag=True,
@@ -185,10 +215,11 @@ def main(observer: PipelineObserver | None = None) -> None:
         click.echo("interrupted", err=True)
         code = 128 + signal.SIGINT
     except click.ClickException as error:
-        # It quotes what was typed, perhaps an address that is in the wrong place.
-        text = io.StringIO()
-        error.show(text)
-        click.echo(printable(mask_text(text.getvalue()), keep="\n\t"), nl=False, err=True)
+        if isinstance(error, HELP_INSTEAD):
+            error.show()
+        else:
+            # It quotes what was typed, perhaps an address that is in the wrong place.
+            write_error(printable(mask_text(usage_line(error))))
         code = error.exit_code
     except EdgeHarError as error:
         write_error(str(error))

@@ -8,10 +8,11 @@ import sys
 import click
 
 from edge_har.cli._crash import graph_crash_line
+from edge_har.cli.command import Command
 from edge_har.system.work import interruptible
 
 
-@click.command("bench")
+@click.command("bench", cls=Command)
 @click.option("--model", metavar="BUNDLE", help="A bundle (.ehar or its folder); the shipped one by default.")
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of a graph."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_har.cli._crash import graph_crash_line
+from edge_har.cli.command import Command
 from edge_har.cli.logs import verbosity_options
 from edge_har.errors import printable
 from edge_har.system.work import interruptible
@@ -20,9 +21,19 @@ if TYPE_CHECKING:
 
 MAX_PATH_COLUMN = 60  # characters; longer paths push their row to the right
 MAX_SEGMENTS_SHOWN = 6
+# What people write elsewhere.
+INSTEAD = {
+    **dict.fromkeys(
+        ("--input", "-i", "--video", "--file", "--path", "--source", "--data"),
+        "files need none: classify PATH...",
+    ),
+    "--camera": "a camera is for edge-har run",
+    **dict.fromkeys(("--bundle", "--weights", "-m"), "did you mean --model?"),
+    **dict.fromkeys(("--output", "--out", "-o", "--csv"), "did you mean --json > FILE?"),
+}
 
 
-@click.command("classify")
+@click.command("classify", cls=Command, instead=INSTEAD)
 @click.argument("paths", metavar="PATH...", nargs=-1)
 @click.option("--model", metavar="BUNDLE", help="A bundle (.ehar or its folder); the shipped one by default.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a table.")

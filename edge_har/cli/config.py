@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_har.cli.command import Group
+
 if TYPE_CHECKING:
     from edge_har.config.file import Config
     from edge_har.model.bundle import Bundle
 
 
-@click.group("config")
+@click.group("config", cls=Group)
 def command() -> None:
     """Check a configuration file of run, show its settings, write its JSON Schema."""
 

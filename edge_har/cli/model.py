@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_har.cli import workstation_part
+from edge_har.cli.command import Group
 from edge_har.errors import printable
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ EXPORTERS = "edge_har.exporters"  # entry points: (source of the float model, Bu
 PATH = click.Path(path_type=Path)
 
 
-@click.group("model")
+@click.group("model", cls=Group)
 def command() -> None:
     """Look at bundles, verify them, take their graphs out."""
 

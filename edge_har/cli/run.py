@@ -16,6 +16,7 @@ import click
 
 from edge_har.cli._crash import graph_crash_line
 from edge_har.cli._options import command_line_options
+from edge_har.cli.command import ARGUMENTS, Command
 from edge_har.cli.logs import VERBOSITIES, beginning, verbosity_options, watch_log, write_line
 from edge_har.cli.stderr import non_blocking_stderr
 from edge_har.config.declared import AUTO, VERBOSE, LogOptions, MainOptions
@@ -35,10 +36,29 @@ if TYPE_CHECKING:
 FOR_PEOPLE = ("info", VERBOSE)  # levels at which people read stderr
 RUN = options_of(RunOptions)
 
+# What people write elsewhere, or as an argument.
+INSTEAD = {
+    ARGUMENTS: "did you mean --source {}?",
+    **dict.fromkeys(
+        ("--input", "-i", "--video", "--file", "--url", "--rtsp", "--path"), "did you mean --source?"
+    ),
+    **dict.fromkeys(("--webcam", "--device", "--cam", "-c"), "did you mean --camera?"),
+    **dict.fromkeys(("--bundle", "--weights", "-m"), "did you mean --model?"),
+    **dict.fromkeys(("--output", "--out", "-o", "--save"), "did you mean --sink jsonl:FILE?"),
+    **dict.fromkeys(("--mqtt", "--broker"), "did you mean --sink mqtt://HOST?"),
+    "--webhook": "did you mean --sink https://HOST/...?",
+    **dict.fromkeys(("--threshold", "--confidence", "--conf", "-t"), "did you mean --enter?"),
+    **dict.fromkeys(("--port", "--host", "--http"), "did you mean --web HOST:PORT?"),
+    **dict.fromkeys(("--show", "--view", "--window", "--gui", "--preview"), "did you mean --display?"),
+    **dict.fromkeys(("--debug", "--log-level"), "did you mean -v?"),
+    **dict.fromkeys(("--time", "--timeout", "--seconds"), "did you mean --duration?"),
+    **dict.fromkeys(("--labels", "--only", "--filter", "--class", "--classes"), "did you mean --label?"),
+}
+
 log = logging.getLogger("edge_har")
 
 
-@click.command("run")
+@click.command("run", cls=Command, instead=INSTEAD)
 @click.option(
     "--config",
     "config_path",

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_har.cli._hosts import check_hosts_or_local, local_option, report, report_local, ssh_options
+from edge_har.cli.command import Command
 
 if TYPE_CHECKING:
     from edge_har.deploy.send import Ssh
 
 
-@click.command(name="status")
+@click.command(name="status", cls=Command)
 @click.argument("hosts", metavar="[USER@HOST...]", nargs=-1)
 @ssh_options
 @local_option

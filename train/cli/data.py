@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_har.cli.command import Group
 from edge_har.cli.logs import write_line
 from edge_har.errors import MisuseError, printable
 
@@ -28,13 +29,19 @@ OTHER_HELP = (
     "hold them."
 )
 
+# What people write elsewhere.
+INSTEAD = {
+    **dict.fromkeys(("--data", "--input", "--dir", "--clips"), "the clips need none: give the folder alone"),
+    **dict.fromkeys(("--output", "-o"), "did you mean --out?"),
+}
 
-@click.group()
+
+@click.group(cls=Group)
 def data() -> None:
     """Index, check and split sets of clips."""
 
 
-@data.command()
+@data.command(instead=INSTEAD)
 @click.argument("source", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--out",
@@ -65,7 +72,7 @@ def index(source: Path, out: Path, other: Path | None) -> None:
     write_line(f"wrote {out}")
 
 
-@data.command()
+@data.command(instead=INSTEAD)
 @click.argument("source", metavar="INDEX", type=click.Path(path_type=Path))
 @click.option(
     "--out",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from edge_har.cli.command import ARGUMENTS, Command
 from edge_har.errors import MisuseError
 from train.cli.data import OTHER_HELP
 from train.models.families import ENCODER_NAMES, FAMILIES, HEADS, INPUTS, LRCN, PRESETS
@@ -23,9 +24,21 @@ if TYPE_CHECKING:
     from train.runs import Run, TrainConfig
 
 TENSORFLOW = "tensorflow"
+# What people write elsewhere, or as an argument.
+INSTEAD = {
+    ARGUMENTS: "did you mean --data {}?",
+    **dict.fromkeys(("--dataset", "--input", "--clips", "--videos", "-d"), "did you mean --data?"),
+    **dict.fromkeys(("--output", "--run", "-o", "--save"), "did you mean --out?"),
+    **dict.fromkeys(("--lr", "--rate"), "did you mean --learning-rate?"),
+    **dict.fromkeys(("--batch-size", "-b"), "did you mean --batch?"),
+    **dict.fromkeys(("--labels", "--classes"), "labels are the names of the folders in --data"),
+    "--resume": "the same command again continues an interrupted training",
+    **dict.fromkeys(("--image-size", "--resolution"), "did you mean --size?"),
+    **dict.fromkeys(("--arch", "--architecture", "--network"), "did you mean --model?"),
+}
 
 
-@click.command()
+@click.command(cls=Command, instead=INSTEAD)
 @click.option(
     "--data",
     required=True,
