@@ -14,7 +14,13 @@ from edge_har.cli.command import Command
 from edge_har.errors import MisuseError
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples={
+        "What train made": "edge-har benchmark --run runs/mine --out benchmark.md",
+        "All models, trained on a data set": "edge-har benchmark --clips my_clips --out benchmark.md",
+    },
+)
 @click.option(
     "--clips",
     type=click.Path(path_type=Path),

@@ -26,7 +26,15 @@ INSTEAD = {
 }
 
 
-@click.command(cls=Command, instead=INSTEAD)
+@click.command(
+    cls=Command,
+    instead=INSTEAD,
+    examples={
+        "What train made": "edge-har convert runs/mine --out mine.ehar",
+        "A model file of your own": "edge-har convert model.h5 --out mine.ehar --labels Walk,Run "
+        "--input-range 0..1 --color rgb --interval-ms 80",
+    },
+)
 @click.argument("source", metavar="RUN|MODEL.h5|MODEL.keras", type=PATH)
 @click.option("--out", required=True, metavar="NAME.ehar", type=PATH, help="The bundle to write.")
 @click.option(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -10,7 +14,7 @@ from benchmarks.__main__ import group as maintainers
 from convert.verify.runtimes import main as runtimes
 from edge_har.cli import cli
 from edge_har.sources.synthetic import main as synthetic
-from tests.helpers.commands import commands_below
+from tests.helpers.commands import commands_below, parsed_command
 
 COMMANDS = list(commands_below(cli))
 
@@ -37,3 +41,19 @@ def test_every_command_is_known() -> None:
     assert {("run",), ("model", "inspect"), ("config", "check"), ("data", "index"), ("train",)} <= set(
         COMMANDS
     )
+
+
+@pytest.mark.parametrize("words", [(), *COMMANDS], ids=" ".join)
+def test_examples_of_each_help_are_commands_that_parse(words: tuple[str, ...], tmp_path: Path) -> None:
+    """Every option exists and every argument is of its kind."""
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "camera").touch()
+    shown = CliRunner().invoke(cli, [*words, "-h"]).output.partition("\nExamples:\n")[2]
+    lines = [line.strip() for line in shown.splitlines() if line.startswith("    ")]
+    assert lines
+    for line in lines:
+        # As a shell does: the home, and what is redirected is no argument.
+        typed = [word.replace("~", str(tmp_path)) for word in shlex.split(re.split(" [<>] ", line)[0])]
+        assert typed[: len(words) + 1] == ["edge-har", *words]
+        if "-h" not in typed:
+            assert parsed_command(cli, typed[1:]).args == []

@@ -185,7 +185,16 @@ class LazyGroup(Group):
             formatter.write_dl(list((RUNTIME_HELP | WORKSTATION_HELP).items()))
 
 
-@click.group(cls=LazyGroup, context_settings=HELP_NAMES, also_called=ALSO_CALLED)
+@click.group(
+    cls=LazyGroup,
+    context_settings=HELP_NAMES,
+    also_called=ALSO_CALLED,
+    examples={
+        "Watch the first camera": "edge-har run --camera 0",
+        "Look at recordings": "edge-har classify recordings",
+        "All options of a command, and examples": "edge-har run -h",
+    },
+)
 @click.option(
     "--version",
     is_flag=True,

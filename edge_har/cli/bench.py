@@ -12,7 +12,14 @@ from edge_har.cli.command import Command
 from edge_har.system.work import interruptible
 
 
-@click.command("bench", cls=Command)
+@click.command(
+    "bench",
+    cls=Command,
+    examples={
+        "The shipped model on this machine": "edge-har bench",
+        "A bundle of your own, with two threads": "edge-har bench --model mine.ehar --threads 2",
+    },
+)
 @click.option("--model", metavar="BUNDLE", help="A bundle (.ehar or its folder); the shipped one by default.")
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of a graph."

@@ -33,7 +33,15 @@ INSTEAD = {
 }
 
 
-@click.command("classify", cls=Command, instead=INSTEAD)
+@click.command(
+    "classify",
+    cls=Command,
+    instead=INSTEAD,
+    examples={
+        "Two files": "edge-har classify walk.mp4 jump.mp4",
+        "All videos in a folder, as JSON lines": "edge-har classify recordings --json > results.jsonl",
+    },
+)
 @click.argument("paths", metavar="PATH...", nargs=-1)
 @click.option("--model", metavar="BUNDLE", help="A bundle (.ehar or its folder); the shipped one by default.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a table.")

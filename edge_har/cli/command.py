@@ -1,4 +1,4 @@
-"""Commands that know what a mistyped word may have meant."""
+"""Commands whose help has examples, and that know what a mistyped word may have meant."""
 
 from __future__ import annotations
 
@@ -40,15 +40,33 @@ def options_of_command(command: click.Command) -> list[str]:
     return [name for option in shown for name in (*option.opts, *option.secondary_opts)]
 
 
+def write_examples(examples: Mapping[str, str], formatter: click.HelpFormatter) -> None:
+    """The section of examples: a line that says what each does, and under it the command, never broken."""
+    if not examples:
+        return
+    with formatter.section("Examples"):
+        indent = " " * formatter.current_indent
+        for what, line in examples.items():
+            formatter.write(f"{indent}{what}:\n{indent}  {line}\n")
+
+
 class Command(click.Command):
     """A command.
 
     instead: by an option that people try and that there is not, what to write; under ARGUMENTS, what to write
-    in place of arguments where it takes no more, with `{}` for the first of these.
+    in place of arguments where it takes no more, with `{}` for the first of these. examples: what each does,
+    and its command line.
     """
 
-    def __init__(self, *args: Any, instead: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        instead: Mapping[str, str] | None = None,
+        examples: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.examples = dict(examples or {})
         self.instead = dict(instead or {})
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -74,6 +92,11 @@ class Command(click.Command):
             raise click.UsageError(self._unexpected(rest), ctx)
         return rest
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """End the help with the examples."""
+        super().format_epilog(ctx, formatter)
+        write_examples(self.examples, formatter)
+
     def _unexpected(self, words: list[str]) -> str:
         """What to answer to arguments that there are not."""
         word = mask_uri(words[0])
@@ -82,13 +105,28 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """Commands by name. also_called: to other words for them, what to write: `sources` for `cameras`."""
+    """Commands by name. examples: as of a Command.
+
+    also_called: to other words for them, what to write: `sources` for `cameras`.
+    """
 
     command_class = Command
 
-    def __init__(self, *args: Any, also_called: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        also_called: Mapping[str, str] | None = None,
+        examples: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.examples = dict(examples or {})
         self.also_called = dict(also_called or {})
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """End the help with the examples."""
+        super().format_epilog(ctx, formatter)
+        write_examples(self.examples, formatter)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

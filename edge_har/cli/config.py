@@ -19,12 +19,23 @@ if TYPE_CHECKING:
     from edge_har.model.bundle import Bundle
 
 
-@click.group("config", cls=Group)
+@click.group(
+    "config",
+    cls=Group,
+    examples={
+        "What run would do with a file": "edge-har config check edge-har.toml",
+    },
+)
 def command() -> None:
     """Check a configuration file of run, show its settings, write its JSON Schema."""
 
 
-@command.command("check")
+@command.command(
+    "check",
+    examples={
+        "A file": "edge-har config check edge-har.toml",
+    },
+)
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, with every setting; secrets as ***.")
 def check(path: Path, as_json: bool) -> None:
@@ -52,7 +63,13 @@ def check(path: Path, as_json: bool) -> None:
         click.echo(f"warning: {line}", err=True)
 
 
-@command.command("show")
+@command.command(
+    "show",
+    examples={
+        "A file with every setting and its default, to begin with": "edge-har config show > edge-har.toml",
+        "What a file sets": "edge-har config show edge-har.toml",
+    },
+)
 @click.argument("path", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of TOML.")
 def show(path: Path | None, as_json: bool) -> None:
@@ -67,7 +84,12 @@ def show(path: Path | None, as_json: bool) -> None:
     click.echo(json.dumps(settings, ensure_ascii=False) if as_json else to_toml(settings), nl=as_json)
 
 
-@command.command("schema")
+@command.command(
+    "schema",
+    examples={
+        "Into a file that an editor reads": "edge-har config schema > edge-har.schema.json",
+    },
+)
 def schema() -> None:
     """Print the JSON Schema of a configuration file, which editors complete keys from."""
     from edge_har.config.schema import config_schema

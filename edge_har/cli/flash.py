@@ -24,7 +24,16 @@ INSTEAD = {
 }
 
 
-@click.command(name="flash", cls=Command, instead=INSTEAD)
+@click.command(
+    name="flash",
+    cls=Command,
+    instead=INSTEAD,
+    examples={
+        "Two devices": "edge-har flash mine.ehar pi@camera-1 pi@camera-2",
+        "With a key and a port of their own": "edge-har flash mine.ehar pi@camera-1 --identity ~/.ssh/camera"
+        " --port 2222",
+    },
+)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("hosts", metavar="USER@HOST...", nargs=-1, required=True)
 @ssh_options

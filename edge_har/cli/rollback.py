@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from edge_har.deploy.send import Ssh
 
 
-@click.command(name="rollback", cls=Command)
+@click.command(
+    name="rollback",
+    cls=Command,
+    examples={
+        "One device": "edge-har rollback pi@camera-1",
+        "The machine this is typed on": "edge-har rollback --local",
+    },
+)
 @click.argument("hosts", metavar="[USER@HOST...]", nargs=-1)
 @ssh_options
 @local_option

@@ -58,7 +58,18 @@ INSTEAD = {
 log = logging.getLogger("edge_har")
 
 
-@click.command("run", cls=Command, instead=INSTEAD)
+@click.command(
+    "run",
+    cls=Command,
+    instead=INSTEAD,
+    examples={
+        "The first camera, until Ctrl-C": "edge-har run --camera 0",
+        "A network camera called door, and a live page": "edge-har run --source door=rtsp://10.0.0.5/stream "
+        "--web 127.0.0.1:8080",
+        "A recording, its events as JSON lines in a file": "edge-har run --source visit.mp4 > events.jsonl",
+        "Events to an MQTT broker too": "edge-har run --camera 0 --sink mqtt://broker.local",
+    },
+)
 @click.option(
     "--config",
     "config_path",

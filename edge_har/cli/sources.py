@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 NONE = "no camera on this machine; rtsp://, http://, files and synthetic:demo need none"
 
 
-@click.command("sources", cls=Command)
+@click.command(
+    "sources",
+    cls=Command,
+    examples={
+        "The cameras, and what to write behind run --source": "edge-har sources",
+    },
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of text.")
 def command(as_json: bool) -> None:
     """List the cameras of this machine: their name for `run --source`, their formats, sizes and rates."""

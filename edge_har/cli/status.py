@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from edge_har.deploy.send import Ssh
 
 
-@click.command(name="status", cls=Command)
+@click.command(
+    name="status",
+    cls=Command,
+    examples={
+        "Two devices": "edge-har status pi@camera-1 pi@camera-2",
+    },
+)
 @click.argument("hosts", metavar="[USER@HOST...]", nargs=-1)
 @ssh_options
 @local_option

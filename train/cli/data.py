@@ -36,12 +36,23 @@ INSTEAD = {
 }
 
 
-@click.group(cls=Group)
+@click.group(
+    cls=Group,
+    examples={
+        "A folder that holds a folder per label": "edge-har data index my_clips",
+    },
+)
 def data() -> None:
     """Index, check and split sets of clips."""
 
 
-@data.command(instead=INSTEAD)
+@data.command(
+    instead=INSTEAD,
+    examples={
+        "A folder that holds a folder per label": "edge-har data index my_clips",
+        "A list of clips with labels and groups": "edge-har data index clips.csv --out index.csv",
+    },
+)
 @click.argument("source", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--out",
@@ -72,7 +83,13 @@ def index(source: Path, out: Path, other: Path | None) -> None:
     write_line(f"wrote {out}")
 
 
-@data.command(instead=INSTEAD)
+@data.command(
+    instead=INSTEAD,
+    examples={
+        "60 % to train on, 20 % each to validate and to test": "edge-har data split index.csv",
+        "Each group held out once": "edge-har data split index.csv --folds leave-one-group-out",
+    },
+)
 @click.argument("source", metavar="INDEX", type=click.Path(path_type=Path))
 @click.option(
     "--out",

@@ -38,7 +38,16 @@ INSTEAD = {
 }
 
 
-@click.command(cls=Command, instead=INSTEAD)
+@click.command(
+    cls=Command,
+    instead=INSTEAD,
+    examples={
+        "A small, fast model of a folder with a folder per label": "edge-har train "
+        "--data my_clips --preset s --out runs/mine",
+        "The accuracy to expect: each group held out in turn": "edge-har train "
+        "--data my_clips --preset s --out runs/folds --cross-validate",
+    },
+)
 @click.option(
     "--data",
     required=True,
