@@ -29,6 +29,16 @@ INSTEAD = {
 @click.command(
     cls=Command,
     instead=INSTEAD,
+    groups={
+        "The bundle": "--out --name --version --release --golden --runtime --figures --weights-terms "
+        "--data-terms",
+        "Size and speed": "--precision --shrink --prune --qat --fine-tune-steps --control",
+        "The parity gate": "--min-agreement --max-drop --allow-drop",
+        "What is not known": "--temperature --reject --familiarity",
+        "Events": "--smooth --enter --leave --min-duration",
+        "A model file": "--labels --input-range --color --interval-ms --calibration --fit --interpolation",
+        "The conversion": "--data --cache --timeout",
+    },
     examples={
         "What train made": "edge-har convert runs/mine --out mine.ehar",
         "A model file of your own": "edge-har convert model.h5 --out mine.ehar --labels Walk,Run "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 import pytest
+from click.testing import CliRunner
 
-from edge_har.cli.command import ARGUMENTS, Group, suggestions
+from edge_har.cli.command import ARGUMENTS, Command, Group, suggestions
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,23 @@ def test_the_command_that_has_an_option() -> None:
     context = click.Context(program)
     assert program.command_with_option(context, "--of") == "sources"
     assert program.command_with_option(context, "--no") is None
+
+
+def test_options_stand_in_their_groups_and_the_rest_last() -> None:
+    @click.command(cls=Command, groups={"Second": "--b", "First": "--c --a"})
+    @click.option("--a", help="One.")
+    @click.option("--b", help="Two.")
+    @click.option("--c/--no-c", help="Three.")
+    @click.option("--d", help="Four.")
+    def grouped(**given: object) -> None:
+        """Do something."""
+
+    shown = CliRunner().invoke(grouped, ["--help"]).output
+    order = ["Second:", "Two.", "First:", "Three.", "One.", "Options:", "Four.", "--help"]
+    places = [shown.index(text) for text in order]
+    assert places == sorted(places)
+
+
+def test_a_group_of_an_option_that_there_is_not() -> None:
+    with pytest.raises(ValueError, match="grouped has no option --b"):
+        click.command("grouped", cls=Command, groups={"First": "--b"})(lambda: None)

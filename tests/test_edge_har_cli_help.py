@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from benchmarks.__main__ import group as maintainers
 from convert.verify.runtimes import main as runtimes
 from edge_har.cli import cli
+from edge_har.cli.command import Command
 from edge_har.sources.synthetic import main as synthetic
 from tests.helpers.commands import commands_below, parsed_command
 
@@ -57,3 +58,13 @@ def test_examples_of_each_help_are_commands_that_parse(words: tuple[str, ...], t
         assert typed[: len(words) + 1] == ["edge-har", *words]
         if "-h" not in typed:
             assert parsed_command(cli, typed[1:]).args == []
+
+
+@pytest.mark.parametrize("name", ["run", "train", "convert"])
+def test_a_long_help_has_every_option_in_one_group(name: str) -> None:
+    shown = CliRunner().invoke(cli, [name, "-h"]).output
+    assert re.findall(r"^  (-\S+)", shown.partition("\nOptions:\n")[2], re.MULTILINE) == ["-h,"]
+    found = cli.get_command(click.Context(cli), name)
+    assert isinstance(found, Command)
+    grouped = [option for options in found.groups.values() for option in options]
+    assert len(grouped) == len(set(grouped))

@@ -1,4 +1,4 @@
-"""Commands whose help has examples, and that know what a mistyped word may have meant."""
+"""Commands whose help has groups and examples, and that know what a mistyped word may have meant."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from edge_har.options.addresses import mask_uri
 
 CUTOFF = 0.65  # of difflib: below it, a word resembles nothing
 MAX_SUGGESTIONS = 2
+OTHER_OPTIONS = "Options"  # the title of those in no group
 ARGUMENTS = "arguments"  # the key of `Command.instead` for words that belong to no option
 
 
@@ -55,7 +56,8 @@ class Command(click.Command):
 
     instead: by an option that people try and that there is not, what to write; under ARGUMENTS, what to write
     in place of arguments where it takes no more, with `{}` for the first of these. examples: what each does,
-    and its command line.
+    and its command line. groups: by title, the options of a group of the help, as in `--source --camera`; the
+    others come last. Raises ValueError for a name that no option has.
     """
 
     def __init__(
@@ -63,10 +65,17 @@ class Command(click.Command):
         *args: Any,
         instead: Mapping[str, str] | None = None,
         examples: Mapping[str, str] | None = None,
+        groups: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.examples = dict(examples or {})
+        self.groups = {title: tuple(names.split()) for title, names in (groups or {}).items()}
+        unknown = {name for names in self.groups.values() for name in names} - {
+            name for option in self.params for name in option.opts
+        }
+        if unknown:
+            raise ValueError(f"{self.name} has no option {', '.join(sorted(unknown))}")
         self.instead = dict(instead or {})
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -91,6 +100,19 @@ class Command(click.Command):
         if rest and not ctx.resilient_parsing:
             raise click.UsageError(self._unexpected(rest), ctx)
         return rest
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, each in its group."""
+        options = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
+        of_name = {name: option for option in options for name in option.opts}
+        grouped = {title: [of_name[name] for name in names] for title, names in self.groups.items()}
+        taken = [option for group in grouped.values() for option in group]
+        grouped[OTHER_OPTIONS] = [option for option in options if option not in taken]
+        for title, group in grouped.items():
+            records = [record for option in group if (record := option.get_help_record(ctx)) is not None]
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """End the help with the examples."""

@@ -62,6 +62,13 @@ log = logging.getLogger("edge_har")
     "run",
     cls=Command,
     instead=INSTEAD,
+    groups={
+        "Sources": "--source --camera --realtime --wait-for-source --give-up",
+        "Model": "--model --threads",
+        "Events": "--enter --leave --smooth --min-duration --cooldown --label --zone --unknown",
+        "Outputs": "--json --sink --web --display",
+        "The run": "--config --duration --log-format --quiet --verbose",
+    },
     examples={
         "The first camera, until Ctrl-C": "edge-har run --camera 0",
         "A network camera called door, and a live page": "edge-har run --source door=rtsp://10.0.0.5/stream "

@@ -41,6 +41,16 @@ INSTEAD = {
 @click.command(
     cls=Command,
     instead=INSTEAD,
+    groups={
+        "Clips": "--data --other --split --fold --validation --cross-validate --folds --cache --mirror",
+        "Model": "--preset --model --encoder --encoder-weights --inputs --head --motion-branch",
+        "What the model sees": "--frames --interval-ms --hop --size --fit --interpolation --standardise",
+        "Training": "--epochs --patience --windows --batch --learning-rate --fine-tune --monitor --recipe "
+        "--seed",
+        "Variety of the clips": "--augmentation --synthetic --still --outliers --other-share",
+        "A model that teaches": "--teacher --teacher-share",
+        "Outputs": "--out --tensorboard --describe",
+    },
     examples={
         "A small, fast model of a folder with a folder per label": "edge-har train "
         "--data my_clips --preset s --out runs/mine",
