@@ -73,6 +73,7 @@ log = logging.getLogger("edge_har")
         "The first camera, until Ctrl-C": "edge-har run --camera 0",
         "A network camera called door, and a live page": "edge-har run --source door=rtsp://10.0.0.5/stream "
         "--web 127.0.0.1:8080",
+        "Only two activities": "edge-har run --camera 0 --label Walk --label Run",
         "A recording, its events as JSON lines in a file": "edge-har run --source visit.mp4 > events.jsonl",
         "Events to an MQTT broker too": "edge-har run --camera 0 --sink mqtt://broker.local",
     },
@@ -106,9 +107,10 @@ log = logging.getLogger("edge_har")
 @click.option(
     "--label",
     "labels",
-    metavar="NAME?OPTION=VALUE&...",
+    metavar="NAME[?OPTION=VALUE&...]",
     multiple=True,
-    help="A rule for one label: enabled=no, enter=0.8, cooldown_s=1m, hours=22:00-06:00, sources=door,attic.",
+    help="NAME alone: report this label and no other; may be given several times. With options, a rule for "
+    "the label: enabled=no, enter=0.8, cooldown_s=1m, hours=22:00-06:00, sources=door,attic.",
 )
 @command_line_options(options_of(Rules))
 @click.option(

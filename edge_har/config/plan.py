@@ -14,7 +14,7 @@ from edge_har.model.manifest import Manifest
 from edge_har.options.fields import options_of
 from edge_har.options.reading import Problems, join
 from edge_har.pipeline.options import RunOptions
-from edge_har.pipeline.rules import UNKNOWN, Rules
+from edge_har.pipeline.rules import UNKNOWN, LabelRule, Rules
 from edge_har.sinks import STDOUT, options_of_text, with_standard_output
 from edge_har.sinks.console import ConsoleOptions
 from edge_har.sinks.options import SinkOptions
@@ -160,5 +160,19 @@ def merge(config: Config, given: CommandLine) -> Plan:
 
 
 def _rules(given: CommandLine, of_file: Rules) -> Rules:
+    """The rules of the file with those of the command line over them.
+
+    `--label NAME` leaves the rule of its label as it is, but enabled, and switches off the labels that no
+    `--label` names.
+    """
     labels = {**of_file.labels, **dict(map(label_of_text, given.labels))}
-    return replace(of_file, labels=labels, zone=of_file.zone if given.zone is None else given.zone)
+    alone = [text for text in given.labels if "?" not in text]
+    for name in alone:
+        labels[name] = replace(of_file.labels.get(name, LabelRule()), enabled=True)
+    if alone:
+        named = [text.partition("?")[0] for text in given.labels]
+        labels = {name: rule for name, rule in labels.items() if name in named}
+        if given.options.get("unknown"):
+            labels.setdefault(UNKNOWN, LabelRule())
+    zone = of_file.zone if given.zone is None else given.zone
+    return replace(of_file, labels=labels, zone=zone, only=bool(alone))
