@@ -15,7 +15,7 @@ BASE := $(VENV)/.base-$(PYTHON_VERSION)
 RUNTIME := $(VENV)/.runtime-$(PYTHON_VERSION)
 DEVICE_TEST := $(VENV)/.device-test-$(PYTHON_VERSION)
 WORKSTATION := $(VENV)/.workstation-$(PYTHON_VERSION)
-DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--source synthetic:demo --realtime)
+DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--demo)
 
 .PHONY: help demo test test-device check format docs-config runtimes model accuracy parity calibration compactness qat recipe distillation unknown disturbances shapes decoding benchmark bench-check fuzz sigterm soak clean
 

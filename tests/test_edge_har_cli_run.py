@@ -112,6 +112,13 @@ def test_the_built_in_source_runs_until_its_time_is_up(bundle: Path) -> None:
     assert done.returncode == 0 and "26 ticks" in done.stderr
 
 
+def test_the_demo_needs_no_camera_and_plays_in_real_time(bundle: Path) -> None:
+    began_s = time.monotonic()
+    done = edge_har("run", "--model", bundle, "--demo", "--duration", 2)
+    assert time.monotonic() - began_s > 2
+    assert done.returncode == 0 and done.stderr.splitlines()[-1].startswith("demo: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -120,6 +127,7 @@ def test_the_built_in_source_runs_until_its_time_is_up(bundle: Path) -> None:
         (["--source", "http://me@127.0.0.1:1/x"], 1, "error: http://me@127.0.0.1:1/x: cannot be"),
         (["--source", "gopher://x"], 2, "error: no source is called 'gopher://x'"),
         ([], 2, "error: name a source, with --source [NAME=]URI or --camera N"),
+        (["--demo", "--camera", "0"], 2, "error: --demo is a source of its own"),
         (["--source", "0", "--camera", "0"], 2, "error: 2 sources are called 0; give each a name"),
         (["--source", "x=gopher://x"], 2, "error: no source is called 'gopher://x'"),
         (["--source", "a", "--unknown"], 2, "error: the bundle has no reject threshold"),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 FOR_PEOPLE = ("info", VERBOSE)  # levels at which people read stderr
 RUN = options_of(RunOptions)
+DEMO_SOURCE = "demo=synthetic:demo"
 
 # What people write elsewhere, or as an argument.
 INSTEAD = {
@@ -63,13 +64,14 @@ log = logging.getLogger("edge_har")
     cls=Command,
     instead=INSTEAD,
     groups={
-        "Sources": "--source --camera --realtime --wait-for-source --give-up",
+        "Sources": "--source --camera --demo --realtime --wait-for-source --give-up",
         "Model": "--model --threads",
         "Events": "--enter --leave --smooth --min-duration --cooldown --label --zone --unknown",
         "Outputs": "--json --sink --web --display",
         "The run": "--config --duration --log-format --quiet --verbose",
     },
     examples={
+        "Without a camera": "edge-har run --demo",
         "The first camera, until Ctrl-C": "edge-har run --camera 0",
         "A network camera called door, and a live page": "edge-har run --source door=rtsp://10.0.0.5/stream "
         "--web 127.0.0.1:8080",
@@ -83,7 +85,7 @@ log = logging.getLogger("edge_har")
     "config_path",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Settings from a TOML file; what stands on the command line wins.",
+    help="Read settings from a TOML file; options given here replace them.",
 )
 @command_line_options(options_of(MainOptions))
 @click.option(
@@ -103,6 +105,7 @@ log = logging.getLogger("edge_har")
     multiple=True,
     help="The camera /dev/videoN; may be given several times.",
 )
+@click.option("--demo", is_flag=True, help="A synthetic person, drawn in real time: no camera is needed.")
 @command_line_options(RUN)
 @click.option(
     "--label",
@@ -118,21 +121,22 @@ log = logging.getLogger("edge_har")
     "sinks",
     metavar="SINK",
     multiple=True,
-    help="Where events or pictures go as well: jsonl:FILE, mqtt://HOST, https://HOST/..., video:FOLDER, "
+    help="Send events or pictures there too: jsonl:FILE, mqtt://HOST, https://HOST/..., video:FOLDER, "
     "clips:FOLDER.",
 )
 @click.option(
     "--web",
     metavar="HOST:PORT[?OPTION=VALUE&...]",
-    help="Serve a live page there; beyond 127.0.0.1 $EDGE_HAR_WEB_TOKEN guards it.",
+    help="Serve a live page at this address; beyond 127.0.0.1 it needs a token in $EDGE_HAR_WEB_TOKEN.",
 )
-@click.option("--json", "as_json", is_flag=True, help="JSON lines on a terminal too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines on a terminal too.")
 @command_line_options(options_of(LogOptions))
 @verbosity_options
 def command(
     config_path: Path | None,
     sources: tuple[str, ...],
     cameras: tuple[int, ...],
+    demo: bool,
     as_json: bool,
     verbosity: int,
     **given: Any,
@@ -146,8 +150,15 @@ def command(
     The thresholds are the bundle's where none is given.
     """
     followed = (*sources, *(str(camera) for camera in cameras))
+    if demo:
+        if followed:
+            raise MisuseError("--demo is a source of its own: leave out --source and --camera")
+        followed = (DEMO_SOURCE,)
+        given["realtime"] = given["realtime"] is not False
     if not followed and config_path is None:
-        raise MisuseError("name a source, with --source [NAME=]URI or --camera N, or --config FILE")
+        raise MisuseError(
+            "name a source, with --source [NAME=]URI or --camera N, or --config FILE; or try --demo"
+        )
     from edge_har.config.plan import CommandLine
 
     options = {name: given.pop(name) for name in RUN}
