@@ -27,8 +27,11 @@ from edge_har.errors import EdgeHarError, RuntimeMissingError, printable
 from edge_har.options.addresses import mask_text, mask_uri
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from edge_har.pipeline.observer import PipelineObserver
 
+PROGRAM = "edge-har"
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}  # of a command, and of those below it
 ENTRY_POINT_GROUP = "edge_har.commands"
 WORKSTATION_INSTALL = "pip install -e '.[workstation]' in a checkout of edge_har"
@@ -39,26 +42,28 @@ WORKSTATION_HELP = {
     "data": "Index, check and split sets of clips (workstation).",
     "train": "Train a model on clips (workstation).",
     "convert": "Prune, quantise, check and pack a trained model (workstation).",
-    "benchmark": "Accuracy against latency, beside the float model (workstation).",
+    "benchmark": "Compare trained models: accuracy and latency (workstation).",
 }
 # Standing here so that `--help` needs no command's module, and so neither OpenCV nor TensorFlow.
 RUNTIME_HELP = {
     "run": "Turn live sources into events.",
     "classify": "Name the activity in recorded files.",
-    "config": "Check or show a configuration file of run; its schema.",
+    "config": "Check or show a configuration file of run.",
     "sources": "List this machine's cameras and what they can do.",
     "bench": "Measure latency and memory on this device.",
-    "model": "Look at bundles, verify them, take their graphs out.",
+    "model": "Inspect bundles, verify them, export their graphs.",
     "flash": "Put a bundle on devices over ssh.",
-    "rollback": "Take devices back to the bundle before.",
-    "status": "What runs on devices.",
+    "rollback": "Return devices to their previous bundle.",
+    "status": "Show which bundle is on this device, or on others.",
+    "completion": "Complete commands at the Tab key in bash, zsh or fish.",
     "receive": "Device side of flash: take a bundle from standard input.",
 }
 # What people call commands elsewhere.
 ALSO_CALLED = {
     "help": "-h",
     "version": "--version",
-    **dict.fromkeys(("start", "live", "stream", "watch", "detect", "camera", "webcam", "demo"), "run"),
+    **dict.fromkeys(("start", "live", "stream", "watch", "detect", "camera", "webcam"), "run"),
+    "demo": "run --demo",
     **dict.fromkeys(("predict", "infer", "inference", "recognize", "recognise", "video"), "classify"),
     **dict.fromkeys(("cameras", "devices", "source", "list-cameras"), "sources"),
     **dict.fromkeys(("deploy", "install", "push", "upload", "update"), "flash"),
@@ -167,9 +172,22 @@ class LazyGroup(Group):
             return command
         if cmd_name not in WORKSTATION_HELP | _entries(ENTRY_POINT_GROUP):
             return None
-        loaded = workstation_part(ENTRY_POINT_GROUP, cmd_name)
+        try:
+            loaded = workstation_part(ENTRY_POINT_GROUP, cmd_name)
+        except RuntimeMissingError:
+            if ctx.resilient_parsing:  # a shell completes its name: nobody reads an error
+                return None
+            raise
         assert isinstance(loaded, click.Command)
         return loaded
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands that begin so, none of them loaded, or the options."""
+        from click.shell_completion import CompletionItem
+
+        known = (RUNTIME_HELP | WORKSTATION_HELP).items()
+        names = [CompletionItem(name, help=text) for name, text in known if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def unknown_command(self, ctx: click.Context, name: str) -> str:
         """What to answer to a command that there is not: it may be a file, or an address."""
@@ -201,7 +219,7 @@ class LazyGroup(Group):
     is_eager=True,
     expose_value=False,
     callback=lambda context, _, requested: _show_version(context, requested),
-    help="Show the versions of this, of what it runs on and of the shipped model.",
+    help="Show the versions of edge-har, its libraries and the shipped model.",
 )
 def cli() -> None:
     """Recognise human activity on the edge."""
@@ -216,10 +234,21 @@ def _show_version(context: click.Context, requested: bool) -> None:
 
 
 def main(observer: PipelineObserver | None = None) -> None:
-    """Entry point: one line for every error raised on purpose, the exit codes of the shell."""
+    """Entry point: what `call` does, to the end of the process."""
     _open_closed_streams()
+    _leave(call(None, observer))
+
+
+def call(arguments: list[str] | None, observer: PipelineObserver | None = None) -> int:
+    """Do what a command line says; the exit code, as the shell knows it. One line on standard error for every
+    error raised on purpose.
+
+    arguments: behind the program's name; None: those of this process.
+    """
     try:
-        code = cli.main(standalone_mode=False, obj=observer)
+        code = cli.main(
+            arguments, PROGRAM if arguments is not None else None, standalone_mode=False, obj=observer
+        )
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         code = 128 + signal.SIGINT
@@ -245,7 +274,7 @@ def main(observer: PipelineObserver | None = None) -> None:
         else:
             raise
         code = 1
-    _leave(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _open_closed_streams() -> None:
