@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     name="status",
     cls=Command,
     examples={
+        "The machine this is typed on": "edge-har status",
         "Two devices": "edge-har status pi@camera-1 pi@camera-2",
     },
 )
@@ -31,9 +32,13 @@ def command(
     as_json: bool,
     local: bool,
 ) -> None:
-    """Report which bundle is current on devices, and which one a rollback would make current."""
-    check_hosts_or_local(hosts, local)
-    if local:
+    """Report which bundle is current on devices, and which one a rollback would make current.
+
+    Without a host: on the machine this is typed on.
+    """
+    if local and hosts:
+        check_hosts_or_local(hosts, local)
+    if not hosts:
         from edge_har.deploy import receive
 
         ctx.exit(0 if report_local(receive.status(), as_json) else 1)
