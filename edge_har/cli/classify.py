@@ -53,9 +53,9 @@ INSTEAD = {
 def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: int, verbosity: int) -> None:
     """Name the activity in recorded files.
 
-    PATH is a video, a folder (searched for videos and folders of numbered pictures, in sorted order; a line
-    says what it holds besides) or a pattern. A file that cannot be read
-    gets a line that says why, the others go on, and the exit code is 1.
+    PATH is a video, a folder or a pattern. A folder is searched, in sorted order, for videos and for folders
+    of numbered pictures. A file that cannot be read gets a line that says why; the others are classified all
+    the same, and the exit code is 1.
     """
     from edge_har.classify import Classifier, find_files
     from edge_har.model.bundle import default_bundle_path, open_bundle

@@ -31,7 +31,7 @@ PATH = click.Path(path_type=Path)
     },
 )
 def command() -> None:
-    """Look at bundles, verify them, take their graphs out."""
+    """Inspect bundles, verify them, export their graphs."""
 
 
 @command.command(

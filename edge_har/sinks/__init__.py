@@ -55,7 +55,8 @@ def options_of_text(text: str) -> SinkOptions:
     """
     scheme, colon, rest = text.partition(":")
     if scheme not in SCHEMES or not (colon or scheme in STANDALONE):
-        raise MisuseError(f"a sink is {GRAMMAR}")
+        hint = f"; did you mean jsonl:{text}?" if text.endswith((".jsonl", ".json")) else ""
+        raise MisuseError(f"a sink is {GRAMMAR}{hint}")
     found = options_class(SCHEMES[scheme])
     # Before anything is read: a password may hold the mark behind which options stand.
     if found.password_instead is not None and holds_password(text):

@@ -65,27 +65,33 @@ INSTEAD = {
     type=click.Path(path_type=Path),
     help="A folder of clips, a clips.csv, or an index by 'edge-har data index'.",
 )
-@click.option("--model", type=click.Choice(tuple(FAMILIES)), help="The architecture.")
+@click.option(
+    "--model", type=click.Choice(tuple(FAMILIES)), help="The architecture, with its default settings."
+)
 @click.option(
     "--preset",
     type=click.Choice(tuple(PRESETS)),
-    help="A model in place of --model and its design, from small and fast to large and accurate.",
+    help="A ready-made model, in place of --model: s is small and fast, l is large and accurate.",
 )
 @click.option(
-    "--encoder", type=click.Choice(ENCODER_NAMES), help="What makes features of each frame of an lrcn."
+    "--encoder",
+    type=click.Choice(ENCODER_NAMES),
+    help="The network that turns each frame into features (lrcn).",
 )
 @click.option(
     "--encoder-weights",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Weights of the encoder (.h5); default the folder in EDGE_HAR_ENCODERS, else Keras' download.",
+    help="Weights of the encoder (.h5).  [default: in $EDGE_HAR_ENCODERS, else downloaded by Keras]",
 )
 @click.option(
     "--inputs",
     type=click.Choice(tuple(INPUTS)),
     help="What the encoder sees: a frame, the difference of two, or three grey ones.",
 )
-@click.option("--head", type=click.Choice(HEADS), help="What makes scores of the features of a window.")
+@click.option(
+    "--head", type=click.Choice(HEADS), help="The layer that turns the features of a window into scores."
+)
 @click.option(
     "--motion-branch/--no-motion-branch",
     default=None,
@@ -111,7 +117,7 @@ INSTEAD = {
 @click.option(
     "--validation/--no-validation",
     default=True,
-    help="--no-validation trains on the validation groups too (without --split: on all), for all --epochs.",
+    help="--no-validation also trains on the validation groups (without --split: on all), for all --epochs.",
 )
 @click.option("--frames", type=click.IntRange(min=2), help="Frames in a window.")
 @click.option("--interval-ms", type=float, help="Milliseconds between two frames of a window.")
@@ -167,7 +173,7 @@ INSTEAD = {
     "outlier_share",
     metavar="SHARE",
     type=float,
-    help="Fraction of each batch that is turned by a quarter or a half, so that no label is sure of it.",
+    help="Fraction of each batch that is rotated by 90 or 180 degrees, to make the model unsure of it.",
 )
 @click.option("--other", metavar="DIR", type=click.Path(path_type=Path), help=OTHER_HELP)
 @click.option(
@@ -181,13 +187,13 @@ INSTEAD = {
     "--teacher",
     metavar="RUN",
     type=click.Path(path_type=Path),
-    help="A finished, larger model of the same labels and split, whose probabilities are learned too.",
+    help="A finished, larger model of the same labels and split; the new one also learns its probabilities.",
 )
 @click.option(
     "--teacher-share",
     metavar="SHARE",
     type=float,
-    help="Its part of what is learned of each clip, 0 to 1.  [default: 0.5]",
+    help="How much is learned from the teacher instead of the labels, 0 to 1.  [default: 0.5]",
 )
 @click.option(
     "--monitor",
@@ -217,7 +223,7 @@ INSTEAD = {
 @click.option(
     "--cross-validate",
     is_flag=True,
-    help="Train once for each part of the groups, each held out once, into OUT/fold-N; print the figures.",
+    help="Train several times into OUT/fold-N, each time with other groups held out; print the accuracy.",
 )
 @click.option(
     "--folds",
@@ -229,7 +235,7 @@ INSTEAD = {
     type=click.Choice(RECIPES),
     default=RECIPES[0],
     show_default=True,
-    help="notebook: the tutorial notebooks' own, on a random split and on groups held out.",
+    help="notebook: train as the tutorial notebooks do, on a random split and on groups held out.",
 )
 def train(
     data: Path,
