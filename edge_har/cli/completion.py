@@ -20,10 +20,10 @@ VARIABLE = "_EDGE_HAR_COMPLETE"  # as click calls it, by the program's name
         "Fish": "edge-har completion fish > ~/.config/fish/completions/edge-har.fish",
     },
 )
-@click.argument("shell", metavar="bash|zsh|fish", type=click.Choice(SHELLS))
+@click.argument("shell", metavar="SHELL", type=click.Choice(SHELLS))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    """Print the code that lets a shell complete commands, options and files of edge-har at the Tab key."""
+    """Print the code that lets SHELL (bash, zsh or fish) complete what you type at the Tab key."""
     from click.shell_completion import get_completion_class
 
     found = get_completion_class(shell)

@@ -62,7 +62,7 @@ def _without_value(error: click.BadOptionUsage, context: click.Context) -> str:
 def _missing(parameter: click.Parameter, context: click.Context) -> str:
     if isinstance(parameter, click.Option):
         text = parameter.help or ""
-        text = text if text[:2].isupper() else text[:1].lower() + text[1:]
+        text = text if text[:2].isalpha() and text[:2].isupper() else text[:1].lower() + text[1:]
         about = f": {text}" if text else ""
         return f"{_name(parameter)} {_placeholder(parameter)} is missing{about}"
     usage = " ".join(context.command.collect_usage_pieces(context))
