@@ -51,3 +51,13 @@ def test_a_terminal_that_writes_no_line_again_has_lines(monkeypatch: pytest.Monk
 
 def test_nothing_is_shown_without_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(monkeypatch, Terminal(), 0) == ""
+
+
+def test_whoever_takes_the_lines_gets_them_on_a_terminal_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, lines = Terminal(), list[str]()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress("decoding clips", lines.append) as advance:
+        advance(1, 2)
+        advance(2, 2)
+    assert lines == ["decoding clips: 1 of 2", "decoding clips: 2 of 2"] and stream.getvalue() == ""

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_har.cli.logs import write_line
-
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
@@ -25,11 +23,17 @@ def on_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def to_stderr(line: str) -> None:
+    """Write a line for a person on standard error, at once."""
+    print(line, file=sys.stderr, flush=True)
+
+
 @contextmanager
-def progress(label: str) -> Iterator[OnProgress]:
+def progress(label: str, report: Callable[[str], None] = to_stderr) -> Iterator[OnProgress]:
     """In the block, what shows progress. Nothing is shown before its first call, so that errors come alone.
 
-    The bar has the time left and no colours.
+    The bar has the time left and no colours. report: takes the lines; another one than `to_stderr` gets lines
+    on a terminal too.
     """
     bars: list[ProgressBar[int]] = []
     shown = 0  # of PARTS
@@ -38,10 +42,10 @@ def progress(label: str) -> Iterator[OnProgress]:
 
         def advance(done: int, total: int) -> None:
             nonlocal shown
-            if not on_terminal():
+            if report is not to_stderr or not on_terminal():
                 if done * PARTS // max(total, 1) > shown:
                     shown = done * PARTS // max(total, 1)
-                    write_line(f"{label}: {done} of {total}")
+                    report(f"{label}: {done} of {total}")
                 return
             if not bars:
                 bars.append(
