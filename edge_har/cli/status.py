@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_har.cli._hosts import check_hosts_or_local, local_option, report, report_local, ssh_options
+from edge_har.cli._hosts import local_option, report, report_local, ssh_options
 from edge_har.cli.command import Command
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def command(
     Without a host: on the machine this is typed on.
     """
     if local and hosts:
-        check_hosts_or_local(hosts, local)
+        raise click.UsageError("--local is this device: leave out the hosts, or --local")
     if not hosts:
         from edge_har.deploy import receive
 
