@@ -20,8 +20,10 @@ from tests.helpers.need import need_program
 
 
 def completions(*words: str) -> list[str]:
-    """What stands for the last of `words`; a file is `file`."""
-    found = ShellComplete(cli, HELP_NAMES, PROGRAM, VARIABLE).get_completions(list(words[:-1]), words[-1])
+    """What completes the last of `words`; a file is `file`."""
+    found = ShellComplete(cli, dict(HELP_NAMES), PROGRAM, VARIABLE).get_completions(
+        list(words[:-1]), words[-1]
+    )
     return [item.type if item.type != "plain" else item.value for item in found]
 
 

@@ -54,7 +54,7 @@ def test_examples_of_each_help_are_commands_that_parse(words: tuple[str, ...], t
     assert lines
     for line in lines:
         # As a shell does: the home, and what is redirected is no argument.
-        typed = [word.replace("~", str(tmp_path)) for word in shlex.split(re.split(" [<>] ", line)[0])]
+        typed = [word.replace("~", str(tmp_path)) for word in shlex.split(re.split(" >>? | < ", line)[0])]
         assert typed[: len(words) + 1] == ["edge-har", *words]
         if "-h" not in typed:
             assert parsed_command(cli, typed[1:]).args == []
