@@ -20,7 +20,7 @@ CONSTRAINTS ?= $(wildcard packaging/constraints-$(PYTHON_VERSION).txt)
 PIP_INSTALL := $(BIN)/pip install --quiet $(CONSTRAINTS:%=-c %)
 PACKAGING_BIN := .cache/envs/packaging/bin
 PACKAGING := .cache/envs/packaging/.made-$(PYTHON_VERSION)
-DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--source synthetic:demo --realtime)
+DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--demo)
 
 .PHONY: help demo test test-device check format docs-config runtimes model accuracy parity calibration compactness qat recipe distillation unknown disturbances shapes decoding benchmark bench-check fuzz sigterm soak constraints package sbom addon check-packages clean
 

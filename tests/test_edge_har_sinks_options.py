@@ -93,7 +93,7 @@ def test_a_table_says_the_same(text: str, options: SinkOptions, monkeypatch: pyt
         ("jsonl", "a sink is"),
         ("video:", "path is the folder"),
         ("mqtt://", "host"),
-        ("mqtt:broker", "a sink is"),
+        ("mqtt:broker", "a broker is written"),
         ("mqtt://broker:port", "a broker is"),
         ("mqtt://me:hunter2@broker", "list of processes"),
         ("mqtt://me@broker?password=hunter2", "list of processes"),

@@ -11,18 +11,32 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_har.cli.command import Group
+
 if TYPE_CHECKING:
     from edge_har.config.draft import Draft
     from edge_har.config.file import Config
     from edge_har.model.bundle import Bundle
 
 
-@click.group("config")
+@click.group(
+    "config",
+    cls=Group,
+    examples={
+        "What run would do with a file": "edge-har config check edge-har.toml",
+    },
+)
 def command() -> None:
     """Write a configuration file of run or an example, check it, show its settings; its JSON Schema."""
 
 
-@command.command("init")
+@command.command(
+    "init",
+    examples={
+        "From questions": "edge-har config init",
+        "From options": "edge-har config init /etc/edge-har.toml --source door=0 --sink mqtt://broker.local",
+    },
+)
 @click.argument("path", metavar="[FILE]", default="edge-har.toml", type=click.Path(path_type=Path))
 @click.option(
     "--source", "sources", metavar="[NAME=]URI", multiple=True, help="As of run; may be given several times."
@@ -43,10 +57,6 @@ def init(
 
     Without --source the terminal shows questions. Passwords and the page's token are written to private files
     in a folder beside FILE. Nothing is written unless `config check` passes.
-
-    \b
-    edge-har config init
-    edge-har config init /etc/edge-har.toml --source door=0 --sink mqtt://broker.local
     """
     from edge_har.cli._init import fill_from_questions
     from edge_har.config.draft import Draft
@@ -98,7 +108,12 @@ def _write(draft: Draft) -> list[Path]:
     return [draft.path, *secret_files]
 
 
-@command.command("check")
+@command.command(
+    "check",
+    examples={
+        "A file": "edge-har config check edge-har.toml",
+    },
+)
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, with every setting; secrets as ***.")
 def check(path: Path, as_json: bool) -> None:
@@ -127,7 +142,13 @@ def check(path: Path, as_json: bool) -> None:
         click.echo(f"warning: {line}", err=True)
 
 
-@command.command("show")
+@command.command(
+    "show",
+    examples={
+        "A file with every setting and its default, to begin with": "edge-har config show > edge-har.toml",
+        "What a file sets": "edge-har config show edge-har.toml",
+    },
+)
 @click.argument("path", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of TOML.")
 def show(path: Path | None, as_json: bool) -> None:
@@ -142,18 +163,25 @@ def show(path: Path | None, as_json: bool) -> None:
     click.echo(json.dumps(settings, ensure_ascii=False) if as_json else to_toml(settings), nl=as_json)
 
 
-@command.command("example")
+@command.command(
+    "example",
+    examples={
+        "A file to begin with": "edge-har config example > edge-har.toml",
+    },
+)
 def example() -> None:
-    """Print a file to begin with: two cameras, rules of labels, a file of events and a webhook.
-
-    It ships with the package: `edge-har config example > edge-har.toml`.
-    """
+    """Print a file to begin with: two cameras, rules of labels, a file of events and a webhook."""
     from importlib.resources import files
 
     click.echo((files("edge_har.config") / "example.toml").read_text(encoding="utf-8"), nl=False)
 
 
-@command.command("schema")
+@command.command(
+    "schema",
+    examples={
+        "Into a file that an editor reads": "edge-har config schema > edge-har.schema.json",
+    },
+)
 def schema() -> None:
     """Print the JSON Schema of a configuration file, which editors complete keys from."""
     from edge_har.config.schema import config_schema

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_har.cli.command import Command
 from edge_har.errors import printable
 
 if TYPE_CHECKING:
@@ -16,7 +17,14 @@ if TYPE_CHECKING:
 COLOURS = {"ok": "green", "note": None, "warning": "yellow", "problem": "red"}
 
 
-@click.command("doctor")
+@click.command(
+    "doctor",
+    cls=Command,
+    examples={
+        "This machine": "edge-har doctor",
+        "And every server of a configuration": "edge-har doctor --config edge-har.toml",
+    },
+)
 @click.option(
     "--config",
     "config_path",

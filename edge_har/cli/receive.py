@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_har.cli.command import Command
+
 if TYPE_CHECKING:
     from edge_har.deploy.replies import DeviceReply
 
@@ -16,7 +18,13 @@ LOCAL = ["--local", "--json"]
 STDIN = 0
 
 
-@click.command(name="receive")
+@click.command(
+    name="receive",
+    cls=Command,
+    examples={
+        "By hand, without flash": "edge-har receive --length 81920 --sha256 5891b5b522d5df08 < mine.ehar",
+    },
+)
 @click.option("--length", type=int, metavar="N", help="Bytes of the bundle that comes on standard input.")
 @click.option("--sha256", metavar="HEX", help="Their sha256.")
 @click.option("--digest", metavar="HEX", help="Sha256 of its manifest: read nothing where that is current.")

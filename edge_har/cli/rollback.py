@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_har.cli._hosts import check_hosts_or_local, local_option, report, report_local, ssh_options
+from edge_har.cli.command import Command
 
 if TYPE_CHECKING:
     from edge_har.deploy.send import Ssh
 
 
-@click.command(name="rollback")
+@click.command(
+    name="rollback",
+    cls=Command,
+    examples={
+        "One device": "edge-har rollback pi@camera-1",
+        "The machine this is typed on": "edge-har rollback --local",
+    },
+)
 @click.argument("hosts", metavar="[USER@HOST...]", nargs=-1)
 @ssh_options
 @local_option

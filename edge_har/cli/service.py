@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_har.cli.command import Group
 from edge_har.deploy import unit
 from edge_har.errors import DeployError, MisuseError
 
@@ -15,12 +16,25 @@ if TYPE_CHECKING:
     from edge_har.deploy.install import Wanted
 
 
-@click.group("service")
+@click.group(
+    "service",
+    cls=Group,
+    examples={
+        "What it would do": "edge-har service install --dry-run",
+    },
+)
 def command() -> None:
     """Run edge-har as a service of systemd: install it."""
 
 
-@command.command("install")
+@command.command(
+    "install",
+    examples={
+        "What it would do": "edge-har service install --dry-run",
+        "A service that takes bundles from the holder of a key": "sudo edge-har service install "
+        "--deploy-key id_ed25519.pub --allow-unsigned",
+    },
+)
 @click.option(
     "--config",
     "config",
@@ -50,10 +64,6 @@ def install(
     What is there already stays; a second call does what is missing. The service runs the bundle that was last
     flashed, as the user edge-har. Flash to edge-har@HOST with a key of --deploy-key; or, with a login that
     may use sudo, to USER@HOST with --remote-command 'sudo edge-har'.
-
-    \b
-    sudo edge-har config init /etc/edge-har.toml
-    sudo edge-har service install --deploy-key id_ed25519.pub --allow-unsigned
     """
     from edge_har.deploy.install import Wanted, check_readable, read_keys, steps, this_program
     from edge_har.sources.csi import JETSON
