@@ -360,7 +360,7 @@ def test_a_reader_of_the_versions_who_has_gone_is_no_error() -> None:
 
 def test_an_empty_model_is_not_the_shipped_one() -> None:
     done = edge_har("run", "--model", "", "--source", "synthetic:Walk")
-    assert done.returncode == 2 and "'--model': '' is not a text" in done.stderr
+    assert done.returncode == 2 and "--model: '' is not a text" in done.stderr
 
 
 RUN_OF = '"$0" -m edge_har run --model "$1" --source "$2"'
