@@ -54,6 +54,9 @@ def test_clips_whose_names_are_not_known_share_the_fraction_of_their_fold() -> N
     clips = HELD_OUT["g01"]
     assert clips_right(clips, wrong("g01")).tolist() == [0, 1]
     assert clips_right(clips, replace(wrong("g01"), wrong=())).tolist() == [0.5, 0.5]
+    assert clips_right([*clips, *clips], replace(wrong("g01"), wrong=())).tolist() == [0.5] * 4
+    with pytest.raises(DataError, match="other clips"):
+        clips_right([*clips, *clips], wrong("g01"))
     with pytest.raises(DataError, match="other clips"):
         clips_right(clips[:1], RIGHT)
 
