@@ -15,7 +15,7 @@ from benchmarks.experiments.evaluation import Row, SetAccuracy
 from benchmarks.experiments.folds import Experiment, FoldResult, Folds, GateResult
 from benchmarks.measure.clips import Figures, HeldOut
 from benchmarks.pages.accuracy import Accuracy, measure_accuracy, page, panels, write
-from benchmarks.pages.marks import CONTROL, FLOAT, INT8
+from benchmarks.pages.marks import CONTROL, FLOAT, STREAM
 from edge_har.errors import MisuseError
 from tests.helpers.need import need_module
 
@@ -132,7 +132,7 @@ def test_a_refused_fold_and_the_mistakes_are_named(accuracy: Accuracy) -> None:
     assert f"{PUBLISHED[0].name} without g01: the quantised stream agrees" in text
     assert f"What {SMALL.name} confuses, 1 of 18 predictions of float Keras: Run as Walk (1)." in text
     assert f"| {SMALL.name} | float | 2/2 | 1/2 | 2/2 |" in text
-    assert f"|  | {INT8} | 2/2 | 1/2 | 1/2 |" in text
+    assert f"|  | {STREAM} | 2/2 | 1/2 | 1/2 |" in text
 
 
 def test_what_a_model_says_of_another_set(accuracy: Accuracy) -> None:
@@ -159,8 +159,8 @@ def test_the_picture_shows_every_row_once_a_form(accuracy: Accuracy, tmp_path: P
     panel, _ = panels(accuracy)
     shown = [(mark.row, mark.form) for mark in panel.marks]
     assert len(shown) == len(set(shown))
-    assert (controls.RANDOM, CONTROL) in shown and (SMALL.name, INT8) in shown
-    assert (PUBLISHED[1].name, FLOAT) in shown and (PUBLISHED[1].name, INT8) not in shown
+    assert (controls.RANDOM, CONTROL) in shown and (SMALL.name, STREAM) in shown
+    assert (PUBLISHED[1].name, FLOAT) in shown and (PUBLISHED[1].name, STREAM) not in shown
     assert panel.chance == 0.5
     write(tmp_path / "accuracy.md", accuracy, COMMAND)
     assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG")

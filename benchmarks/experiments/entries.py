@@ -141,4 +141,4 @@ ACCURACY_SETS = (
     ),
 )
 FIGHT_NEXT_GOAL = 0.8
-INT8_POINTS = 2.0  # that the int8 stream may lose
+STREAM_POINTS = 2.0  # that the stream may lose

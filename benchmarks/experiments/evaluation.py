@@ -34,7 +34,7 @@ def float_form(result: FoldResult) -> Figures | None:
 
 
 def stream_form(result: FoldResult) -> Figures | None:
-    """Of the int8 stream; None where it was not converted."""
+    """Of the stream; None where it was not converted."""
     return result.stream
 
 
@@ -42,7 +42,7 @@ def stream_form(result: FoldResult) -> Figures | None:
 class Row:
     """A row of a table. seeds: trainings 0 to seeds - 1. folds: how many of the set's; None: all.
 
-    converted_seeds: how many of the seeds become int8 streams, where the entry is converted at all.
+    converted_seeds: how many of the seeds become streams, where the entry is converted at all.
     """
 
     entry: Experiment
@@ -168,7 +168,7 @@ class SetAccuracy:
         return None if table is None else Fraction.of(table, self._groups(results))
 
     def lost(self, results: Sequence[FoldResult]) -> Lost | None:
-        """What the int8 stream loses against float Keras, over the results that were converted."""
+        """What the stream loses against float Keras, over the results that were converted."""
         both = [result for result in results if result.stream is not None]
         before, after = self._table(both, float_form), self._table(both, stream_form)
         if before is None or after is None:

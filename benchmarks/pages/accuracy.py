@@ -1,5 +1,5 @@
 """docs/figures/accuracy.md and its picture: families, encoders and sizes on groups they never saw, float
-and int8 stream, beside controls, on several sets.
+and stream, beside controls, on several sets.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from benchmarks.experiments.crossed import Crossed, measure_crossed
 from benchmarks.experiments.entries import (
     ACCURACY_SETS,
     FIGHT_NEXT_GOAL,
-    INT8_POINTS,
     MIDDLE,
     SMALL,
+    STREAM_POINTS,
     WINNER,
     AccuracySet,
 )
@@ -34,7 +34,7 @@ from benchmarks.measure.baseline import RAW_PX
 from benchmarks.measure.clips import Figures
 from benchmarks.measure.frozen import use_folder_of_weights
 from benchmarks.pages.markdown import markdown_table
-from benchmarks.pages.marks import CONTROL, FLOAT, INT8, Mark, Panel
+from benchmarks.pages.marks import CONTROL, FLOAT, STREAM, Mark, Panel
 from edge_har.bench import machine
 from edge_har.errors import MisuseError
 
@@ -48,9 +48,10 @@ INTRODUCTION = (
 )
 NOTES = (
     "*float*: Keras, the share of clips, the mean over seeds; *groups*: its 95 % interval, by "
-    "resampling whole groups; *seeds*: lowest and highest of the trainings. *int8*: the stream that "
-    "devices run, of seed 0; *lost*: percentage points from float to int8 on the same clips, with its "
-    "interval over groups, below 0 where int8 was better. *agree*: share of held-out windows, at every "
+    "resampling whole groups; *seeds*: lowest and highest of the trainings. *stream*: what devices "
+    "run, as `convert` makes it by default (int8; with a pretrained encoder float16), of seed 0; *lost*: "
+    "percentage points from float to stream on the same clips, with its interval over groups, below 0 where "
+    "the stream was better. *agree*: share of held-out windows, at every "
     "offset, on which the stream gives the float model's label. *windows*: float, over all windows that "
     "`classify` takes. *min*: minutes of one job for one fold. Controls are logistic regressions on all "
     "groups that a fold does not hold out; rows on fewer folds or seeds than others stand beside them "
@@ -65,11 +66,11 @@ CONTROL_NOTES = {
 GOALS_NOTE = "By float Keras, the mean of seeds; goals are of models that were measured on every fold."
 CROSSED_NOTE = (
     "Two sets hold something alike; a model that was trained on one (seed 0, the first fold that the parity "
-    "gate let through, as int8 stream) runs on all clips of the other."
+    "gate let through, as a stream) runs on all clips of the other."
 )
 REFUSED_NOTE = (
-    "The parity gate refused these, as it would refuse to ship them; their int8 figures are the conversion's "
-    "own, over windows at every offset, and which of their clips are wrong is not known:"
+    "The parity gate refused these, as it would refuse to ship them; their stream's figures are the "
+    "conversion's own, over windows at every offset, and which of their clips are wrong is not known:"
 )
 
 
@@ -130,7 +131,7 @@ def panels(accuracy: Accuracy) -> list[Panel]:
     for kind, one in accuracy.pairs:
         marks = [Mark(name, CONTROL, one.control(name)) for name in one.controls]
         for row in one.rows:
-            for form, read in ((FLOAT, float_form), (INT8, stream_form)):
+            for form, read in ((FLOAT, float_form), (STREAM, stream_form)):
                 results = one.of(row.entry, None if form == FLOAT else 0)
                 fraction = one.fraction(results, read)
                 if fraction is not None:
@@ -182,7 +183,7 @@ def page(accuracy: Accuracy, command: list[str], picture: str) -> str:
 
 
 def _goals(accuracy: Accuracy) -> list[str]:
-    lost_head = ["int8 loses, points", f"at most {INT8_POINTS:g}"]
+    lost_head = ["stream loses, points", f"at most {STREAM_POINTS:g}"]
     table = [["set", "goal", "model", "folds", "float", "reached", *lost_head]]
     for kind, one in accuracy.pairs:
         goals = (kind.goal, FIGHT_NEXT_GOAL) if kind.name == "fight" else (kind.goal,)
@@ -194,7 +195,7 @@ def _goals(accuracy: Accuracy) -> list[str]:
             folds = len({result.group for result in results})
             lost = one.lost(results)
             points = (
-                [BLANK, BLANK] if lost is None else [f"{lost.points:.1f}", _yes(lost.points <= INT8_POINTS)]
+                [BLANK, BLANK] if lost is None else [f"{lost.points:.1f}", _yes(lost.points <= STREAM_POINTS)]
             )
             wanted = entry in kind.by
             for goal in goals if wanted else (None,):
@@ -237,7 +238,7 @@ def _of_set(kind: AccuracySet, one: SetAccuracy) -> list[str]:
     ]
 
 
-_HEAD = ["model", "folds x seeds", "float", "groups", "seeds", "windows", "int8", "lost", "agree", "min"]
+_HEAD = ["model", "folds x seeds", "float", "groups", "seeds", "windows", "stream", "lost", "agree", "min"]
 
 
 def _control_rows(one: SetAccuracy) -> list[list[str]]:
@@ -266,12 +267,12 @@ def _row(one: SetAccuracy, row: Row) -> list[str]:
         _interval(fraction),
         BLANK if seeds == 1 else f"{low:.3f} to {high:.3f}",
         f"{windows.window_accuracy:.3f}",
-        *_int8_cells(one, results),
+        *_stream_cells(one, results),
         f"{minutes:.1f}",
     ]
 
 
-def _int8_cells(one: SetAccuracy, results: Sequence[FoldResult]) -> list[str]:
+def _stream_cells(one: SetAccuracy, results: Sequence[FoldResult]) -> list[str]:
     converted = [result for result in results if result.stream is not None]
     fraction, lost = one.fraction(converted, stream_form), one.lost(converted)
     if fraction is None or lost is None:
@@ -300,7 +301,7 @@ def _by_fold(one: SetAccuracy) -> list[str]:
         results = one.of(row.entry, 0)
         if [result.group for result in results] != folds or row.folds is not None:
             continue
-        for form, read in ((FLOAT, float_form), (INT8, stream_form)):
+        for form, read in ((FLOAT, float_form), (STREAM, stream_form)):
             parts = [read(result) for result in results]
             if all(part is not None for part in parts):
                 cells = [f"{part.right}/{part.clips}" for part in parts if part is not None]

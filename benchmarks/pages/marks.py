@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from benchmarks.experiments.evaluation import Fraction
 
-CONTROL, FLOAT, INT8 = "control", "float", "int8 stream"
+CONTROL, FLOAT, STREAM = "control", "float", "stream"
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A point. form: CONTROL, FLOAT or INT8."""
+    """A point. form: CONTROL, FLOAT or STREAM."""
 
     row: str
     form: str

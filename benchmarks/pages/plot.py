@@ -26,9 +26,9 @@ MARKERS = {PREDICT: "s", CALL: "D", FLOAT: "o", SHIPPED: "^", RESULT: "*"}
 FORM_STYLES: dict[str, dict[str, Any]] = {
     marks.CONTROL: {"marker": "o", "color": "#888888", "markerfacecolor": "white"},
     marks.FLOAT: {"marker": "o", "color": COLOURS[0]},
-    marks.INT8: {"marker": "D", "color": COLOURS[1]},
+    marks.STREAM: {"marker": "D", "color": COLOURS[1]},
 }
-FORM_SHIFT = 0.16  # rows: float above its int8
+FORM_SHIFT = 0.16  # rows: float above its stream
 PANEL_COLUMNS = 2
 PANEL_WIDTH_IN, ROW_IN, PANEL_EXTRA_IN = 5.6, 0.24, 0.9
 NAMES = {
@@ -117,7 +117,7 @@ def draw_accuracy(path: Path, panels: Sequence[Panel], note: str) -> None:
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
     rows = list(dict.fromkeys(mark.row for mark in panel.marks))
-    shifts = {marks.CONTROL: 0.0, marks.FLOAT: -FORM_SHIFT, marks.INT8: FORM_SHIFT}
+    shifts = {marks.CONTROL: 0.0, marks.FLOAT: -FORM_SHIFT, marks.STREAM: FORM_SHIFT}
     for mark in panel.marks:
         low, high = mark.fraction.by_groups
         share, at = mark.fraction.share, rows.index(mark.row) + shifts[mark.form]
