@@ -15,9 +15,14 @@ BASE := $(VENV)/.base-$(PYTHON_VERSION)
 RUNTIME := $(VENV)/.runtime-$(PYTHON_VERSION)
 DEVICE_TEST := $(VENV)/.device-test-$(PYTHON_VERSION)
 WORKSTATION := $(VENV)/.workstation-$(PYTHON_VERSION)
-DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--source synthetic:demo --realtime)
+# The versions that tests ran with, where they ran on this Python; `CONSTRAINTS=` takes the newest of everything.
+CONSTRAINTS ?= $(wildcard packaging/constraints-$(PYTHON_VERSION).txt)
+PIP_INSTALL := $(BIN)/pip install --quiet $(CONSTRAINTS:%=-c %)
+PACKAGING_BIN := .cache/envs/packaging/bin
+PACKAGING := .cache/envs/packaging/.made-$(PYTHON_VERSION)
+DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--demo)
 
-.PHONY: help demo test test-device check format docs-config runtimes model accuracy parity calibration compactness qat recipe distillation unknown disturbances shapes decoding benchmark bench-check fuzz sigterm soak clean
+.PHONY: help demo test test-device check format docs-config runtimes model accuracy parity calibration compactness qat recipe distillation unknown disturbances shapes decoding benchmark bench-check fuzz sigterm soak constraints package sbom addon check-packages clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -101,23 +106,56 @@ sigterm: $(DEVICE_TEST)  ## end TRIES (100) runs by a signal, whatever each is a
 soak: $(DEVICE_TEST)  ## run for MINUTES (60) while cameras, receivers and disks fail, and make docs/figures/soak.md again
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) --out docs/figures/soak.md
 
+constraints: $(WORKSTATION)  ## write the versions of this environment, in which the tests ran, into packaging/
+	$(BIN)/pip freeze --exclude-editable > packaging/constraints-$(PYTHON_VERSION).txt
+
+package: $(PACKAGING)  ## sdist and wheel in dist/, checked
+	rm -rf dist build
+	$(PACKAGING_BIN)/python -m build
+	$(PACKAGING_BIN)/twine check --strict dist/*
+
+sbom: package  ## a CycloneDX list of what the wheel and its extras install, dist/edge-har.cdx.json
+	$(PYTHON) -m venv --clear .cache/envs/sbom
+	.cache/envs/sbom/bin/pip install --quiet $(CONSTRAINTS:%=-c %) "$$(echo dist/*.whl)[all]"
+	.cache/envs/sbom/bin/pip uninstall --quiet --yes pip setuptools
+	$(PACKAGING_BIN)/cyclonedx-py environment --output-reproducible --validate \
+	  --output-file dist/edge-har.cdx.json .cache/envs/sbom/bin/python
+
+addon: package  ## the folder of a Home Assistant add-on, dist/edge_har, to copy into its /addons
+	cp -r packaging/home-assistant dist/edge_har
+	cp dist/*.whl packaging/constraints-3.11.txt dist/edge_har/
+
+check-packages: $(PACKAGING)  ## lint the container, the workflows, the issue forms and CITATION.cff; no network is used
+	$(PACKAGING_BIN)/hadolint --ignore DL3008 packaging/Containerfile packaging/home-assistant/Dockerfile
+	$(PACKAGING_BIN)/shellcheck .ci/run
+	$(PACKAGING_BIN)/zizmor --offline --no-progress --quiet .github/workflows
+	$(PACKAGING_BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(PACKAGING_BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(PACKAGING_BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+
 clean:  ## remove what these commands made, but not the caches of training
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(BASE):
-	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info[:2] <= (3, 13) else "edge_har needs Python 3.10 to 3.13, this is %d.%d: PYTHON=python3.12 make ... picks another" % sys.version_info[:2])'
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "edge_har needs Python 3.10 or newer, this is %d.%d: PYTHON=python3.12 make ... picks another" % sys.version_info[:2])'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	@touch $@
 
-$(RUNTIME): $(BASE) setup.cfg pyproject.toml
-	$(BIN)/pip install --quiet -e .
+$(RUNTIME): $(BASE) setup.cfg pyproject.toml $(CONSTRAINTS)
+	$(PIP_INSTALL) -e .
 	@touch $@
 
-$(DEVICE_TEST): $(BASE) setup.cfg pyproject.toml
-	$(BIN)/pip install --quiet -e '.[test]'
+$(DEVICE_TEST): $(BASE) setup.cfg pyproject.toml $(CONSTRAINTS)
+	$(PIP_INSTALL) -e '.[test]'
 	@touch $@
 
-$(WORKSTATION): $(BASE) setup.cfg pyproject.toml
-	$(BIN)/pip install --quiet -e '.[workstation,dev]'
+$(WORKSTATION): $(BASE) setup.cfg pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info < (3, 14) else "TensorFlow has no Python %d.%d yet, so training and every test need Python 3.10 to 3.13: PYTHON=python3.12 make ... picks one; make demo and make test-device run on this one" % sys.version_info[:2])'
+	$(PIP_INSTALL) -e '.[workstation,dev]'
 	@touch $@ $(RUNTIME) $(DEVICE_TEST)
+
+$(PACKAGING): packaging/tools.txt
+	$(PYTHON) -m venv --clear .cache/envs/packaging
+	$(PACKAGING_BIN)/pip install --quiet -r packaging/tools.txt
+	@touch $@

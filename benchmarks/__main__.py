@@ -13,7 +13,9 @@ from typing import Any
 
 import click
 
-from edge_har.cli import missing_library_in_a_line
+from edge_har.cli import HELP_INSTEAD, HELP_NAMES, missing_library_in_a_line
+from edge_har.cli.command import Command, Group
+from edge_har.cli.usage import usage_line
 from edge_har.errors import EdgeHarError, MisuseError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -100,13 +102,13 @@ PAGES = (
 RESUMES = "Results are kept by content: given again, the command goes on where it was interrupted."
 
 
-@click.group()
+@click.group(cls=Group, context_settings=HELP_NAMES)
 def group() -> None:
     """Accuracy on people held out, the shipped model, limits on speed and memory."""
 
 
 def _command_of(kind: Page) -> click.Command:
-    @click.command(kind.name, help=f"{kind.help}\n\n{RESUMES}")
+    @click.command(kind.name, cls=Command, help=f"{kind.help}\n\n{RESUMES}")
     @kind.clips
     @JOBS
     @PAGE
@@ -345,7 +347,10 @@ def main() -> None:
         click.echo("interrupted; the same command goes on from there", err=True)
         code = 130
     except click.ClickException as error:
-        error.show()
+        if isinstance(error, HELP_INSTEAD):
+            error.show()
+        else:
+            click.echo(f"error: {usage_line(error)}", err=True)
         code = error.exit_code
     except EdgeHarError as error:
         click.echo(f"error: {error}", err=True)

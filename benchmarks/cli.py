@@ -5,19 +5,26 @@ as Markdown and PNG.
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import click
 
+from edge_har.cli.command import Command
+from edge_har.cli.progress import progress
 from edge_har.errors import MisuseError
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "What train made": "edge-har benchmark --run runs/mine --out benchmark.md",
+        "All models, trained on a data set": "edge-har benchmark --clips my_clips --out benchmark.md",
+    },
+)
 @click.option(
     "--clips",
     type=click.Path(path_type=Path),
-    help="A data set whose groups are held out in turn, every model.",
+    help="A data set; every model is trained on it with each group held out in turn.",
 )
 @click.option(
     "--run",
@@ -25,14 +32,21 @@ from edge_har.errors import MisuseError
     multiple=True,
     metavar="RUN",
     type=click.Path(path_type=Path),
-    help="A RUN instead; repeatable.",
+    help="A finished RUN, in place of --clips; may be given several times.",
 )
 @click.option(
-    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown; a PNG beside it."
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The Markdown file to write; a PNG is written beside it.",
 )
 @click.option("--folds", type=click.IntRange(min=1), help="How many folds of --clips.  [default: all]")
 @click.option(
-    "--rounds", type=click.IntRange(min=10), default=200, show_default=True, help="Calls of each form."
+    "--rounds",
+    type=click.IntRange(min=10),
+    default=200,
+    show_default=True,
+    help="Timed calls of each form of a model.",
 )
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of each form."
@@ -68,29 +82,25 @@ def benchmark(
     from benchmarks.pages.latency import compare_folds, compare_runs
 
     words = ["edge-har", "benchmark", "--rounds", str(rounds), "--threads", str(threads)]
-    if clips is not None:
-        words += ["--clips", clips.name, *([] if folds is None else ["--folds", str(folds)])]
-        compare_folds(
-            clips,
-            out,
-            words,
-            rounds=rounds,
-            threads=threads,
-            jobs=jobs,
-            say=_say,
-            count=folds,
-            on_progress=_progress,
-        )
-    else:
-        words += [word for run in runs for word in ("--run", run.name)]
-        compare_runs(runs, out, words, rounds=rounds, threads=threads, say=_say, on_progress=_progress)
+    with progress("measuring rounds") as on_progress:
+        if clips is not None:
+            words += ["--clips", clips.name, *([] if folds is None else ["--folds", str(folds)])]
+            compare_folds(
+                clips,
+                out,
+                words,
+                rounds=rounds,
+                threads=threads,
+                jobs=jobs,
+                say=_say,
+                count=folds,
+                on_progress=on_progress,
+            )
+        else:
+            words += [word for run in runs for word in ("--run", run.name)]
+            compare_runs(runs, out, words, rounds=rounds, threads=threads, say=_say, on_progress=on_progress)
     _say(f"wrote {out} and {out.with_suffix('.png')}")
 
 
 def _say(line: str) -> None:
     click.echo(line, err=True)
-
-
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty() and (done % 10 == 0 or done == total):
-        click.echo(f"\r{done} of {total} rounds", nl=done == total, err=True)

@@ -10,14 +10,41 @@ from typing import Any
 import click
 
 from convert.precisions import AUTO, PRECISIONS
+from edge_har.cli.command import Command
 from edge_har.errors import DataError, MisuseError
 from edge_har.model.labels import composed
 from edge_har.model.values import read_json
 
 PATH = click.Path(path_type=Path)
+# What people write elsewhere.
+INSTEAD = {
+    **dict.fromkeys(("--output", "-o", "--bundle"), "did you mean --out?"),
+    **dict.fromkeys(("--input", "--model", "--run", "-i"), "the RUN or model file needs none: convert RUN"),
+    **dict.fromkeys(("--quantize", "--quantise", "--int8", "--dtype"), "did you mean --precision?"),
+    **dict.fromkeys(("--pruning", "--sparsity"), "did you mean --prune?"),
+    "--classes": "did you mean --labels?",
+}
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    instead=INSTEAD,
+    groups={
+        "The bundle": "--out --name --version --release --golden --runtime --figures --weights-terms "
+        "--data-terms",
+        "Size and speed": "--precision --shrink --prune --qat --fine-tune-steps --control",
+        "The parity gate": "--min-agreement --max-drop --allow-drop",
+        "What is not known": "--temperature --reject --familiarity",
+        "Events": "--smooth --enter --leave --min-duration",
+        "A model file": "--labels --input-range --color --interval-ms --calibration --fit --interpolation",
+        "The conversion": "--data --cache --timeout",
+    },
+    examples={
+        "What train made": "edge-har convert runs/mine --out mine.ehar",
+        "A model file of your own": "edge-har convert model.h5 --out mine.ehar --labels Walk,Run "
+        "--input-range 0..1 --color rgb --interval-ms 80",
+    },
+)
 @click.argument("source", metavar="RUN|MODEL.h5|MODEL.keras", type=PATH)
 @click.option("--out", required=True, metavar="NAME.ehar", type=PATH, help="The bundle to write.")
 @click.option(
@@ -31,29 +58,29 @@ PATH = click.Path(path_type=Path)
     help="Fraction of filters and units removed: the lever for speed. [default: 0]",
 )
 @click.option(
-    "--qat", is_flag=True, help="Fine-tune under int8's rounding, for a model that loses accuracy by it."
+    "--qat", is_flag=True, help="Fine-tune with the rounding of int8, for a model that loses accuracy by it."
 )
 @click.option(
     "--fine-tune-steps",
     type=click.IntRange(min=1),
-    help="Batches that the model learns on after each of these. [default: 200]",
+    help="Training batches after each of --prune, --shrink and --qat. [default: 200]",
 )
 @click.option(
     "--control/--no-control",
     default=None,
-    help="Measure what these saved and cost, beside a dense model fine-tuned just as long. [default: yes]",
+    help="Also fine-tune the whole model just as long, and compare the two. [default: yes]",
 )
 @click.option(
     "--precision",
     type=click.Choice([AUTO, *PRECISIONS]),
-    help="Of every graph; auto takes the fastest that passes. [default: int8; int8-weights for a model with "
-    "states; float16 for a pretrained encoder]",
+    help="Numbers in the graphs; auto takes the fastest that passes. [default: int8; int8-weights for a "
+    "model with states; float16 for a pretrained encoder]",
 )
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1),
-    help="Least fraction of windows with the float model's label. [default: 0.98 for int8 without states, "
-    "else 0.97]",
+    help="Smallest fraction of windows that get the float model's label. [default: 0.98 for int8 without "
+    "states, else 0.97]",
 )
 @click.option(
     "--max-drop",
@@ -67,11 +94,11 @@ PATH = click.Path(path_type=Path)
     help="Write the bundle although it breaks these two limits; the bundle records that.",
 )
 @click.option("--name", help="The bundle's name. [default: from --out]")
-@click.option("--version", help="A version for people. [default: from the release]")
+@click.option("--version", help="Version text, for people. [default: from the release]")
 @click.option(
     "--release",
     type=click.IntRange(min=1),
-    help="A number that only grows. [default: 1 more than the bundle at --out, else 1]",
+    help="Release number, which only grows. [default: 1 more than the bundle at --out, else 1]",
 )
 @click.option(
     "--golden", metavar="DIR", type=PATH, help="Pack these clips as golden clips, instead of synthetic ones."
@@ -88,20 +115,20 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--temperature",
     type=float,
-    help="Divides the logarithms of probabilities: above 1 they are less sure. [default: fitted on "
+    help="Above 1, probabilities become less sure; below 1, more. [default: fitted on "
     "validation clips; 1 without any]",
 )
 @click.option(
     "--reject",
     metavar="P|none",
-    help="Probability below which no label is named. [default: fitted, so that 5 % of known validation clips "
-    "are lost; 0.5 without any]",
+    help="Probability below which no label is reported. [default: fitted, so that 5 % of known validation "
+    "clips are lost; 0.5 without any]",
 )
 @click.option(
     "--familiarity/--no-familiarity",
     default=None,
-    help="Reject also what lies far from all labels in the model's features; off where the camera will show "
-    "other scenes than the clips held out.  [default: yes]",
+    help="Also reject what lies far from all labels in the model's features; switch it off where the camera "
+    "shows other scenes than the clips.  [default: yes]",
 )
 @click.option("--weights-terms", help="Terms of the weights, for the manifest and the model card.")
 @click.option("--data-terms", help="Terms of the clips they were trained on.")
@@ -139,12 +166,18 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--fit", metavar="stretch|letterbox|crop", help="Model file: how frames were resized. [default: stretch]"
 )
-@click.option("--interpolation", metavar="linear|area", help="Model file. [default: linear]")
-@click.option("--smooth", "smooth_s", type=float, metavar="S", help="Events: seconds to average over.")
-@click.option("--enter", type=float, help="Events: probability at which one starts.")
-@click.option("--leave", type=float, help="Events: probability below which one ends.")
 @click.option(
-    "--min-duration", "min_s", type=float, metavar="S", help="Events: shorter ones are not emitted."
+    "--interpolation",
+    metavar="linear|area",
+    help="Model file: how pixels were interpolated. [default: linear]",
+)
+@click.option(
+    "--smooth", "smooth_s", type=float, metavar="S", help="Seconds over which probabilities are averaged."
+)
+@click.option("--enter", type=float, help="Average probability at which an event starts.")
+@click.option("--leave", type=float, help="Average probability below which an event ends.")
+@click.option(
+    "--min-duration", "min_s", type=float, metavar="S", help="Seconds that an event lasts at least."
 )
 def convert(source: Path, out: Path, figures: Path | None, **given: Any) -> None:
     """Quantise, check and pack a trained model: a RUN of `edge-har train`, or a Keras 2 model file.

@@ -18,7 +18,7 @@ from edge_har.errors import MisuseError
 from edge_har.model.bundle import Bundle, open_bundle
 from edge_har.model.interpreter import Array, Graph, runtime_name
 from edge_har.model.preprocess import Pixels, prepare_frame
-from edge_har.model.recognizer import Recognizer, WholeClip
+from edge_har.model.recognizer import TickRecognizer, WholeClip
 from edge_har.model.trial import Part, ensure_tried
 from edge_har.sources.synthetic import render_clip
 from edge_har.system.memory import peak_memory_mb
@@ -153,7 +153,7 @@ def bench(
     if ticks < window:
         raise MisuseError(f"--ticks must be at least one window of {window}, got {ticks}")
     started = time.perf_counter()
-    recognizer = Recognizer(bundle, threads=threads)
+    recognizer = TickRecognizer(bundle, threads=threads)
     graphs_s = time.perf_counter() - started
     head = recognizer.head = _TimedGraph(recognizer.head)
     step = _TimedGraph(recognizer.step) if recognizer.step is not None else None
@@ -218,7 +218,7 @@ def bench(
 
 
 def _lap(
-    recognizer: Recognizer,
+    recognizer: TickRecognizer,
     whole: WholeClip,
     picture: Pixels,
     clip: Pixels,

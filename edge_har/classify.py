@@ -19,7 +19,7 @@ from edge_har.errors import MisuseError, SourceError, printable
 from edge_har.model.bundle import Bundle
 from edge_har.model.cadence import TemporalContract, fill_indices
 from edge_har.model.preprocess import Pixels
-from edge_har.model.recognizer import Recognizer, Scores
+from edge_har.model.recognizer import Scores, TickRecognizer
 from edge_har.options.addresses import mask_uri
 from edge_har.pipeline.events import surest
 from edge_har.pipeline.prefetch import ticks_ahead
@@ -127,7 +127,7 @@ class Classifier:
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         self.manifest = bundle.manifest
-        self._recognizer = Recognizer(bundle, threads=threads)
+        self._recognizer = TickRecognizer(bundle, threads=threads)
 
     def files(self, paths: Iterable[str]) -> Iterator[Result | UnreadableFile]:
         """A result or a failure for each file, in order, as soon as it is known."""
@@ -195,7 +195,7 @@ class _Part:
     Keeps the probabilities of its windows, and frames of one window at most.
     """
 
-    def __init__(self, recognizer: Recognizer, contract: TemporalContract, start_s: float) -> None:
+    def __init__(self, recognizer: TickRecognizer, contract: TemporalContract, start_s: float) -> None:
         recognizer.reset()
         self.start_s = self.end_s = self._frame_s = start_s
         self.padded = False

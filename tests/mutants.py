@@ -43,6 +43,9 @@ BY_REFERENCE = (*OF_EVENTS, "-k", "whatever_happens")
 OF_LABEL_OPTION = ("tests/test_edge_har_cli_config.py", "-k", "label_option or command_line_wins")
 OF_SECRETS = ("tests/test_edge_har_options_secrets.py",)
 
+API = "edge_har/api.py"
+OF_API = ("tests/test_edge_har_api.py",)
+
 MUTANTS = (
     Mutant("events overlap", EVENTS, "run.start_s < free_s", "False", OF_EVENTS),
     Mutant("events overlap, by the reference", EVENTS, "run.start_s < free_s", "False", BY_REFERENCE),
@@ -157,6 +160,30 @@ MUTANTS = (
         "self._show_values and not found.secret",
         "not found.secret",
         OF_SECRETS,
+    ),
+    Mutant(
+        "in Python, a buffer that is used again changes a frame",
+        "edge_har/model/preprocess.py",
+        "prepared.copy() if np.may_share_memory(prepared, pixels) else prepared",
+        "prepared",
+        (*OF_API, "-k", "buffer_may"),
+    ),
+    Mutant(
+        "in Python, a window spans a gap", API, "if ticks.reset:", "if False:", (*OF_API, "-k", "spans_a_gap")
+    ),
+    Mutant(
+        "in Python, the end before an error is lost",
+        API,
+        "        yield from found.take()\n        raise",
+        "        raise",
+        (*OF_API, "-k", "ends_before_an_error"),
+    ),
+    Mutant(
+        "in Python, a source that was given open is closed",
+        API,
+        "partial(_KeptOpen, source)",
+        "lambda: source",
+        (*OF_API, "-k", "open_source_that_is_lost"),
     ),
 )
 

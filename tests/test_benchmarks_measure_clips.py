@@ -21,7 +21,7 @@ from benchmarks.measure.clips import (
 from edge_har.errors import DataError
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import FrameSpec
-from edge_har.model.recognizer import Recognizer, WholeClip
+from edge_har.model.recognizer import TickRecognizer, WholeClip
 from tests.helpers.bundles import tiny_bundle
 from tests.helpers.videos import noise, numbered, write_video
 
@@ -68,7 +68,7 @@ def test_windows_end_with_the_clip(ticks: int, hop: int, firsts: list[int]) -> N
 def test_the_stream_answers_each_window_as_the_whole_clip_does(ticks: int) -> None:
     bundle = tiny_bundle()
     clip = noise(ticks, bundle.manifest.frame.size_wh)
-    stream = by_stream(Recognizer(bundle))(clip)
+    stream = by_stream(TickRecognizer(bundle))(clip)
     whole = by_window(bundle.manifest.temporal, WholeClip(bundle).clip)(clip)
     assert stream.shape == whole.shape == (max(1, ticks - 3), 3)
     assert np.abs(stream - whole).max() < 1e-5

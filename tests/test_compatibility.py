@@ -36,7 +36,9 @@ REPLIES = (FOLDER / "replies.jsonl").read_text(encoding="utf-8").splitlines()
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the home that the earlier version left, as this machine's own."""
-    shutil.copytree(FOLDER / "home", tmp_path / "home", symlinks=True)
+    shutil.copytree(FOLDER / "home", tmp_path / "home")
+    for name, target in json.loads((FOLDER / "links.json").read_text(encoding="utf-8")).items():
+        (tmp_path / "home" / name).symlink_to(target)
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
     return tmp_path / "home"
 

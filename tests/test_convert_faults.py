@@ -12,7 +12,7 @@ import pytest
 
 from edge_har.errors import ConversionError, ParityError
 from edge_har.model.interpreter import Array, Graph
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 from tests.helpers.need import need_module
 from tests.helpers.runs import LABELS
 
@@ -184,12 +184,12 @@ def test_the_states_of_a_bank_not_reset(
 ) -> None:
     source_model = model_of_kind("convlstm")
     source_model = replace(source_model, model=with_weights(source_model.model, never_forgetting))
-    fresh = Recognizer._zero_states
+    fresh = TickRecognizer._zero_states
 
-    def stale(recognizer: Recognizer, step: Graph) -> list[Array]:
+    def stale(recognizer: TickRecognizer, step: Graph) -> list[Array]:
         return list(recognizer._banks[0].states) if recognizer._banks else fresh(recognizer, step)
 
-    monkeypatch.setattr(Recognizer, "_zero_states", stale)
+    monkeypatch.setattr(TickRecognizer, "_zero_states", stale)
     unchecked(monkeypatch)
     record = refused(source_model, tmp_path, allow_drop=True)
     assert "the stream differs from the whole clip" in record

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from edge_har.errors import ConversionError, DataError, EdgeHarError, MisuseError
 from edge_har.model.bundle import Bundle, open_bundle
-from edge_har.model.recognizer import Recognizer, WholeClip
+from edge_har.model.recognizer import TickRecognizer, WholeClip
 from tests.helpers.need import need_clips, need_module
 from tests.helpers.runs import LABELS, coloured_squares
 
@@ -241,7 +241,7 @@ def test_a_convlstm_whose_frames_are_pooled_is_a_whole_clip(tmp_path: Path) -> N
     ours = check_exact(read_model(saved(sequential(time_pooled()), tmp_path)), BGR, WHOLE_CLIP)
     built = builder_of(ours, tmp_path).forced()
     assert built.manifest.precision == "int8-weights" and built.manifest.graphs.step is None
-    scores = Recognizer(built.bundle()).clip(clips(1)[0])
+    scores = TickRecognizer(built.bundle()).clip(clips(1)[0])
     np.testing.assert_allclose(scores, ours(clips(1).astype(np.float32)).numpy()[0], atol=0.02)
 
 
@@ -299,7 +299,7 @@ def test_what_cannot_be_cut_is_a_whole_clip_and_streams_over_a_ring(
     assert found["float_operators"] == found["float_only"] == (3 if make is c3d else 0)
     bundle = built.bundle()
     assert bundle.manifest.graphs.step is None and set(bundle.manifest.tensors) == {"clip.tflite"}
-    stream, whole, frames = Recognizer(bundle), WholeClip(bundle), np.concatenate(clips(3))
+    stream, whole, frames = TickRecognizer(bundle), WholeClip(bundle), np.concatenate(clips(3))
     for tick, frame in enumerate(frames):
         scores = stream.tick(frame)
         due = tick >= FRAMES - 1 and (tick + 1 - FRAMES) % 2 == 0
@@ -597,7 +597,7 @@ def test_a_file_becomes_a_bundle_that_agrees_with_it(fitted: Path, squares: Path
     assert manifest.metrics["test"]["accuracy"]["stream"]["windows"]["share"] > 0.9
     original = keras.models.load_model(fitted, compile=False)
     frames = decode_ticks(next((squares / "Red").glob("*.avi")), manifest.frame, 80.0)
-    got = stream_scores(Recognizer(bundle), frames)
+    got = stream_scores(TickRecognizer(bundle), frames)
     windows = np.stack([frames[at : at + FRAMES] for at in range(len(got))])
     expected = original(BGR.applied(windows, 3)).numpy()
     assert (got.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.97

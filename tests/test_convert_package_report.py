@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from edge_har.errors import DataError
+from tests.helpers.accessible import FAINT, SCROLLING, barriers
+from tests.helpers.browser import Browser
 from tests.helpers.need import need_module
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
@@ -19,6 +21,7 @@ from convert.verify.comparison import Comparison
 from convert.verify.figures import details, figures
 from convert.verify.gate import Limits, gate
 
+PHONE_WH = (390, 844)
 LABELS = ("Jump & run", "Sit <still>", "Walk")
 CLIPS, WINDOWS = 12, 20
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -111,6 +114,22 @@ def record() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def page(record: dict[str, Any]) -> Page:
     return Page(report.html(record))
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_phone_and_a_keyboard_are_enough_to_read_it(
+    record: dict[str, Any], tmp_path: Path, dark: bool
+) -> None:
+    report.write_report(tmp_path / "model", record)
+    with Browser() as browser:
+        browser.look(width=PHONE_WH[0], height=PHONE_WH[1], dark=dark)
+        browser.open((tmp_path / "model.report.html").as_uri())
+        assert browser.run("document.documentElement.scrollWidth") == PHONE_WH[0]
+        assert browser.run(SCROLLING) > 1  # wide tables, each in its frame
+        assert barriers(browser) == [] and browser.run(FAINT) == []
+        names = browser.run("[...document.querySelectorAll('[role=region]')].map((e) => e.ariaLabel)")
+        assert len(names) == len(set(names)) > 5
+        assert browser.run("document.querySelectorAll('main').length") == 1
 
 
 def test_both_files_are_written_whole(record: dict[str, Any], tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from edge_har.errors import ConversionError, DataError, EdgeHarError, MisuseErro
 from edge_har.model.bundle import Bundle, open_bundle
 from edge_har.model.interpreter import runtime_name
 from edge_har.model.manifest import Smoothing
-from edge_har.model.recognizer import Recognizer, WholeClip, check_golden
+from edge_har.model.recognizer import TickRecognizer, WholeClip, check_golden
 from tests.helpers.need import need_clips, need_module
 from tests.helpers.runs import LABELS
 
@@ -95,7 +95,7 @@ def check_stream_equals_whole_clip(bundle: Bundle, frames: Pixels, tolerance: fl
     window = bundle.manifest.temporal.frames
     whole = WholeClip(bundle, plain=True)
     expected = np.stack([whole.clip(frames[at : at + window]) for at in range(len(frames) - window + 1)])
-    got = stream_scores(Recognizer(bundle, plain=True), frames)
+    got = stream_scores(TickRecognizer(bundle, plain=True), frames)
     np.testing.assert_allclose(got, expected, atol=tolerance)
     np.testing.assert_array_equal(got.argmax(axis=1), expected.argmax(axis=1))
 

@@ -36,7 +36,7 @@ from edge_har.model.bundle import Bundle
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.interpreter import Graph
 from edge_har.model.preprocess import FrameSpec
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 from train.models.architectures import build as build_model
 from train.tf import keras
 
@@ -123,7 +123,7 @@ def test_the_fastest_that_passes_is_taken(motion: GraphBuilder) -> None:
     measured = [trial.tick_ms for trial in trials if trial.tick_ms is not None]
     assert len(trials) == len(measured) == len({trial.plan for trial in trials}) == 16
     assert taken.tick_ms is not None and taken.tick_ms <= 1.05 * min(measured)
-    assert Recognizer(seen[0]).clip(windows()[0]).shape == (2,)
+    assert TickRecognizer(seen[0]).clip(windows()[0]).shape == (2,)
     assert seen[0].manifest.precision == built.plan.precision
     row = taken.to_json()
     assert row["taken"] and row["agreement"] == 1.0 and row["refused"] is None and row["bytes"] > 0
@@ -167,7 +167,7 @@ def test_the_worst_layers_stay_float_between_int8_inputs_and_outputs(motion: Gra
         PrecisionPlan(GraphPrecision(INT8, 1), GraphPrecision(INT8, 1), GraphPrecision(FLOAT16))
     )
     assert built.manifest.precision == "mixed" and "int8 but 1 float" in str(built.plan)
-    assert Recognizer(built.bundle()).clip(windows()[0]).sum() == pytest.approx(1)
+    assert TickRecognizer(built.bundle()).clip(windows()[0]).sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 4])
@@ -328,7 +328,7 @@ def test_one_precision_is_that_of_every_graph(
         assert not [op for counts in built.operators.values() for op in counts if "float" in op]
     clip = windows()[0]
     expected = model_of(kind)(clip[np.newaxis], training=False).numpy()[0]
-    np.testing.assert_allclose(Recognizer(built.bundle()).clip(clip), expected, atol=0.1)
+    np.testing.assert_allclose(TickRecognizer(built.bundle()).clip(clip), expected, atol=0.1)
 
 
 def test_a_forced_precision_is_built(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from convert.verify.comparison import (
     stream_predict,
     stream_scores,
 )
-from edge_har.model.recognizer import Recognizer, WholeClip
+from edge_har.model.recognizer import TickRecognizer, WholeClip
 from tests.helpers.comparisons import LABELS
 from train.data.batches import CachedClip, store
 from train.fitting.evaluate import Predict, keras_predict
@@ -91,7 +91,7 @@ def test_a_stream_has_scores_for_every_window() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 3), np.uint8)
     whole = WholeClip(bundle)
     expected = np.stack([whole.clip(frames[at : at + 4]) for at in range(8)])
-    np.testing.assert_allclose(stream_scores(Recognizer(bundle), frames), expected, atol=1e-6)
+    np.testing.assert_allclose(stream_scores(TickRecognizer(bundle), frames), expected, atol=1e-6)
     windows = np.stack([frames[at : at + 4] for at in range(8)])
     np.testing.assert_allclose(stream_predict(bundle)(windows), expected, atol=1e-6)
 

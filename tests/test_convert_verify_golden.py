@@ -10,7 +10,7 @@ import pytest
 
 from edge_har.errors import ConversionError, DataError
 from edge_har.model.bundle import MODEL_CARD, Bundle, pack_bundle, read_bundle
-from edge_har.model.recognizer import Recognizer, check_golden
+from edge_har.model.recognizer import TickRecognizer, check_golden
 from edge_har.sources import synthetic
 from tests.helpers.bundles import tiny_bundle
 from tests.helpers.need import need_module
@@ -40,7 +40,7 @@ def check(bundle: Bundle) -> None:
     for clip, frames in bundle.golden_clips():
         best = sorted(clip.scores)
         assert best[-1] - best[-2] >= MARGIN
-        np.testing.assert_allclose(Recognizer(bundle).clip(frames), clip.scores, atol=1e-5)
+        np.testing.assert_allclose(TickRecognizer(bundle).clip(frames), clip.scores, atol=1e-5)
 
 
 def test_labels_of_the_drawn_person_are_drawn() -> None:

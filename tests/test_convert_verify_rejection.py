@@ -13,7 +13,7 @@ import pytest
 from edge_har.errors import BundleError, MisuseError
 from edge_har.model.bundle import Bundle, pack_bundle, read_bundle
 from edge_har.model.manifest import GraphTensors
-from edge_har.model.recognizer import Recognizer, check_golden
+from edge_har.model.recognizer import TickRecognizer, check_golden
 from tests.helpers.colours import FRAMES, colour_bundle, colour_graphs, painted
 from tests.helpers.need import need_module
 
@@ -184,7 +184,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
 def test_an_unfamiliar_window_is_drawn_towards_every_label_alike(made: Callable[..., Bundle]) -> None:
     bundle = made()
     assert read_bundle(pack_bundle(bundle.manifest, dict(bundle.contents))[0]).manifest == bundle.manifest
-    plain, device = Recognizer(bundle, plain=True), Recognizer(bundle)
+    plain, device = TickRecognizer(bundle, plain=True), TickRecognizer(bundle)
     with pytest.raises(MisuseError, match="before the first result"):
         _ = device.features
     familiar, strange = painted((205, 25, 25), FRAMES), painted("Green", FRAMES)
@@ -200,9 +200,9 @@ def test_a_familiarity_graph_that_does_not_fit_is_refused(made: Callable[..., Bu
     head = colour_graphs()["head.tflite"]
     wrong = graph_tensors_of_head()
     with pytest.raises(BundleError, match="familiarity have the shape"):
-        Recognizer(made(wrong, head))
+        TickRecognizer(made(wrong, head))
     with pytest.raises(BundleError, match="not those of the manifest"):
-        Recognizer(made(wrong))
+        TickRecognizer(made(wrong))
 
 
 def graph_tensors_of_head() -> GraphTensors:

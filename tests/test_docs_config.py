@@ -22,10 +22,13 @@ def test_the_page_has_every_table_as_the_declarations_make_it() -> None:
     assert [found["table"].removeprefix("top") for found in MARKED.finditer(page)] == list(all_tables())
 
 
-def test_the_example_is_one_that_check_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_is_one_that_check_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOOR_PASSWORD", "hunter2")
     monkeypatch.setenv("HOOK_SECRET", "hunter2")
-    done = edge_har("config", "check", DOCS / "examples" / "edge-har.toml")
+    written = edge_har("config", "example")
+    assert (written.returncode, written.stderr) == (0, "")
+    (tmp_path / "edge-har.toml").write_text(written.stdout)
+    done = edge_har("config", "check", tmp_path / "edge-har.toml")
     assert (done.returncode, done.stderr) == (0, "")
     assert "door: rtsp://edge-har@192.168.1.20/stream1" in done.stdout and "hunter2" not in done.stdout
 

@@ -12,15 +12,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 
 from edge_har.cli import cli
 from edge_har.pipeline.events import Event
+from tests.helpers.commands import parsed_command
 from tests.helpers.need import need_module
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += sorted((ROOT / "packaging").rglob("*.md"))
 NEEDS_WORKSTATION = ("data", "train", "convert", "benchmark")
 
 
@@ -48,14 +49,7 @@ def test_commands_of_the_readme_parse(line: str, tmp_path: Path, monkeypatch: py
         Path(name).touch()
     for name in ("my_clips", "runs/mine"):
         Path(name).mkdir(parents=True)
-    command: click.Command | None = cli
-    context = click.Context(cli)
-    while isinstance(command, click.Group):
-        name = words.pop(0)
-        command = command.get_command(context, name)
-        assert command is not None, f"no command {name!r}"
-    parsed = command.make_context(command.name, list(words), parent=context)
-    assert parsed.params
+    assert parsed_command(cli, words).params
 
 
 def test_the_readme_shows_the_main_commands() -> None:

@@ -125,7 +125,7 @@ def test_a_path_that_the_system_refuses_has_its_line_and_the_rest_go_on(folder: 
 def test_an_error_of_the_system_about_a_file_is_one_line_wherever_it_comes_from() -> None:
     script = (
         "from edge_har import cli\n"
-        "def fail(**_): raise PermissionError(13, 'Permission denied', 'a\\x1bb')\n"
+        "def fail(*_, **__): raise PermissionError(13, 'Permission denied', 'a\\x1bb')\n"
         "cli.cli.main = fail\n"
         "cli.main()\n"
     )

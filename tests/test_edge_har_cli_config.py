@@ -19,6 +19,10 @@ import numpy as np
 import pytest
 
 from edge_har.cli import run
+from edge_har.config.file import Config
+from edge_har.config.plan import CommandLine, merge
+from edge_har.pipeline.options import RunOptions
+from edge_har.pipeline.rules import UNKNOWN, LabelRule, Rules
 from tests.helpers.broker import USER, Broker, free_port
 from tests.helpers.colours import GREY, colour_bytes, painted
 from tests.helpers.command import edge_har, environment, start_edge_har
@@ -192,6 +196,30 @@ def test_the_file_is_followed_and_the_command_line_wins(models: Path, tmp_path: 
     assert told(ruled.stdout) == [("door", "start", "Red"), ("door", "end", "Red")]
     wrong = edge_har("run", "--config", config, "--label", "Green?sources=attic")
     assert wrong.returncode == 2 and "the rule of 'Green' names the source 'attic'" in wrong.stderr
+
+
+def test_a_label_alone_is_the_only_one(models: Path, tmp_path: Path) -> None:
+    parts = [painted(c, n, (32, 24)) for c, n in (("Red", 50), ("Green", 50), ("Blue", 50))]
+    scene = write_video(tmp_path / "scene.avi", np.concatenate(parts))
+    given = ("run", "--model", models / "colours.ehar", "--source", f"door={scene}")
+    done = edge_har(*given, "--label", "Green")
+    assert told(done.stdout) == [("door", "start", "Green"), ("door", "end", "Green")]
+    two = edge_har(*given, "--label", "Green", "--label", "Blue?enter=0.9")
+    assert [label for _, kind, label in told(two.stdout) if kind == "start"] == ["Green", "Blue"]
+    wrong = edge_har(*given, "--label", "green")
+    assert wrong.returncode == 2
+    assert wrong.stderr == "error: the model has no label 'green'; did you mean Green?\n"
+
+
+def test_a_label_alone_keeps_its_rule_and_unknown_comes_on_request() -> None:
+    walk, sit = LabelRule(enabled=False, enter=0.9), LabelRule(enter=0.5)
+    of_file = Config(options=RunOptions(rules=Rules({"Walk": walk, "Sit": sit})))
+    alone = merge(of_file, CommandLine(labels=("Walk",))).options.rules
+    assert alone.only and alone.labels == {"Walk": LabelRule(enter=0.9)}
+    ruled = merge(of_file, CommandLine(labels=("Walk?enter=0.2",))).options.rules
+    assert not ruled.only and ruled.labels == {"Walk": LabelRule(enter=0.2), "Sit": sit}
+    both = merge(of_file, CommandLine(labels=("Walk",), options={"unknown": True})).options.rules
+    assert set(both.labels) == {"Walk", UNKNOWN}
 
 
 def test_a_label_option_replaces_the_files_rule_of_that_label_alone(models: Path, tmp_path: Path) -> None:
@@ -402,7 +430,7 @@ def test_the_journal_gets_priorities(models: Path, tmp_path: Path) -> None:
         assert lines[-1].startswith("<6>" if journald else str(text))  # the summary
     write_video(text, painted("Red", 100, (32, 24)))
     lines = journal_lines(arguments, matches=True)
-    assert any(line.startswith("<6>start  Red") for line in lines)
+    assert any(re.match(r"<6>[\d:]{8}  start  Red", line) for line in lines)
     assert all(line[0] == "<" for line in lines)
     failed = journal_lines(("run", "--source", "none.avi"), matches=True)
     assert failed == ["<3>none.avi: no such file"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tests.helpers.processes import catches
 from tests.helpers.published import published_bundle
 from tests.helpers.rtsp import rtsp_camera
 from tests.helpers.running import wait_until
+from tests.helpers.terminal import edge_har_on_terminal
 from tests.helpers.videos import write_text_as_video, write_video
 
 PEAK_LIMIT_MB = 120
@@ -59,7 +61,7 @@ def test_a_file_gives_json_lines_a_line_for_people_and_a_summary(bundle: Path, s
     assert all(e["model"].startswith("colours@") and len(e["model"]) == len("colours@") + 12 for e in events)
     for_people = done.stderr.splitlines()
     assert len(for_people) == len(events) + 1
-    assert for_people[0].startswith("start  Red") and "\x1b" not in done.stderr
+    assert re.match(r"\d\d:\d\d:\d\d  start  Red  ", for_people[0]) and "\x1b" not in done.stderr
     assert "250 frames, 125 ticks, 125 unused; events: Red 1, Green 1" in for_people[-1]
     assert "ms a tick (p50)" in for_people[-1]
 
@@ -69,6 +71,35 @@ def test_quiet_says_nothing_on_stderr_and_verbose_more(bundle: Path, scene: Path
     assert quiet.stderr == "" and len(lines(quiet.stdout)) > 4
     verbose = edge_har("run", "--model", bundle, "--source", scene, "-v")
     assert f"{scene} 3." in verbose.stderr
+    assert re.search(r"start  Red  .*  \d\.\d\d s  ", verbose.stderr)
+
+
+def test_a_terminal_shows_a_readable_line_an_event_and_no_json(bundle: Path, scene: Path) -> None:
+    code, shown, errors = edge_har_on_terminal("run", "--model", bundle, "--source", f"door={scene}")
+    assert code == 0
+    events = lines(edge_har("run", "--model", bundle, "--source", f"door={scene}").stdout)
+    readable = [re.sub("\x1b\\[[0-9]*m", "", line) for line in shown.splitlines()]
+    assert [line.split()[1:3] + line.split()[-1:] for line in readable] == [
+        [e["type"], e["label"], "door"] for e in events
+    ]
+    assert all(re.match(r"\d\d:\d\d:\d\d  ", line) for line in readable)
+    assert errors.splitlines() == [errors.strip()] and "events: Red 1, Green 1" in errors
+
+
+def test_a_terminal_shows_json_on_request_and_colours_only_where_wanted(bundle: Path, scene: Path) -> None:
+    arguments = ("run", "--model", bundle, "--source", scene)
+    _, shown, errors = edge_har_on_terminal(*arguments, "--json")
+    assert len(lines(shown)) > 4 and len(errors.splitlines()) == 1
+    _, shown, _ = edge_har_on_terminal(*arguments, "--sink", "jsonl:-?updates=no")
+    assert [e["type"] for e in lines(shown)] == ["start", "end"] * 2
+    assert "\x1b" in edge_har_on_terminal(*arguments)[1]
+    _, plain, _ = edge_har_on_terminal(*arguments, "-v", NO_COLOR="1")
+    assert "\x1b" not in plain and re.search(r"end    Red  .*  \d\.\d\d to \d\.\d\d s  after", plain)
+
+
+def test_json_into_a_pipe_repeats_nothing_for_people(bundle: Path, scene: Path) -> None:
+    done = edge_har("run", "--model", bundle, "--source", scene, "--json")
+    assert len(lines(done.stdout)) > 4 and len(done.stderr.splitlines()) == 1
 
 
 def test_thresholds_can_be_set(bundle: Path, scene: Path) -> None:
@@ -81,6 +112,13 @@ def test_the_built_in_source_runs_until_its_time_is_up(bundle: Path) -> None:
     assert done.returncode == 0 and "26 ticks" in done.stderr
 
 
+def test_the_demo_needs_no_camera_and_plays_in_real_time(bundle: Path) -> None:
+    began_s = time.monotonic()
+    done = edge_har("run", "--model", bundle, "--demo", "--duration", 2)
+    assert time.monotonic() - began_s > 2
+    assert done.returncode == 0 and done.stderr.splitlines()[-1].startswith("demo: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -89,6 +127,7 @@ def test_the_built_in_source_runs_until_its_time_is_up(bundle: Path) -> None:
         (["--source", "http://me@127.0.0.1:1/x"], 1, "error: http://me@127.0.0.1:1/x: cannot be"),
         (["--source", "gopher://x"], 2, "error: no source is called 'gopher://x'"),
         ([], 2, "error: name a source, with --source [NAME=]URI or --camera N"),
+        (["--demo", "--camera", "0"], 2, "error: --demo is a source of its own"),
         (["--source", "0", "--camera", "0"], 2, "error: 2 sources are called 0; give each a name"),
         (["--source", "x=gopher://x"], 2, "error: no source is called 'gopher://x'"),
         (["--source", "a", "--unknown"], 2, "error: the bundle has no reject threshold"),
@@ -321,7 +360,7 @@ def test_a_reader_of_the_versions_who_has_gone_is_no_error() -> None:
 
 def test_an_empty_model_is_not_the_shipped_one() -> None:
     done = edge_har("run", "--model", "", "--source", "synthetic:Walk")
-    assert done.returncode == 2 and "'--model': '' is not a text" in done.stderr
+    assert done.returncode == 2 and "--model: '' is not a text" in done.stderr
 
 
 RUN_OF = '"$0" -m edge_har run --model "$1" --source "$2"'

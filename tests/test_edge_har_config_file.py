@@ -396,7 +396,13 @@ def test_the_pages_token_does_not_stand_on_the_command_line(folder: Path) -> Non
 
 
 def test_every_option_of_the_command_line_is_in_the_file() -> None:
-    here = {param.name for param in run.command.params} - {"config_path", "quiet", "verbose"}
+    here = {param.name for param in run.command.params} - {
+        "config_path",
+        "demo",
+        "as_json",
+        "quiet",
+        "verbose",
+    }
     same = {"model", "display", "zone", "form", *(f.name for f in fields(RunOptions))} - {"rules"}
     assert here == same | {"sources", "cameras", "sinks", "labels", "web"}
 

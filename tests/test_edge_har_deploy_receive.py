@@ -558,18 +558,20 @@ def test_the_commands_of_a_device(store: BundleStore) -> None:
     code, line, _ = run_command("receive", original="/opt/edge-har rollback --local --json")
     assert (code, line["outcome"], line["release"]) == (0, "OK", 2)
     code, _, errors = run_command("receive", original="edge-har receive --length 5 --evil")
-    assert code == 2 and "No such option" in errors
+    assert code == 2 and "no option --evil" in errors
 
 
 def test_what_is_missing_in_a_command(store: BundleStore) -> None:
     done = CliRunner().invoke(receive_command, [])
     assert done.exit_code == 2 and "--length and --sha256 are needed" in done.output
-    for command in (rollback_command, status_command):
-        for words in ([], ["--local", "device"]):
-            done = CliRunner().invoke(command, words)
-            assert done.exit_code == 2 and "name hosts, or --local" in done.output
-    done = CliRunner().invoke(status_command, ["--local"])
-    assert done.exit_code == 0 and "previous: " in done.output
+    for words in ([], ["--local", "device"]):
+        done = CliRunner().invoke(rollback_command, words)
+        assert done.exit_code == 2 and "name hosts, or --local" in done.output
+    done = CliRunner().invoke(status_command, ["--local", "device"])
+    assert done.exit_code == 2 and "leave out the hosts" in done.output
+    for words in ([], ["--local"]):
+        done = CliRunner().invoke(status_command, words)
+        assert done.exit_code == 0 and "previous: " in done.output
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,8 @@ LAYERS = {
         {"regions"},
         {"pipeline"},
         {"sinks", "web", "deploy"},
-        {"config", "classify", "bench"},
+        {"config", "classify", "bench", "api"},
+        {"doctor"},
         {"cli"},
         {"__main__"},
     ),
@@ -86,6 +87,8 @@ LAYERS = {
 }
 # Where the layers would allow more than the design does.
 NOT_ALLOWED = {("edge_har", "deploy"): {"sources", "pipeline", "options"}}
+# What it exports is loaded when a program first uses it, and is for programs: tests/test_edge_har.py.
+FACE = "edge_har.__init__"
 
 
 def python_files(package: str) -> list[Path]:
@@ -141,9 +144,20 @@ def test_imports_follow_the_arrows(package: str) -> None:
     against = {}
     for path in python_files(package):
         module = module_of(path)
-        if bad := forbidden_imports(module, path.read_text(encoding="utf-8")):
+        if module != FACE and (bad := forbidden_imports(module, path.read_text(encoding="utf-8"))):
             against[module] = bad
     assert against == {}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_of_ours_goes_through_the_names_that_edge_har_exports(package: str) -> None:
+    exported = {f"edge_har.{name}" for name in edge_har.__all__}
+    users = {
+        module_of(path)
+        for path in python_files(package)
+        if exported & set(imported_modules(path.read_text(encoding="utf-8")))
+    }
+    assert users <= {FACE}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -202,7 +216,17 @@ def test_no_module_names_them_not_even_inside_a_function(module: str) -> None:
     assert named <= ALLOWED | OPTIONAL | {"edge_har"} | sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["classify", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["classify", "--help"],
+        ["doctor", "--help"],
+        ["config", "init", "--help"],
+        ["service", "install", "--help"],
+    ],
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
         f"from edge_har.cli import cli\ntry:\n    cli.main({arguments!r})\nexcept SystemExit as end:\n   "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import cv2
 import numpy as np
 import pytest
@@ -42,6 +44,17 @@ def test_stretch_is_opencvs_own_resize() -> None:
 def test_the_right_size_is_left_alone() -> None:
     rgb = noise(1, (20, 10))[0]
     assert prepare_frame(rgb, FrameSpec((20, 10))).tobytes() == rgb.tobytes()
+
+
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+@pytest.mark.parametrize("fit", ["stretch", "letterbox", "crop"])
+@pytest.mark.parametrize("size_wh", [(32, 24), (32, 48), (64, 48)])
+def test_the_prepared_frame_is_never_memory_of_the_sources(
+    color: Literal["rgb", "bgr"], fit: Literal["stretch", "letterbox", "crop"], size_wh: tuple[int, int]
+) -> None:
+    pixels = noise(1, size_wh)[0]
+    prepared = prepare_frame(pixels, FrameSpec((32, 24), fit), color=color)
+    assert prepared.flags.c_contiguous and not np.shares_memory(prepared, pixels)
 
 
 def test_crop_takes_the_middle_and_letterbox_adds_grey() -> None:

@@ -11,7 +11,7 @@ from edge_har.errors import BundleError, MisuseError
 from edge_har.model.bundle import Bundle, open_bundle
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
-from edge_har.model.recognizer import Recognizer, WholeClip, check_golden
+from edge_har.model.recognizer import TickRecognizer, WholeClip, check_golden
 from edge_har.pipeline.sampler import Sampler, ticks_of
 from edge_har.sources.files import FileSource
 from edge_har.sources.synthetic import render_clip
@@ -34,7 +34,7 @@ def prepared(bundle: Bundle, label: str, seed: int, ticks: int) -> Pixels:
 def check_every_window(bundle: Bundle, ticks: Pixels) -> int:
     """Compare the stream with the whole clip at every offset; how many windows that were."""
     contract = bundle.manifest.temporal
-    stream, whole = Recognizer(bundle), WholeClip(bundle)
+    stream, whole = TickRecognizer(bundle), WholeClip(bundle)
     compared = 0
     for tick, frame in enumerate(ticks):
         scores = stream.tick(frame)
@@ -67,7 +67,7 @@ def test_every_answer_is_the_whole_clips_on_real_clips(bundle: Bundle) -> None:
 
 
 def test_a_reset_forgets_what_came_before(bundle: Bundle) -> None:
-    recognizer = Recognizer(bundle)
+    recognizer = TickRecognizer(bundle)
     fresh = prepared(bundle, "JumpingJack", 1, bundle.manifest.temporal.frames)
     expected = recognizer.clip(fresh)
     for frame in prepared(bundle, "Bend", 2, 33):
@@ -82,9 +82,11 @@ def test_streams_that_share_graphs_do_not_mix(bundle: Bundle) -> None:
     """Their ticks alternate, one begins later, and each predictions as it does alone."""
     labels = ("Walk", "JumpingJack", "Bend")
     shown = {label: prepared(bundle, label, 5, bundle.manifest.temporal.frames + 12) for label in labels}
-    first = Recognizer(bundle)
-    shared = {label: first if label == labels[0] else Recognizer(bundle, beside=first) for label in labels}
-    alone = {label: Recognizer(bundle) for label in labels}
+    first = TickRecognizer(bundle)
+    shared = {
+        label: first if label == labels[0] else TickRecognizer(bundle, beside=first) for label in labels
+    }
+    alone = {label: TickRecognizer(bundle) for label in labels}
     assert shared["Bend"].step is first.step or first.step.holds_state
     for tick in range(len(shown["Walk"])):
         for number, label in enumerate(labels):
@@ -97,32 +99,32 @@ def test_streams_that_share_graphs_do_not_mix(bundle: Bundle) -> None:
 
 
 def test_a_graph_with_state_inside_is_never_shared(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = Recognizer(bundle)
+    first = TickRecognizer(bundle)
     monkeypatch.setattr(first.head, "holds_state", True)
-    second = Recognizer(bundle, beside=first)
+    second = TickRecognizer(bundle, beside=first)
     assert second.head is not first.head
 
 
 @pytest.mark.parametrize("kind", ["lrcn", "convlstm"])
 def test_state_inside_a_graph_is_seen(kind: str) -> None:
     """An LRCN's head is a fused LSTM; a ConvLSTM's state goes in and out."""
-    made = Recognizer(open_bundle(published_bundle(kind)))
+    made = TickRecognizer(open_bundle(published_bundle(kind)))
     assert (made.step.holds_state, made.head.holds_state) == (False, kind == "lrcn")
 
 
 def test_temperature_softens_and_keeps_the_order(bundle: Bundle) -> None:
     frames = prepared(bundle, "Run", 4, bundle.manifest.temporal.frames)
-    plain = Recognizer(bundle).clip(frames)
-    softer = Recognizer(replace(bundle, manifest=replace(bundle.manifest, temperature=3.0))).clip(frames)
+    plain = TickRecognizer(bundle).clip(frames)
+    softer = TickRecognizer(replace(bundle, manifest=replace(bundle.manifest, temperature=3.0))).clip(frames)
     assert softer.max() < plain.max() and int(softer.argmax()) == int(plain.argmax())
     assert softer.sum() == pytest.approx(1.0, abs=1e-5)
 
 
 def test_frames_of_another_size_are_refused(bundle: Bundle) -> None:
     with pytest.raises(MisuseError, match="the model takes frames of shape"):
-        Recognizer(bundle).tick(np.zeros((8, 8, 3), np.uint8))
+        TickRecognizer(bundle).tick(np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(MisuseError, match="a window is"):
-        Recognizer(bundle).clip(np.zeros((3, 64, 64, 3), np.uint8))
+        TickRecognizer(bundle).clip(np.zeros((3, 64, 64, 3), np.uint8))
 
 
 def test_golden_clips_are_computed_here_as_there(bundle: Bundle) -> None:
@@ -148,4 +150,4 @@ def test_graphs_that_do_not_go_with_their_manifest_are_refused(change: dict[str,
     whole = colour_bundle()
     changed = replace(whole, manifest=replace(whole.manifest, golden=(), **change))
     with pytest.raises(BundleError, match=says):
-        Recognizer(changed)
+        TickRecognizer(changed)

@@ -168,7 +168,7 @@ def test_the_schema_takes_what_the_reader_takes(text: str) -> None:
 
 
 def test_the_schema_takes_the_example() -> None:
-    example = PACKAGE.parent / "docs" / "examples" / "edge-har.toml"
+    example = PACKAGE / "config" / "example.toml"
     assert problems_of(toml.loads(example.read_text()), config_schema()) == []
 
 

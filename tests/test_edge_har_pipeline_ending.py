@@ -20,7 +20,7 @@ import pytest
 
 from edge_har.model.bundle import Bundle
 from edge_har.model.preprocess import Pixels
-from edge_har.model.recognizer import Recognizer, Scores
+from edge_har.model.recognizer import Scores, TickRecognizer
 from edge_har.sinks.spool import Spool
 from edge_har.sources.named import NamedSource
 from tests.helpers.colours import colour_bundle, colour_bytes
@@ -210,7 +210,7 @@ def test_sigterm_is_heeded_in_a_container_from_the_start(bundle: Path, tmp_path:
                 os.kill(int(first), signal.SIGKILL)
 
 
-class HangingRecognizer(Recognizer):
+class HangingRecognizer(TickRecognizer):
     """Its `hangs_at`th tick waits until it is released."""
 
     def __init__(self, bundle: Bundle, hangs_at: int) -> None:

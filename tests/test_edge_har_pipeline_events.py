@@ -385,6 +385,35 @@ def test_unknown_scores_what_the_labels_leave() -> None:
     assert events[0].score == pytest.approx(2 / 3)
 
 
+def test_what_goes_on_is_known_only_while_an_event_is_open() -> None:
+    made = machine(replace(PLAIN, min_s=0.3))
+    assert made.ongoing == (None, None)
+    made.predict(0.0, scores("A", 0.5))  # the highest of all, and below its threshold
+    assert made.ongoing == (None, None)
+    assert made.predict(0.1, scores("A", 0.9)) == []  # too short to be reported
+    assert made.ongoing == ("A", pytest.approx(0.9))
+    made.predict(0.2, scores("B", 0.55))  # it ends A, and is too weak for B
+    assert made.ongoing == (None, None)
+    made.predict(0.3, scores("A", 0.7))
+    made.predict(0.4, scores("A", 0.45))
+    assert made.ongoing == ("A", pytest.approx(0.45))
+    made.close("gap")
+    assert made.ongoing == (None, None)
+
+
+def test_unknown_goes_on_with_what_the_labels_leave() -> None:
+    made = machine(tuning=Tuning(reject_threshold=0.6, unknown=True))
+    made.predict(0.0, scores("A", 0.4))
+    assert made.ongoing == ("unknown", pytest.approx(0.6))
+
+
+def test_a_barred_label_never_goes_on() -> None:
+    made = machine(tuning=Tuning(cooldown_s=5.0))
+    for tick, probability in enumerate((0.9, 0.1, 0.9, 0.9)):
+        made.predict(tick * INTERVAL_S, scores("A", probability))
+    assert made.ongoing == (None, None)
+
+
 def test_a_label_of_the_same_name_is_refused() -> None:
     with pytest.raises(MisuseError, match="'unknown'"):
         EventMachine(("A", "unknown"), PLAIN, unknown(), source="cam", model="m@1")

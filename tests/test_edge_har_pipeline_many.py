@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_har.errors import MisuseError, SourceError
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 from edge_har.pipeline.capture import Capture, TickQueue, backlog_ticks
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.pipeline import JOIN_S, Load, Pipeline, Reload
@@ -222,14 +222,14 @@ def test_with_a_slow_recognizer_only_the_newest_tick_is_recognised(monkeypatch: 
     """
     import threading
 
-    behind, plain = [], Recognizer.tick
+    behind, plain = [], TickRecognizer.tick
     pause = threading.Event()
 
-    def slow(self: Recognizer, frame: object) -> object:
+    def slow(self: TickRecognizer, frame: object) -> object:
         pause.wait(0.25)  # three intervals and more
         return plain(self, frame)
 
-    monkeypatch.setattr(Recognizer, "tick", slow)
+    monkeypatch.setattr(TickRecognizer, "tick", slow)
     with steady(rate_hz=30.0) as server, Running(server.url) as running:
         state, (lane,) = running.pipeline.run_status.sources[0], running.pipeline.lanes
         for number in range(3, 23):
@@ -255,8 +255,8 @@ def test_settings_are_read_again_between_two_ticks(caplog: pytest.LogCaptureFixt
     feed = NamedSource("cam", lambda: ScriptedSource(colour="Red"))
     with Running(feed, rules=Rules({"Red": LabelRule(enabled=False)})) as running:
         state = running.pipeline.run_status.sources[0]
-        wait_until(lambda: state.score is not None and state.score > 0.9)
-        assert running.sink.events == []
+        wait_until(lambda: running.pipeline.lanes[0].stream.predicted)
+        assert running.sink.events == [] and state.label is None
         answers = iter([MisuseError("key 'enter' is no number"), Reload(RunOptions())])
 
         def read() -> Reload:

@@ -22,7 +22,7 @@ from edge_har.model.bundle import Bundle, open_bundle, read_bundle
 from edge_har.model.cadence import TemporalContract
 from edge_har.model.manifest import Smoothing
 from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
-from edge_har.model.recognizer import Recognizer, WholeClip
+from edge_har.model.recognizer import TickRecognizer, WholeClip
 from edge_har.pipeline.capture import Capture, Ended, Failed, Lost, Opened, TickQueue
 from edge_har.pipeline.events import Event
 from edge_har.pipeline.options import RunOptions
@@ -155,7 +155,7 @@ def test_every_result_is_the_whole_clips_on_its_own_window(stateful: bool) -> No
     bundle = colour_bundle(stateful)
     hop = bundle.manifest.temporal.hop_ticks
     shown = noise(30, (8, 8))
-    recognizer, whole = Recognizer(bundle), WholeClip(bundle)
+    recognizer, whole = TickRecognizer(bundle), WholeClip(bundle)
     for offset in range(5):
         recognizer.reset()
         for tick, frame in enumerate(shown[offset:]):
@@ -516,12 +516,12 @@ def test_a_new_model_goes_on_in_the_middle_of_a_window() -> None:
     """
     shown = noise(23, (8, 8))
     for stateful in (False, True):
-        bundle, steady = colour_bundle(stateful), Recognizer(colour_bundle(stateful))
+        bundle, steady = colour_bundle(stateful), TickRecognizer(colour_bundle(stateful))
         for at in range(1, 20):
             stream, expected = Stream("cam", bundle, RunOptions(), iter("abc")), []
             sampler = Sampler(FrameSpec((8, 8)), CONTRACT)
             steady.reset()
-            replacement = Recognizer(bundle)
+            replacement = TickRecognizer(bundle)
             for tick, frame in enumerate(shown):
                 if tick == at:
                     stream.swap(renamed(bundle), replacement)

@@ -101,6 +101,12 @@ def test_rules_hold_where_and_for_what_they_are_made() -> None:
     names = ("A", "B", "C", "D")
     assert rules.gate("door").barred(names).tolist() == [False, True, False, False]
     assert rules.gate("attic").barred(names).tolist() == [True, True, False, False]
+    assert Rules({"B": LabelRule()}, only=True).gate("door").barred(names).tolist() == [
+        True,
+        False,
+        True,
+        True,
+    ]
     assert Rules({"C": LabelRule(enter=0.9)}).gate("door") is None and Rules().gate("door") is None
 
 
@@ -132,8 +138,10 @@ def test_hours_that_cannot_be(text: str) -> None:
 
 
 def test_what_a_rule_names_must_be_there() -> None:
-    with pytest.raises(MisuseError, match="the label 'Wlak'; the model has Walk, Run"):
+    with pytest.raises(MisuseError, match=r"the model has no label 'Wlak'; did you mean Walk\?"):
         Rules({"Wlak": LabelRule()}).check_names(("Walk", "Run"), ("cam",))
+    with pytest.raises(MisuseError, match="the model has no label 'Sit'; there are Walk, Run"):
+        Rules({"Sit": LabelRule()}).check_names(("Walk", "Run"), ("cam",))
     with pytest.raises(MisuseError, match="the rule of 'Walk' names the source 'dor'; there are door"):
         Rules({"Walk": LabelRule(sources=("dor",))}).check_names(("Walk", "Run"), ("door",))
     with pytest.raises(MisuseError, match="no time zone 'Europe/Paradise'"):

@@ -106,6 +106,8 @@ def test_a_source_that_is_not_live_has_no_label() -> None:
     assert (state.state, state.label, state.score) == ("live", "A", 0.8)
     state.turn("lost", "no picture for 5 s")
     assert (state.state, state.reason, state.label, state.score) == ("lost", "no picture for 5 s", None, None)
+    state.turn("live")
+    assert (state.reason, state.lost_reason) == (None, "no picture for 5 s")
 
 
 class Looking(FrameSink):

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edge_har.cli import run
 from edge_har.pipeline.status import Counts, RunStatus
 from edge_har.pipeline.systemd import Heartbeat, Notifier, status, watchdog_s
 from tests.helpers.command import start_edge_har
-from tests.helpers.need import need_program
 from tests.helpers.running import LONG_S, steady
-
-UNIT = Path(__file__).resolve().parents[1] / "docs" / "examples" / "edge-har.service"
 
 
 class Manager:
@@ -149,27 +143,3 @@ def test_a_service_is_ready_feeds_its_watchdog_while_frames_come_and_says_when_i
         assert manager.until(lambda lines: lines[0] == "STOPPING=1")
         _, errors = running.communicate(timeout=LONG_S)
     assert running.returncode == 0 and errors == ""
-
-
-def test_the_unit_of_the_docs_is_one_that_systemd_takes(tmp_path: Path) -> None:
-    text = UNIT.read_text()
-    command = text.split("ExecStart=")[1].split()[0]
-    unit = tmp_path / UNIT.name
-    unit.write_text(text.replace(command, sys.executable))
-    checker = need_program("systemd-analyze", "systemd")
-    done = subprocess.run(
-        [checker, "verify", "--man=no", "--recursive-errors=no", unit],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_the_unit_of_the_docs_runs_a_command_that_there_is() -> None:
-    arguments = UNIT.read_text().split("ExecStart=")[1].splitlines()[0].split()[1:]
-    assert arguments[0] == "run"
-    with run.command.make_context("run", arguments[1:]) as context:
-        assert (
-            str(context.params["config_path"]) == "/etc/edge-har.toml" and context.params["wait_for_source"]
-        )

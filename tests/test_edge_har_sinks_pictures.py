@@ -12,6 +12,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_a_label_is_drawn_at_the_top_and_nothing_without_one() -> None:
     assert in_ascii("Gehöft läuft 走") == "Gehoft lauft ?"
 
 
-@pytest.mark.parametrize(("codec", "ending"), [("mp4v", ".mp4"), ("MJPG", ".avi")])
+@pytest.mark.parametrize(("codec", "ending"), ENDINGS.items())
 def test_a_video_shows_each_picture_at_its_time(tmp_path: Path, codec: str, ending: str) -> None:
     sink = video(tmp_path, codec=codec, rate_hz=10.0)
     levels = {0.0: 20, 0.1: 60, 0.2: 100, 0.51: 160, 0.6: 220}  # nothing came between .2 and .51
@@ -224,7 +225,7 @@ def test_a_folder_that_cannot_be_written_ends_nothing(
     assert len(caplog.records) == 1 and "cannot record to" in caplog.text
 
 
-@pytest.mark.parametrize("codec", ["mp4v", "MJPG"])
+@pytest.mark.parametrize("codec", ENDINGS)
 def test_what_is_recorded_is_its_owners_alone(tmp_path: Path, codec: str) -> None:
     before = os.umask(0o022)
     try:
@@ -342,6 +343,45 @@ def test_events_close_together_share_a_clip_and_one_without_end_is_cut(tmp_path:
     sink.close()
     lengths = [len(read_video(path)[1]) for path in recorded(tmp_path)]
     assert lengths == [26, 31]  # 2.0 to 7.0, and 18.0 to 24.0
+
+
+def test_the_clip_of_an_event_is_known_once_it_is_whole(tmp_path: Path) -> None:
+    run = setting()
+    opened = ClipsOptions(path=str(tmp_path), post_s=1.0, rate_hz=5.0, min_free_bytes=0).open(run)
+    assert isinstance(opened.events, Clips)
+    sink = opened.events
+    lines = {
+        1.0: [about("start", 1, 1.0)],
+        2.0: [about("end", 1, 1.0, 2.0), about("start", 2, 2.0)],  # in the same clip
+        3.0: [about("end", 2, 2.0, 3.0)],
+        6.0: [about("start", 3, 6.0)],
+    }
+    for number in range(35):
+        for event in lines.get(number / 5, []):
+            sink.write(event)
+        sink.consume(picture(number / 5))
+        wait_until(lambda: sink.state.queued == 0, "it is handled")
+    first, second = about("start", 1, 1.0).id, about("start", 2, 2.0).id
+    third = about("start", 3, 6.0).id
+    wait_until(lambda: run.run_status.clip(first), "the first clip")
+    assert run.run_status.clip(third) is None
+    sink.close()
+    shared, alone = run.run_status.clip(first), run.run_status.clip(third)
+    assert shared is not None and shared is run.run_status.clip(second) and shared.plays
+    assert shared.events == (first, second)
+    assert alone is not None and [shared.path, alone.path] == recorded(tmp_path)
+
+
+def test_browsers_play_what_h264_records(tmp_path: Path) -> None:
+    sink = video(tmp_path, codec="h264", rate_hz=5.0)
+    for number in range(15):
+        sink.consume(picture(number / 5, 10 * number))
+    sink.close()
+    with av.open(str(recorded(tmp_path)[0])) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        packets = [packet for packet in container.demux(stream) if packet.size]
+    assert len(packets) == 15 and sum(packet.is_keyframe for packet in packets) == 2  # each 2 s
 
 
 def test_losing_a_source_ends_its_clip(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from edge_har.sources.files import FileSource
 from edge_har.sources.rtsp import RtspSource
 from tests.helpers.need import need_program
 from tests.helpers.rtsp import rtsp_camera
+from tests.helpers.videos import numbered, write_video
 
 # By name: arguments of ffmpeg for the progressive copy, and those that make it interlaced.
 INTERLACED = {
@@ -54,6 +55,21 @@ def moving(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = "testsrc2=size=160x128:rate=25:duration=2"
     ffmpeg("-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", "-c:v", "ffv1", path)
     return path
+
+
+@pytest.mark.parametrize("grabbed", [0, 1])
+def test_after_close_no_frame_comes(tmp_path: Path, grabbed: int) -> None:
+    path = write_video(tmp_path / "a.avi", numbered(50), 25.0)
+    with FileSource(path) as source:
+        for _ in range(grabbed):
+            assert source.grab() is not None
+    assert source.grab() is None and list(source.frames()) == []
+    with pytest.raises(SourceError, match="no frame was grabbed"):
+        source.retrieve()
+    decoder = Decoder(str(path), "a.avi")
+    assert decoder.next_frame() is not None
+    decoder.close()
+    assert decoder.next_frame() is None and decoder.stamps_ahead(4) == []
 
 
 @pytest.mark.parametrize("name", INTERLACED)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from edge_har.pipeline.events import Event, Reason, Type
+from edge_har.pipeline.status import Clip
 from edge_har.web.history import KEPT, KEPT_S, History
 
 
@@ -31,6 +34,7 @@ def test_the_lines_of_an_event_are_one_entry() -> None:
         "ended_s": None,
         "lasted_s": None,
         "reason": None,
+        "clip": None,
     }
     history.record([(103.5, line("e1", "end", score=0.85, end_s=12.5, reason="left"))])
     told = entry.to_json(90.0)
@@ -48,12 +52,55 @@ def test_a_line_taken_twice_changes_nothing() -> None:
 
 
 def test_a_lost_source_is_an_entry_without_a_label_and_no_event() -> None:
-    history = History()
+    reasons = {"door": "no answer"}
+    history = History(reasons.get)
     history.record([(5.0, line("o1", "source_lost", None, score=None))])
     (entry,) = history.after(0)
-    assert (entry.label, entry.ended_s) == (None, None)
+    assert (entry.label, entry.ended_s, entry.reason) == (None, None, "no answer")
+    reasons.clear()
     history.record([(9.0, line("o1", "source_back", None, score=None, end_s=14.0))])
-    assert (entry.ended_s, entry.lasted_s) == (9.0, 4.0) and not history.started
+    assert (entry.ended_s, entry.lasted_s, entry.reason) == (9.0, 4.0, "no answer")
+    assert not history.started
+
+
+def test_a_clip_is_attached_once_and_tells_so() -> None:
+    history = History()
+    history.record([(1.0, line("e1", "start")), (2.0, line("e1", "end", end_s=11.0, reason="left"))])
+    revision = history.revision
+    history.attach({"other": Clip(Path("a.mp4"), ("other",), plays=True)})
+    assert history.after(revision) == []
+    for _ in range(2):
+        history.attach({"e1": Clip(Path("b.mp4"), ("e1",), plays=False)})
+    (entry,) = history.after(revision)
+    assert history.revision == revision + 1
+    assert entry.to_json(0.0)["clip"] == {"path": "clip/e1", "plays": False}
+
+
+def test_programs_get_the_latest_events_first_with_times_of_day() -> None:
+    history = History()
+    history.record(
+        [
+            (1.0, line("e1", "start")),
+            (2.0, line("o1", "source_lost", None, score=None)),
+            (3.0, line("e1", "end", end_s=12.5, reason="left")),
+            (4.0, line("e2", "start", "Run")),
+        ]
+    )
+    latest, first = history.events(None, None, 10)
+    assert (latest["label"], latest["ended"], latest["lasted_s"]) == ("Run", None, None)
+    assert first == {
+        "id": "e1",
+        "source": "door",
+        "label": "Walk",
+        "score": 0.8,
+        "began": "2026-01-01T00:00:00.000Z",
+        "ended": "2026-01-01T00:00:00.000Z",
+        "lasted_s": 2.5,
+        "reason": "left",
+        "clip": None,
+    }
+    assert history.events(None, None, 1) == [latest]
+    assert history.events("door", "Walk", 10) == [first] and history.events("attic", None, 10) == []
 
 
 def test_only_what_changed_is_told_again() -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import signal
 import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.colours import colour_bytes, painted
-from tests.helpers.command import edge_har, start_edge_har
+from tests.helpers.command import edge_har, environment, start_edge_har
 from tests.helpers.mjpeg import MjpegServer, jpeg
 from tests.helpers.need import need_module
 
@@ -77,6 +79,31 @@ def test_the_page_lives_as_long_as_the_run_although_somebody_looks(bundle: Path)
             _, errors = running.communicate(timeout=TIMEOUT_S)
     assert running.returncode == 0
     assert "Traceback" not in errors and "1 source" not in errors and "door: " in errors.splitlines()[-1]
+
+
+def test_a_terminal_gets_a_link_that_opens_the_page(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = "&+%/0123456789?#"  # an address must not cut it
+    monkeypatch.setenv("EDGE_HAR_WEB_TOKEN", token)
+    ours, terminal = pty.openpty()
+    with MjpegServer([jpeg(painted("Red", 1, (32, 24))[0])], 25.0, loop=True) as camera:
+        arguments = ("run", "--model", bundle, "--source", camera.url, "--web", "127.0.0.1:0")
+        running = subprocess.Popen(
+            [sys.executable, "-m", "edge_har", *map(str, arguments)],
+            stdout=subprocess.DEVNULL,
+            stderr=terminal,
+            env=environment(),
+        )
+        os.close(terminal)
+        try:
+            with open(ours, encoding="utf-8") as lines:
+                for line in lines:
+                    if found := re.search(r"holds the token: (http://127\.0\.0\.1:\d+/\?token=\S+)$", line):
+                        break
+                with urllib.request.urlopen(found[1], timeout=TIMEOUT_S) as answer:
+                    assert (answer.status, b"<main>" in answer.read()) == (200, True)
+        finally:
+            running.send_signal(signal.SIGINT)
+            assert running.wait(TIMEOUT_S) == 0
 
 
 def test_the_token_comes_from_the_environment_and_shows_nowhere(

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ import pytest
 from edge_har.errors import EdgeHarError
 from edge_har.pipeline.outputs import EventSink, Picture
 from edge_har.pipeline.pipeline import Pipeline
+from edge_har.pipeline.status import Clip
 from edge_har.sources import open_source
 from edge_har.web import WebOptions, start_web
 from tests.helpers.colours import colour_bundle, painted
@@ -42,7 +43,17 @@ from edge_har.web.limits import MAX_CONNECTIONS
 from edge_har.web.snapshot import STUCK_S
 
 TOKEN = "0123456789abcdef"
-DATA = ("/api/state", "/healthz", "/readyz", "/metrics", "/stream/door.mjpg", "/events")
+DATA = (
+    "/api/state",
+    "/api/events",
+    "/still/door.jpg",
+    "/clip/recorded",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/stream/door.mjpg",
+    "/events",
+)
 RSS_LIMIT_BYTES = 7e6
 ODD_NAME = "rtsp://me:***@cam/a b?c=<d>"
 
@@ -54,11 +65,21 @@ def run() -> Iterator[LiveRun]:
 
 
 @pytest.fixture(scope="module")
-def closed() -> Iterator[LiveRun]:
-    """A run whose page asks for a token."""
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRun]:
+    """A run whose page asks for a token; it has a clip of the event `recorded`."""
+    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
+    path.write_bytes(b"a video")
     with LiveRun(options=WebOptions("127.0.0.1:0", token=TOKEN, rate_hz=30.0)) as made:
+        made.run_status.record_clip(Clip(path, ("recorded",), plays=True))
         wait_for(lambda: made.run_status.ticks > 0)  # before, it is not ready
         yield made
+
+
+@pytest.fixture
+def closed(guarded: LiveRun) -> LiveRun:
+    """The same, and no wrong token was tried yet."""
+    guarded.web.access._wrong = limits.WrongTokens()
+    return guarded
 
 
 class Answer:
@@ -151,6 +172,9 @@ def test_the_page_and_its_files_are_served_with_their_types_and_guards(run: Live
         "/static/%2e%2e/server.py",
         "/static/index.html",
         "/stream/none.mjpg",
+        "/still/none.jpg",
+        "/clip/none",
+        "/clip/..%2fserver.py",
         "/stream/",
         "//evil.example",
     ],
@@ -175,6 +199,101 @@ def test_the_state_has_sources_and_events(run: LiveRun) -> None:
     (event,) = [event for event in told["events"] if event["id"] == name]
     assert (event["label"], event["lasted_s"], event["reason"]) == ("Walk", 2.5, "left")
     assert 0 <= event["began_s"] <= event["ended_s"] <= told["now_s"]
+
+
+def test_at_the_end_a_page_gets_the_last_state_and_a_stream_its_end() -> None:
+    async def watch(run: LiveRun) -> tuple[Any, int | None]:
+        socket = await page(run)
+        assert not (await heard(socket, binary=False))["state"]["over"]
+        run.run_status.source("door").turn("ended")
+        await asyncio.get_running_loop().run_in_executor(None, run.web.close)
+        while not (last := await heard(socket, binary=False))["state"]["over"]:
+            pass
+        assert await asyncio.wait_for(socket.read_message(), WAIT_S) is None
+        return last, socket.close_code
+
+    with LiveRun() as run:
+        connection = http.client.HTTPConnection("127.0.0.1", run.port, timeout=WAIT_S)
+        connection.request("GET", "/stream/door.mjpg")
+        stream = connection.getresponse()
+        assert b"--picture" in stream.read(200)  # it has begun
+        last, code = asyncio.run(watch(run))
+        assert (last["state"]["sources"][0]["state"], code) == ("ended", 1001)
+        stream.read()  # to a whole end: no IncompleteRead
+        assert stream.isclosed()
+        connection.close()
+
+
+def test_a_still_is_the_next_picture_and_needs_no_page(run: LiveRun) -> None:
+    for name in ("door", quote(ODD_NAME, safe="")):
+        answer = ask(run, f"/still/{name}.jpg")
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "image/jpeg")
+        pixels = decoded(answer.body)
+        assert pixels.shape[1::-1] == SIZE_WH
+    wait_for(lambda: not viewers_of(run.web.broadcaster, "door"))  # pictures are passed on for it alone
+
+
+def test_no_still_of_a_source_that_is_away_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "STILL_S", 0.2)
+    with LiveRun("door", "attic") as run:
+        run.run_status.source("door").turn("lost", "no answer in time")
+        lost = ask(run, "/still/door.jpg")
+        assert (lost.status, lost.body) == (503, b"503 no picture: lost: no answer in time\n")
+        run.still.add("attic")
+        assert ask(run, "/still/attic.jpg").body == b"503 no picture: none came in time\n"
+        wait_for(lambda: not run.web.clients)
+
+
+def test_programs_choose_among_the_events(run: LiveRun) -> None:
+    run.tell("start", "Walk", "door", name="first")
+    run.tell("end", "Walk", "door", name="first", end_s=2.0, reason="left")
+    run.tell("start", "Run", ODD_NAME, name="second")
+
+    def listed(query: str) -> list[str]:
+        return [event["id"] for event in ask(run, f"/api/events{query}").json["events"]]
+
+    assert listed("?limit=1") == ["second"] and listed("")[:2] == ["second", "first"]
+    assert listed(f"?source={quote(ODD_NAME, safe='')}&label=Run") == ["second"]
+    assert listed("?source=door&limit=1") == ["first"]
+    for query, says in (
+        ("?limit=0", b"400 limit must be a whole number from 1 to 1000\n"),
+        ("?limit=x", b"400 limit must be"),
+        ("?source=garden", b"400 no source is called 'garden'; there are door, "),
+    ):
+        answer = ask(run, f"/api/events{query}")
+        assert answer.status == 400 and answer.body.startswith(says)
+
+
+def test_a_clip_is_served_whole_and_in_parts_as_long_as_it_is_kept(run: LiveRun, tmp_path: Path) -> None:
+    path = tmp_path / "door-20260101-000000-Walk-e1.mp4"
+    path.write_bytes(bytes(range(256)))
+    name = run.tell("start")
+    assert ask(run, f"/clip/{name}").status == 404
+    run.run_status.record_clip(Clip(path, (name,), plays=True))
+    (event,) = [event for event in ask(run, "/api/events").json["events"] if event["id"] == name]
+    assert event["clip"] == {"path": f"clip/{name}", "plays": True}
+    whole = ask(run, f"/{event['clip']['path']}")
+    assert (whole.status, whole.body, whole.headers["Content-Type"]) == (200, bytes(range(256)), "video/mp4")
+    assert whole.headers["Cache-Control"] == "no-store" and whole.headers["Server"] == "edge_har"
+    assert "door-20260101" in whole.headers["Content-Disposition"]
+    part = ask(run, f"/clip/{name}", Range="bytes=16-19")
+    assert (part.status, part.body, part.headers["Content-Range"]) == (
+        206,
+        bytes([16, 17, 18, 19]),
+        "bytes 16-19/256",
+    )
+    path.unlink()
+    assert ask(run, f"/clip/{name}").status == 404
+
+
+def test_the_link_of_a_page_for_all_machines_has_the_address_of_this_one() -> None:
+    with LiveRun(options=WebOptions("0.0.0.0:0", token=TOKEN)) as run:
+        address = urlsplit(run.web.link)
+        assert address.hostname not in ("0.0.0.0", None) and address.query == f"token={TOKEN}"
+        connection = http.client.HTTPConnection(address.netloc, timeout=WAIT_S)
+        connection.request("GET", f"/?{address.query}")
+        assert connection.getresponse().status == 200
+        connection.close()
 
 
 def test_health_and_readiness(run: LiveRun) -> None:

@@ -44,7 +44,7 @@ from edge_har.bench import Timing
 from edge_har.errors import DataError
 from edge_har.model.bundle import Bundle, open_bundle
 from edge_har.model.preprocess import Pixels
-from edge_har.model.recognizer import Recognizer, WholeClip
+from edge_har.model.recognizer import TickRecognizer, WholeClip
 
 SCHEMA = 1
 FLOAT_BUNDLE = "float.ehar"
@@ -228,7 +228,7 @@ def _accuracy(subject: ComparedModel) -> dict[str, Figures]:
         shipped = open_bundle(subject.shipped)
         found |= {
             SHIPPED: whole(shipped),
-            RESULT: figures(by_stream(Recognizer(shipped)), decoded, manifest.labels),
+            RESULT: figures(by_stream(TickRecognizer(shipped)), decoded, manifest.labels),
         }
     return found
 
@@ -269,9 +269,9 @@ def spread(values: Sequence[Value], most: int) -> list[Value]:
     return list(values[:: max(1, -(-len(values) // most))])
 
 
-def _warm(bundle: Bundle, frames: Pixels, threads: int) -> Recognizer:
+def _warm(bundle: Bundle, frames: Pixels, threads: int) -> TickRecognizer:
     """A recognizer in whose stream every window is under way."""
-    recognizer = Recognizer(bundle, threads=threads)
+    recognizer = TickRecognizer(bundle, threads=threads)
     for number in range(2 * bundle.manifest.temporal.frames):
         recognizer.tick(frames[number % len(frames)])
     return recognizer

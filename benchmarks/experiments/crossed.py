@@ -17,7 +17,7 @@ from benchmarks.experiments.evaluation import SetAccuracy
 from benchmarks.experiments.folds import Experiment, Say
 from benchmarks.measure.clips import HeldOut, by_stream, clip_ticks
 from edge_har.model.bundle import open_bundle
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 
 VERSION = 1  # counts up when what is counted changes
 
@@ -105,7 +105,7 @@ def _count(folder: Path, *, bundle: Path, clips: Sequence[HeldOut], own: str) ->
     """
     opened = open_bundle(bundle)
     manifest = opened.manifest
-    classify, at = by_stream(Recognizer(opened)), manifest.labels.index(own)
+    classify, at = by_stream(TickRecognizer(opened)), manifest.labels.index(own)
     predicted: dict[str, Counter[str]] = {label: Counter() for label in sorted({c.label for c in clips})}
     scores: dict[str, list[float]] = {label: [] for label in predicted}
     for clip in clips:

@@ -34,7 +34,7 @@ PARTS = "55,15,30"  # percent of the clips that train, choose the precision, and
 TRAINING = ("--monitor", "none")
 # Its camera gives 10 frames a second of little contrast, from which no published model learns without help.
 THERMAL_CADENCE = ("--interval-ms", "100")
-THERMAL_PIXELS = ("--standardise", "--windows", "320")
+THERMAL_PIXELS = ("--standardise",)
 SETS = (
     ClipSet("weizmann", all_integer=True),
     ClipSet("thermal", (*THERMAL_CADENCE, *THERMAL_PIXELS)),

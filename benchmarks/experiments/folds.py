@@ -25,7 +25,7 @@ from edge_har.errors import DataError, EdgeHarError
 from edge_har.model.bundle import open_bundle
 from edge_har.model.manifest import SLOW_SOURCE
 from edge_har.model.preprocess import prepare_frame
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 from edge_har.sources.synthetic import render_clip
 from edge_har.sources.synthetic_body import LABELS
 
@@ -430,7 +430,7 @@ def measure_stream(bundle: Path, clips: Sequence[HeldOut]) -> Figures:
     opened = open_bundle(bundle)
     manifest = opened.manifest
     decoded = [(clip, clip_ticks(clip.path, manifest.frame, manifest.temporal)) for clip in clips]
-    return figures(by_stream(Recognizer(opened)), decoded, manifest.labels)
+    return figures(by_stream(TickRecognizer(opened)), decoded, manifest.labels)
 
 
 def measure_drawn(bundle: Path) -> Figures | None:
@@ -446,7 +446,7 @@ def measure_drawn(bundle: Path) -> Figures | None:
             drawn = render_clip(label, seed, DRAWN_TICKS, rate_hz)
             ticks = np.stack([prepare_frame(frame, manifest.frame) for frame in drawn])
             clips.append((HeldOut(Path(), f"synthetic:{label}?seed={seed}", label, "drawn"), ticks))
-    return figures(by_stream(Recognizer(opened)), clips, manifest.labels)
+    return figures(by_stream(TickRecognizer(opened)), clips, manifest.labels)
 
 
 def reported_figures(report: Path, way: str) -> Figures:

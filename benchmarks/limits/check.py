@@ -19,7 +19,7 @@ from edge_har.bench import bench
 from edge_har.errors import EdgeHarError
 from edge_har.model.bundle import Bundle, default_bundle_path, open_bundle
 from edge_har.model.preprocess import Pixels, prepare_frame
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 from edge_har.sources.synthetic import render_clip
 from edge_har.sources.synthetic_body import LABELS
 
@@ -98,7 +98,7 @@ def keras_ratio(bundle: Bundle, folder: Path) -> float:
     keras = predict(load_keras(untrained_run(bundle, folder) / "model.keras"))
     frames = render_clip("Walk", SEED, manifest.temporal.frames, 1000 / manifest.temporal.interval_ms)
     window = np.stack([prepare_frame(frame, manifest.frame) for frame in frames])
-    recognizer = Recognizer(bundle)
+    recognizer = TickRecognizer(bundle)
     recognizer.clip(window)
 
     def one_result() -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge_har.errors import DataError
 from edge_har.model.cadence import TemporalContract, window_indices
 from edge_har.model.preprocess import FrameSpec, Pixels
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 from edge_har.pipeline.sampler import Sampler, ticks_of
 from edge_har.sources.recordings import open_recording
 
@@ -129,7 +129,7 @@ def by_window(contract: TemporalContract, predict: Callable[[Pixels], Scores]) -
     return lambda ticks: np.stack([predict(window) for window in clip_windows(ticks, contract)])
 
 
-def by_stream(recognizer: Recognizer) -> Classify:
+def by_stream(recognizer: TickRecognizer) -> Classify:
     """A classifier as `run` is one: tick after tick, and only the window at a file's very end by itself."""
     contract = recognizer.manifest.temporal
 

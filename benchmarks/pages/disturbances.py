@@ -23,7 +23,7 @@ from benchmarks.measure.clips import HeldOut, by_stream, clip_ticks
 from benchmarks.pages.markdown import markdown_table
 from edge_har.model.bundle import Bundle, open_bundle
 from edge_har.model.preprocess import Pixels, prepare_frame
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 from edge_har.pipeline.events import event_ids
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.sampler import Sampler, Ticks
@@ -133,7 +133,7 @@ def measure_disturbances(clips: Path, *, say: Say, jobs: int, cache: Path = CACH
         if result.bundle is None:
             continue
         bundle = open_bundle(result.bundle)
-        recognizer = Recognizer(bundle)
+        recognizer = TickRecognizer(bundle)
         for clip in folds.held_out(fold):
             for still in _stills(clip):
                 for one in DISTURBANCES:
@@ -189,7 +189,9 @@ def _stills(clip: HeldOut) -> tuple[Pixels, Pixels]:
     return frames[0], np.median(np.stack(frames), axis=0).astype(np.uint8)
 
 
-def _events(bundle: Bundle, recognizer: Recognizer, frames: Iterator[tuple[float, Pixels]]) -> Counter[str]:
+def _events(
+    bundle: Bundle, recognizer: TickRecognizer, frames: Iterator[tuple[float, Pixels]]
+) -> Counter[str]:
     recognizer.reset()
     manifest = bundle.manifest
     sampler = Sampler(manifest.frame, manifest.temporal)
@@ -200,7 +202,7 @@ def _events(bundle: Bundle, recognizer: Recognizer, frames: Iterator[tuple[float
     return stream.events
 
 
-def _windows_right(bundle: Bundle, recognizer: Recognizer, clip: HeldOut) -> Counter[str]:
+def _windows_right(bundle: Bundle, recognizer: TickRecognizer, clip: HeldOut) -> Counter[str]:
     """How many windows of a clip there are (`all`), and are right under each passing disturbance in its
     middle.
     """

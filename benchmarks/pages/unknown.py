@@ -21,7 +21,7 @@ from benchmarks.pages.markdown import markdown_table
 from edge_har.classify import Classifier
 from edge_har.errors import EdgeHarError
 from edge_har.model.bundle import Bundle, open_bundle, pack_bundle, read_bundle
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 from edge_har.pipeline.events import event_ids
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.rules import UNKNOWN
@@ -227,7 +227,7 @@ def count_events(bundle: Bundle, clips: Sequence[FoundClip]) -> Counts:
 
 def labels_started(bundle: Bundle, path: Path, options: RunOptions) -> list[str]:
     """The labels of the events that start in one recording, in their order."""
-    manifest, recognizer = bundle.manifest, Recognizer(bundle)
+    manifest, recognizer = bundle.manifest, TickRecognizer(bundle)
     stream = Stream(path.name, bundle, options, event_ids(), recognizer=recognizer)
     with open_recording(path) as source:
         for ticks in ticks_of(source, Sampler(manifest.frame, manifest.temporal)):

@@ -70,7 +70,7 @@ STYLE = """
   --soft: #9aa5b1;
   --line: #343b44; --good: #6fd694; --good-ground: #12301d; --bad: #ff9d96; --bad-ground: #3d1815;
   --warn: #f3c969;
-  --warn-ground: #382b0d; --mark: 96, 153, 255; --bar: #6fa1f5; --bar-soft: #3c5480; } }
+  --warn-ground: #382b0d; --mark: 37, 99, 200; --bar: #6fa1f5; --bar-soft: #3c5480; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 60rem; background: var(--ground);
   color: var(--ink);
@@ -89,7 +89,12 @@ p { margin: .25rem 0 .75rem; max-width: 46rem; }
 .refused p { color: var(--bad); }
 .allowed { background: var(--warn-ground); border-color: var(--warn); }
 .allowed p { color: var(--warn); }
-.wide { overflow-x: auto; margin: .5rem 0 1rem; }
+.wide { --cover: var(--ground) 40%, transparent; --shade: var(--line), transparent;
+  overflow-x: auto; margin: .5rem 0 1rem;
+  background: linear-gradient(to right, var(--cover)) 0 0 / 2.5rem 100% no-repeat local,
+    linear-gradient(to left, var(--cover)) 100% 0 / 2.5rem 100% no-repeat local,
+    linear-gradient(to right, var(--shade)) 0 0 / .8rem 100% no-repeat scroll,
+    linear-gradient(to left, var(--shade)) 100% 0 / .8rem 100% no-repeat scroll; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
   vertical-align: top; }
@@ -119,6 +124,9 @@ dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .75rem; }
+@media (max-width: 40rem) { body { padding-top: 1rem; } table { font-size: .8rem; }
+  th, td { padding: .3rem .45rem; } td.text { min-width: 4.5rem; } td .bar { width: 4rem; }
+  .verdict { padding: .7rem .9rem; } .verdict p { font-size: 1rem; } }
 @media print { body { max-width: none; } h2 { break-after: avoid; } }
 """
 
@@ -147,15 +155,11 @@ def html(record: Mapping[str, Any]) -> str:
         _make("style", STYLE),
     )
     kind = " ".join(str(record[key]) for key in ("kind", "precision") if key in record)
-    body = _make("body", _make("h1", title), _make("p", kind, class_="soft"), _verdict(record))
+    main = _make("main", _make("h1", title), _make("p", kind, class_="soft"), _verdict(record))
     for section in (_gate, _recall, _confusions, _worst_clips, _scatter, _sizes, _operators, _extras, _rest):
-        body.extend(section(record))
-    body.append(
-        _make(
-            "footer",
-            _make("p", f"The same figures for programs: *{JSON_SUFFIX} beside this file.", class_="soft"),
-        )
-    )
+        main.extend(section(record))
+    beside = _make("p", f"The same figures for programs: *{JSON_SUFFIX} beside this file.", class_="soft")
+    body = _make("body", main, _make("footer", beside))
     page = ElementTree.tostring(_make("html", head, body, lang="en"), encoding="unicode", method="html")
     return "<!DOCTYPE html>\n" + page + "\n"
 
@@ -191,17 +195,28 @@ def _section(title: str, sentence: str, *content: Element) -> list[Element]:
 
 
 def _table(
-    head: Sequence[str], rows: Sequence[Element], *, text: Sequence[str] = (), **attributes: str
+    head: Sequence[str],
+    rows: Sequence[Element],
+    *,
+    text: Sequence[str] = (),
+    name: str = "",
+    **attributes: str,
 ) -> Element:
-    """In a frame of its own that scrolls where the screen is narrow.
+    """In a frame of its own (`_wide`).
 
-    text: columns that hold words, not numbers.
+    text: columns that hold words, not numbers. name: of the table; empty: its columns.
     """
     columns = (
         _make("th", column, scope="col", **({"class_": "text"} if column in text else {})) for column in head
     )
     top = _make("thead", _make("tr", *columns))
-    return _make("div", _make("table", top, _make("tbody", *rows), **attributes), class_="wide")
+    table = _make("table", top, _make("tbody", *rows), **attributes)
+    return _wide(table, name or ", ".join(filter(None, head)))
+
+
+def _wide(table: Element, name: str) -> Element:
+    """A frame that scrolls where the screen is narrow, by the keyboard too; name: for screen readers."""
+    return _make("div", table, class_="wide", role="region", aria_label=f"Table: {name}", tabindex="0")
 
 
 def _row(*cells: Child, **attributes: str) -> Element:
@@ -309,7 +324,8 @@ def _part(name: str, figures: Mapping[str, Any], judged: str) -> Iterator[Elemen
     )
     ways = [way for way in WAYS if way == KERAS or AGREEMENTS[way] in figures]
     rows = [_way_row(way, figures) for way in ways]
-    yield _table(("", "Agreement", "Window accuracy", "Clip accuracy", "Mean error", "Largest error"), rows)
+    columns = ("", "Agreement", "Window accuracy", "Clip accuracy", "Mean error", "Largest error")
+    yield _table(columns, rows, name=title)
     if "drop" in figures:
         drop = figures["drop"]
         low, high = drop["interval"]
@@ -373,14 +389,14 @@ def _confusions(record: Mapping[str, Any]) -> Iterator[Element]:
     yield _make(
         "div",
         *(
-            _make("div", _make("h3", title), _confusion(details["confusion"][way], details["labels"]))
+            _make("div", _make("h3", title), _confusion(title, details["confusion"][way], details["labels"]))
             for way, title in ((KERAS, "Float"), (STREAM, "Stream"))
         ),
         class_="pair",
     )
 
 
-def _confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> Element:
+def _confusion(title: str, matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> Element:
     columns = [_make("th", _make("span", label), scope="col") for label in labels]
     head = _make("thead", _make("tr", _make("td", ""), *columns))
     rows = []
@@ -395,7 +411,7 @@ def _confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> Elemen
             for count in counts
         ]
         rows.append(_make("tr", _make("th", label, scope="row"), *cells))
-    return _make("div", _make("table", head, _make("tbody", *rows), class_="confusion"), class_="wide")
+    return _wide(_make("table", head, _make("tbody", *rows), class_="confusion"), f"confusion, {title}")
 
 
 def _worst_clips(record: Mapping[str, Any]) -> Iterator[Element]:

@@ -18,7 +18,7 @@ from convert.tflite import flatbuffer
 from convert.tflite.build import Built
 from convert.verify.comparison import stream_predict
 from edge_har.errors import MisuseError
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 from train.data.batches import CachedClip
 from train.fitting.evaluate import Predictions, predict_clips
 from train.intervals import fraction_interval
@@ -83,7 +83,7 @@ def stream_times_ms(built: Sequence[Built], repeats: int) -> NDArray[np.float64]
 
     It is the processor time of the thread that computes, so that other work on the machine counts little.
     """
-    streams = [Recognizer(one.bundle()) for one in built]
+    streams = [TickRecognizer(one.bundle()) for one in built]
     contract, size_wh = built[0].manifest.temporal, built[0].manifest.frame.size_wh
     frames = np.random.default_rng(0).integers(0, 256, (contract.frames, *size_wh[::-1], 3), np.uint8)
     times = np.empty((repeats, len(streams)))

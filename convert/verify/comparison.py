@@ -19,7 +19,7 @@ from edge_har.model.bundle import Bundle
 from edge_har.model.cadence import TemporalContract, fill_indices, window_starts
 from edge_har.model.interpreter import Graph
 from edge_har.model.preprocess import Pixels
-from edge_har.model.recognizer import Recognizer, WholeClip
+from edge_har.model.recognizer import TickRecognizer, WholeClip
 from train.data.batches import CachedClip
 from train.data.videos import tick_indices
 from train.fitting.evaluate import Predict, keras_predict
@@ -157,7 +157,7 @@ class Reference:
 def compare(reference: Reference, bundle: Bundle, *, float_clip: bytes | None = None) -> Comparison:
     """Run the reference's windows every other way.
 
-    The stream goes through `Recognizer` tick by tick, once per offset of the hop, so that each window is a
+    The stream goes through `TickRecognizer`, once per offset of the hop, so that each window is a
     result. The bundle's scores are matched to the reference's labels by name, so that another order shows.
     float_clip: the whole-clip graph in float32, as a TFLite file. Raises ConversionError where the bundle has
     other labels or cuts other windows.
@@ -167,7 +167,7 @@ def compare(reference: Reference, bundle: Bundle, *, float_clip: bytes | None = 
     # As JSON, where a setting equal to its default is not written.
     if contract.to_json() != reference.contract.to_json():
         raise ConversionError(f"the bundle's windows are {contract}; the model's are {reference.contract}")
-    recognizer, whole = Recognizer(bundle, plain=True), WholeClip(bundle, plain=True)
+    recognizer, whole = TickRecognizer(bundle, plain=True), WholeClip(bundle, plain=True)
     every = reference.every
     starts = [np.arange(0, len(frames) - contract.frames + 1, every) for _, frames in reference.used]
     by_contract = [
@@ -223,7 +223,7 @@ class Comparisons:
         return self._made[key]
 
 
-def stream_scores(recognizer: Recognizer, frames: Pixels) -> Scores:
+def stream_scores(recognizer: TickRecognizer, frames: Pixels) -> Scores:
     """The stream's scores of each window of `frames` (uint8 [ticks, h, w, 3]): float32 [ticks - N + 1,
     labels].
 
@@ -247,7 +247,7 @@ def stream_predict(bundle: Bundle, *, threads: int = 1) -> Predict:
 
     Its shapes: uint8 [n, N, h, w, 3] -> [n, labels].
     """
-    recognizer = Recognizer(bundle, threads=threads)
+    recognizer = TickRecognizer(bundle, threads=threads)
     return lambda windows: np.stack([recognizer.clip(window) for window in windows])
 
 
@@ -258,7 +258,7 @@ def slow_source(reference: Reference, bundle: Bundle) -> dict[str, Any] | None:
     """
     if not (reference.labelled and reference.held_out):
         return None
-    recognizer = Recognizer(bundle)
+    recognizer = TickRecognizer(bundle)
     columns = _columns(reference.labels, bundle.manifest.labels)
     accuracies = {}
     for repeats in FRAME_REPEATS:
@@ -276,7 +276,7 @@ def repeat_frames(frames: Pixels, ticks: int) -> Pixels:
     return np.asarray(frames[np.arange(len(frames)) // ticks * ticks])
 
 
-def _predictions(recognizer: Recognizer, frames: Pixels, columns: Sequence[int]) -> list[int]:
+def _predictions(recognizer: TickRecognizer, frames: Pixels, columns: Sequence[int]) -> list[int]:
     recognizer.reset()
     made = [recognizer.tick(frame) for frame in frames]
     return [int(scores[columns].argmax()) for scores in made if scores is not None]

@@ -15,7 +15,7 @@ from edge_har.model.cadence import TemporalContract, window_indices
 from edge_har.model.labels import composed
 from edge_har.model.manifest import Golden, Manifest
 from edge_har.model.preprocess import FrameSpec, Pixels, prepare_frame
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 from edge_har.sources import synthetic
 from edge_har.sources.recordings import find_recordings
 from edge_har.sources.synthetic_body import LABELS
@@ -47,7 +47,7 @@ def choose_golden(
     ConversionError when there is none, or one of the user's own is below the margin.
     """
     manifest = bundle.manifest
-    recognizer = Recognizer(bundle, plain=True)
+    recognizer = TickRecognizer(bundle, plain=True)
     if folder is not None:
         found = [
             _checked(name, label, frames, recognizer, manifest)
@@ -70,7 +70,7 @@ Found = tuple[Pixels, str, tuple[float, ...]]
 
 
 def _score(
-    frames: Pixels, recognizer: Recognizer, manifest: Manifest
+    frames: Pixels, recognizer: TickRecognizer, manifest: Manifest
 ) -> tuple[str, float, tuple[float, ...]]:
     scores = recognizer.clip(frames)
     best = np.sort(scores)[::-1]
@@ -79,7 +79,7 @@ def _score(
 
 
 def _checked(
-    name: str, label: str | None, frames: Pixels, recognizer: Recognizer, manifest: Manifest
+    name: str, label: str | None, frames: Pixels, recognizer: TickRecognizer, manifest: Manifest
 ) -> Found:
     prediction, margin, scores = _score(frames, recognizer, manifest)
     if margin < MARGIN:
@@ -92,7 +92,7 @@ def _checked(
 
 def _first_of_each_label(
     drawn: Iterator[tuple[str | None, Pixels]],
-    recognizer: Recognizer,
+    recognizer: TickRecognizer,
     manifest: Manifest,
     count: int,
     *,

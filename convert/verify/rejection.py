@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from convert.graphs.float_graphs import FloatGraph
 from edge_har.model.bundle import Bundle
 from edge_har.model.cadence import fill_indices
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 from edge_har.pipeline.events import event_ids, surest
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.sampler import Sampler, Ticks
@@ -112,7 +112,7 @@ class Wanted:
 def seen_windows(bundle: Bundle, clips: Sequence[CachedClip]) -> SeenWindows:
     """Run clips through a bundle's stream: every window that a device would see."""
     contract = bundle.manifest.temporal
-    recognizer = Recognizer(bundle, plain=True)
+    recognizer = TickRecognizer(bundle, plain=True)
     with_features = bundle.manifest.graphs.head is not None
     scores, given, numbers = [], [], []
 
@@ -292,7 +292,7 @@ def events_elsewhere(bundle: Bundle, clips: Sequence[CachedClip]) -> dict[str, A
     """Events that a finished bundle starts in clips in which none of its labels happens, each seen as a
     stream of its own: how many, in how many clips and hours, and an hour.
     """
-    manifest, recognizer = bundle.manifest, Recognizer(bundle)
+    manifest, recognizer = bundle.manifest, TickRecognizer(bundle)
     sampler = Sampler(manifest.frame, manifest.temporal)
     hours, events, clips_with_events = 0.0, 0, 0
     for clip in clips:

@@ -215,7 +215,7 @@ def _last_line(done: subprocess.CompletedProcess[str]) -> str:
     return (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--make", is_flag=True, help="Make those that are not there.")
 def main(make: bool) -> None:
     """List the environments of older TFLite runtimes that `edge-har convert` tries."""

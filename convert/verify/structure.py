@@ -17,7 +17,7 @@ from convert.tflite.flatbuffer import read, schema
 from edge_har.errors import BundleError, ConversionError
 from edge_har.model.bundle import MODEL_CARD, Bundle, pack_bundle, read_bundle
 from edge_har.model.manifest import Manifest, TensorSpec
-from edge_har.model.recognizer import Recognizer, WholeClip
+from edge_har.model.recognizer import TickRecognizer, WholeClip
 
 FLEX_PREFIX = "Flex"  # how the converter names TensorFlow's own operators
 FILE_IDENTIFIER = b"TFL3"  # bytes 4 to 8 of every TFLite file
@@ -316,8 +316,8 @@ def _check_repeatable(bundle: Bundle) -> None:
     noise = np.random.default_rng(CLIP_SEED)
     first, other = noise.integers(0, 256, (2, frames, height, width, 3), np.uint8)
     try:
-        ways: dict[str, Recognizer | WholeClip] = {
-            "stream": Recognizer(bundle),
+        ways: dict[str, TickRecognizer | WholeClip] = {
+            "stream": TickRecognizer(bundle),
             "whole clip": WholeClip(bundle),
         }
     except BundleError as error:

@@ -19,36 +19,66 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
-from edge_har import CAPTURE_THREAD, WORK_THREAD
+from edge_har.cli.command import Group
 from edge_har.cli.logs import write_error
+from edge_har.cli.usage import usage_line
 from edge_har.errors import EdgeHarError, RuntimeMissingError, printable
-from edge_har.options.addresses import mask_text
+from edge_har.options.addresses import mask_text, mask_uri
+from edge_har.system.work import CAPTURE_THREAD, WORK_THREAD
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from edge_har.pipeline.observer import PipelineObserver
 
+PROGRAM = "edge-har"
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}  # of a command, and of those below it
 ENTRY_POINT_GROUP = "edge_har.commands"
 WORKSTATION_INSTALL = "pip install -e '.[workstation]' in a checkout of edge_har"
 WORKSTATION_REQUIREMENT = re.compile(r"""([\w.-]+)[^;]*;.*\bextra\s*==\s*['"]workstation['"]""")
+HELP_INSTEAD = getattr(click.exceptions, "NoArgsIsHelpError", ())  # click 8.1 prints help without an error
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of a disk, not of what was typed
 WORKSTATION_HELP = {
     "data": "Index, check and split sets of clips (workstation).",
     "train": "Train a model on clips (workstation).",
     "convert": "Prune, quantise, check and pack a trained model (workstation).",
-    "benchmark": "Accuracy against latency, beside the float model (workstation).",
+    "benchmark": "Compare trained models: accuracy and latency (workstation).",
 }
 # Standing here so that `--help` needs no command's module, and so neither OpenCV nor TensorFlow.
 RUNTIME_HELP = {
     "run": "Turn live sources into events.",
     "classify": "Name the activity in recorded files.",
-    "config": "Check or show a configuration file of run; its schema.",
+    "config": "Write, check or show a configuration file of run; its schema.",
     "sources": "List this machine's cameras and what they can do.",
+    "doctor": "Find what is wrong with this machine, and what to do about it.",
+    "service": "Set this machine up as a service, which flash puts bundles on.",
     "bench": "Measure latency and memory on this device.",
-    "model": "Look at bundles, verify them, take their graphs out.",
+    "model": "Inspect bundles, verify them, export their graphs.",
     "flash": "Put a bundle on devices over ssh.",
-    "rollback": "Take devices back to the bundle before.",
-    "status": "What runs on devices.",
+    "rollback": "Return devices to their previous bundle.",
+    "status": "Show which bundle is on this device, or on others.",
+    "completion": "Complete commands at the Tab key in bash, zsh or fish.",
     "receive": "Device side of flash: take a bundle from standard input.",
+}
+# What people call commands elsewhere.
+ALSO_CALLED = {
+    "help": "-h",
+    "version": "--version",
+    **dict.fromkeys(("start", "live", "stream", "watch", "detect", "camera", "webcam"), "run"),
+    "demo": "run --demo",
+    **dict.fromkeys(("predict", "infer", "inference", "recognize", "recognise", "video"), "classify"),
+    **dict.fromkeys(("cameras", "devices", "source", "list-cameras"), "sources"),
+    **dict.fromkeys(("deploy", "install", "push", "upload", "update"), "flash"),
+    **dict.fromkeys(("undo", "revert", "restore"), "rollback"),
+    **dict.fromkeys(("quantise", "quantize", "compress", "prune", "package"), "convert"),
+    **dict.fromkeys(("fit", "learn", "retrain"), "train"),
+    **dict.fromkeys(("latency", "speed", "profile"), "bench"),
+    **{name: f"model {name}" for name in ("inspect", "verify", "export")},
+    **{name: f"data {name}" for name in ("index", "split")},
+    **{name: f"config {name}" for name in ("check", "show", "schema")},
+    **dict.fromkeys(("models", "bundle", "info", "show-model"), "model inspect"),
+    **dict.fromkeys(("dataset", "datasets", "clips"), "data index"),
+    **dict.fromkeys(("settings", "configure"), "config"),
 }
 
 
@@ -111,7 +141,7 @@ class ReaderGone(Exception):
     """
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """Commands by name: the runtime's from edge_har.cli, the workstation's from installed entry points."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -144,9 +174,30 @@ class LazyGroup(click.Group):
             return command
         if cmd_name not in WORKSTATION_HELP | _entries(ENTRY_POINT_GROUP):
             return None
-        loaded = workstation_part(ENTRY_POINT_GROUP, cmd_name)
+        try:
+            loaded = workstation_part(ENTRY_POINT_GROUP, cmd_name)
+        except RuntimeMissingError:
+            if ctx.resilient_parsing:  # a shell completes its name: nobody reads an error
+                return None
+            raise
         assert isinstance(loaded, click.Command)
         return loaded
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands that begin so, none of them loaded, or the options."""
+        from click.shell_completion import CompletionItem
+
+        known = (RUNTIME_HELP | WORKSTATION_HELP).items()
+        names = [CompletionItem(name, help=text) for name, text in known if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
+
+    def unknown_command(self, ctx: click.Context, name: str) -> str:
+        """What to answer to a command that there is not: it may be a file, or an address."""
+        if "://" in name or name.startswith("/dev/") or name.isdecimal():
+            return f"no command ({mask_uri(name)}); did you mean {ctx.command_path} run --source URI?"
+        if os.path.exists(name) or os.path.splitext(name)[1]:
+            return f"no command ({mask_uri(name)}); did you mean {ctx.command_path} classify PATH?"
+        return super().unknown_command(ctx, name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without loading them."""
@@ -154,14 +205,23 @@ class LazyGroup(click.Group):
             formatter.write_dl(list((RUNTIME_HELP | WORKSTATION_HELP).items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings=HELP_NAMES,
+    also_called=ALSO_CALLED,
+    examples={
+        "Watch the first camera": "edge-har run --camera 0",
+        "Look at recordings": "edge-har classify recordings",
+        "All options of a command, and examples": "edge-har run -h",
+    },
+)
 @click.option(
     "--version",
     is_flag=True,
     is_eager=True,
     expose_value=False,
     callback=lambda context, _, requested: _show_version(context, requested),
-    help="Show the versions of this, of what it runs on and of the shipped model.",
+    help="Show the versions of edge-har, its libraries and the shipped model.",
 )
 def cli() -> None:
     """Recognise human activity on the edge."""
@@ -176,18 +236,30 @@ def _show_version(context: click.Context, requested: bool) -> None:
 
 
 def main(observer: PipelineObserver | None = None) -> None:
-    """Entry point: one line for every error raised on purpose, the exit codes of the shell."""
+    """Entry point: what `call` does, to the end of the process."""
     _open_closed_streams()
+    _leave(call(None, observer))
+
+
+def call(arguments: list[str] | None, observer: PipelineObserver | None = None) -> int:
+    """Do what a command line says; the exit code, as the shell knows it. One line on standard error for every
+    error raised on purpose.
+
+    arguments: behind the program's name; None: those of this process.
+    """
     try:
-        code = cli.main(standalone_mode=False, obj=observer)
+        code = cli.main(
+            arguments, PROGRAM if arguments is not None else None, standalone_mode=False, obj=observer
+        )
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         code = 128 + signal.SIGINT
     except click.ClickException as error:
-        # It quotes what was typed, perhaps an address that is in the wrong place.
-        text = io.StringIO()
-        error.show(text)
-        click.echo(printable(mask_text(text.getvalue()), keep="\n\t"), nl=False, err=True)
+        if isinstance(error, HELP_INSTEAD):
+            error.show()
+        else:
+            # It quotes what was typed, perhaps an address that is in the wrong place.
+            write_error(printable(mask_text(usage_line(error))))
         code = error.exit_code
     except EdgeHarError as error:
         write_error(str(error))
@@ -204,7 +276,7 @@ def main(observer: PipelineObserver | None = None) -> None:
         else:
             raise
         code = 1
-    _leave(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _open_closed_streams() -> None:

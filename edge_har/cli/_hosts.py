@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from edge_har.cli.logs import write_line
+from edge_har.cli.progress import on_terminal, progress
 from edge_har.deploy import HOST_TIMEOUT_S, MAX_PARALLEL, PARALLEL, REMOTE_COMMAND
 from edge_har.errors import printable
 
@@ -79,19 +80,26 @@ def local_option(function: F) -> F:
 
 
 def check_hosts_or_local(hosts: tuple[str, ...], local: bool) -> None:
-    """Raise UsageError unless there is either --local or a host."""
+    """Raise UsageError where there are both --local and hosts, or neither."""
     if local == bool(hosts):
         raise click.UsageError("name hosts, or --local for this device")
 
 
 def report(results: Iterable[HostResult], count: int, as_json: bool) -> bool:
-    """Print progress on stderr and the results on stdout; whether every host came out well."""
+    """Print progress on stderr and the results on stdout; whether every host came out well.
+
+    Progress is a bar on a terminal, unless JSON lines come between.
+    """
     done: list[HostResult] = []
-    for result in results:
-        done.append(result)
-        if as_json:
-            click.echo(json.dumps(result.to_json()))
-        write_line(f"[{len(done)}/{count}] {result.host}: {result.outcome.value}")
+    with progress("devices") as advance:
+        for result in results:
+            done.append(result)
+            if as_json:
+                click.echo(json.dumps(result.to_json()))
+            if as_json or not on_terminal():
+                write_line(f"[{len(done)}/{count}] {result.host}: {result.outcome.value}")
+            else:
+                advance(len(done), count)
     if not as_json:
         _print_table([COLUMNS, *(_row(result) for result in done)])
     return all(result.outcome.good for result in done)

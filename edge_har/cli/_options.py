@@ -40,7 +40,10 @@ def _click_option(declared: Option, name: str) -> Callable[[Any], Any]:
     if declared.kind.choices:
         return click.option(name, declared.name, type=click.Choice(declared.kind.choices), help=text)
     metavar = declared.kind.metavar or name[2:].upper()
-    return click.option(name, declared.name, metavar=metavar, callback=_reader(declared), help=text)
+    kind = click.Path() if declared.kind.is_path else None  # a shell completes files
+    return click.option(
+        name, declared.name, metavar=metavar, type=kind, callback=_reader(declared), help=text
+    )
 
 
 def _reader(declared: Option) -> Callable[[click.Context, click.Parameter, str | None], Any]:

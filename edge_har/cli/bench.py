@@ -8,10 +8,18 @@ import sys
 import click
 
 from edge_har.cli._crash import graph_crash_line
+from edge_har.cli.command import Command
 from edge_har.system.work import interruptible
 
 
-@click.command("bench")
+@click.command(
+    "bench",
+    cls=Command,
+    examples={
+        "The shipped model on this machine": "edge-har bench",
+        "A bundle of your own, with two threads": "edge-har bench --model mine.ehar --threads 2",
+    },
+)
 @click.option("--model", metavar="BUNDLE", help="A bundle (.ehar or its folder); the shipped one by default.")
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of a graph."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_har.cli._crash import graph_crash_line
+from edge_har.cli.command import Command
 from edge_har.cli.logs import verbosity_options
 from edge_har.errors import printable
 from edge_har.system.work import interruptible
@@ -20,9 +21,27 @@ if TYPE_CHECKING:
 
 MAX_PATH_COLUMN = 60  # characters; longer paths push their row to the right
 MAX_SEGMENTS_SHOWN = 6
+# What people write elsewhere.
+INSTEAD = {
+    **dict.fromkeys(
+        ("--input", "-i", "--video", "--file", "--path", "--source", "--data"),
+        "files need none: classify PATH...",
+    ),
+    "--camera": "a camera is for edge-har run",
+    **dict.fromkeys(("--bundle", "--weights", "-m"), "did you mean --model?"),
+    **dict.fromkeys(("--output", "--out", "-o", "--csv"), "did you mean --json > FILE?"),
+}
 
 
-@click.command("classify")
+@click.command(
+    "classify",
+    cls=Command,
+    instead=INSTEAD,
+    examples={
+        "Two files": "edge-har classify walk.mp4 jump.mp4",
+        "All videos in a folder, as JSON lines": "edge-har classify recordings --json > results.jsonl",
+    },
+)
 @click.argument("paths", metavar="PATH...", nargs=-1)
 @click.option("--model", metavar="BUNDLE", help="A bundle (.ehar or its folder); the shipped one by default.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a table.")
@@ -34,9 +53,9 @@ MAX_SEGMENTS_SHOWN = 6
 def command(paths: tuple[str, ...], model: str | None, as_json: bool, threads: int, verbosity: int) -> None:
     """Name the activity in recorded files.
 
-    PATH is a video, a folder (searched for videos and folders of numbered pictures, in sorted order; a line
-    says what it holds besides) or a pattern. A file that cannot be read
-    gets a line that says why, the others go on, and the exit code is 1.
+    PATH is a video, a folder or a pattern. A folder is searched, in sorted order, for videos and for folders
+    of numbered pictures. A file that cannot be read gets a line that says why; the others are classified all
+    the same, and the exit code is 1.
     """
     from edge_har.classify import Classifier, find_files
     from edge_har.model.bundle import default_bundle_path, open_bundle

@@ -1,28 +1,119 @@
-"""`edge-har config`: checks and shows a configuration file of `run`, without opening a camera;
+"""`edge-har config`: writes, checks and shows a configuration file of `run`, without opening a camera;
 its JSON Schema.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import partial
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from edge_har.cli.command import Group
+
 if TYPE_CHECKING:
+    from edge_har.config.draft import Draft
     from edge_har.config.file import Config
     from edge_har.model.bundle import Bundle
 
 
-@click.group("config")
+@click.group(
+    "config",
+    cls=Group,
+    examples={
+        "What run would do with a file": "edge-har config check edge-har.toml",
+    },
+)
 def command() -> None:
-    """Check a configuration file of run, show its settings, write its JSON Schema."""
+    """Write a configuration file of run or an example, check it, show its settings; its JSON Schema."""
 
 
-@command.command("check")
+@command.command(
+    "init",
+    examples={
+        "From questions": "edge-har config init",
+        "From options": "edge-har config init /etc/edge-har.toml --source door=0 --sink mqtt://broker.local",
+    },
+)
+@click.argument("path", metavar="[FILE]", default="edge-har.toml", type=click.Path(path_type=Path))
+@click.option(
+    "--source", "sources", metavar="[NAME=]URI", multiple=True, help="As of run; may be given several times."
+)
+@click.option("--sink", "sinks", metavar="SINK", multiple=True, help="As of run; may be given several times.")
+@click.option("--web", metavar="HOST:PORT", help="Serve a live page there; beyond 127.0.0.1 it gets a token.")
+@click.option("--model", metavar="PATH", help="A bundle; without it the shipped one.")
+@click.option("--force", is_flag=True, help="Replace FILE where it is there.")
+def init(
+    path: Path,
+    sources: tuple[str, ...],
+    sinks: tuple[str, ...],
+    web: str | None,
+    model: str | None,
+    force: bool,
+) -> None:
+    """Write FILE, edge-har.toml by default: a configuration with every key and what it means.
+
+    Without --source the terminal shows questions. Passwords and the page's token are written to private files
+    in a folder beside FILE. Nothing is written unless `config check` passes.
+    """
+    from edge_har.cli._init import fill_from_questions
+    from edge_har.config.draft import Draft
+    from edge_har.errors import MisuseError
+
+    if path.exists() and not force:
+        raise MisuseError(f"{path} is there already: --force replaces it")
+    draft = Draft(path, model=str(Path(model).absolute()) if model else None)
+    if sources:
+        for text in sources:
+            draft.add_source(text)
+        for text in sinks:
+            draft.add_sink(text)
+        if web is not None:
+            draft.set_web(web)
+    elif sinks or web is not None or not sys.stdin.isatty():
+        raise MisuseError("name a source with --source [NAME=]URI; without any option a terminal is needed")
+    else:
+        fill_from_questions(draft)
+    written = _write(draft)
+    click.echo("\n".join(["wrote", *(f"  {name}" for name in written)]))
+    click.echo(
+        f"next: edge-har run --config {path}; as a service: sudo edge-har service install --config {path}"
+    )
+
+
+def _write(draft: Draft) -> list[Path]:
+    """Write a new file and its secrets where it passes the check; else nothing, and ConfigError is raised."""
+    from edge_har.config.check import checked
+    from edge_har.config.file import ConfigError
+    from edge_har.system.files import FILE_MODE, replaced_file
+
+    draft.path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    secret_files: list[Path] = []
+    try:
+        with replaced_file(draft.path) as partial:
+            secret_files += draft.write_secrets()
+            partial.write_text(draft.text(), encoding="utf-8")
+            partial.chmod(FILE_MODE)
+            try:
+                checked(partial)
+            except ConfigError as error:
+                problems = [line.removeprefix(f"{partial}: ") for line in error.problems]
+                raise ConfigError(draft.path, problems) from None
+    except BaseException:
+        for secret in secret_files:
+            secret.unlink()
+        raise
+    return [draft.path, *secret_files]
+
+
+@command.command(
+    "check",
+    examples={
+        "A file": "edge-har config check edge-har.toml",
+    },
+)
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, with every setting; secrets as ***.")
 def check(path: Path, as_json: bool) -> None:
@@ -32,6 +123,7 @@ def check(path: Path, as_json: bool) -> None:
     file says; no camera is opened and nothing is sent. Exit 2 where anything is wrong; what has no effect is
     a warning.
     """
+    from edge_har.config.check import checked
     from edge_har.config.file import ConfigError
 
     try:
@@ -50,7 +142,13 @@ def check(path: Path, as_json: bool) -> None:
         click.echo(f"warning: {line}", err=True)
 
 
-@command.command("show")
+@command.command(
+    "show",
+    examples={
+        "A file with every setting and its default, to begin with": "edge-har config show > edge-har.toml",
+        "What a file sets": "edge-har config show edge-har.toml",
+    },
+)
 @click.argument("path", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of TOML.")
 def show(path: Path | None, as_json: bool) -> None:
@@ -65,41 +163,30 @@ def show(path: Path | None, as_json: bool) -> None:
     click.echo(json.dumps(settings, ensure_ascii=False) if as_json else to_toml(settings), nl=as_json)
 
 
-@command.command("schema")
+@command.command(
+    "example",
+    examples={
+        "A file to begin with": "edge-har config example > edge-har.toml",
+    },
+)
+def example() -> None:
+    """Print a file to begin with: two cameras, rules of labels, a file of events and a webhook."""
+    from importlib.resources import files
+
+    click.echo((files("edge_har.config") / "example.toml").read_text(encoding="utf-8"), nl=False)
+
+
+@command.command(
+    "schema",
+    examples={
+        "Into a file that an editor reads": "edge-har config schema > edge-har.schema.json",
+    },
+)
 def schema() -> None:
     """Print the JSON Schema of a configuration file, which editors complete keys from."""
     from edge_har.config.schema import config_schema
 
     click.echo(json.dumps(config_schema(), indent=2, ensure_ascii=False))
-
-
-def checked(path: Path) -> tuple[Config, Bundle]:
-    """The settings of a file and the bundle that it names, which go together. Raises ConfigError."""
-    from edge_har.config.file import ConfigError
-    from edge_har.config.plan import CommandLine, plan
-    from edge_har.errors import BundleError
-    from edge_har.model.bundle import default_bundle_path, open_bundle
-
-    planned = plan(CommandLine(path))
-    config = planned.config
-    problems: list[str] = []
-    checks: list[Callable[[], None]] = [planned.check_installed]
-    bundle = None
-    try:
-        bundle = open_bundle(config.model or default_bundle_path())
-        checks.insert(0, partial(planned.check_fit, bundle.manifest))
-    except BundleError as error:
-        problems.append(f"model: {error}")
-    if not config.sources:
-        problems.append("source: there is none; add a [[source]] with its uri")
-    for run_check in checks:
-        try:
-            run_check()
-        except ConfigError as error:
-            problems += [line.removeprefix(f"{path}: ") for line in error.problems]
-    if problems or bundle is None:
-        raise ConfigError(path, problems)
-    return config, bundle
 
 
 def summary_lines(config: Config, bundle: Bundle) -> list[str]:

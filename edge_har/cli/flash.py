@@ -8,12 +8,32 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_har.cli._hosts import report, ssh_options
+from edge_har.cli.command import Command
 
 if TYPE_CHECKING:
     from edge_har.deploy.send import Ssh
 
+# What people write elsewhere.
+INSTEAD = {
+    **dict.fromkeys(
+        ("--host", "--hosts", "--user", "--to", "--device"), "hosts need none: flash BUNDLE USER@HOST"
+    ),
+    **dict.fromkeys(("--bundle", "--model"), "the bundle needs none: flash BUNDLE USER@HOST"),
+    **dict.fromkeys(("--key", "-i"), "did you mean --identity?"),
+    "-p": "did you mean --port?",
+}
 
-@click.command(name="flash")
+
+@click.command(
+    name="flash",
+    cls=Command,
+    instead=INSTEAD,
+    examples={
+        "Two devices": "edge-har flash mine.ehar pi@camera-1 pi@camera-2",
+        "With a key and a port of their own": "edge-har flash mine.ehar pi@camera-1 --identity ~/.ssh/camera"
+        " --port 2222",
+    },
+)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("hosts", metavar="USER@HOST...", nargs=-1, required=True)
 @ssh_options

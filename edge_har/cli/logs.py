@@ -97,8 +97,8 @@ def write_error(text: str) -> None:
 def verbosity_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command -q and -v; it receives `verbosity`: -1, 0 or 1."""
 
-    @click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
-    @click.option("-v", "--verbose", is_flag=True, help="More on stderr.")
+    @click.option("-q", "--quiet", is_flag=True, help="Write only errors on stderr.")
+    @click.option("-v", "--verbose", is_flag=True, help="Write more on stderr.")
     @wraps(function)
     def wrapped(*args: Any, quiet: bool, verbose: bool, **kwargs: Any) -> Any:
         if quiet and verbose:

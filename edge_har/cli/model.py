@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_har.cli import workstation_part
+from edge_har.cli.command import Group
 from edge_har.errors import printable
 
 if TYPE_CHECKING:
@@ -22,12 +23,24 @@ EXPORTERS = "edge_har.exporters"  # entry points: (source of the float model, Bu
 PATH = click.Path(path_type=Path)
 
 
-@click.group("model")
+@click.group(
+    "model",
+    cls=Group,
+    examples={
+        "What is in the shipped bundle": "edge-har model inspect",
+    },
+)
 def command() -> None:
-    """Look at bundles, verify them, take their graphs out."""
+    """Inspect bundles, verify them, export their graphs."""
 
 
-@command.command("inspect")
+@command.command(
+    "inspect",
+    examples={
+        "The shipped bundle": "edge-har model inspect",
+        "Another one, as JSON": "edge-har model inspect mine.ehar --json",
+    },
+)
 @click.argument("bundle", metavar="[BUNDLE]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="The whole manifest as one JSON object.")
 def inspect(bundle: str | None, as_json: bool) -> None:
@@ -40,7 +53,12 @@ def inspect(bundle: str | None, as_json: bool) -> None:
         click.echo("\n".join(inspect_lines(opened, size)))
 
 
-@command.command("verify")
+@command.command(
+    "verify",
+    examples={
+        "A bundle": "edge-har model verify mine.ehar",
+    },
+)
 @click.argument("bundle", metavar="[BUNDLE]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a line.")
 def verify(bundle: str | None, as_json: bool) -> None:
@@ -68,7 +86,12 @@ def verify(bundle: str | None, as_json: bool) -> None:
     )
 
 
-@command.command("export")
+@command.command(
+    "export",
+    examples={
+        "The graphs of a bundle": "edge-har model export mine.ehar --to graphs",
+    },
+)
 @click.argument("bundle", metavar="[BUNDLE]", required=False)
 @click.option("--to", "folder", required=True, metavar="DIR", type=PATH, help="A new or empty folder.")
 @click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,9 +16,10 @@ import click
 
 from edge_har.cli._crash import graph_crash_line
 from edge_har.cli._options import command_line_options
+from edge_har.cli.command import ARGUMENTS, Command
 from edge_har.cli.logs import VERBOSITIES, beginning, verbosity_options, watch_log, write_line
 from edge_har.cli.stderr import non_blocking_stderr
-from edge_har.config.declared import AUTO, LogOptions, MainOptions
+from edge_har.config.declared import AUTO, VERBOSE, LogOptions, MainOptions
 from edge_har.errors import MisuseError
 from edge_har.options.addresses import mask_uri
 from edge_har.options.fields import options_of
@@ -31,20 +33,59 @@ if TYPE_CHECKING:
     from edge_har.pipeline.pipeline import Pipeline, Reload
     from edge_har.sinks import Outputs
 
-FOR_PEOPLE = ("info", "debug")  # levels at which events are reported on stderr too
-ALL_OF_IT = "debug"  # the level at which libraries are heard as well
+FOR_PEOPLE = ("info", VERBOSE)  # levels at which people read stderr
 RUN = options_of(RunOptions)
+DEMO_SOURCE = "demo=synthetic:demo"
+
+# What people write elsewhere, or as an argument.
+INSTEAD = {
+    ARGUMENTS: "did you mean --source {}?",
+    **dict.fromkeys(
+        ("--input", "-i", "--video", "--file", "--url", "--rtsp", "--path"), "did you mean --source?"
+    ),
+    **dict.fromkeys(("--webcam", "--device", "--cam", "-c"), "did you mean --camera?"),
+    **dict.fromkeys(("--bundle", "--weights", "-m"), "did you mean --model?"),
+    **dict.fromkeys(("--output", "--out", "-o", "--save"), "did you mean --sink jsonl:FILE?"),
+    **dict.fromkeys(("--mqtt", "--broker"), "did you mean --sink mqtt://HOST?"),
+    "--webhook": "did you mean --sink https://HOST/...?",
+    **dict.fromkeys(("--threshold", "--confidence", "--conf", "-t"), "did you mean --enter?"),
+    **dict.fromkeys(("--port", "--host", "--http"), "did you mean --web HOST:PORT?"),
+    **dict.fromkeys(("--show", "--view", "--window", "--gui", "--preview"), "did you mean --display?"),
+    **dict.fromkeys(("--debug", "--log-level"), "did you mean -v?"),
+    **dict.fromkeys(("--time", "--timeout", "--seconds"), "did you mean --duration?"),
+    **dict.fromkeys(("--labels", "--only", "--filter", "--class", "--classes"), "did you mean --label?"),
+}
 
 log = logging.getLogger("edge_har")
 
 
-@click.command("run")
+@click.command(
+    "run",
+    cls=Command,
+    instead=INSTEAD,
+    groups={
+        "Sources": "--source --camera --demo --realtime --wait-for-source --give-up",
+        "Model": "--model --threads",
+        "Events": "--enter --leave --smooth --min-duration --cooldown --label --zone --unknown",
+        "Outputs": "--json --sink --web --display",
+        "The run": "--config --duration --log-format --quiet --verbose",
+    },
+    examples={
+        "Without a camera": "edge-har run --demo",
+        "The first camera, until Ctrl-C": "edge-har run --camera 0",
+        "A network camera called door, and a live page": "edge-har run --source door=rtsp://10.0.0.5/stream "
+        "--web 127.0.0.1:8080",
+        "Only two activities": "edge-har run --camera 0 --label Walk --label Run",
+        "A recording, its events as JSON lines in a file": "edge-har run --source visit.mp4 > events.jsonl",
+        "Events to an MQTT broker too": "edge-har run --camera 0 --sink mqtt://broker.local",
+    },
+)
 @click.option(
     "--config",
     "config_path",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Settings from a TOML file; what stands on the command line wins.",
+    help="Read settings from a TOML file; options given here replace them.",
 )
 @command_line_options(options_of(MainOptions))
 @click.option(
@@ -64,13 +105,15 @@ log = logging.getLogger("edge_har")
     multiple=True,
     help="The camera /dev/videoN; may be given several times.",
 )
+@click.option("--demo", is_flag=True, help="A synthetic person, drawn in real time: no camera is needed.")
 @command_line_options(RUN)
 @click.option(
     "--label",
     "labels",
-    metavar="NAME?OPTION=VALUE&...",
+    metavar="NAME[?OPTION=VALUE&...]",
     multiple=True,
-    help="A rule for one label: enabled=no, enter=0.8, cooldown_s=1m, hours=22:00-06:00, sources=door,attic.",
+    help="NAME alone: report this label and no other; may be given several times. With options, a rule for "
+    "the label: enabled=no, enter=0.8, cooldown_s=1m, hours=22:00-06:00, sources=door,attic.",
 )
 @command_line_options(options_of(Rules))
 @click.option(
@@ -78,34 +121,52 @@ log = logging.getLogger("edge_har")
     "sinks",
     metavar="SINK",
     multiple=True,
-    help="Where events or pictures go as well: jsonl:FILE, mqtt://HOST, https://HOST/..., video:FOLDER, "
+    help="Send events or pictures there too: jsonl:FILE, mqtt://HOST, https://HOST/..., video:FOLDER, "
     "clips:FOLDER.",
 )
 @click.option(
     "--web",
     metavar="HOST:PORT[?OPTION=VALUE&...]",
-    help="Serve a live page there; beyond 127.0.0.1 $EDGE_HAR_WEB_TOKEN guards it.",
+    help="Serve a live page at this address; beyond 127.0.0.1 it needs a token in $EDGE_HAR_WEB_TOKEN.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines on a terminal too.")
 @command_line_options(options_of(LogOptions))
 @verbosity_options
 def command(
-    config_path: Path | None, sources: tuple[str, ...], cameras: tuple[int, ...], verbosity: int, **given: Any
+    config_path: Path | None,
+    sources: tuple[str, ...],
+    cameras: tuple[int, ...],
+    demo: bool,
+    as_json: bool,
+    verbosity: int,
+    **given: Any,
 ) -> None:
     """Recognise what happens in live sources, or files, as it happens.
 
-    Events go to stdout, one JSON object a line, and to stderr for people. Files play as fast as they can be
+    Events go to standard output: a readable line each on a terminal, with the time of day (with -v also the
+    source's own), else a JSON object a line. Files play as fast as they can be
     read and end with exit 0; cameras and streams run until Ctrl-C, and are reconnected when they are lost.
     Of several sources one that fails ends alone, and the run ends with exit 1.
     The thresholds are the bundle's where none is given.
     """
     followed = (*sources, *(str(camera) for camera in cameras))
+    if demo:
+        if followed:
+            raise MisuseError("--demo is a source of its own: leave out --source and --camera")
+        followed = (DEMO_SOURCE,)
+        given["realtime"] = given["realtime"] is not False
     if not followed and config_path is None:
-        raise MisuseError("name a source, with --source [NAME=]URI or --camera N, or --config FILE")
+        raise MisuseError(
+            "name a source, with --source [NAME=]URI or --camera N, or --config FILE; or try --demo"
+        )
     from edge_har.config.plan import CommandLine
 
     options = {name: given.pop(name) for name in RUN}
     level = VERBOSITIES[verbosity] if verbosity else None
-    _run(CommandLine(config_path, followed, level=level, options=options, **given))
+    on_terminal = sys.stdout.isatty()
+    console = on_terminal and not as_json
+    line = CommandLine(config_path, followed, level=level, console=console, options=options, **given)
+    _run(line, not (on_terminal or as_json))
 
 
 def _rereader(given: CommandLine, running: Plan) -> Callable[[], Reload]:
@@ -133,11 +194,14 @@ def _rereader(given: CommandLine, running: Plan) -> Callable[[], Reload]:
 
 @dataclass
 class _Run:
-    """A run that is made ready. for_people: whether lines for people are written. outputs: once open."""
+    """A run that is made ready. for_people: whether people read stderr. repeats: whether they find the events
+    there, as standard output is no terminal. outputs: once open.
+    """
 
     planned: Plan
     pipeline: Pipeline
     for_people: bool
+    repeats: bool
     stop: threading.Event = field(default_factory=threading.Event)
     outputs: Outputs | None = None
 
@@ -160,13 +224,18 @@ class _Run:
             self.outputs = outputs = open_outputs(planned.sinks, context)
             running.callback(outputs.close)
             sinks = list(outputs.event_sinks)
-            if self.for_people:
-                sinks.append(ConsoleSink(stderr, beginning(logging.INFO)))
+            if self.for_people and self.repeats:
+                verbose = planned.level == VERBOSE
+                sinks.append(ConsoleSink(stderr, beginning(logging.INFO), source_time=verbose))
             pipeline.sinks = sinks
             for frame_sink in outputs.frame_sinks:
                 pipeline.frame_sinks.add(frame_sink)
             if planned.web is not None:
-                running.callback(start_web(planned.web, pipeline.run_status, pipeline.frame_sinks).close)
+                web = start_web(planned.web, pipeline.run_status, pipeline.frame_sinks)
+                running.callback(web.close)
+                # On a terminal alone: a log or a journal must not hold the token.
+                if self.for_people and planned.web.token is not None and stderr.isatty():
+                    write_line(f"open it in a browser, by this link that holds the token: {web.link}")
             running.enter_context(Heartbeat(pipeline.run_status))
             running.enter_context(graph_crash_line(planned.model, stderr))
             pipeline.run(self.stop)
@@ -182,7 +251,7 @@ class _Run:
         return int(bool(self.pipeline.failures) or any(s.lost for s in self.pipeline.run_status.sinks))
 
 
-def _prepare(given: CommandLine, observer: PipelineObserver | None) -> _Run:
+def _prepare(given: CommandLine, repeats: bool, observer: PipelineObserver | None) -> _Run:
     from edge_har.config.plan import plan
     from edge_har.model.bundle import default_bundle_path, open_bundle
     from edge_har.model.trial import ensure_tried
@@ -212,21 +281,21 @@ def _prepare(given: CommandLine, observer: PipelineObserver | None) -> _Run:
         observer=observer,
     )
     release_startup_memory()
-    return _Run(planned, pipeline, planned.level in FOR_PEOPLE)
+    return _Run(planned, pipeline, planned.level in FOR_PEOPLE, repeats)
 
 
-def _run(given: CommandLine) -> None:
+def _run(given: CommandLine, repeats: bool) -> None:
     from edge_har.pipeline import ending
     from edge_har.pipeline.observer import PipelineObserver
     from edge_har.pipeline.systemd import reload_on_hangup
 
     context = click.get_current_context()
     ending.heed_sigterm()
-    run = Work(partial(_prepare, given, context.find_object(PipelineObserver))).result()
+    run = Work(partial(_prepare, given, repeats, context.find_object(PipelineObserver))).result()
     ending.end_on_signals(run.stop)
     reload_on_hangup(run.pipeline.reload)
     stderr = context.with_resource(
-        non_blocking_stderr(lambda: run.waits, libraries=run.planned.level == ALL_OF_IT)
+        non_blocking_stderr(lambda: run.waits, libraries=run.planned.level == VERBOSE)
     )
     ending.run_until(run.stop, partial(run.do, stderr), take_over=run.end_from_outside, code=run.exit_code)
     if run.for_people:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_har.cli.command import Command
+
 if TYPE_CHECKING:
     from edge_har.sources.machine import MachineCamera
     from edge_har.sources.v4l2 import Mode
@@ -14,7 +16,13 @@ if TYPE_CHECKING:
 NONE = "no camera on this machine; rtsp://, http://, files and synthetic:demo need none"
 
 
-@click.command("sources")
+@click.command(
+    "sources",
+    cls=Command,
+    examples={
+        "The cameras, and what to write behind run --source": "edge-har sources",
+    },
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of text.")
 def command(as_json: bool) -> None:
     """List the cameras of this machine: their name for `run --source`, their formats, sizes and rates."""

@@ -16,6 +16,7 @@ LEVELS = {
     "info": logging.INFO,
     "debug": logging.DEBUG,
 }
+VERBOSE = "debug"  # the level at which all is written
 AUTO, PLAIN, JOURNALD = "auto", "plain", "journald"
 
 
@@ -25,9 +26,8 @@ class LogOptions:
 
     level: str = option(
         choice(*LEVELS),
-        "of standard error: `error` (`-q`), `warning`, `info` (with a line per event) or `debug` (`-v`, with "
-        "what C "
-        "libraries write)",
+        "of standard error: `error` (`-q`), `warning`, `info` (with a readable line per event where "
+        "standard output is no terminal) or `debug` (`-v`: also what C libraries write)",
         default="info",
     )
     form: str = option(

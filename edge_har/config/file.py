@@ -166,7 +166,7 @@ def label_of_text(text: str) -> tuple[str, LabelRule]:
     name, _, query = text.partition("?")
     values = OptionReader(Path()).query(query, "--label", LABEL)
     if not name:
-        raise MisuseError("--label: expected NAME?option=value")
+        raise MisuseError("--label: expected NAME, or NAME?option=value")
     return name, LabelRule(**values)
 
 

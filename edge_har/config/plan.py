@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from edge_har.config.declared import VERBOSE
 from edge_har.config.file import RUN, TOP, Config, ConfigError, label_of_text, read_config, web_of_text
 from edge_har.errors import MisuseError
 from edge_har.model.bundle import default_bundle_path
@@ -13,8 +14,9 @@ from edge_har.model.manifest import Manifest
 from edge_har.options.fields import options_of
 from edge_har.options.reading import Problems, join
 from edge_har.pipeline.options import RunOptions
-from edge_har.pipeline.rules import UNKNOWN, Rules
-from edge_har.sinks import options_of_text, with_standard_output
+from edge_har.pipeline.rules import UNKNOWN, LabelRule, Rules
+from edge_har.sinks import STDOUT, options_of_text, with_standard_output
+from edge_har.sinks.console import ConsoleOptions
 from edge_har.sinks.options import SinkOptions
 from edge_har.sources.named import NamedSource, named_source
 from edge_har.web.options import WebOptions
@@ -26,7 +28,10 @@ FIXED = tuple(
 
 @dataclass(frozen=True)
 class CommandLine:
-    """What the command line sets. options: of RunOptions, by name; None: not given, as with all others."""
+    """What the command line sets. options: of RunOptions, by name; None: not given, as with all others.
+
+    console: whether a person reads standard output.
+    """
 
     config_path: Path | None = None
     sources: tuple[str, ...] = field(default=(), repr=False)  # an address may hold a password
@@ -38,6 +43,7 @@ class CommandLine:
     web: str | None = None
     level: str | None = None
     form: str | None = None
+    console: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -134,23 +140,39 @@ def plan(given: CommandLine) -> Plan:
 def merge(config: Config, given: CommandLine) -> Plan:
     """The command line over a configuration. Raises MisuseError for what cannot be."""
     model = given.model or config.model
+    level = given.level or config.log.level
     # Read again, as 0 is no limit.
     options = {name: RUN[name].read(value) for name, value in given.options.items() if value is not None}
     sinks = [options_of_text(text) for text in given.sinks] or list(config.sinks)
     if config.display if given.display is None else given.display:
         sinks.append(options_of_text("window"))
+    console = ConsoleOptions(name=STDOUT, source_time=level == VERBOSE)
     return Plan(
         config=config,
         model=Path(model) if model else None if config.path is None else default_bundle_path(),
         options=replace(config.options, rules=_rules(given, config.options.rules), **options),
-        sinks=with_standard_output(sinks),
+        sinks=with_standard_output(sinks, console if given.console else None),
         web=config.web if given.web is None else web_of_text(given.web, config.web),
-        level=given.level or config.log.level,
+        level=level,
         log_form=given.form or config.log.form,
         sources=given.sources,
     )
 
 
 def _rules(given: CommandLine, of_file: Rules) -> Rules:
+    """The rules of the file with those of the command line over them.
+
+    `--label NAME` leaves the rule of its label as it is, but enabled, and switches off the labels that no
+    `--label` names.
+    """
     labels = {**of_file.labels, **dict(map(label_of_text, given.labels))}
-    return replace(of_file, labels=labels, zone=of_file.zone if given.zone is None else given.zone)
+    alone = [text for text in given.labels if "?" not in text]
+    for name in alone:
+        labels[name] = replace(of_file.labels.get(name, LabelRule()), enabled=True)
+    if alone:
+        named = [text.partition("?")[0] for text in given.labels]
+        labels = {name: rule for name, rule in labels.items() if name in named}
+        if given.options.get("unknown"):
+            labels.setdefault(UNKNOWN, LabelRule())
+    zone = of_file.zone if given.zone is None else given.zone
+    return replace(of_file, labels=labels, zone=zone, only=bool(alone))

@@ -14,6 +14,12 @@ def to_toml(settings: Mapping[str, Any]) -> str:
     return "".join(f"{line}\n" for line in _lines(settings, ""))
 
 
+def value_text(value: Any) -> str:
+    """A text, a number, a truth value or a list of them as TOML."""
+    # JSON leaves DEL as it is, which TOML forbids.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _lines(table: Mapping[str, Any], at: str) -> Iterator[str]:
     tables: list[tuple[str, Any]] = []
     for key, value in table.items():
@@ -25,9 +31,7 @@ def _lines(table: Mapping[str, Any], at: str) -> Iterator[str]:
         elif value is None:
             yield f"# {name}: not set"
         else:
-            # JSON leaves DEL as it is, which TOML forbids.
-            text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-            yield f"{name} = {text}"
+            yield f"{name} = {value_text(value)}"
     for name, value in tables:
         for one in value if isinstance(value, list) else [value]:
             yield ""

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edge_har import __version__
@@ -18,7 +19,13 @@ from edge_har.deploy.replies import DeploymentFailed, DeviceReply, Outcome, refu
 from edge_har.deploy.selftest import run_selftest
 from edge_har.deploy.store import CONFIG, CURRENT, PREVIOUS, BundleStore
 from edge_har.errors import BundleError, MisuseError
-from edge_har.model.bundle import MAX_BUNDLE_BYTES, Bundle, read_bundle
+from edge_har.model.bundle import (
+    MAX_BUNDLE_BYTES,
+    Bundle,
+    default_bundle_path,
+    open_bundle,
+    read_bundle,
+)
 
 SPARE_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
@@ -109,6 +116,25 @@ def receive(offer: Offer, source: int, limits: ReceiveLimits = ReceiveLimits()) 
     return _run_change(store, limits, install_offered)
 
 
+def install_shipped(limits: ReceiveLimits = ReceiveLimits()) -> DeviceReply:
+    """Make the bundle that ships with the package current on a device that has none yet; UNCHANGED, about the
+    one that is there, where it has one.
+
+    It needs no permission: it came with the program.
+    """
+    store = BundleStore(on_step=limits.on_step)
+
+    def install() -> DeviceReply:
+        digest = store.digest_of(CURRENT)
+        if digest is not None and store.is_whole(digest):
+            return _reply_about(Outcome.UNCHANGED, store.open_version(digest))
+        bundle = open_bundle(default_bundle_path())
+        store.install(bundle)
+        return _activate(store, bundle, limits)
+
+    return _run_change(store, limits, install)
+
+
 def roll_back(limits: ReceiveLimits = ReceiveLimits()) -> DeviceReply:
     """Make the previous bundle of this device current, and the current one previous."""
     store = BundleStore(on_step=limits.on_step)
@@ -126,9 +152,9 @@ def roll_back(limits: ReceiveLimits = ReceiveLimits()) -> DeviceReply:
     return _run_change(store, limits, activate_previous)
 
 
-def status() -> DeviceReply:
-    """What is on this device; BROKEN where `current` is damaged."""
-    store = BundleStore()
+def status(root: Path | None = None) -> DeviceReply:
+    """What is on this device; BROKEN where `current` is damaged. root: of the store; None: this user's."""
+    store = BundleStore(root)
     try:
         pending = store.pending()
         about: dict[str, Any] = {

@@ -219,7 +219,9 @@ def read_bundle(content: bytes) -> Bundle:
     except EdgeHarError:
         raise
     except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OSError, struct.error) as error:
-        raise BundleError(f"not a whole bundle (truncated or damaged): {error}") from error
+        raise BundleError(
+            f"not a whole bundle (truncated or damaged): {error}; expected an .ehar file"
+        ) from error
 
 
 def _read_archive(archive: zipfile.ZipFile, length: int) -> Bundle:

@@ -78,17 +78,33 @@ def prepare_frame(pixels: Pixels, spec: FrameSpec, *, color: Literal["rgb", "bgr
     """Resize `pixels` to the model's size, then put its colours in RGB order.
 
     pixels: uint8, height x width x 3, in the order `color`. Returns contiguous uint8, spec height x width x
-    3, RGB.
+    3, RGB; never memory of `pixels`.
     Raises MisuseError for another shape, dtype or colour order.
     """
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
-        raise MisuseError(f"a frame must be uint8 height x width x 3, got {pixels.dtype} {pixels.shape}")
+    check_pixels(pixels, color)
+    prepared = as_rgb(_fit(pixels, spec), color)
+    return prepared.copy() if np.may_share_memory(prepared, pixels) else prepared
+
+
+def check_pixels(pixels: object, color: str) -> None:
+    """Raise MisuseError unless `pixels` are an array uint8 [height, width, 3] with at least one pixel, and
+    `color` is one of COLOR_ORDERS.
+    """
     if color not in COLOR_ORDERS:
         raise MisuseError(f"color must be one of {', '.join(COLOR_ORDERS)}, got {color!r}")
-    resized = _fit(pixels, spec)
+    if not isinstance(pixels, np.ndarray):
+        raise MisuseError(f"a frame must be uint8 height x width x 3, got {type(pixels).__name__}")
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
+        raise MisuseError(f"a frame must be uint8 height x width x 3, got {pixels.dtype} {pixels.shape}")
+
+
+def as_rgb(pixels: Pixels, color: Literal["rgb", "bgr"]) -> Pixels:
+    """`pixels` (uint8 [height, width, 3], in the order `color`) in RGB order and contiguous; the same array
+    where it is so already.
+    """
     if color == "bgr":
-        return cast(Pixels, cv2.cvtColor(resized, cv2.COLOR_BGR2RGB))
-    return np.ascontiguousarray(resized)
+        return cast(Pixels, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+    return np.ascontiguousarray(pixels)
 
 
 def _fit(pixels: Pixels, spec: FrameSpec) -> Pixels:

@@ -48,7 +48,7 @@ class _Ring:
         return self._held[self._next : self._next + self._length]
 
 
-class Recognizer:
+class TickRecognizer:
     """Recognises one stream with the bundle's streaming graphs.
 
     A step graph runs once per tick, a head over the features of a window. Where the step carries states
@@ -72,7 +72,7 @@ class Recognizer:
         bundle: Bundle,
         *,
         threads: int = 1,
-        beside: Recognizer | None = None,
+        beside: TickRecognizer | None = None,
         plain: bool = False,
     ) -> None:
         manifest = bundle.manifest
@@ -288,7 +288,7 @@ def check_golden(bundle: Bundle, *, threads: int = 1) -> float:
     manifest = bundle.manifest
     if not manifest.golden:
         raise BundleError("the bundle has no golden clips to check this machine with")
-    recognizer = Recognizer(bundle, threads=threads, plain=True)
+    recognizer = TickRecognizer(bundle, threads=threads, plain=True)
     worst, worst_file = 0.0, ""
     for golden, frames in bundle.golden_clips():
         expected = np.asarray(golden.scores, np.float32)

@@ -28,7 +28,7 @@ from edge_har.errors import BundleError, EdgeHarError, MisuseError
 from edge_har.model.bundle import Bundle, default_bundle_path, open_bundle
 from edge_har.model.interpreter import runtime_name
 from edge_har.model.manifest import MANIFEST, Manifest
-from edge_har.model.recognizer import Recognizer, WholeClip, check_golden
+from edge_har.model.recognizer import TickRecognizer, WholeClip, check_golden
 from edge_har.system.files import home, write_atomically
 
 # Of data; mapped libraries do not count. The shipped model needs 70 MiB, and a process that runs a graph of
@@ -212,7 +212,7 @@ def run_part(bundle: Bundle, part: Part) -> float:
         return check_golden(bundle)
     (width, height), frames = bundle.manifest.frame.size_wh, bundle.manifest.temporal.frames
     noise = np.random.default_rng(NOISE_SEED).integers(0, 256, (frames, height, width, 3), np.uint8)
-    Recognizer(bundle).clip(noise)
+    TickRecognizer(bundle).clip(noise)
     if part is Part.ALL:
         WholeClip(bundle).clip(noise)
     return 0.0

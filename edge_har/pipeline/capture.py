@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from traceback import format_tb
 
-from edge_har import CAPTURE_THREAD
 from edge_har.errors import EdgeHarError, MisuseError, SourceError
 from edge_har.model.cadence import TemporalContract
 from edge_har.options.addresses import mask_text
@@ -21,6 +20,7 @@ from edge_har.pipeline.sampler import Sampler, Ticks
 from edge_har.sources.base import Source
 from edge_har.sources.named import NamedSource
 from edge_har.system.backoff import Backoff
+from edge_har.system.work import CAPTURE_THREAD
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
 STEADY_S = 5.0  # a source that gave frames for so long before it was lost is reconnected soon

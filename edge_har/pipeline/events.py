@@ -289,6 +289,18 @@ class EventMachine:
         """
         return self._average
 
+    @property
+    def ongoing(self) -> tuple[str | None, float | None]:
+        """The label of what goes on, though it may be too short yet to be reported, and its probability
+        averaged over the last `smooth_s`; None twice while nothing reached its threshold.
+        """
+        event, average = self._open, self._average  # another thread may close it now
+        if event is None:
+            return None, None
+        if event.label == len(self.labels):
+            average = _with_unknown(average)
+        return self._names[event.label], float(average[event.label])
+
     def close(self, reason: Reason) -> list[Event]:
         """End what is open and forget all predictions: a gap, the end, a lost source, another model."""
         events = self._finish(reason, None)

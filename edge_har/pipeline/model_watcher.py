@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_har.errors import EdgeHarError
 from edge_har.model.bundle import Bundle, open_bundle
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 from edge_har.model.trial import ensure_tried
 
 WATCH_S = 1.0
@@ -38,7 +38,7 @@ class ModelWatch(threading.Thread):
         self._threads = threads
         self._stopped = threading.Event()
         self._look_now = threading.Event()
-        self._fresh: tuple[Bundle, list[Recognizer]] | None = None
+        self._fresh: tuple[Bundle, list[TickRecognizer]] | None = None
         self._seen: tuple[str, int, int, int] | None = None
 
     def stop(self) -> None:
@@ -52,7 +52,7 @@ class ModelWatch(threading.Thread):
         self._seen = None
         self._look_now.set()
 
-    def fresh(self) -> tuple[Bundle, list[Recognizer]] | None:
+    def fresh(self) -> tuple[Bundle, list[TickRecognizer]] | None:
         """The new model with a warm recognizer for each stream, once; None while there is none."""
         with self._ready:
             made, self._fresh = self._fresh, None
@@ -96,9 +96,9 @@ def _identity(path: Path) -> tuple[str, int, int, int] | None:
     return target, facts.st_ino, facts.st_mtime_ns, facts.st_size
 
 
-def warm_recognizer(bundle: Bundle, threads: int, beside: Recognizer | None = None) -> Recognizer:
+def warm_recognizer(bundle: Bundle, threads: int, beside: TickRecognizer | None = None) -> TickRecognizer:
     """A recognizer that has run once, so that its first tick in earnest is not slow."""
-    recognizer = Recognizer(bundle, threads=threads, beside=beside)
+    recognizer = TickRecognizer(bundle, threads=threads, beside=beside)
     width, height = bundle.manifest.frame.size_wh
     recognizer.clip(np.zeros((bundle.manifest.temporal.frames, height, width, 3), np.uint8))
     return recognizer

@@ -20,11 +20,20 @@ MAX_THREADS = 256  # of a graph
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run. rules: by label. Raises MisuseError for values that cannot be."""
+    """How sources are followed, and when predictions become events. Times are in seconds.
+
+    threads: CPU threads of each graph. duration_s: end after this time. realtime: play recordings by the
+    clock. wait_for_source: wait for a source that is not there at first, where it is an error otherwise.
+    give_up_s: a source that stays away so long is an error. smooth_s, enter, leave, min_s: of `Smoothing`, in
+    place of the bundle's. cooldown_s: after an event, no other of its label starts for this time. unknown:
+    report `unknown` while no label is sure enough. rules: by label. None: no limit, or the bundle's value.
+
+    Raises MisuseError for values that cannot be.
+    """
 
     threads: int = option(
         WHOLE,
-        "CPU threads of a graph",
+        "CPU threads that a model uses",
         default=1,
         low=1,
         high=MAX_THREADS,
@@ -41,21 +50,21 @@ class RunOptions:
     )
     realtime: bool = option(
         TRUTH,
-        "play files by the clock, as a camera would",
+        "play files at their own speed, as a camera would",
         default=False,
         fixed=True,
         command_line="--realtime",
     )
     wait_for_source: bool = option(
         TRUTH,
-        "wait for a source that is not there at first",
+        "wait for a source that cannot be opened at the start",
         default=False,
         fixed=True,
         command_line="--wait-for-source",
     )
     give_up_s: float | None = option(
         LIMIT,
-        "give up a source that stays away so long",
+        "give up a source that has sent nothing for this time",
         otherwise="never",
         default=None,
         fixed=True,
@@ -87,7 +96,7 @@ class RunOptions:
     )
     min_s: float | None = option(
         DURATION,
-        "report no shorter events",
+        "report only events that last at least this long",
         otherwise="the bundle's",
         default=None,
         table="events",
@@ -95,14 +104,14 @@ class RunOptions:
     )
     cooldown_s: float = option(
         DURATION,
-        "after an event, start no other of its label for this time",
+        "after an event, start no other event of its label for this time",
         default=0.0,
         table="events",
         command_line="--cooldown",
     )
     unknown: bool = option(
         TRUTH,
-        "report `unknown` while no label is sure enough",
+        "report `unknown` while no label reaches the reject threshold",
         default=False,
         table="events",
         command_line="--unknown",

@@ -23,8 +23,8 @@ class Picture:
     """The frame of a tick, as the source gave it, and what is seen in it.
 
     time_s: seconds of the source's clock. pixels: uint8, height x width x 3, in the order `color`; shared by
-    all frame sinks and by recognition, so nobody writes into it. label, score: of the highest smoothed
-    probability; None while no label is sure enough.
+    all frame sinks and by recognition, so nobody writes into it. label, score: of what goes on, and its
+    smoothed probability; None while nothing reached its threshold.
     """
 
     source: str

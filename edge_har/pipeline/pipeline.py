@@ -9,7 +9,7 @@ import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import cv2
 from edge_har.errors import EdgeHarError, MisuseError
 from edge_har.model.bundle import Bundle
 from edge_har.model.manifest import Manifest
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 from edge_har.pipeline.capture import Capture, Ended, Failed, Item, Lost, Opened, Timeouts
 from edge_har.pipeline.events import event_ids
 from edge_har.pipeline.model_watcher import ModelWatch
@@ -182,7 +182,7 @@ class Pipeline:
 
     def _lane(self, source: NamedSource, bundle: Bundle, ids: Iterator[str]) -> Lane:
         first = self.lanes[0].stream.recognizer if self.lanes else None
-        recognizer = Recognizer(bundle, threads=self.options.threads, beside=first)
+        recognizer = TickRecognizer(bundle, threads=self.options.threads, beside=first)
         capture = Capture(
             source,
             self._sampler(source, bundle.manifest),
@@ -204,17 +204,28 @@ class Pipeline:
         several, one that fails ends alone and is in `failures`. However it ends, open events are closed; only
         where a sink fails (a broken pipe) no more events are emitted.
         """
-        stop = stop or threading.Event()
         cv2.setNumThreads(self.options.threads)
+        for _ in self.turns(stop or threading.Event()):
+            pass
+        return self.summaries()
+
+    def turns(self, stop: threading.Event) -> Generator[None, None, None]:
+        """Run as `run` does, in the caller's thread and a turn at a time: one item of each source, or a wait
+        of WAKE_S where there is none. The last turn closes open events.
+
+        Between two turns nothing is recognised: ticks wait, and those of live sources are dropped when they
+        are old. Closing the iterator ends the run where it is, without closing open events.
+        """
         try:
             for lane in self.lanes:
                 lane.capture.start()
             if self._watch is not None:
                 self._watch.start()
-            self._loop(stop)
+            yield from self._loop(stop)
             for lane in self.lanes:
                 lane.stream.close()
                 self._emit(lane)
+            yield
         finally:
             self._stop_sinks()
             self._end_threads()
@@ -223,7 +234,6 @@ class Pipeline:
                 for lane in self.lanes:
                     self._count(lane)
                 self._observer.on_end(self.run_status)
-        return self.summaries()
 
     def end_from_outside(self) -> None:
         """End all open events, as `run` does, from another thread: for a run that is in a call which does not
@@ -267,7 +277,7 @@ class Pipeline:
         for lane in self.lanes:
             lane.capture.join(max(0.0, until_s - time.monotonic()))
 
-    def _loop(self, stop: threading.Event) -> None:
+    def _loop(self, stop: threading.Event) -> Iterator[None]:
         began_s = checked_s = time.monotonic()
         while not (stop.is_set() or all(lane.done for lane in self.lanes)):
             with self._ready:
@@ -287,6 +297,7 @@ class Pipeline:
             if now_s - checked_s >= WAKE_S:
                 checked_s = now_s
                 self._check_threads(began_s)
+            yield
 
     def _check_threads(self, began_s: float) -> None:
         """What is looked after a few times a second: threads that hang, and what no tick would show."""
@@ -328,7 +339,7 @@ class Pipeline:
         if self._observer is not None:
             self._observer.on_frame(lane.source.name, ticks)
         lane.stream.recognise(ticks)
-        label, score = lane.stream.top
+        label, score = lane.stream.ongoing
         now_s = time.monotonic()
         lane.state.ticked(
             grabbed_s=ticks.grabbed_s,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 import time
@@ -114,7 +115,8 @@ def check_cooldown(seconds: float) -> None:
 
 @dataclass(frozen=True)
 class Rules:
-    """Rules by label. zone: whose clock the hours mean, such as Europe/Paris; None: this machine's.
+    """Rules by label. only: whether labels without a rule start no event.
+    zone: whose clock the hours mean, such as Europe/Paris; None: this machine's.
 
     Raises MisuseError for a zone that this machine does not know.
     """
@@ -128,6 +130,7 @@ class Rules:
         table="events",
         command_line="--zone",
     )
+    only: bool = False
 
     def __post_init__(self) -> None:
         _zone(self.zone)
@@ -137,7 +140,10 @@ class Rules:
         known, named = tuple(labels), tuple(sources)
         for label, rule in self.labels.items():
             if label not in known:
-                raise MisuseError(f"a rule is for the label {label!r}; the model has {', '.join(known)}")
+                folded = {name.lower(): name for name in known}
+                near = difflib.get_close_matches(label.lower(), folded, 1)
+                hint = f"did you mean {folded[near[0]]}?" if near else f"there are {', '.join(known)}"
+                raise MisuseError(f"the model has no label {label!r}; {hint}")
             for source in rule.sources:
                 if source not in named:
                     raise MisuseError(
@@ -146,7 +152,7 @@ class Rules:
 
     def gate(self, source: str, *, clock: Callable[[], float] = time.time) -> RuleClock | None:
         """What bars events of one source; None where no rule ever does. clock: the wall clock."""
-        at_times = any(not r.enabled or r.hours or r.sources for r in self.labels.values())
+        at_times = self.only or any(not r.enabled or r.hours or r.sources for r in self.labels.values())
         return RuleClock(self, source, clock) if at_times else None
 
 
@@ -174,7 +180,10 @@ class RuleClock:
             now = datetime.fromtimestamp(second, self._zone)
             minute = now.hour * 60 + now.minute
             rules = (self._rules.labels.get(name) for name in names)
-            self._barred = np.array([r is not None and not r.holds_at(self._source, minute) for r in rules])
+            only = self._rules.only
+            self._barred = np.array(
+                [only if r is None else not r.holds_at(self._source, minute) for r in rules]
+            )
             self._second, self._names = second, names
         return self._barred
 

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from edge_har.errors import MisuseError
@@ -77,20 +78,30 @@ class SinkState:
     lost: int = 0
 
 
+@dataclass(frozen=True)
+class Clip:
+    """A finished video file. events: ids of those it shows. plays: whether browsers can play it."""
+
+    path: Path
+    events: tuple[str, ...]
+    plays: bool
+
+
 class SourceState:
     """One source as it is now. The pipeline writes; others only read, each value on its own at any time.
 
     name: what events call it. state: `opening` until it was open once, then `live`, `lost`, and at last
-    `ended` or `failed`; reason: why it is lost or failed, else None. last_frame_s: time.monotonic() when its
+    `ended` or `failed`; reason: why it is lost or failed, else None. lost_reason: why it was lost the last
+    time; None where it never was. last_frame_s: time.monotonic() when its
     newest frame came that a tick took; None before. age_s: how old the frame was when it was recognised.
-    label, score: of the highest smoothed probability; None before a whole window and while no label is sure
-    enough.
+    label, score: of what goes on, and its smoothed probability; None while nothing reached its threshold.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.state: State = "opening"
         self.reason: str | None = None
+        self.lost_reason: str | None = None
         self.counts = Counts()
         self.label: str | None = None
         self.score: float | None = None
@@ -148,6 +159,8 @@ class SourceState:
     def turn(self, state: State, reason: str | None = None) -> None:
         """The source is now in `state`."""
         self.state, self.reason = state, reason
+        if state == "lost":
+            self.lost_reason = reason
         if state != "live":
             self.label = self.score = None
 
@@ -165,6 +178,7 @@ class RunStatus:
         self._model = (model_id, labels)
         self._sources = {name: SourceState(name) for name in names}
         self._sinks: list[SinkState] = []
+        self._clips: dict[str, Clip] = {}
         self._lock = threading.Lock()
         self._events: deque[tuple[float, Event]] = deque(maxlen=EVENTS_KEPT)
 
@@ -205,6 +219,23 @@ class RunStatus:
         """Show a sink's counters too."""
         with self._lock:
             self._sinks.append(state)
+
+    def record_clip(self, clip: Clip) -> None:
+        """Keep where the clip of an event is; the first one stays where several show it."""
+        with self._lock:
+            for event_id in clip.events:
+                self._clips.setdefault(event_id, clip)
+            while len(self._clips) > EVENTS_KEPT:
+                del self._clips[next(iter(self._clips))]
+
+    def clips(self) -> dict[str, Clip]:
+        """The clips that were recorded, by the id of their events."""
+        with self._lock:
+            return dict(self._clips)
+
+    def clip(self, event_id: str) -> Clip | None:
+        """The clip of an event; None where there is none, or not yet."""
+        return self._clips.get(event_id)
 
     def swap(self, model_id: str, labels: tuple[str, ...]) -> None:
         """Another model runs now."""

@@ -12,7 +12,7 @@ from functools import partial
 
 from edge_har.model.bundle import Bundle
 from edge_har.model.preprocess import Pixels
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 from edge_har.pipeline.events import Event, EventMachine
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.sampler import Sampler, Ticks
@@ -39,7 +39,7 @@ class Stream:
         options: RunOptions,
         ids: Iterator[str],
         *,
-        recognizer: Recognizer | None = None,
+        recognizer: TickRecognizer | None = None,
     ) -> None:
         self.name = name
         self.bundle = bundle
@@ -49,7 +49,7 @@ class Stream:
         self.last_cost_ms = 0.0  # of the latest tick
         self.events: Counter[str] = Counter()
         self._options = options
-        self.recognizer = recognizer or Recognizer(bundle, threads=options.threads)
+        self.recognizer = recognizer or TickRecognizer(bundle, threads=options.threads)
         manifest = bundle.manifest
         self._machine = EventMachine(
             manifest.labels,
@@ -133,7 +133,7 @@ class Stream:
         self._find(lambda: self._machine.close("stop"))
         self._closed = True
 
-    def swap(self, bundle: Bundle, recognizer: Recognizer) -> bool:
+    def swap(self, bundle: Bundle, recognizer: TickRecognizer) -> bool:
         """Go on with another model; whether the tick clock stays.
 
         Where frames, time and labels are the same nothing is lost: the new model is given the frames of the
@@ -171,15 +171,9 @@ class Stream:
         )
 
     @property
-    def top(self) -> tuple[str | None, float | None]:
-        """The label of the highest smoothed probability, and that; None twice while no label is sure
-        enough.
-        """
-        average = self._machine.average
-        at = int(average.argmax())
-        score = float(average[at])
-        sure = score > 0 and score >= (self.bundle.manifest.reject_threshold or 0.0)
-        return (self.bundle.manifest.labels[at], score) if sure else (None, None)
+    def ongoing(self) -> tuple[str | None, float | None]:
+        """The label of what goes on and its smoothed probability; None twice while nothing does."""
+        return self._machine.ongoing
 
     @property
     def tick_ms(self) -> float | None:

@@ -14,6 +14,7 @@ from edge_har.options.reading import OptionReader
 
 if TYPE_CHECKING:
     from edge_har.pipeline.outputs import EventSink, FrameSink
+    from edge_har.sinks.console import ConsoleOptions
     from edge_har.sinks.options import SinkContext, SinkOptions
 
 # Modules by name: a kind's libraries are loaded when it is used.
@@ -33,6 +34,7 @@ SCHEMES = {
     **{kind: kind for kind in KINDS if kind != "webhook"},
 }
 STANDALONE = ("window",)
+STDOUT = "stdout"  # the name of the sink that no user named
 GRAMMAR = "jsonl:FILE, mqtt://HOST, mqtts://HOST, http(s)://HOST/..., video:FOLDER, clips:FOLDER or window"
 
 
@@ -53,7 +55,8 @@ def options_of_text(text: str) -> SinkOptions:
     """
     scheme, colon, rest = text.partition(":")
     if scheme not in SCHEMES or not (colon or scheme in STANDALONE):
-        raise MisuseError(f"a sink is {GRAMMAR}")
+        hint = f"; did you mean jsonl:{text}?" if text.endswith((".jsonl", ".json")) else ""
+        raise MisuseError(f"a sink is {GRAMMAR}{hint}")
     found = options_class(SCHEMES[scheme])
     # Before anything is read: a password may hold the mark behind which options stand.
     if found.password_instead is not None and holds_password(text):
@@ -67,14 +70,16 @@ def options_of_text(text: str) -> SinkOptions:
     return found(**OptionReader(show_values=False).query(query, found.kind, options_of(found), given))
 
 
-def with_standard_output(all_options: Sequence[SinkOptions]) -> list[SinkOptions]:
-    """These, and standard output first unless it is among them."""
+def with_standard_output(
+    all_options: Sequence[SinkOptions], console: ConsoleOptions | None = None
+) -> list[SinkOptions]:
+    """These, and standard output first unless it is among them: as JSON lines, or as `console`."""
     from edge_har.sinks.jsonl import STANDARD_OUTPUT, JsonLinesOptions
 
     for options in all_options:
         if isinstance(options, JsonLinesOptions) and options.path == STANDARD_OUTPUT:
             return list(all_options)
-    return [JsonLinesOptions(STANDARD_OUTPUT, name="stdout"), *all_options]
+    return [console or JsonLinesOptions(STANDARD_OUTPUT, name=STDOUT), *all_options]
 
 
 @dataclass

@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 import cv2
@@ -20,11 +21,11 @@ from edge_har.options.fields import option
 from edge_har.options.kinds import BYTES, DURATION, LABELS, NUMBER, PATH, WHOLE, choice
 from edge_har.pipeline.events import Event
 from edge_har.pipeline.outputs import OpenedSink, Picture
-from edge_har.pipeline.status import SinkState
+from edge_har.pipeline.status import Clip, SinkState
 from edge_har.sinks.base import reason_of
 from edge_har.sinks.options import SinkContext, SinkOptions, slug
 from edge_har.sinks.pictures import Worker, small_copy
-from edge_har.sinks.recorder import ENDINGS, FreeSpace, Recorder, keep_newest, new_path
+from edge_har.sinks.recorder import CODEC_HELP, ENDINGS, H264, FreeSpace, Recorder, keep_newest, new_path
 from edge_har.sinks.video import check_folder
 from edge_har.system.files import expand_user
 
@@ -52,9 +53,7 @@ class ClipsOptions(SinkOptions):
     labels: tuple[str, ...] = option(LABELS, "labels of the events to record", otherwise="all", default=())
     width: int = option(WHOLE, "largest width of a picture, in px", default=320, low=64)
     rate_hz: float = option(NUMBER, "pictures a second", default=5.0, low=0.5, high=60)
-    codec: str = option(
-        choice(*ENDINGS), "`mp4v`, or `MJPG`: larger, whole when the power fails", default="mp4v"
-    )
+    codec: str = option(choice(*ENDINGS), CODEC_HELP, default=H264)
     keep: int = option(WHOLE, "clips of each source that are kept", default=200, low=1)
     min_free_bytes: int = option(
         BYTES, "bytes of the disk that recording leaves free", default=500_000_000, low=0
@@ -75,7 +74,7 @@ class ClipsOptions(SinkOptions):
                     f"clips: the model knows no {label!r}, but {', '.join(context.run_status.labels)}"
                 )
         state = SinkState(self.called)
-        clips = Clips(self, state, waits=context.waits)
+        clips = Clips(self, state, waits=context.waits, on_clip=context.run_status.record_clip)
         context.run_status.add_sink(state)
         return OpenedSink(events=clips, frames=clips)
 
@@ -83,7 +82,7 @@ class ClipsOptions(SinkOptions):
 @dataclass
 class _Lane:
     """A source: its latest pictures as JPEG, and the clip that is being recorded. until_s: when it ends;
-    of an event that goes on: infinite.
+    of an event that goes on: infinite. shown: ids of the events in the clip.
     """
 
     ring: deque[tuple[float, bytes]] = field(default_factory=deque)
@@ -91,14 +90,24 @@ class _Lane:
     recorder: Recorder | None = None
     event: Event | None = None
     until_s: float = math.inf
+    shown: list[str] = field(default_factory=list)
 
 
 class Clips:
-    """Records each event of each source. Its counters count clips; `dropped` counts pictures."""
+    """Records each event of each source. Its counters count clips; `dropped` counts pictures.
+
+    on_clip: called in the sink's thread with each finished clip.
+    """
 
     def __init__(
-        self, options: ClipsOptions, state: SinkState, *, waits: Callable[[], bool] = lambda: False
+        self,
+        options: ClipsOptions,
+        state: SinkState,
+        *,
+        waits: Callable[[], bool] = lambda: False,
+        on_clip: Callable[[Clip], None] = lambda clip: None,
     ) -> None:
+        self._on_clip = on_clip
         self.state = state
         self._options = options
         self._folder = expand_user(options.path)
@@ -151,7 +160,9 @@ class Clips:
             return
         lane.event, lane.until_s = event, math.inf
         if lane.recorder is not None:
+            lane.shown.append(event.id)
             return  # the clip of the event before goes on with this one
+        lane.shown[:] = [event.id]
         self._begin(lane)
         for time_s, jpeg in list(lane.ring):
             if time_s >= event.start_s - self._options.pre_s:
@@ -192,7 +203,7 @@ class Clips:
             return
         try:
             if not lane.recorder.fits(time_s, pixels):
-                lane.recorder.close()
+                self._finished(lane, lane.recorder.close())
                 self._begin(lane)
             if lane.recorder is not None:
                 lane.recorder.add(time_s, pixels)
@@ -202,14 +213,18 @@ class Clips:
     def _finish(self, lane: _Lane) -> None:
         recorder, lane.recorder = lane.recorder, None
         lane.event, lane.until_s = None, math.inf
-        if recorder is None:
-            return
-        try:
-            if recorder.close() is not None:
-                self.state.delivered += 1
-                self._failing = False
-        except OSError as error:
-            self._fails(lane, error)
+        if recorder is not None:
+            try:
+                self._finished(lane, recorder.close())
+            except OSError as error:
+                self._fails(lane, error)
+        lane.shown.clear()
+
+    def _finished(self, lane: _Lane, path: Path | None) -> None:
+        if path is not None:
+            self.state.delivered += 1
+            self._failing = False
+            self._on_clip(Clip(path, tuple(lane.shown), plays=self._options.codec == H264))
 
     def _finish_all(self) -> None:
         for lane in self._lanes.values():

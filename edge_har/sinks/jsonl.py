@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
@@ -73,20 +73,21 @@ class JsonLinesOptions(DeliveryOptions):
 
 class StreamDestination:
     """Writes lines to a descriptor, such as that of standard output. A line that was begun is always
-    finished first.
+    finished first. line: what makes one of an event, without the line's end.
     """
 
     batch = STREAM_BATCH
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, line: Callable[[Event], bytes] = line_of) -> None:
         self._descriptor = descriptor
+        self._line = line
         self._rest = b""  # of a line that was begun
 
     def deliver(self, events: Sequence[Event]) -> None:
         """Write one line each. Raises RetryLater on a full disk, BrokenPipeError when the reader has gone."""
         for delivered, event in enumerate(events):
             self._finish(delivered)
-            self._rest = line_of(event) + b"\n"
+            self._rest = self._line(event) + b"\n"
             self._finish(delivered, whole=len(self._rest))
 
     def _finish(self, delivered: int, whole: int = 0) -> None:

@@ -90,7 +90,7 @@ class MqttOptions(DeliveryOptions):
     def of_address(cls, scheme: str, address: str) -> dict[str, object]:
         """The broker that `mqtt://USER@HOST:PORT/TOPIC` names. Raises MisuseError where it names none."""
         if not address.startswith("//"):
-            raise MisuseError(f"a sink is a broker as {scheme}://USER@HOST:PORT/TOPIC")
+            raise MisuseError(f"a broker is written {scheme}://HOST, or {scheme}://USER@HOST:PORT/TOPIC")
         try:
             url = parse_url(f"{scheme}:{address}")
         except ValueError as error:

@@ -11,8 +11,10 @@ import shutil
 import time
 from contextlib import suppress
 from datetime import datetime, timezone
+from fractions import Fraction
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 
@@ -20,10 +22,20 @@ from edge_har.model.preprocess import Pixels
 from edge_har.sinks.base import reason_of
 from edge_har.system.files import make_private_folder, open_private, utf8_path
 
-ENDINGS = {"mp4v": ".mp4", "MJPG": ".avi"}
+H264 = "h264"  # the codec that browsers play
+ENDINGS = {H264: ".mp4", "mp4v": ".mp4", "MJPG": ".avi"}
+CODEC_HELP = (
+    "`h264`: browsers play it; `mp4v`: cheapest to encode; `MJPG`: larger, whole when the power fails"
+)
+# One thread and no look ahead: a board's cores recognise, and pictures that wait cost memory.
+X264 = {"preset": "veryfast", "tune": "zerolatency", "crf": "26", "threads": "1"}
+KEY_S = 2.0  # from one picture that is coded alone to the next: how finely a player can jump
 PART = ".part"  # before the suffix of a file that is not finished
 HOLD_S = 2.0  # a picture is repeated for so long while none comes; after a longer gap a new file begins
 LOOK_S = 1.0  # how often the room on the disk is looked at
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
 
 log = logging.getLogger("edge_har")
 
@@ -62,6 +74,48 @@ class FreeSpace:
         return room
 
 
+class _H264Writer:
+    """Encodes pictures (BGR, even sides) with the x264 of PyAV's wheels; raises OSError."""
+
+    def __init__(self, part: Path, rate_hz: float, size_wh: tuple[int, int]) -> None:
+        import av  # costs megabytes and a tenth of a second: only where something is recorded
+
+        self._av = av
+        self._frames = 0
+        self._time_base = 1 / Fraction(rate_hz).limit_denominator(1000)
+        self._file = open(part, "wb")  # noqa: SIM115  closed by `release`
+        try:
+            self._container = av.open(self._file, "w", format="mp4")
+            self._stream = self._container.add_stream("libx264", rate=1 / self._time_base, options=X264)
+            self._stream.width, self._stream.height = size_wh
+            self._stream.pix_fmt = "yuv420p"
+            self._stream.codec_context.gop_size = max(1, round(KEY_S * rate_hz))
+        except (av.FFmpegError, ValueError) as error:
+            self._file.close()
+            raise OSError(f"{part} cannot be written: {error}") from error
+
+    def write(self, pixels: Pixels) -> None:
+        frame = self._av.VideoFrame.from_ndarray(pixels, format="bgr24")
+        frame.pts, frame.time_base = self._frames, self._time_base
+        self._frames += 1
+        self._encode(frame)
+
+    def release(self) -> None:
+        try:
+            self._encode(None)
+            self._container.close()
+        except self._av.FFmpegError as error:
+            raise OSError(str(error)) from error
+        finally:
+            self._file.close()
+
+    def _encode(self, frame: VideoFrame | None) -> None:
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except self._av.FFmpegError as error:
+            raise OSError(str(error)) from error
+
+
 class Recorder:
     """Writes pictures (BGR, even sides) to a video file of `rate_hz`, each at its time; a picture that comes
     between two frames is dropped, one that lasts longer is repeated.
@@ -77,7 +131,7 @@ class Recorder:
         self._part = part_of(path)
         self._codec = codec
         self._rate_hz = rate_hz
-        self._writer: cv2.VideoWriter | None = None
+        self._writer: cv2.VideoWriter | _H264Writer | None = None
         self._size_wh = (0, 0)
         self._last: Pixels | None = None
 
@@ -108,8 +162,8 @@ class Recorder:
         """Finish the file, and give it its name; None where nothing was written."""
         if self._writer is None:
             return None
-        self._writer.release()
-        self._writer = None
+        writer, self._writer = self._writer, None
+        writer.release()
         if not self._part.stat().st_size:
             self._part.unlink()
             raise OSError(f"{self.path} was not written")
@@ -120,6 +174,9 @@ class Recorder:
         make_private_folder(self.path.parent)
         # Encoders keep the mode of a file that is there already; one that they make may be read by all.
         os.close(open_private(self._part, os.O_WRONLY))
+        if self._codec == H264:
+            self._writer = _H264Writer(self._part, self._rate_hz, self._size_wh)
+            return
         with utf8_path(self._part) as path:
             writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*self._codec), self._rate_hz, self._size_wh)
         if not writer.isOpened():

@@ -18,7 +18,7 @@ from edge_har.pipeline.status import SinkState
 from edge_har.sinks.base import reason_of
 from edge_har.sinks.options import SinkContext, SinkOptions, slug
 from edge_har.sinks.pictures import Worker, draw_label, small_copy
-from edge_har.sinks.recorder import ENDINGS, FreeSpace, Recorder, keep_newest, new_path
+from edge_har.sinks.recorder import CODEC_HELP, ENDINGS, FreeSpace, Recorder, keep_newest, new_path
 from edge_har.system.files import PathKind, expand_user, path_kind
 
 WAITING = 8  # pictures; each up to some MB
@@ -36,9 +36,7 @@ class VideoOptions(SinkOptions):
     path: str = option(PATH, "the folder to record to", needed=True)
     width: int = option(WHOLE, "largest width of a picture, in px", default=640, low=64)
     rate_hz: float = option(NUMBER, "frames a second in the file", default=10.0, low=0.5, high=60)
-    codec: str = option(
-        choice(*ENDINGS), "`mp4v`, or `MJPG`: larger, whole when the power fails", default="mp4v"
-    )
+    codec: str = option(choice(*ENDINGS), CODEC_HELP, default="mp4v")
     rotate_s: float = option(DURATION, "longest file", default=600.0, low=1)
     keep: int = option(WHOLE, "files of each source that are kept", default=144, low=1)
     min_free_bytes: int = option(

@@ -68,6 +68,9 @@ class Decoder:
         self.name = name
         self.damaged_places = 0
         self._retries = retries
+        self._packets: Iterator[Packet[VideoStream]] = iter(())
+        self._waiting: deque[Packet[VideoStream]] = deque()
+        self._frames: deque[VideoFrame] = deque()
         try:
             self._container: InputContainer = av.open(target, options=dict(options or {}), timeout=timeout_s)
         except (av.FFmpegError, OSError, ValueError) as error:
@@ -84,8 +87,6 @@ class Decoder:
         self._time_base = float(self._stream.time_base or 0)
         self._start_s = (self._stream.start_time or 0) * self._time_base
         self._packets = self._read()
-        self._waiting: deque[Packet[VideoStream]] = deque()
-        self._frames: deque[VideoFrame] = deque()
         self._whole = self._in_damage = False
         self._converted: tuple[str, int] | None = None
 
@@ -177,7 +178,11 @@ class Decoder:
         return pixels if turn is None else np.asarray(cv2.rotate(pixels, turn), np.uint8)
 
     def close(self) -> None:
-        """Release decoder and file or connection; may be called twice."""
+        """Release decoder and file or connection; may be called twice. No frame comes after it."""
+        # To read on from a closed container is a crash of FFmpeg, not an error.
+        self._packets = iter(())
+        self._waiting.clear()
+        self._frames.clear()
         self._container.close()
 
     def _read(self) -> Iterator[Packet[VideoStream]]:

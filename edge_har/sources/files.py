@@ -62,6 +62,7 @@ class FileSource(Source):
         self._frames = 0
         self._first_s = 0.0
         self._time_s = 0.0
+        self._closed = False
 
     @property
     def rate_hz(self) -> float:
@@ -72,11 +73,13 @@ class FileSource(Source):
         return self._decoder.rate_hz
 
     def grab(self) -> float | None:
-        """Time of the next frame in seconds from the container, or None at the end of the file.
+        """Time of the next frame in seconds from the container; None at the end, or once closed.
 
         Raises SourceError at the end of a file of which no frame could be decoded, and for colours that
         cannot be converted.
         """
+        if self._closed:
+            return None
         self._current = self._ahead.popleft() if self._ahead else self._next_frame()
         if self._current is None:
             self._end()
@@ -96,6 +99,7 @@ class FileSource(Source):
 
     def close(self) -> None:
         """Release the decoder and the file."""
+        self._closed = True
         self._ahead.clear()
         self._current = None
         self._decoder.close()

@@ -319,7 +319,7 @@ def contact_sheet(
     return np.asarray(np.vstack(rows), np.uint8)
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="PNG to write.")
 @click.option("--seed", default=0, show_default=True, help="Of the first row; each row takes the next.")
 @click.option(

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import partial, wraps
 from typing import Generic, ParamSpec, TypeVar
 
-from edge_har import WORK_THREAD
-
+# The names of threads that may hang in a library: those that read sources, and the one that recognises.
+CAPTURE_THREAD, WORK_THREAD = "capture", "work"
 LOOK_S = 0.1  # how often the main thread looks, should a signal have come to another thread
 
 P = ParamSpec("P")

@@ -26,7 +26,7 @@ import tornado.websocket
 from edge_har.errors import EdgeHarError, MisuseError
 from edge_har.pipeline.status import RunStatus
 from edge_har.web.auth import COOKIE_DAYS, RequestAuth
-from edge_har.web.history import History
+from edge_har.web.history import KEPT, History
 from edge_har.web.limits import MAX_CONNECTIONS, Connections, TooManyTries
 from edge_har.web.machine import MachineMonitor
 from edge_har.web.options import WebOptions, is_loopback
@@ -37,17 +37,21 @@ STATE_S = 0.5  # how often pages get the state
 IDLE_S = 1.0  # how often the history is updated without viewers
 WRITE_TIMEOUT_S = 20.0  # a viewer that takes nothing for so long is let go
 START_TIMEOUT_S, CLOSE_TIMEOUT_S = 10.0, 1.0
+STILL_S = 5.0  # how long a still waits for the next picture
+FAREWELL_S = 0.4  # how long viewers have at the end to take the last state
+DEFAULT_EVENTS = 100  # in the list for programs
 MAX_VIEWERS = 32  # pages and streams
 MAX_BODY_BYTES = 16 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024
 KEEP_ALIVE_S = 60.0
 UNSENT_BYTES = 128 * 1024  # what the system keeps for a slow viewer: more would only be older
 EVERYWHERE = ("0.0.0.0", "::")  # addresses that mean all of this machine's
+ELSEWHERE = "192.0.2.1"  # an address of no machine (RFC 5737)
 BOUNDARY = "picture"
 
 State = dict[str, Any]  # a snapshot
 GONE = (asyncio.TimeoutError, tornado.iostream.StreamClosedError, tornado.websocket.WebSocketClosedError)
-SWITCHED, UNSUPPORTED_DATA = 101, 1003  # RFC 6455
+SWITCHED, GOING_AWAY, UNSUPPORTED_DATA = 101, 1001, 1003  # RFC 6455
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {
@@ -58,8 +62,8 @@ TYPES = {
 }
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -77,7 +81,8 @@ log = logging.getLogger("edge_har")
 class WebServer:
     """Serves a run's page until `close()`.
 
-    broadcaster: the frame sink through which pictures come. url: where the page is, after `start()`.
+    broadcaster: the frame sink through which pictures come. url: where the page is, after `start()`. link:
+    the same with the token, which opens the page at once; from other machines too where it listens for them.
     """
 
     def __init__(self, options: WebOptions, run_status: RunStatus) -> None:
@@ -85,13 +90,13 @@ class WebServer:
         self.run_status = run_status
         self.broadcaster = FrameBroadcaster(options.rate_hz, options.picture_px, self._wake)
         self.access = RequestAuth(options.token)
-        self.history = History()
+        self.history = History(lambda source: run_status.source(source).lost_reason)
         self.machine = MachineMonitor(time.monotonic)
         self.snapshots = Snapshots(run_status)
         self.files = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in TYPES}
         self.clients: set[PageClient] = set()
         self.connections = Connections()
-        self.url = ""
+        self.url = self.link = ""
         self._read_s = run_status.started_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -103,9 +108,11 @@ class WebServer:
         """Listen and serve. Raises EdgeHarError where it cannot listen."""
         self._sockets = self._bind()
         host, port = self._sockets[0].getsockname()[:2]
-        if host in EVERYWHERE:
-            host = socket.gethostname()
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        self.url = _url(socket.gethostname() if host in EVERYWHERE else host, port)
+        # Not every network knows the name of this machine: the link has its address.
+        self.link = _url(_own_address() if host in EVERYWHERE else host, port)
+        if self.options.token is not None:
+            self.link += f"?token={quote(self.options.token, safe='')}"
         # Without a handler Python prints what clients do wrong; an application that wants it adds one.
         logging.getLogger("tornado").addHandler(logging.NullHandler())
         self._thread.start()
@@ -120,17 +127,25 @@ class WebServer:
         if self._thread.is_alive():
             self._thread.join(CLOSE_TIMEOUT_S)
 
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The names of all sources."""
+        return tuple(source.name for source in self.run_status.sources)
+
     def update_history(self) -> None:
         """Bring the history up to now."""
         now_s = time.monotonic()
         self.history.record(self.run_status.events_since(self._read_s))
         self._read_s = now_s
+        self.history.attach(self.run_status.clips())
         self.history.forget(now_s)
 
-    async def state(self) -> State:
-        """The run's state; the machine's readings are taken in another thread."""
+    async def state(self, *, over: bool = False) -> State:
+        """The run's state; the machine's readings are taken in another thread. over: whether it is the
+        last.
+        """
         readings = await asyncio.get_running_loop().run_in_executor(None, self.machine.read)
-        return self.snapshots.make(readings)
+        return self.snapshots.make(readings, over=over)
 
     async def metrics(self, accept: str) -> tuple[bytes, str] | None:
         """Prometheus' text and its type; None where prometheus_client is not installed."""
@@ -191,6 +206,8 @@ class WebServer:
         finally:
             pushing.cancel()
             server.stop()
+            with suppress(Exception):  # whatever is wrong, it ends
+                await asyncio.wait_for(self._push_last_state(), FAREWELL_S)
             for client in list(self.clients):
                 client.drop()
             self.connections.close()
@@ -209,6 +226,15 @@ class WebServer:
                 _report("misses a state", error)
             period_s = STATE_S if self.clients else IDLE_S
             await asyncio.sleep(max(0.0, began_s + period_s - time.monotonic()))
+
+    async def _push_last_state(self) -> None:
+        """Let all viewers know that the run is over; they leave when they took it."""
+        self.update_history()
+        state = await self.state(over=True)
+        for client in list(self.clients):
+            client.push_state(state)
+        while self.clients:
+            await asyncio.sleep(0.01)
 
     def _wake(self) -> None:
         if self._loop is not None:
@@ -428,6 +454,56 @@ class _State(_Handler):
         self.finish(json.dumps(state | {"events": events}))
 
 
+class _EventList(_Handler):
+    """`/api/events`: the latest events, for programs. `source`, `label` and `limit` choose among them."""
+
+    def get(self) -> None:
+        limit = self.get_query_argument("limit", str(DEFAULT_EVENTS))
+        if not (limit.isdecimal() and 1 <= int(limit) <= KEPT):
+            self.wrong(f"limit must be a whole number from 1 to {KEPT}")
+            return
+        source, names = self.get_query_argument("source", None), self.web.source_names
+        if source is not None and source not in names:
+            self.wrong(f"no source is called {source!r}; there are {', '.join(names)}")
+            return
+        self.web.update_history()
+        events = self.web.history.events(source, self.get_query_argument("label", None), int(limit))
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps({"events": events}))
+
+    def wrong(self, text: str) -> None:
+        """Answer that the request is wrong."""
+        self.set_status(400)
+        self.text(f"400 {text}\n")
+
+
+class _Clip(_Handler, tornado.web.StaticFileHandler):
+    """`/clip/ID`: the clip of an event, whole or in parts as players ask for them. Only files that this run
+    recorded are found: the address is a key, no path.
+    """
+
+    def initialize(self, web: WebServer) -> None:  # type: ignore[override]
+        _Handler.initialize(self, web)
+        self.root, self.default_filename = "", None
+
+    @classmethod
+    def get_absolute_path(cls, root: str, path: str) -> str:
+        return path  # `validate_absolute_path` finds the file
+
+    def validate_absolute_path(self, root: str, absolute_path: str) -> str:
+        clip = self.web.run_status.clip(absolute_path)
+        if clip is None or not clip.path.is_file():
+            raise tornado.web.HTTPError(404)  # not recorded by this run, or no longer kept
+        self.set_header("Content-Disposition", f'inline; filename="{quote(clip.path.name)}"')
+        return str(clip.path)
+
+    def compute_etag(self) -> None:
+        """None: a file is not read as a whole to compute one; a clip never changes."""
+
+    def set_extra_headers(self, path: str) -> None:
+        self.set_header("Cache-Control", "no-store")
+
+
 class _Health(_Handler):
     """`/healthz`: whether the recognizer loop turns."""
 
@@ -475,7 +551,7 @@ class _Stream(_Handler):
         self.client = PageClient(web, self._disconnect)
 
     async def get(self, name: str) -> None:
-        if name not in {source.name for source in self.web.run_status.sources}:
+        if name not in self.web.source_names:
             raise tornado.web.HTTPError(404)
         self.client.enter()
         self.web.broadcaster.watch(self.client, [name])
@@ -483,7 +559,9 @@ class _Stream(_Handler):
         try:
             await _in_time(self.flush())
             while not self.client.left:
-                _, shots = await self.client.news()
+                state, shots = await self.client.news()
+                if state is not None and state["over"]:
+                    break
                 for shot in shots:
                     self.write(_part(shot.jpeg))
                     await _in_time(self.flush())
@@ -499,6 +577,43 @@ class _Stream(_Handler):
         stream = getattr(self.request.connection, "stream", None)
         if stream is not None:
             stream.close()
+
+
+class _Still(_Handler):
+    """`/still/NAME.jpg`: a source's next picture."""
+
+    def initialize(self, web: WebServer) -> None:
+        super().initialize(web)
+        self.client = PageClient(web, lambda: None)
+
+    async def get(self, name: str) -> None:
+        if name not in self.web.source_names:
+            raise tornado.web.HTTPError(404)
+        self.client.enter()
+        self.web.broadcaster.watch(self.client, [name])
+        try:
+            jpeg = await asyncio.wait_for(self._next(name), STILL_S)
+        except asyncio.TimeoutError:
+            jpeg = None
+        finally:
+            self.client.leave()
+        if jpeg is None:
+            self.set_status(503)
+            self.text(f"503 no picture: {unready(self.web.run_status).get(name, 'none came in time')}\n")
+            return
+        self.set_header("Content-Type", "image/jpeg")
+        self.finish(jpeg)
+
+    async def _next(self, name: str) -> bytes | None:
+        """None where the source gives none now."""
+        while self.web.run_status.source(name).state == "live" and not self.client.left:
+            _, shots = await self.client.news()
+            if shots:
+                return shots[0].jpeg
+        return None
+
+    def on_connection_close(self) -> None:
+        self.client.leave()
 
 
 def _part(jpeg: bytes) -> bytes:
@@ -535,9 +650,7 @@ class _Events(_Handler, tornado.websocket.WebSocketHandler):
             self.close(UNSUPPORTED_DATA, 'expected {"watch": [names]}')
             return
         if not self.client.left:
-            self.web.broadcaster.watch(
-                self.client, names & {source.name for source in self.web.run_status.sources}
-            )
+            self.web.broadcaster.watch(self.client, names.intersection(self.web.source_names))
 
     def on_close(self) -> None:
         self.client.leave()
@@ -560,6 +673,9 @@ class _Events(_Handler, tornado.websocket.WebSocketHandler):
                     await _in_time(self.write_message(shot.message, binary=True))
                 if state is not None:
                     await _in_time(self.write_message(self._text(state)))
+                    if state["over"]:
+                        self.close(GOING_AWAY, "the run has ended")
+                        self.client.leave()
         except GONE:
             self.client.drop()
 
@@ -588,6 +704,21 @@ def _listen(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def _own_address() -> str:
+    """The IPv4 address by which other machines reach this one; its name where it has no route to any."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((ELSEWHERE, 9))  # sends nothing: it only chooses a route
+        except OSError:
+            return socket.gethostname()
+        address: str = probe.getsockname()[0]
+        return address
+
+
 async def _in_time(written: Awaitable[None]) -> None:
     await asyncio.wait_for(written, WRITE_TIMEOUT_S)
 
@@ -600,7 +731,10 @@ def _application(web: WebServer) -> tornado.web.Application:
         (r"/static/([a-z]+\.[a-z]+)", _File, shared),
         (r"/events", _Events, shared),
         (r"/stream/(.+)\.mjpg", _Stream, shared),
+        (r"/still/(.+)\.jpg", _Still, shared),
+        (r"/clip/([\w-]+)", _Clip, shared),
         (r"/api/state", _State, shared),
+        (r"/api/events", _EventList, shared),
         (r"/healthz", _Health, shared),
         (r"/readyz", _Ready, shared),
         (r"/metrics", _Metrics, shared),

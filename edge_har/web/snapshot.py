@@ -41,14 +41,15 @@ class Snapshots:
         self._run_status = run_status
         self._costs = Costs()
 
-    def make(self, readings: Readings) -> dict[str, Any]:
-        """Everything but the events, ready for JSON."""
+    def make(self, readings: Readings, *, over: bool = False) -> dict[str, Any]:
+        """Everything but the events, ready for JSON. over: whether the run has ended."""
         now_s = time.monotonic()
         run_status = self._run_status
         return {
             "version": __version__,
             "model": run_status.model_id,
             "labels": run_status.labels,
+            "over": over,
             "now_s": round(now_s - run_status.started_s, 2),
             "machine": {
                 "hottest_c": rounded(readings.hottest_c, 1),

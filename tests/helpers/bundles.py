@@ -24,7 +24,7 @@ from edge_har.model.cadence import TemporalContract
 from edge_har.model.interpreter import Graph, TensorInfo
 from edge_har.model.manifest import Golden, Graphs, GraphTensors, Manifest, TensorSpec
 from edge_har.model.preprocess import FrameSpec
-from edge_har.model.recognizer import Recognizer
+from edge_har.model.recognizer import TickRecognizer
 from tests.helpers.alone import made_once
 from tests.helpers.need import need_module
 
@@ -115,7 +115,7 @@ def _make_tiny(path: Path) -> None:
         },
     )
     files[MODEL_CARD] = b"# Made for tests; recognises nothing\n"
-    recognizer = Recognizer(read_bundle(pack_bundle(manifest, files)[0]))
+    recognizer = TickRecognizer(read_bundle(pack_bundle(manifest, files)[0]))
     golden = []
     for seed in range(1000):
         frames = np.random.default_rng(seed).integers(0, 256, (TINY_FRAMES, *shape), np.uint8)

@@ -22,7 +22,7 @@ from edge_har.cli.model import inspect_json, inspect_lines
 from edge_har.errors import EdgeHarError
 from edge_har.model.bundle import FIXED_ZIP_TIME, LABELS, Bundle, read_bundle
 from edge_har.model.manifest import MANIFEST
-from edge_har.model.recognizer import Recognizer, check_golden
+from edge_har.model.recognizer import TickRecognizer, check_golden
 from edge_har.pipeline.events import EventMachine
 from edge_har.pipeline.options import RunOptions
 from edge_har.pipeline.sampler import Sampler
@@ -155,7 +155,7 @@ def use(bundle: Bundle) -> None:
 
 def _run(bundle: Bundle) -> None:
     manifest = bundle.manifest
-    recognizer = Recognizer(bundle)
+    recognizer = TickRecognizer(bundle)
     Sampler(manifest.frame, manifest.temporal, lambda: False)
     options = RunOptions()
     machine = EventMachine(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_har.pipeline.events import Event, Reason, Type, utc_now
-from edge_har.pipeline.outputs import FrameSinks, Picture
+from edge_har.pipeline.outputs import EventSink, FrameSinks, Picture
 from edge_har.pipeline.status import Counts, RunStatus
 from edge_har.web import WebOptions, start_web
 from edge_har.web.pictures import FrameBroadcaster
@@ -98,11 +98,16 @@ class LiveRun:
         score: float | None = 0.9,
         end_s: float | None = None,
         reason: Reason | None = None,
+        sinks: Sequence[EventSink] = (),
     ) -> str:
-        """Tell a line of an event, by default of a new one; its name."""
+        """Emit a line of an event, by default of a new one, to `sinks` too; its name."""
         name = name or f"e{next(self._ids)}"
         score = None if label is None else score
-        self.run_status.record(Event(name, kind, source, label, score, 0.0, end_s, utc_now(), "m@1", reason))
+        start_s = time.monotonic() if sinks else 0.0
+        event = Event(name, kind, source, label, score, start_s, end_s, utc_now(), "m@1", reason)
+        self.run_status.record(event)
+        for sink in sinks:
+            sink.write(event)
         return name
 
     def _run(self) -> None:

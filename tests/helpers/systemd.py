@@ -100,10 +100,10 @@ class Systemd:
         here = Path(self._folder.name)
         (here / str(list(self._files).index(path))).write_text(text)
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, timeout_s: float = BOOT_S) -> str:
         """What a command says in there, which must succeed."""
         inside = ["nsenter", f"--target={self._leader}", "--mount", "--pid", "--ipc", "--uts", "--", *command]
-        done = subprocess.run(inside, capture_output=True, text=True, check=False, timeout=BOOT_S)
+        done = subprocess.run(inside, capture_output=True, text=True, check=False, timeout=timeout_s)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 

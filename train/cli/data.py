@@ -3,38 +3,51 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from edge_har.cli.command import Group
 from edge_har.cli.logs import write_line
+from edge_har.cli.progress import progress
 from edge_har.errors import MisuseError, printable
 
 if TYPE_CHECKING:
-    from click._termui_impl import ProgressBar
-
-    from train.data.index import CheckFound, Dataset, OnProgress
+    from train.data.index import CheckFound, Dataset
     from train.data.splits import Split
 
 ONE_GROUP_OUT = "leave-one-group-out"
 FEWEST_FOLDS = 3  # one each for training, validation and test
 DEFAULT_PARTS = "60,20,20"
 OTHER_HELP = (
-    "A folder of clips, in any layout, in which none of the labels happens: as a label folder _other would "
-    "hold them."
+    "A folder of clips in which none of the labels happens, in any layout; the same as a label folder _other."
 )
 
+# What people write elsewhere.
+INSTEAD = {
+    **dict.fromkeys(("--data", "--input", "--dir", "--clips"), "the clips need none: give the folder alone"),
+    **dict.fromkeys(("--output", "-o"), "did you mean --out?"),
+}
 
-@click.group()
+
+@click.group(
+    cls=Group,
+    examples={
+        "A folder that holds a folder per label": "edge-har data index my_clips",
+    },
+)
 def data() -> None:
     """Index, check and split sets of clips."""
 
 
-@data.command()
+@data.command(
+    instead=INSTEAD,
+    examples={
+        "A folder that holds a folder per label": "edge-har data index my_clips",
+        "A list of clips with labels and groups": "edge-har data index clips.csv --out index.csv",
+    },
+)
 @click.argument("source", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--out",
@@ -65,7 +78,13 @@ def index(source: Path, out: Path, other: Path | None) -> None:
     write_line(f"wrote {out}")
 
 
-@data.command()
+@data.command(
+    instead=INSTEAD,
+    examples={
+        "60 % to train on, 20 % each to validate and to test": "edge-har data split index.csv",
+        "Each group held out once": "edge-har data split index.csv --folds leave-one-group-out",
+    },
+)
 @click.argument("source", metavar="INDEX", type=click.Path(path_type=Path))
 @click.option(
     "--out",
@@ -75,15 +94,19 @@ def index(source: Path, out: Path, other: Path | None) -> None:
     help="Where the split goes.",
 )
 @click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Chooses among equal splits."
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Chooses one of several equally good splits.",
 )
 @click.option(
-    "--parts", help=f"Percent of the clips that train, validate and test.  [default: {DEFAULT_PARTS}]"
+    "--parts", help=f"Percent of the clips to train on, to validate and to test.  [default: {DEFAULT_PARTS}]"
 )
 @click.option(
     "--folds",
     metavar=f"{ONE_GROUP_OUT}|N",
-    help="Several splits instead, each group in the test part of one: a split for each group, or N.",
+    help="Make several splits, with each group in the test part of one: a split for each group, or N.",
 )
 def split(source: Path, out: Path, seed: int, parts: str | None, folds: str | None) -> None:
     """Split INDEX (or a folder of clips) so that no group is in two parts."""
@@ -119,7 +142,7 @@ def load_and_report(
     """
     from train.data.index import contradictions, load_clips, shared_content
 
-    with _progress("checking clips") as on_progress:
+    with progress("checking clips") as on_progress:
         dataset = load_clips(source, on_progress, write_line, check_found, other)
     for path, reason in dataset.unreadable:
         write_line(f"skipped: {reason if printable(str(path)) in printable(reason) else f'{path}: {reason}'}")
@@ -141,24 +164,6 @@ def load_and_report(
             f"{first.name} and {second.name}; a split may hold one on each side"
         )
     return dataset
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[OnProgress]:
-    """A progress bar with the time left, on stderr; it appears with the first step, so that errors come
-    alone.
-    """
-    with ExitStack() as stack:
-        bars: list[ProgressBar[int]] = []
-
-        def advance(done: int, total: int) -> None:
-            if not bars:
-                bars.append(
-                    stack.enter_context(click.progressbar(length=total, label=label, file=sys.stderr))
-                )
-            bars[0].update(1)
-
-        yield advance
 
 
 def _fold_count(folds: str | None) -> int | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from edge_har.cli.command import ARGUMENTS, Command
 from edge_har.errors import MisuseError
 from train.cli.data import OTHER_HELP
 from train.models.families import ENCODER_NAMES, FAMILIES, HEADS, INPUTS, LRCN, PRESETS
@@ -23,9 +24,40 @@ if TYPE_CHECKING:
     from train.runs import Run, TrainConfig
 
 TENSORFLOW = "tensorflow"
+# What people write elsewhere, or as an argument.
+INSTEAD = {
+    ARGUMENTS: "did you mean --data {}?",
+    **dict.fromkeys(("--dataset", "--input", "--clips", "--videos", "-d"), "did you mean --data?"),
+    **dict.fromkeys(("--output", "--run", "-o", "--save"), "did you mean --out?"),
+    **dict.fromkeys(("--lr", "--rate"), "did you mean --learning-rate?"),
+    **dict.fromkeys(("--batch-size", "-b"), "did you mean --batch?"),
+    **dict.fromkeys(("--labels", "--classes"), "labels are the names of the folders in --data"),
+    "--resume": "the same command again continues an interrupted training",
+    **dict.fromkeys(("--image-size", "--resolution"), "did you mean --size?"),
+    **dict.fromkeys(("--arch", "--architecture", "--network"), "did you mean --model?"),
+}
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    instead=INSTEAD,
+    groups={
+        "Clips": "--data --other --split --fold --validation --cross-validate --folds --cache --mirror",
+        "Model": "--preset --model --encoder --encoder-weights --inputs --head --motion-branch",
+        "What the model sees": "--frames --interval-ms --hop --size --fit --interpolation --standardise",
+        "Training": "--epochs --patience --windows --batch --learning-rate --fine-tune --monitor --recipe "
+        "--seed",
+        "Variety of the clips": "--augmentation --synthetic --still --outliers --other-share",
+        "A model that teaches": "--teacher --teacher-share",
+        "Outputs": "--out --tensorboard --describe",
+    },
+    examples={
+        "A small, fast model of a folder with a folder per label": "edge-har train "
+        "--data my_clips --preset s --out runs/mine",
+        "The accuracy to expect: each group held out in turn": "edge-har train "
+        "--data my_clips --preset s --out runs/folds --cross-validate",
+    },
+)
 @click.option(
     "--data",
     required=True,
@@ -33,27 +65,33 @@ TENSORFLOW = "tensorflow"
     type=click.Path(path_type=Path),
     help="A folder of clips, a clips.csv, or an index by 'edge-har data index'.",
 )
-@click.option("--model", type=click.Choice(tuple(FAMILIES)), help="The architecture.")
+@click.option(
+    "--model", type=click.Choice(tuple(FAMILIES)), help="The architecture, with its default settings."
+)
 @click.option(
     "--preset",
     type=click.Choice(tuple(PRESETS)),
-    help="A model in place of --model and its design, from small and fast to large and accurate.",
+    help="A ready-made model, in place of --model: s is small and fast, l is large and accurate.",
 )
 @click.option(
-    "--encoder", type=click.Choice(ENCODER_NAMES), help="What makes features of each frame of an lrcn."
+    "--encoder",
+    type=click.Choice(ENCODER_NAMES),
+    help="The network that turns each frame into features (lrcn).",
 )
 @click.option(
     "--encoder-weights",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Weights of the encoder (.h5); default the folder in EDGE_HAR_ENCODERS, else Keras' download.",
+    help="Weights of the encoder (.h5).  [default: in $EDGE_HAR_ENCODERS, else downloaded by Keras]",
 )
 @click.option(
     "--inputs",
     type=click.Choice(tuple(INPUTS)),
     help="What the encoder sees: a frame, the difference of two, or three grey ones.",
 )
-@click.option("--head", type=click.Choice(HEADS), help="What makes scores of the features of a window.")
+@click.option(
+    "--head", type=click.Choice(HEADS), help="The layer that turns the features of a window into scores."
+)
 @click.option(
     "--motion-branch/--no-motion-branch",
     default=None,
@@ -79,7 +117,7 @@ TENSORFLOW = "tensorflow"
 @click.option(
     "--validation/--no-validation",
     default=True,
-    help="--no-validation trains on the validation groups too (without --split: on all), for all --epochs.",
+    help="--no-validation also trains on the validation groups (without --split: on all), for all --epochs.",
 )
 @click.option("--frames", type=click.IntRange(min=2), help="Frames in a window.")
 @click.option("--interval-ms", type=float, help="Milliseconds between two frames of a window.")
@@ -135,7 +173,7 @@ TENSORFLOW = "tensorflow"
     "outlier_share",
     metavar="SHARE",
     type=float,
-    help="Fraction of each batch that is turned by a quarter or a half, so that no label is sure of it.",
+    help="Fraction of each batch that is rotated by 90 or 180 degrees, to make the model unsure of it.",
 )
 @click.option("--other", metavar="DIR", type=click.Path(path_type=Path), help=OTHER_HELP)
 @click.option(
@@ -149,13 +187,13 @@ TENSORFLOW = "tensorflow"
     "--teacher",
     metavar="RUN",
     type=click.Path(path_type=Path),
-    help="A finished, larger model of the same labels and split, whose probabilities are learned too.",
+    help="A finished, larger model of the same labels and split; the new one also learns its probabilities.",
 )
 @click.option(
     "--teacher-share",
     metavar="SHARE",
     type=float,
-    help="Its part of what is learned of each clip, 0 to 1.  [default: 0.5]",
+    help="How much is learned from the teacher instead of the labels, 0 to 1.  [default: 0.5]",
 )
 @click.option(
     "--monitor",
@@ -185,7 +223,7 @@ TENSORFLOW = "tensorflow"
 @click.option(
     "--cross-validate",
     is_flag=True,
-    help="Train once for each part of the groups, each held out once, into OUT/fold-N; print the figures.",
+    help="Train several times into OUT/fold-N, each time with other groups held out; print the accuracy.",
 )
 @click.option(
     "--folds",
@@ -197,7 +235,7 @@ TENSORFLOW = "tensorflow"
     type=click.Choice(RECIPES),
     default=RECIPES[0],
     show_default=True,
-    help="notebook: the tutorial notebooks' own, on a random split and on groups held out.",
+    help="notebook: train as the tutorial notebooks do, on a random split and on groups held out.",
 )
 def train(
     data: Path,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_har.cli.progress import progress, to_stderr
 from edge_har.errors import DataError, MisuseError
 from edge_har.system.files import replaced_file
 from train import runs
@@ -87,7 +87,7 @@ def train_run(
 
     Raises DataError or MisuseError, each one line.
     """
-    folder, report = Path(out), report or _to_stderr
+    folder, report = Path(out), report or to_stderr
     if tensorboard is not None and find_spec("tensorboard") is None:
         raise MisuseError(
             "--tensorboard needs the package tensorboard; install it with 'pip install tensorboard'"
@@ -162,10 +162,6 @@ class _Clips:
     other: Mapping[str, Sequence[CachedClip]] = field(default_factory=lambda: dict.fromkeys(PARTS, ()))
 
 
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def identity(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
     """What a training is made of, as config.json holds it: two with the same identity and split train the
     same.
@@ -213,12 +209,10 @@ def _split_json(config: TrainConfig, dataset: Dataset, split: Split | None) -> d
 def _cached_parts(
     config: TrainConfig, dataset: Dataset, split: Split | None, cache: Path, report: Report
 ) -> _Clips:
-    def decoded(done: int, total: int) -> None:
-        if done == total or done % 100 == 0:
-            report(f"decoded {done} of {total} clips")
-
-    every = cache_clips(dataset.clips, dataset.labels, config.frame_spec, cache, decoded)
-    synthetic = cache_synthetic(config, dataset.labels, cache, decoded)
+    with progress("decoding clips", report) as decoded:
+        every = cache_clips(dataset.clips, dataset.labels, config.frame_spec, cache, decoded)
+    with progress("drawing clips", report) as drawn:
+        synthetic = cache_synthetic(config, dataset.labels, cache, drawn)
     cached = [clip for clip in every if clip.label != BACKGROUND]
     unlabelled = [clip for clip in every if clip.label == BACKGROUND]
     if split is None:

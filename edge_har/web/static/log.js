@@ -1,6 +1,6 @@
 // The events in words.
 
-import { clock, colour, duration, percent, say, timeOfDay } from "./words.js";
+import { clock, colour, duration, mark, percent, say, timeOfDay } from "./words.js";
 
 const SHOWN = 25; // before somebody asks for all
 const REASONS = {
@@ -16,7 +16,9 @@ function before(a, b) {
 }
 
 export class Log {
-  constructor(section, template) {
+  /** onPlay(address, title): called when a clip is to be shown. */
+  constructor(section, template, onPlay) {
+    this.onPlay = onPlay;
     this.list = section.querySelector(".entries");
     this.empty = section.querySelector(".empty");
     this.count = section.querySelector(".count");
@@ -71,12 +73,32 @@ export class Log {
     const seconds = entry.lasted_s ?? (entry.ended_s ?? now) - entry.began_s;
     const reason = REASONS[entry.reason] ? `, ${REASONS[entry.reason]}` : "";
     say(item.querySelector(".lasted"), goesOn ? `now, for ${duration(seconds)}` : `${duration(seconds)}${reason}`);
+    say(item.querySelector(".why"), away ? (entry.reason ?? "") : "");
     const time = item.querySelector("time");
     if (!time.dateTime) {
       const began = clock(now - entry.began_s);
       time.dateTime = began.toISOString();
       say(time, timeOfDay(began));
     }
+    this.clip(item.querySelector(".clip"), entry, time.textContent);
+  }
+
+  /** A link to the event's clip: it opens in the page where browsers can play it, else it is saved. */
+  clip(link, entry, began) {
+    if (!entry.clip || !link.hidden) return;
+    link.hidden = false;
+    link.href = entry.clip.path;
+    say(link, entry.clip.plays ? "Play clip" : "Save clip");
+    mark(link, "aria-label", `${link.textContent}: ${entry.label}, ${began}`);
+    if (!entry.clip.plays) {
+      link.download = "";
+      return;
+    }
+    link.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return; // in a tab of its own
+      event.preventDefault();
+      this.onPlay(link.href, `${entry.label}, ${entry.source}, ${began}`);
+    });
   }
 
   tell(labels) {

@@ -1,12 +1,17 @@
 // The live page: one WebSocket feeds the cards of the sources, the timeline and the list of events.
 
+import { ClipWindow } from "./clip.js";
 import { Link } from "./link.js";
 import { Log } from "./log.js";
+import { News } from "./news.js";
 import { Sources } from "./sources.js";
 import { Timeline } from "./timeline.js";
 import { duration, mark, say } from "./words.js";
 
-const LINK_WORDS = { connecting: "Connecting…", live: "Connected", lost: "Connection lost" };
+const LINK_WORDS = { connecting: "Connecting…", live: "Connected", lost: "Connection lost", over: "Run ended" };
+const STOPPED = "The run has ended on the device.";
+const ALL_ENDED = "All sources have come to their end, and the run with them.";
+const NEXT = "This page shows the next run when it begins.";
 const find = (selector) => document.querySelector(selector);
 
 // The token of an address that was opened with one must not stay in the browser's history.
@@ -23,7 +28,9 @@ let slowed = "";
 
 const sources = new Sources(find(".sources"), find("#source"), (names) => link?.watch(names));
 const timeline = new Timeline(find(".timeline"), find("#lane"));
-const log = new Log(find(".log"), find("#entry"));
+const clip = new ClipWindow(find("#clip"));
+const log = new Log(find(".log"), find("#entry"), (address, title) => clip.open(address, title));
+const news = new News(find("#news"));
 
 function now() {
   return performance.now() / 1000 - zero;
@@ -33,6 +40,7 @@ function take(message) {
   if (message.first) entries.clear(), (zero = Infinity);
   state = message.state;
   zero = Math.min(zero, performance.now() / 1000 - state.now_s);
+  news.update(message.events, message.first);
   for (const entry of message.events) entries.set(entry.id, entry);
   show();
 }
@@ -102,13 +110,17 @@ function notice(text) {
 }
 
 function changed(to, reason) {
+  if (to === "lost" && state?.over) to = "over"; // it said so before it went
   const status = find(".link");
   mark(status, "data-link", to);
   say(status.querySelector(".text"), LINK_WORDS[to]);
   document.body.classList.toggle("unlinked", to !== "live");
-  if (to === "lost") {
+  if (to === "over") {
+    notice(`${state.sources.every((source) => source.state === "ended") ? ALL_ENDED : STOPPED} ${NEXT}`);
+    sources.unlink(true);
+  } else if (to === "lost") {
     notice(reason || "The device cannot be reached. Trying again…");
-    sources.unlink();
+    sources.unlink(false);
   } else {
     notice(slowed);
   }

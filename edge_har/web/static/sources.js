@@ -4,8 +4,7 @@ import { colour, count, duration, mark, milliseconds, percent, say } from "./wor
 
 const WORDS = { opening: "Opening", live: "Live", lost: "Lost", ended: "Ended", failed: "Failed" };
 const GAP_PX = 16;
-const GOOD_PX = 220; // how wide a picture among several should be, and must be where there is room
-const LEAST_PX = 190;
+const LEAST_PX = 190; // how wide a picture among several must be where there is room
 const COUNTS = ["frames", "ticks", "skipped", "repeated", "damaged", "reconnects"];
 
 class Card {
@@ -20,6 +19,7 @@ class Card {
     this.drawn = false;
     this.busy = false;
     this.linked = false;
+    this.over = false;
     this.paused = false;
     this.ongoing = null;
     this.parts = new Proxy({}, { get: (known, part) => (known[part] ??= root.querySelector(`.${part}`)) });
@@ -27,6 +27,7 @@ class Card {
     this.context = this.canvas.getContext("2d", { alpha: false });
     this.stateText = root.querySelector(".state .text");
     say(this.parts.name, name);
+    say(this.parts.whose, `${name}: `);
     this.parts.name.title = name;
   }
 
@@ -37,6 +38,7 @@ class Card {
     this.ongoing = ongoing;
     mark(this.root, "data-state", source.state);
     say(this.stateText, WORDS[source.state] ?? source.state);
+    this.because(source.reason);
     const live = source.state === "live";
     say(this.parts.rate, live ? `${source.rate_hz.toFixed(1)} fps` : "–");
     say(this.parts.age, milliseconds(live ? source.age_ms : null));
@@ -51,12 +53,26 @@ class Card {
     return this.drawn && performance.now() - this.drawnMs < 1500;
   }
 
-  unlink() {
+  /** over: whether the run has ended; else the device cannot be reached. */
+  unlink(over) {
     this.linked = this.drawn = false;
-    mark(this.root, "data-state", "unknown");
-    say(this.stateText, "Unknown");
+    this.over = over;
+    if (over && this.source?.state !== "ended" && this.source?.state !== "failed") {
+      mark(this.root, "data-state", "ended");
+      say(this.stateText, "Stopped");
+    } else if (!over) {
+      mark(this.root, "data-state", "unknown");
+      say(this.stateText, "Unknown");
+      this.because(null);
+    }
     this.parts.seen.hidden = true;
     this.veil();
+  }
+
+  /** Why the source gives nothing, below its name; null: it gives pictures. */
+  because(reason) {
+    this.parts.reason.hidden = !reason;
+    say(this.parts.reason, reason ?? "");
   }
 
   async draw(header, blob) {
@@ -91,13 +107,12 @@ class Card {
     seen.hidden = !live;
     if (!live) return;
     const certain = this.ongoing !== null && this.ongoing === label;
-    const classes = `seen ${colour(label, this.labels)} ${certain ? "certain" : ""}`.trim();
+    const kind = label === null ? "nothing" : certain ? "certain" : "";
+    const classes = `seen ${colour(label, this.labels)} ${kind}`.trim();
     if (seen.className !== classes) seen.className = classes;
-    say(seen.querySelector(".label"), label ?? "No activity");
+    say(seen.querySelector(".label"), label ?? "Nothing");
     say(seen.querySelector(".score"), percent(score));
     fill.style.inlineSize = `${100 * (score ?? 0)}%`;
-    const what = label ? `${label}, ${percent(score)}` : "no activity";
-    mark(this.parts.picture, "aria-label", `${this.name}: ${what}`);
   }
 
   veil() {
@@ -105,17 +120,17 @@ class Card {
     mark(this.parts.veil, "data-kind", kind);
     say(this.parts.what, what);
     say(this.parts.why, why);
-    if (this.source?.state !== "live") mark(this.parts.picture, "aria-label", `${this.name}: ${what}`);
   }
 
   message() {
     const source = this.source;
     const silent = source?.silent_s === null || !source ? "" : `Nothing came for ${duration(source.silent_s)}. `;
-    if (!this.linked) return ["wait", "No connection", ""];
-    if (!source || source.state === "opening") return ["wait", "Opening the source…", source?.reason ?? ""];
-    if (source.state === "lost") return ["wait", "Source lost", `${silent}Opening it again.\n${source.reason ?? ""}`];
-    if (source.state === "ended") return ["stop", "Ended", "This source has come to its end."];
-    if (source.state === "failed") return ["stop", "Failed", source.reason ?? ""];
+    if (!this.linked && !this.over) return ["wait", "No connection", ""];
+    if (source?.state === "ended") return ["stop", "Ended", "This source has come to its end."];
+    if (source?.state === "failed") return ["stop", "Failed", "This source cannot be used."];
+    if (this.over) return ["stop", "Stopped", "The run has ended."];
+    if (!source || source.state === "opening") return ["wait", "Opening the source…", ""];
+    if (source.state === "lost") return ["wait", "Source lost", `${silent}Reconnecting.`];
     if (this.paused) return ["pause", "Paused", ""];
     return this.drawn ? ["none", "", ""] : ["wait", "Waiting for a picture…", ""];
   }
@@ -134,7 +149,9 @@ export class Sources {
     new ResizeObserver(() => this.spread()).observe(section);
     document.addEventListener("visibilitychange", () => this.watch());
     addEventListener("hashchange", () => this.arrange());
-    addEventListener("keydown", (event) => event.key === "Escape" && this.enlarged() && this.enlarge(null));
+    addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && this.enlarged() && !document.querySelector("dialog[open]")) this.enlarge(null);
+    });
   }
 
   update(state, ongoing) {
@@ -143,6 +160,7 @@ export class Sources {
     for (const source of state.sources) {
       const card = this.cards.get(source.name);
       card.linked = true;
+      card.over = false;
       card.update(source, state.labels, ongoing.get(source.name) ?? null);
     }
   }
@@ -151,8 +169,8 @@ export class Sources {
     this.cards.get(header.source)?.draw(header, blob);
   }
 
-  unlink() {
-    for (const card of this.cards.values()) card.unlink();
+  unlink(over) {
+    for (const card of this.cards.values()) card.unlink(over);
   }
 
   pause(paused) {
@@ -224,21 +242,20 @@ export class Sources {
     this.section.style.setProperty("--common-ratio", commonest);
   }
 
-  /** Choose how many cards stand in a row: few holes in the last row first, then a good width. */
+  /** Choose how many cards are in a row: as many as there are rows, so four are two by two, or one more where
+      that leaves fewer holes; never so many that they are too narrow. */
   spread() {
     const beside = this.cards.size - (this.enlarged() === null ? 0 : 1);
     const width = this.section.clientWidth;
     const least = Math.min(LEAST_PX, width / 2.2);
-    let best = [Infinity, 1];
-    for (let columns = 1; columns <= beside; columns++) {
-      const each = (width - (columns - 1) * GAP_PX) / columns;
-      if (columns > 1 && each < least) break;
-      const holes = (columns - (beside % columns)) % columns;
-      const rows = Math.ceil(beside / columns);
-      best = [[holes / rows + 2 * Math.abs(Math.log(each / GOOD_PX)), columns], best].sort((a, b) => a[0] - b[0])[0];
-    }
+    const most = Math.floor((width + GAP_PX) / (least + GAP_PX));
+    const square = Math.ceil(Math.sqrt(beside));
+    const holes = (columns) => (columns - (beside % columns)) % columns;
+    const chosen = Math.min(most, holes(square + 1) < holes(square) ? square + 1 : square);
     const fewest = this.enlarged() === null ? 1 : width > 700 ? 3 : 2; // none beside is larger than the enlarged one
-    this.section.style.setProperty("--columns", Math.max(best[1], fewest));
+    const columns = Math.max(chosen, fewest);
+    this.section.style.setProperty("--columns", columns);
+    this.section.classList.toggle("two-rows", beside === this.cards.size && Math.ceil(beside / columns) === 2);
     const roomy = matchMedia("(min-width: 64rem)").matches;
     for (const card of this.cards.values()) card.root.querySelector("details").open ||= roomy;
   }

@@ -10,6 +10,7 @@ export class Timeline {
     this.lanes = section.querySelector(".lanes");
     this.ends = section.querySelectorAll(".axis span");
     this.count = section.querySelector(".count");
+    this.legend = section.querySelector(".legend");
     this.buttons = section.querySelectorAll(".ranges button");
     this.template = template;
     this.tracks = new Map();
@@ -39,10 +40,12 @@ export class Timeline {
     if (JSON.stringify(names) !== JSON.stringify([...this.tracks.keys()])) this.build(names);
     const begin = now - 60 * this.minutes;
     const gone = new Set(this.bars.keys());
+    const seen = new Set();
     let shown = 0;
     for (const entry of entries.values()) {
       if ((entry.ended_s ?? now) < begin || !this.tracks.has(entry.source)) continue;
       gone.delete(entry.id);
+      seen.add(entry.label);
       shown += entry.label === null ? 0 : 1;
       this.place(entry, labels, begin, now);
     }
@@ -50,6 +53,7 @@ export class Timeline {
       this.bars.get(id).remove();
       this.bars.delete(id);
     }
+    this.explain(seen, labels);
     const range = this.minutes >= 60 ? "hour" : `${this.minutes} minutes`;
     const events = shown === 1 ? "1 event" : `${shown || "no"} events`;
     say(this.count, events);
@@ -76,6 +80,23 @@ export class Timeline {
     const lasted = duration(entry.lasted_s ?? (entry.ended_s ?? now) - entry.began_s);
     const what = entry.label === null ? "Source lost" : `${entry.label}, ${percent(entry.score)}`;
     bar.title = `${what}, ${lasted}, from ${timeOfDay(clock(now - entry.began_s))}`;
+  }
+
+  /** What the colours mean: the labels that are shown, in the order of the model; null: a source was lost. */
+  explain(seen, labels) {
+    const shown = labels.filter((label) => seen.has(label));
+    for (const label of seen) if (label !== null && !labels.includes(label)) shown.push(label);
+    if (seen.has(null)) shown.push(null);
+    if (this.explained === JSON.stringify([shown, labels])) return;
+    this.explained = JSON.stringify([shown, labels]);
+    this.legend.replaceChildren(
+      ...shown.map((label) => {
+        const item = document.createElement("li");
+        item.className = label === null ? "away" : colour(label, labels);
+        item.textContent = label ?? "Source lost";
+        return item;
+      }),
+    );
   }
 
   build(names) {
