@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from edge_har.cli import HELP_INSTEAD, HELP_NAMES, missing_library_in_a_line
+from edge_har.cli import HELP_INSTEAD, missing_library_in_a_line
 from edge_har.cli.command import Command, Group
 from edge_har.cli.usage import usage_line
 from edge_har.errors import EdgeHarError, MisuseError
@@ -102,7 +102,7 @@ PAGES = (
 RESUMES = "Results are kept by content: given again, the command goes on where it was interrupted."
 
 
-@click.group(cls=Group, context_settings=HELP_NAMES)
+@click.group(cls=Group)
 def group() -> None:
     """Accuracy on people held out, the shipped model, limits on speed and memory."""
 

@@ -13,7 +13,8 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
-from edge_har.cli import ENTRY_POINT_GROUP, HELP_NAMES, PROGRAM, cli
+from edge_har.cli import ENTRY_POINT_GROUP, PROGRAM, cli
+from edge_har.cli.command import HELP_NAMES
 from edge_har.cli.completion import SHELLS, VARIABLE
 from tests.helpers.command import environment
 from tests.helpers.need import need_program

@@ -71,3 +71,12 @@ def test_a_long_help_has_every_option_in_one_group(name: str) -> None:
     assert isinstance(found, Command)
     grouped = [option for options in found.groups.values() for option in options]
     assert len(grouped) == len(set(grouped))
+
+
+def test_h_stays_help_of_a_command_that_was_called_by_itself() -> None:
+    """Click keeps what it made of the help option, and a command by itself inherits nothing."""
+    for words in COMMANDS:
+        command = cli.get_command(click.Context(cli), words[0])
+        assert command is not None
+        assert CliRunner().invoke(command, ["--help"]).exit_code == 0
+        assert CliRunner().invoke(command, ["-h"]).exit_code == 0, words

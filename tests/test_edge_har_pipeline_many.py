@@ -310,7 +310,7 @@ def test_a_threshold_that_does_not_hold_is_one_warning_at_the_start_and_after_a_
 
 def test_options_that_do_not_fit_the_bundle_are_refused() -> None:
     for options, says in (
-        (RunOptions(rules=Rules({"Wlak": LabelRule()})), f"the model has {', '.join(COLOURS)}"),
+        (RunOptions(rules=Rules({"Wlak": LabelRule()})), f"there are {', '.join(COLOURS)}"),
         (
             RunOptions(rules=Rules({"Red": LabelRule(sources=("dor",))})),
             "names the source 'dor'; there are 0",

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from edge_har.pipeline.observer import PipelineObserver
 
 PROGRAM = "edge-har"
-HELP_NAMES = {"help_option_names": ["-h", "--help"]}  # of a command, and of those below it
 ENTRY_POINT_GROUP = "edge_har.commands"
 WORKSTATION_INSTALL = "pip install -e '.[workstation]' in a checkout of edge_har"
 WORKSTATION_REQUIREMENT = re.compile(r"""([\w.-]+)[^;]*;.*\bextra\s*==\s*['"]workstation['"]""")
@@ -207,7 +206,6 @@ class LazyGroup(Group):
 
 @click.group(
     cls=LazyGroup,
-    context_settings=HELP_NAMES,
     also_called=ALSO_CALLED,
     examples={
         "Watch the first camera": "edge-har run --camera 0",

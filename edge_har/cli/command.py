@@ -14,6 +14,7 @@ from edge_har.options.addresses import mask_uri
 
 CUTOFF = 0.65  # of difflib: below it, a word resembles nothing
 MAX_SUGGESTIONS = 2
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}  # of every command, also where it is called by itself
 OTHER_OPTIONS = "Options"  # the title of those in no group
 ARGUMENTS = "arguments"  # the key of `Command.instead` for words that belong to no option
 
@@ -39,6 +40,11 @@ def options_of_command(command: click.Command) -> list[str]:
     """The names of the options that its help lists, such as `--source`."""
     shown = (p for p in command.params if isinstance(p, click.Option) and not p.hidden)
     return [name for option in shown for name in (*option.opts, *option.secondary_opts)]
+
+
+def with_help_names(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same options of a command, whose help -h shows too."""
+    return {**options, "context_settings": {**HELP_NAMES, **(options.get("context_settings") or {})}}
 
 
 def write_examples(examples: Mapping[str, str], formatter: click.HelpFormatter) -> None:
@@ -68,7 +74,7 @@ class Command(click.Command):
         groups: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **with_help_names(kwargs))
         self.examples = dict(examples or {})
         self.groups = {title: tuple(names.split()) for title, names in (groups or {}).items()}
         unknown = {name for names in self.groups.values() for name in names} - {
@@ -141,7 +147,7 @@ class Group(click.Group):
         examples: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **with_help_names(kwargs))
         self.examples = dict(examples or {})
         self.also_called = dict(also_called or {})
 

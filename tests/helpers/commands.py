@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from edge_har.cli import HELP_NAMES
+from edge_har.cli.command import HELP_NAMES
 
 
 def commands_below(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
