@@ -75,8 +75,8 @@ def _scaled(fit: Fit, given: Floats, targets: Floats | None = None, more: Floats
     table = fit.train.features if more is None else np.concatenate([fit.train.features, more])
     middle, spread = fit.train.features.mean(0), fit.train.features.std(0) + 1e-6
     truth = np.eye(fit.count)[fit.train.labels] if targets is None else targets
-    known, asked = (np.c_[(part - middle) / spread, np.ones(len(part))] for part in (table, given))
-    return np.asarray(asked @ regress(known, truth))
+    known, compared = (np.c_[(part - middle) / spread, np.ones(len(part))] for part in (table, given))
+    return np.asarray(compared @ regress(known, truth))
 
 
 def _softmax(logits: Floats) -> Floats:
@@ -115,9 +115,9 @@ def other_clips(fit: Fit, given: Floats) -> Floats:
 def neighbours(fit: Fit, given: Floats) -> Floats:
     """Mean cosine to the nearest training clips."""
     middle, spread = fit.train.features.mean(0), fit.train.features.std(0) + 1e-6
-    known, asked = ((part - middle) / spread for part in (fit.train.features, given))
-    known, asked = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (known, asked))
-    return np.asarray(np.sort(asked @ known.T, 1)[:, -NEIGHBOURS:].mean(1))
+    known, compared = ((part - middle) / spread for part in (fit.train.features, given))
+    known, compared = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (known, compared))
+    return np.asarray(np.sort(compared @ known.T, 1)[:, -NEIGHBOURS:].mean(1))
 
 
 def distance(fit: Fit, given: Floats, **options: float) -> Floats:
@@ -177,9 +177,9 @@ def notice(
 def apart(how_known: Floats, known: NDArray[np.bool_]) -> tuple[float, float]:
     """`Noticed` of one pair of labels."""
     of_known, of_unknown = how_known[known], how_known[~known]
-    compared = of_known[:, np.newaxis] - of_unknown
+    differences = of_known[:, np.newaxis] - of_unknown
     threshold = np.quantile(of_known, KNOWN_LOST)
-    area = ((compared > 0) + 0.5 * (compared == 0)).mean()
+    area = ((differences > 0) + 0.5 * (differences == 0)).mean()
     return float(area), float((of_unknown < threshold).mean())
 
 

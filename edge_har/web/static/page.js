@@ -110,7 +110,7 @@ function notice(text) {
 }
 
 function changed(to, reason) {
-  if (to === "lost" && state?.over) to = "over"; // it said so before it went
+  if (to === "lost" && state?.over) to = "over"; // the end was reported before the connection closed
   const status = find(".link");
   mark(status, "data-link", to);
   say(status.querySelector(".text"), LINK_WORDS[to]);
