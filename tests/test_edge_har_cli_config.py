@@ -91,7 +91,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def told(text: str) -> list[tuple[str, str, str | None]]:
+def events_in(text: str) -> list[tuple[str, str, str | None]]:
     """Source, type and label of events but updates."""
     events = [json.loads(line) for line in text.splitlines()]
     return [(e["source"], e["type"], e["label"]) for e in events if e["type"] != "update"]
@@ -179,21 +179,21 @@ def test_the_file_is_followed_and_the_command_line_wins(models: Path, tmp_path: 
     )
     done = edge_har("run", "--config", config, cwd=models)
     assert (done.returncode, done.stderr) == (0, "")
-    assert told(done.stdout) == [("door", "start", "Green"), ("door", "end", "Green")]
+    assert events_in(done.stdout) == [("door", "start", "Green"), ("door", "end", "Green")]
     assert (tmp_path / "events.jsonl").read_text() == done.stdout
 
     other = edge_har(
         *("run", "--config", config, "-v"),
         *("--source", f"attic={tmp_path}/green.avi", "--sink", f"jsonl:{tmp_path}/o.jsonl"),
     )
-    assert told(other.stdout) == [("attic", "start", "Green"), ("attic", "end", "Green")]
+    assert events_in(other.stdout) == [("attic", "start", "Green"), ("attic", "end", "Green")]
     assert (tmp_path / "o.jsonl").read_text() == other.stdout and "attic: " in other.stderr
     assert (tmp_path / "events.jsonl").read_text() == done.stdout
     none = edge_har("run", "--config", config, "--enter", 1, "--min-duration", "10s", "-q")
     assert (none.returncode, none.stdout) == (0, "")
     rules = ("--label", "Red?sources=door", "--label", "Green?enabled=no", "--zone", "UTC")
     ruled = edge_har("run", "--config", config, *rules)
-    assert told(ruled.stdout) == [("door", "start", "Red"), ("door", "end", "Red")]
+    assert events_in(ruled.stdout) == [("door", "start", "Red"), ("door", "end", "Red")]
     wrong = edge_har("run", "--config", config, "--label", "Green?sources=attic")
     assert wrong.returncode == 2 and "the rule of 'Green' names the source 'attic'" in wrong.stderr
 
@@ -203,9 +203,9 @@ def test_a_label_alone_is_the_only_one(models: Path, tmp_path: Path) -> None:
     scene = write_video(tmp_path / "scene.avi", np.concatenate(parts))
     given = ("run", "--model", models / "colours.ehar", "--source", f"door={scene}")
     done = edge_har(*given, "--label", "Green")
-    assert told(done.stdout) == [("door", "start", "Green"), ("door", "end", "Green")]
+    assert events_in(done.stdout) == [("door", "start", "Green"), ("door", "end", "Green")]
     two = edge_har(*given, "--label", "Green", "--label", "Blue?enter=0.9")
-    assert [label for _, kind, label in told(two.stdout) if kind == "start"] == ["Green", "Blue"]
+    assert [label for _, kind, label in events_in(two.stdout) if kind == "start"] == ["Green", "Blue"]
     wrong = edge_har(*given, "--label", "green")
     assert wrong.returncode == 2
     assert wrong.stderr == "error: the model has no label 'green'; did you mean Green?\n"
@@ -235,7 +235,7 @@ def test_a_label_option_replaces_the_files_rule_of_that_label_alone(models: Path
     # What is wrong in the rule that is replaced does not matter any more.
     done = edge_har("run", "--config", config, "--label", "Green?enabled=yes")
     assert done.returncode == 0, done.stderr
-    assert told(done.stdout) == [("door", "start", "Green"), ("door", "end", "Green")]
+    assert events_in(done.stdout) == [("door", "start", "Green"), ("door", "end", "Green")]
 
 
 def test_without_any_source_it_says_where_one_may_be(tmp_path: Path) -> None:

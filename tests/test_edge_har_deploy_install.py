@@ -117,13 +117,14 @@ def test_only_secrets_that_lie_beside_the_settings_change_hands(machine: Path) -
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: Wanted(("/home/pi/edge-har/bin/edge-har",)), lambda: Wanted(PROGRAM, Path("/root/e.toml"))],
+    [lambda folder: Wanted((f"{folder}/edge-har",)), lambda folder: Wanted(PROGRAM, Path(folder, "e.toml"))],
 )
-def test_what_the_service_could_not_see_is_refused(make: Callable[[], Wanted]) -> None:
+@pytest.mark.parametrize("folder", install.HIDDEN)
+def test_what_the_service_could_not_see_is_refused(make: Callable[[str], Wanted], folder: str) -> None:
     with pytest.raises(
         MisuseError, match=r"a service cannot see what lies there; .*/(opt/edge-har|etc/edge)"
     ):
-        make()
+        make(folder)
 
 
 def test_a_folder_that_is_closed_to_others_is_named(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +151,7 @@ def test_what_an_older_unit_left_is_named(machine: Path) -> None:
 def test_keys_are_public_ones(tmp_path: Path) -> None:
     public, private = tmp_path / "k.pub", tmp_path / "k"
     public.write_text(f"{KEY}\n\n{OTHER}\n{KEY}\n")
-    private.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n")
+    private.write_text("-----BEGIN PRIVATE KEY-----\nMC4C\n")
     assert read_keys([public]) == (KEY, OTHER)
     with pytest.raises(MisuseError, match="no public key"):
         read_keys([private])
