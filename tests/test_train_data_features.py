@@ -45,19 +45,20 @@ def test_rows_hold_what_they_are_made_of() -> None:
     np.testing.assert_array_equal(pictures.numpy(), small)
 
 
-@pytest.mark.parametrize("rate_hz", [25.0, 10.0, 30.0])
-def test_windows_of_rows_are_windows_of_frames(tmp_path: Path, rate_hz: float) -> None:
-    clip, encode = cached_clip(tmp_path, 40, rate_hz), Counted()
+@pytest.mark.parametrize(("frames", "rate_hz"), [(40, 25.0), (40, 10.0), (40, 30.0), (9, 25.0), (2, 10.0)])
+def test_windows_of_rows_are_windows_of_frames(tmp_path: Path, frames: int, rate_hz: float) -> None:
+    clip, encode = cached_clip(tmp_path, frames, rate_hz), Counted()
     contract = TemporalContract(6, 80.0, 1)
     layout = RowLayout(6, SMALL_PX, 2)
     (rows,) = feature_clips([clip], FeatureSource(encode, layout, ["means"]), contract)
-    frames = clip.frames().astype(np.float32)
+    pixels = clip.frames().astype(np.float32)
     pairs = list(zip(clip_windows(clip, contract), clip_windows(rows, contract), strict=True))
     for of_frames, of_rows in pairs:
         features, small = layout.tensors(tf.constant(rows.frames()[of_rows]))
-        newest = frames[of_frames].mean(axis=(1, 2))
+        newest = pixels[of_frames].mean(axis=(1, 2))
         np.testing.assert_allclose(features.numpy()[:, 3:], newest, rtol=1e-3)
-        pooled = frames[of_frames].reshape(-1, SMALL_PX, 2, SMALL_PX, 2, 3).mean(axis=(2, 4))
+        np.testing.assert_allclose(features.numpy()[1:, :3], newest[:-1], rtol=1e-3)
+        pooled = pixels[of_frames].reshape(-1, SMALL_PX, 2, SMALL_PX, 2, 3).mean(axis=(2, 4))
         assert np.abs(small.numpy() - pooled).max() <= 0.5
     assert encode.frames == len(rows.times_s())
 

@@ -37,12 +37,18 @@ def clips(frames: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (1, frames, PX, PX, 3), np.uint8)
 
 
-def application_features(frames: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
+def quarters(maps: np.ndarray) -> np.ndarray:
+    """Means over the quarters of maps [n, 3, 3, width], which share the middle: [n, 4 x width]."""
+    parts = [
+        maps[:, row : row + 2, column : column + 2].mean(axis=(1, 2)) for row in (0, 1) for column in (0, 1)
+    ]
+    return np.concatenate(parts, axis=-1)
+
+
+def application_maps(frames: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
     """What Keras' application makes of frames float32 [n, PX, PX, 3], -1..1, with a border of black, which
-    its padding takes for grey."""
-    app = keras.applications.MobileNet(
-        alpha=0.25, weights=None, include_top=False, input_shape=(PX, PX, 3), pooling="avg"
-    )
+    its padding takes for grey: [n, 3, 3, width]."""
+    app = keras.applications.MobileNet(alpha=0.25, weights=None, include_top=False, input_shape=(PX, PX, 3))
     app.set_weights(weights)
     first, rest = app.get_layer("conv1"), app.get_layer("conv1_bn")
     kernel = first.get_weights()[0]
@@ -71,17 +77,18 @@ def test_features_are_those_of_the_application(
     made = architectures.appearance_of(model, design)(clip[:, : design.frames_per_step]).numpy()
     pixels = clip[0, : design.frames_per_step].astype(np.float32)
     scaled = pixels / 127.5 - 1
-    if inputs == "difference":
-        seen = (pixels[1] - pixels[0]) / 255
+    expected = []
+    if inputs != "difference":
+        grey = np.moveaxis(scaled @ np.array(encoders.LUMA, np.float32), 0, -1)
+        seen = grey if inputs == "grey3" else scaled[-1]
+        expected.append(quarters(application_maps(seen[np.newaxis], loaded_arrays(stirred))))
+    if inputs in ("difference", "both"):
         app = keras.applications.MobileNet(
             alpha=0.25, weights=None, include_top=False, input_shape=(PX, PX, 3), pooling="avg"
         )
         app.set_weights(loaded_arrays(stirred))
-        expected = app(seen[np.newaxis]).numpy()
-    else:
-        grey = np.moveaxis(scaled @ np.array(encoders.LUMA, np.float32), 0, -1)
-        seen = grey if inputs == "grey3" else scaled[0]
-        expected = application_features(seen[np.newaxis], loaded_arrays(stirred))
+        expected.append(app((pixels[1] - pixels[0])[np.newaxis] / 127.5).numpy())
+    expected = np.concatenate(expected, axis=-1)
     np.testing.assert_allclose(made, expected, atol=2e-4)
 
 
@@ -91,7 +98,7 @@ def test_kernels_are_on_the_steps_of_int8(stirred: Path, inputs: str) -> None:
     model = architectures.build("lrcn", 4, PX, 3, design=design)
     encoders.load_weights(model, design, stirred)
     for layer in model.layers:
-        if layer.name.startswith("enc_") and layer.get_weights():
+        if layer.name.startswith(("enc_", "change_")) and layer.get_weights():
             kernel = layer.get_weights()[0]
             depthwise = isinstance(layer.layer, keras.layers.DepthwiseConv2D)
             axes = (0, 1) if depthwise else (0, 1, 2)
@@ -121,14 +128,16 @@ def test_rounding_the_kernels_keeps_the_features(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("motion_branch", [False, True])
-def test_every_head_streams_what_the_whole_model_computes(head: str, motion_branch: bool) -> None:
-    design = Design(V1, "rgb", head, motion_branch)
+@pytest.mark.parametrize(("inputs", "motion_branch"), [("rgb", False), ("rgb", True), ("both", False)])
+def test_every_head_streams_what_the_whole_model_computes(
+    head: str, inputs: str, motion_branch: bool
+) -> None:
+    design = Design(V1, inputs, head, motion_branch)
     model = architectures.build("lrcn", 5, PX, 3, design=design)
     clip = clips(5)
     parts = architectures.split_stream(model)
     k = parts.frames_per_step
-    assert k == design.frames_per_step == 1 + motion_branch
+    assert k == design.frames_per_step == 1 + (motion_branch or inputs == "both")
     features = np.stack([parts.encoder(clip[:, i : i + k]).numpy() for i in range(5 - k + 1)], axis=1)
     np.testing.assert_allclose(parts.head(features).numpy(), model(clip).numpy(), atol=1e-5)
 
@@ -147,7 +156,7 @@ def test_other_encoders_take_random_weights(name: str, tmp_path: Path) -> None:
     other.set_weights(app.get_weights())
     grey = np.full_like(clip[:, 0], 127)  # far from the border both see the same
     made = architectures.appearance_of(model, design)(grey[:, np.newaxis]).numpy()
-    assert made.shape[-1] == other.output_shape[-1]
+    assert made.shape[-1] == 4 * other.output_shape[-1]
     assert np.isfinite(made).all()
 
 
@@ -211,6 +220,8 @@ def test_what_cannot_be_built_says_so() -> None:
         architectures.build("lrcn", 4, 100, 3, design=Design(V1))
     with pytest.raises(MisuseError, match="choices of lrcn, not of motion"):
         architectures.build("motion", 4, 64, 3, design=Design(head="gru"))
+    with pytest.raises(MisuseError, match="inputs 'both' needs a pretrained encoder"):
+        architectures.build("lrcn", 4, 64, 3, design=Design(inputs="both"))
     with pytest.raises(MisuseError, match="head must be one of lstm, gru"):
         Design(head="transformer")
     with pytest.raises(MisuseError, match="more than 3 frames"):

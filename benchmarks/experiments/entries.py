@@ -27,7 +27,9 @@ LRCN = Experiment("LRCN", "lrcn", ("--no-validation",))
 CONVLSTM = Experiment("ConvLSTM", "convlstm", ("--no-validation",))
 # With pictures of every shape and a drawn person, 450 batches know .64 of what it does, 1,500 .88.
 MOTION = Experiment(
-    "motion", "motion", ("--synthetic", SYNTHETIC_SHARE, "--windows", "800", "--epochs", "60")
+    "motion",
+    "motion",
+    ("--synthetic", SYNTHETIC_SHARE, "--batch", "32", "--windows", "800", "--epochs", "60"),
 )
 PARTS = "55,15,30"  # percent of the clips that train, choose the precision, and are measured on
 # All epochs, whatever the validation groups say: those choose the precision, which training should not see.

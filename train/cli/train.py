@@ -87,7 +87,7 @@ INSTEAD = {
 @click.option(
     "--inputs",
     type=click.Choice(tuple(INPUTS)),
-    help="What the encoder sees: a frame, the difference of two, or three grey ones.",
+    help="What the encoder sees: a frame, the difference of two, three grey ones, or both of the first two.",
 )
 @click.option(
     "--head", type=click.Choice(HEADS), help="The layer that turns the features of a window into scores."

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_har.model.cadence import TemporalContract
+from edge_har.model.cadence import TemporalContract, fill_indices
 from edge_har.model.preprocess import Pixels
 from train.data.augment import NEVER, Amounts, Mirror, changed
 from train.data.batches import CachedClip, WindowPlan, is_cached, store
@@ -24,7 +24,7 @@ from train.data.sampling import BACKGROUND
 from train.data.videos import tick_indices
 from train.tf import tf
 
-FEATURES_VERSION = 1  # counts up when what a row holds changes
+FEATURES_VERSION = 2  # counts up when what a row holds changes
 FRAMES_AT_ONCE = 32
 HALF_BYTES = 2  # of a float16
 Rows = Pixels  # uint8 [ticks, bytes]
@@ -128,26 +128,30 @@ def feature_clips(
     variant: Variant | None = None,
     on_progress: OnProgress | None = None,
 ) -> list[CachedClip]:
-    """Clips of features of decoded clips, of their ticks at the contract's interval; computed where the cache
-    does not hold them yet. variant: how their frames are changed before; None: not at all.
+    """Clips of features of decoded clips, a row for each of their ticks at the contract's interval, short
+    ones filled to a window: so a window's rows are what its frames give. Computed where the cache does not
+    hold them yet. variant: how their frames are changed before; None: not at all.
 
     Raises DataError for a cache that cannot be written.
     """
     made = []
     for done, clip in enumerate(clips, 1):
-        key = [FEATURES_VERSION, clip.stem.name, source.identity, contract.interval_ms, contract.gap_ms]
+        key = [FEATURES_VERSION, clip.stem.name, source.identity]
+        key += [contract.frames, contract.interval_ms, contract.gap_ms]
         key.append(None if variant is None else [variant.identity, clip.label])
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:40]
         label = clip.label if variant is None else variant.label(clip.label)
         rows = replace(clip, label=label, stem=clip.stem.with_name(name))
         if not is_cached(rows):
             times_s = clip.times_s()
-            # A source slower than the interval gives a frame to several ticks: one row serves them all.
-            taken = np.unique(tick_indices(times_s, contract.interval_ms, max_gap_ms=contract.gap_ms))
+            taken = tick_indices(times_s, contract.interval_ms, max_gap_ms=contract.gap_ms)
+            if len(taken) < contract.frames:
+                taken = taken[fill_indices(len(taken), contract.frames)]
             frames = clip.frames()[taken]
             if variant is not None:
                 frames = variant.changed(clip.stem.name, frames, clip.label)
-            store(rows, times_s[taken], source.rows(frames))
+            ticks_s = np.arange(len(taken)) * contract.interval_ms / 1000
+            store(rows, times_s[taken[0]] + ticks_s, source.rows(frames))
         made.append(rows)
         if on_progress is not None:
             on_progress(done, len(clips))

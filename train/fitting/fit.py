@@ -145,7 +145,7 @@ def train_run(
     except OSError as error:
         reason = error.strerror or str(error).partition("\n")[0]
         raise DataError(f"training stopped after epoch {training.epoch}: {reason}") from error
-    by_rows = frozen is not None and frozen.rows_are_exact and not config.fine_tune
+    by_rows = frozen is not None and not config.fine_tune
     _finish(training, clips, seen if by_rows else clips, dataset, folder)
     return runs.load_run(folder)
 

@@ -23,7 +23,6 @@ from train.models.architectures import (
     build,
 )
 from train.models.encoders import PRETRAINED_PIXELS, arrays_sha256, load_weights
-from train.models.families import RGB
 from train.runs import TrainConfig
 from train.tf import fit_model, keras, tf
 
@@ -65,12 +64,6 @@ class FrozenEncoder:
         held = arrays_sha256(appearance.get_weights())
         made_of = [held, design.encoder, design.inputs, design.frames_per_step, small_px]
         self._source = FeatureSource(encode, self._layout, made_of)
-
-    @property
-    def rows_are_exact(self) -> bool:
-        """Whether rows give what pixels give in every window: in a short clip, filled forward and back, a
-        change of direction is no pair of neighbours."""
-        return self._config.inputs == RGB
 
     def clips(self, clips: Sequence[CachedClip], mirror: Mirror, report: Report) -> list[CachedClip]:
         """The features of training clips, as they are and changed."""

@@ -9,12 +9,13 @@ Lambdas.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_har.errors import MisuseError
 from train.models.encoders import PRETRAINED_PIXELS, build_encoder
 from train.models.families import (
+    BOTH,
     CONVLSTM,
     CONVOLUTION,
     DIFFERENCE,
@@ -24,6 +25,7 @@ from train.models.families import (
     LRCN,
     LSTM,
     MOTION,
+    RGB,
     STATISTICS,
     Design,
 )
@@ -37,8 +39,8 @@ MOTION_SMALL = "motion_small"  # of a motion branch: differences of frames, made
 MOTION_PX = 32
 MOTION_FEATURES = 64
 PUBLISHED_DESIGN = Design()
-STATISTICS_DECAY = 0.03  # of the weights of scores: there are some hundred statistics, and few clips
-STATISTICS_VARIANCE = 0.01  # added to each statistic's: what hardly varies is mostly rounding in integers
+STATISTICS_DECAY = 0.02  # of the weights of scores: there are some hundred statistics, and few clips
+STATISTICS_VARIANCE = 0.001  # added to each statistic's: what hardly varies is mostly rounding
 NORM_MOMENTUM = 0.9  # of the running means: training here is a few hundred steps, not tens of thousands
 
 
@@ -73,8 +75,7 @@ def build_lrcn(
     inputs = L.Input((frames, size, size, 3), name="clip")
     x = _scaling(PRETRAINED_PIXELS if design.pretrained else pixels)(inputs)
     features = APPEARANCE if design.motion_branch else FEATURES
-    seen = _seen(x, design)
-    seen = build_encoder(design.encoder, size, seen, features) if design.pretrained else _four(seen, features)
+    seen = _encoded(x, size, design, features) if design.pretrained else _four(_seen(x, design), features)
     if design.motion_branch:
         seen = L.Concatenate(name=FEATURES)([seen, _motion_branch(x, size, design)])
     x = _HEADS[design.head](seen)
@@ -93,9 +94,21 @@ def _four(x: Any, name: str) -> Any:
     return _per_frame(L.Flatten(), name)(x)
 
 
-def _seen(x: Any, design: Design) -> Any:
-    """What the encoder sees in each tick: [batch, ticks, size, size, channels] of scaled frames."""
+def _encoded(x: Any, size: int, design: Design, name: str) -> Any:
+    """Features of a pretrained encoder: [batch, ticks, width] of scaled frames."""
+    if design.inputs != BOTH:
+        return build_encoder(design.encoder, size, _seen(x, design), design.inputs, name)
+    each = [replace(design, inputs=inputs) for inputs in (RGB, DIFFERENCE)]
     back = design.frames_per_step - 1
+    made = [build_encoder(one.encoder, size, _seen(x, one, back), one.inputs, one.inputs) for one in each]
+    return L.Concatenate(name=name)(made)
+
+
+def _seen(x: Any, design: Design, back: int | None = None) -> Any:
+    """What the encoder sees in each tick: [batch, ticks, size, size, channels] of scaled frames. back: how
+    many frames before a tick are in the clip.
+    """
+    back = design.frames_per_step - 1 if back is None else back
     if design.inputs == GREY3:
         grey = [_frames(x, back - age, age, f"grey_{age}") for age in (2, 1, 0)]
         return L.Concatenate(name="grey")(grey)  # made grey by the kernel of the first convolution
@@ -156,14 +169,18 @@ def _convolutions_over_time(x: Any) -> Any:
 
 
 def _statistics(x: Any) -> Any:
-    """Mean and mean absolute deviation over time, half of it: what lies above the mean, on average, which
-    neither squares nor roots and so keeps its precision in integers.
+    """Three means over time: of what is seen; of what lies above that mean, half the mean absolute deviation;
+    and of rises from tick to tick, about half the mean absolute change, which tells quick from slow. None of
+    them squares or takes roots, so they keep their precision in integers.
     """
     steps = int(x.shape[1])
     mean = L.AveragePooling1D(steps, name="mean")(x)
     above = L.ReLU(name="above")(L.Subtract(name="deviation")([x, mean]))
     spread = L.AveragePooling1D(steps, name="spread")(above)
-    x = L.Flatten(name="statistics")(L.Concatenate(name="mean_and_spread")([mean, spread]))
+    later, earlier = L.Cropping1D((1, 0), name="later_tick")(x), L.Cropping1D((0, 1), name="earlier_tick")(x)
+    rises = L.ReLU(name="rises")(L.Subtract(name="tick_change")([later, earlier]))
+    change = L.AveragePooling1D(steps - 1, name="change")(rises)
+    x = L.Flatten(name="statistics")(L.Concatenate(name="mean_spread_change")([mean, spread, change]))
     x = L.BatchNormalization(
         momentum=NORM_MOMENTUM, epsilon=STATISTICS_VARIANCE, center=False, scale=False, name="scores_norm"
     )(x)

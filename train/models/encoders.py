@@ -19,7 +19,16 @@ from typing import Any
 import numpy as np
 
 from edge_har.errors import DataError
-from train.models.families import DIFFERENCE, ENCODER_NAMES, GREY3, MOBILENET_V1_025, PUBLISHED, Design
+from train.models.families import (
+    BOTH,
+    DIFFERENCE,
+    ENCODER_NAMES,
+    GREY3,
+    MOBILENET_V1_025,
+    PUBLISHED,
+    RGB,
+    Design,
+)
 from train.tf import keras
 
 L = keras.layers
@@ -30,7 +39,7 @@ LUMA = (0.299, 0.587, 0.114)
 CONVOLUTIONS = (L.Conv2D, L.DepthwiseConv2D)
 INT8_LARGEST = 127  # a kernel is symmetric about zero
 RELU_LARGEST = 6.0  # of the ReLUs in these encoders
-PREFIX = "enc_"  # of the names of an encoder's layers
+PREFIXES = {RGB: "enc_", GREY3: "enc_", DIFFERENCE: "change_"}  # of the names of an encoder's layers
 
 
 @dataclass(frozen=True)
@@ -55,17 +64,26 @@ ENCODERS = {
 assert {PUBLISHED, *ENCODERS} == set(ENCODER_NAMES)
 
 
-def build_encoder(name: str, size: int, pictures: Any, last: str) -> Any:
+def build_encoder(name: str, size: int, pictures: Any, inputs: str, last: str) -> Any:
     """Features [batch, ticks, width] of pictures [batch, ticks, size, size, channels], pixels scaled to 0..2.
 
-    last: name of the layer that gives them. The weights are random.
+    inputs: what the pictures are. Differences give the mean over the whole picture; others the means of its
+    quarters, which say where something is. last: name of the layer that gives them. The weights are random.
     """
+    prefix = PREFIXES[inputs]
     layers = _application(name, size).layers
     tensors = {layers[0].name: pictures}
     for layer in layers[1:]:
         sources = [tensors[source.name] for source in _sources(layer)]
-        tensors[layer.name] = _copied(layer, sources)
-    return L.TimeDistributed(L.GlobalAveragePooling2D(), name=last)(tensors[layers[-1].name])
+        tensors[layer.name] = _copied(layer, sources, prefix)
+    seen = tensors[layers[-1].name]
+    if inputs == DIFFERENCE:
+        return L.TimeDistributed(L.GlobalAveragePooling2D(), name=last)(seen)
+    side = int(seen.shape[2])
+    # Where the side is odd, quarters share the row and the column in the middle.
+    quarters = L.AveragePooling2D(math.ceil(side / 2), side // 2)
+    pooled = L.TimeDistributed(quarters, name=f"{prefix}quarters")(seen)
+    return L.TimeDistributed(L.Flatten(), name=last)(pooled)
 
 
 def load_weights(model: Any, design: Design, path: Path | None = None) -> str:
@@ -85,11 +103,13 @@ def load_weights(model: Any, design: Design, path: Path | None = None) -> str:
             f"{digest[:12]}, expected {str(expected)[:12]}"
         )
     first, *others = (layer for layer in app.layers if isinstance(layer, CONVOLUTIONS))
-    model.get_layer(PREFIX + first.name).set_weights(_for_inputs(_folded(first), design.inputs))
     means = _means(app)
-    for layer in others:
-        (source,) = _sources(layer)
-        model.get_layer(PREFIX + layer.name).set_weights(_rounded(layer, means[source.name]))
+    for inputs in (RGB, DIFFERENCE) if design.inputs == BOTH else (design.inputs,):
+        prefix = PREFIXES[inputs]
+        model.get_layer(prefix + first.name).set_weights(_for_inputs(_folded(first), inputs))
+        for layer in others:
+            (source,) = _sources(layer)
+            model.get_layer(prefix + layer.name).set_weights(_rounded(layer, means[source.name]))
     return digest
 
 
@@ -154,18 +174,18 @@ def _load(app: Any, name: str, path: Path | None) -> None:
     raise DataError(f"{path}: not the weights of {name}: {reasons[-1]}")
 
 
-def _copied(layer: Any, sources: list[Any]) -> Any:
+def _copied(layer: Any, sources: list[Any], prefix: str) -> Any:
     """One layer of the application, per frame, applied; padding joins its convolution, a normalisation is
     left out.
     """
     if isinstance(layer, (L.ZeroPadding2D, L.BatchNormalization)):
         return sources[0]  # at even sides, the only ones here, 'same' pads alike
     if isinstance(layer, L.Add):
-        return L.Add(name=PREFIX + layer.name)(sources)
+        return L.Add(name=prefix + layer.name)(sources)
     config = layer.get_config()
     if isinstance(layer, CONVOLUTIONS):
         config |= {"use_bias": True, "padding": "same"}
-    return L.TimeDistributed(type(layer).from_config(config), name=PREFIX + layer.name)(sources[0])
+    return L.TimeDistributed(type(layer).from_config(config), name=prefix + layer.name)(sources[0])
 
 
 def _folded(layer: Any) -> list[Any]:
@@ -225,8 +245,8 @@ def _for_inputs(weights: Sequence[Any], inputs: str) -> list[Any]:
             [kernel[:, :, [frame]] * np.float32(part) for frame in range(3) for part in LUMA], axis=2
         )
     kernel = on_integers(kernel, (0, 1, 2))
-    if inputs == DIFFERENCE:  # -2..2, and 0 where nothing changed
-        return [kernel / 2, bias]
+    if inputs == DIFFERENCE:  # -2..2, and 0 where nothing changed; most changes are small
+        return [kernel, bias]
     return [kernel, bias - kernel.sum(axis=(0, 1, 2))]  # 0..2
 
 

@@ -15,9 +15,9 @@ LRCN, CONVLSTM, MOTION = "lrcn", "convlstm", "motion"
 PUBLISHED = "published"
 MOBILENET_V1_025 = "mobilenet_v1_0.25"
 ENCODER_NAMES = (PUBLISHED, MOBILENET_V1_025, "mobilenet_v1_0.5", "mobilenet_v2_0.35")
-RGB, DIFFERENCE, GREY3 = "rgb", "difference", "grey3"
+RGB, DIFFERENCE, GREY3, BOTH = "rgb", "difference", "grey3", "both"
 # What an encoder sees in a tick, and of how many frames that is made.
-INPUTS = {RGB: 1, DIFFERENCE: 2, GREY3: 3}
+INPUTS = {RGB: 1, DIFFERENCE: 2, GREY3: 3, BOTH: 2}
 LSTM, GRU, CONVOLUTION, STATISTICS = "lstm", "gru", "convolution", "statistics"
 HEADS = (LSTM, GRU, CONVOLUTION, STATISTICS)
 # A pretrained encoder halves its picture five times: other sides leave borders that its padding treats
@@ -31,9 +31,10 @@ class Design:
     """What an LRCN is made of; the defaults are the published one. Raises MisuseError.
 
     encoder: what makes features of a tick, one of ENCODER_NAMES. inputs: what it sees, a key of INPUTS: the
-    frame, the difference of two frames, or three frames as grey in the three channels. head: what makes
-    scores of a window's features, one of HEADS. motion_branch: a small network over differences of two frames
-    beside the encoder, whose features stand beside the encoder's.
+    frame, the difference of two frames, three frames as grey in the three channels, or both of the first two,
+    each through an encoder of its own. head: what makes scores of a window's features, one of HEADS.
+    motion_branch: a small network over differences of two frames beside the encoder, whose features stand
+    beside the encoder's.
     """
 
     encoder: str = PUBLISHED
@@ -62,6 +63,8 @@ class Design:
             raise MisuseError(
                 f"encoder, inputs, head and motion branch are choices of {LRCN}, not of {model}"
             )
+        if self.inputs == BOTH and not self.pretrained:
+            raise MisuseError(f"inputs {BOTH!r} needs a pretrained encoder: choose one with --encoder")
         if self.pretrained and size not in PRETRAINED_SIZES_PX:
             sizes = ", ".join(map(str, PRETRAINED_SIZES_PX))
             raise MisuseError(f"{self.encoder} takes frames of {sizes} pixels a side, got {size}")
@@ -109,6 +112,7 @@ FAMILIES = {
         settings={
             # Pictures of every shape need them: of a person's ten clips 600 steps knew 8, 1,500 all.
             "steps": 1500,
+            "batch": 16,
             "learning_rate": 3e-3,
             "average": 0.985,
             "still_share": 0.125,
@@ -137,6 +141,7 @@ NOTEBOOK_SETTINGS: Mapping[str, Mapping[str, Any]] = {
 # cheap.
 PRETRAINED_SETTINGS: dict[str, Any] = {
     "size": 96,
+    "inputs": BOTH,
     "head": STATISTICS,
     "learning_rate": 2e-3,
     "label_smoothing": 0.1,
@@ -156,6 +161,6 @@ class Preset:
 
 PRESETS = {
     "s": Preset(MOTION),
-    "m": Preset(LRCN, {"encoder": MOBILENET_V1_025, "size": 96, "motion_branch": True, "head": STATISTICS}),
-    "l": Preset(LRCN, {"encoder": MOBILENET_V1_025, "size": 224, "motion_branch": True, "head": STATISTICS}),
+    "m": Preset(LRCN, {"encoder": MOBILENET_V1_025, "size": 96}),
+    "l": Preset(LRCN, {"encoder": MOBILENET_V1_025, "size": 224}),
 }
