@@ -135,10 +135,13 @@ for one in PAGES:
 @click.option(
     "--seeds", type=click.IntRange(min=1), help="At most so many of every row. [default: each row's own]"
 )
+@click.option(
+    "--brief", is_flag=True, help="All folds and seeds for l alone; the others have one seed on two folds."
+)
 @JOBS
 @PAGE
 def accuracy(
-    clips: Path, only: tuple[str, ...], quick: bool, seeds: int | None, jobs: int, out: Path
+    clips: Path, only: tuple[str, ...], quick: bool, seeds: int | None, brief: bool, jobs: int, out: Path
 ) -> None:
     """Measure every model on people and scenes never seen, on weizmann_full, ucf9, fight and thermal, beside
     controls; write the tables, and a picture beside them.
@@ -150,8 +153,9 @@ def accuracy(
         raise MisuseError(f"--out is a Markdown file ending with .md, got {out.name}")
     from benchmarks.pages.accuracy import measure_accuracy, write
 
-    measured = measure_accuracy(clips, say=_say, jobs=jobs, only=only, quick=quick, seeds=seeds)
-    named = [word for name in only for word in ("--set", name)] + ["--quick"] * quick
+    measured = measure_accuracy(clips, say=_say, jobs=jobs, only=only, quick=quick, seeds=seeds, brief=brief)
+    named = [word for name in only for word in ("--set", name)]
+    named += ["--quick"] * quick + ["--brief"] * brief
     named += [] if seeds is None else ["--seeds", str(seeds)]
     write(out, measured, _command("accuracy", clips, out, *named))
     _say(f"wrote {out} and {out.with_suffix('.png')}")

@@ -54,9 +54,16 @@ def test_the_accuracy_command_takes_sets_and_a_try(tmp_path: Path, monkeypatch: 
     calls = []
 
     def measure(
-        clips: Path, *, say: object, jobs: int, only: tuple[str, ...], quick: bool, seeds: int | None
+        clips: Path,
+        *,
+        say: object,
+        jobs: int,
+        only: tuple[str, ...],
+        quick: bool,
+        seeds: int | None,
+        brief: bool,
     ) -> str:
-        calls.append((clips.name, jobs, only, quick, seeds))
+        calls.append((clips.name, jobs, only, quick, seeds, brief))
         return "measured"
 
     monkeypatch.setattr(module, "measure_accuracy", measure)
@@ -65,10 +72,10 @@ def test_the_accuracy_command_takes_sets_and_a_try(tmp_path: Path, monkeypatch: 
     words = ["accuracy", "--clips", str(tmp_path / "some"), "--jobs", "3", "--out"]
     CliRunner().invoke(group, [*words, str(out)], catch_exceptions=False)
     assert out.read_text() == "python -m benchmarks accuracy --clips some --out docs/figures/accuracy.md"
-    more = ["--set", "ucf9", "--set", "fight", "--quick", "--seeds", "2"]
+    more = ["--set", "ucf9", "--set", "fight", "--quick", "--brief", "--seeds", "2"]
     CliRunner().invoke(group, [*words, str(out), *more], catch_exceptions=False)
-    assert " --set ucf9 --set fight --quick --seeds 2 " in out.read_text()
-    assert calls == [("some", 3, (), False, None), ("some", 3, ("ucf9", "fight"), True, 2)]
+    assert " --set ucf9 --set fight --quick --brief --seeds 2 " in out.read_text()
+    assert calls == [("some", 3, (), False, None, False), ("some", 3, ("ucf9", "fight"), True, 2, True)]
     refused = CliRunner().invoke(group, [*words, str(tmp_path / "accuracy.txt")])
     assert isinstance(refused.exception, MisuseError)
 

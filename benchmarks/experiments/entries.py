@@ -59,15 +59,15 @@ def _variant(name: str, *options: str) -> Experiment:
     return replace(MIDDLE, name=f"m, {name}", options=(*MIDDLE.options, *options))
 
 
-# One change each of m, whose encoder sees RGB and whose head takes mean and deviation, beside a motion
-# branch.
+# One change each of m, whose encoder sees RGB and differences and whose head takes means over time.
 VARIANTS = (
+    _variant("encoder sees RGB", "--inputs", "rgb"),
     _variant("encoder sees differences", "--inputs", "difference"),
     _variant("encoder sees three grey frames", "--inputs", "grey3"),
+    _variant("encoder sees RGB, motion branch", "--inputs", "rgb", "--motion-branch"),
     _variant("LSTM head", "--head", "lstm"),
     _variant("GRU head", "--head", "gru"),
     _variant("convolution head", "--head", "convolution"),
-    _variant("no motion branch", "--no-motion-branch"),
     _variant("at 128 px", "--size", "128"),
 )
 

@@ -79,6 +79,16 @@ class SetPlan:
         """The same rows with at most so many seeds each."""
         return replace(self, rows=tuple(replace(row, seeds=min(row.seeds, most)) for row in self.rows))
 
+    def briefly(self, whole: Experiment, folds: int) -> SetPlan:
+        """The same rows with one seed on at most so many folds, but for the row of `whole`."""
+
+        def brief(row: Row) -> Row:
+            if row.entry.name == whole.name:
+                return row
+            return replace(row, seeds=1, folds=folds if row.folds is None else min(row.folds, folds))
+
+        return replace(self, rows=tuple(map(brief, self.rows)))
+
     def shortened(self) -> SetPlan:
         """The same rows with one seed and one fold each."""
         return replace(self, rows=tuple(replace(row, seeds=1, folds=1) for row in self.rows), folds=1)

@@ -13,6 +13,7 @@ from benchmarks.experiments import controls
 from benchmarks.experiments.crossed import Crossed, measure_crossed
 from benchmarks.experiments.entries import (
     ACCURACY_SETS,
+    FEW_FOLDS,
     FIGHT_NEXT_GOAL,
     MIDDLE,
     SMALL,
@@ -100,11 +101,13 @@ def measure_accuracy(
     only: Sequence[str] = (),
     quick: bool = False,
     seeds: int | None = None,
+    brief: bool = False,
     kinds: Sequence[AccuracySet] = ACCURACY_SETS,
     cache: Path = CACHE,
 ) -> Accuracy:
     """Run what is not in the cache yet. clips: the folder of the sets. only: names of some of them; none:
     all. quick: one seed and one fold of every row. seeds: at most so many of every row.
+    brief: every row but the winner's has one seed and few folds.
 
     Raises MisuseError for a set that is not known, DataError for unfit clips, EdgeHarError where a fold
     fails.
@@ -116,6 +119,8 @@ def measure_accuracy(
     chosen = tuple(kind for kind in kinds if not only or kind.name in only)
     weights = use_folder_of_weights(clips)
     plans = [kind.plan(clips) for kind in chosen]
+    if brief:
+        plans = [plan.briefly(WINNER, FEW_FOLDS) for plan in plans]
     if seeds is not None:
         plans = [plan.with_seeds(seeds) for plan in plans]
     if quick:

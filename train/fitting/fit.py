@@ -121,6 +121,7 @@ def train_run(
                 **{part: frozen.plain(clips.other[part]) for part in PARTS[1:]},
             },
         )
+        frozen.normalise(seen.train, seen.other["train"])
     report(budget_line(budget))
     teaching = None
     if teacher is not None:

@@ -18,11 +18,14 @@ from train.data.features import FeaturePlan, FeatureSource, RowLayout, Rows, Var
 from train.fitting.evaluate import Predict, keras_predict, measures, predict_clips
 from train.models.architectures import (
     MOTION_SMALL,
+    STATISTICS_FLAT,
+    STATISTICS_NORM,
     appearance_of,
     behind_encoder,
     build,
 )
 from train.models.encoders import PRETRAINED_PIXELS, arrays_sha256, load_weights
+from train.models.families import STATISTICS
 from train.runs import TrainConfig
 from train.tf import fit_model, keras, tf
 
@@ -30,6 +33,7 @@ VARIANTS = 2  # changed copies of each training clip, beside the clip itself
 # Standard deviation, in units of features (0..6): about what rounding in integers adds, alike in all frames
 # of a window.
 FEATURE_NOISE = 0.15
+NORM_BATCHES = 32  # whose windows give the mean and variance of statistics
 DECODED_AT_ONCE = 2  # batches
 FINE_TUNE_RATE = 1e-4
 FINE_TUNE_BATCH = 8  # windows: all frames of each go through the whole encoder
@@ -112,6 +116,21 @@ class FrozenEncoder:
         steps = tf.data.Dataset.range(first, last)
         loaded = steps.map(load, num_parallel_calls=2, deterministic=True)
         return loaded.map(change, num_parallel_calls=1, deterministic=True).prefetch(DECODED_AT_ONCE)
+
+    def normalise(self, clips: Sequence[CachedClip], other: Sequence[CachedClip]) -> None:
+        """Set the normalisation of a head's statistics, once: their mean and variance over training windows.
+
+        By each batch anew, as such layers learn, thousands of statistics of a few dozen windows are mostly
+        noise.
+        """
+        if self._config.head != STATISTICS:
+            return
+        statistics = behind_encoder(self.whole, self._config.design, STATISTICS_FLAT)
+        batches = self.batches(clips, other, 0, NORM_BATCHES)
+        seen = np.concatenate([statistics(inputs, training=False) for inputs, _ in batches])
+        norm = self.whole.get_layer(STATISTICS_NORM)
+        norm.set_weights([seen.mean(axis=0), seen.var(axis=0)])
+        norm.trainable = False
 
     def predict(self, behind: Any) -> Predict:
         """A model like `behind` as a function on windows of rows, uint8 [n, frames, bytes]."""
