@@ -11,13 +11,14 @@ from tests.helpers.need import need_module
 from tests.helpers.runs import LABELS, coloured_squares
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
-from train.data.batches import cache_clips
+from train.data.batches import cache_clips, evaluation_batches
 from train.data.index import load_clips
 from train.data.splits import make_split
 from train.fitting.evaluate import keras_predict, measures, predict_clips
 from train.fitting.fit import train_run
 from train.models import encoders
-from train.models.families import MOBILENET_V1_025
+from train.models.architectures import STATISTICS_FLAT, STATISTICS_NORM, build
+from train.models.families import MOBILENET_V1_025, Design
 from train.runs import Run, default_config, load_run
 from train.tf import keras
 
@@ -70,6 +71,28 @@ def test_the_saved_model_is_what_was_trained_and_measured(trained, design: dict[
     figures = measures(predict_clips(keras_predict(run.model()), test, run.config.contract), list(LABELS))
     # Rows hold features in 16 bits, and small frames in whole grey levels.
     np.testing.assert_allclose(figures["window_loss"], run.metrics["test"]["window_loss"], atol=0.02)
+
+
+def test_statistics_are_normalised_once_by_training_windows(trained) -> None:
+    run, _ = trained(label_smoothing=0.0)
+    model = run.model()
+    mean, variance = model.get_layer(STATISTICS_NORM).get_weights()
+    before = keras.Model(model.input, model.get_layer(STATISTICS_FLAT).output)
+    folder = run.folder.parent
+    dataset = load_clips(folder / "clips")
+    cached = cache_clips(dataset.clips, dataset.labels, run.config.frame_spec, folder / "cache")
+    windows = [next(evaluation_batches([clip], run.config.contract))[0] for clip in cached]
+    seen = np.concatenate([before(pixels).numpy() for pixels in windows])
+    assert np.corrcoef(seen.mean(axis=0), mean)[0, 1] > 0.9
+    assert (mean != 0).any() and (variance != 1).all()
+
+
+def test_scores_of_statistics_start_from_zero() -> None:
+    design = Design(MOBILENET_V1_025, "both", "statistics")
+    weights = build("lrcn", 4, 96, 3, design=design).get_layer("scores").get_weights()
+    assert not any(array.any() for array in weights)
+    of_lstm = build("lrcn", 4, 96, 3, design=Design(MOBILENET_V1_025)).get_layer("scores").get_weights()
+    assert of_lstm[0].any()
 
 
 def test_settings_of_a_pretrained_encoder_are_stored(trained) -> None:
