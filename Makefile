@@ -14,6 +14,7 @@ PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_
 BASE := $(VENV)/.base-$(PYTHON_VERSION)
 RUNTIME := $(VENV)/.runtime-$(PYTHON_VERSION)
 DEVICE_TEST := $(VENV)/.device-test-$(PYTHON_VERSION)
+DOCS := $(VENV)/.docs-$(PYTHON_VERSION)
 WORKSTATION := $(VENV)/.workstation-$(PYTHON_VERSION)
 # The versions that tests ran with, where they ran on this Python; `CONSTRAINTS=` takes the newest of everything.
 CONSTRAINTS ?= $(wildcard packaging/constraints-$(PYTHON_VERSION).txt)
@@ -22,7 +23,7 @@ PACKAGING_BIN := .cache/envs/packaging/bin
 PACKAGING := .cache/envs/packaging/.made-$(PYTHON_VERSION)
 DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--demo)
 
-.PHONY: help demo test test-device check format docs-config runtimes model accuracy parity calibration compactness qat recipe distillation unknown disturbances shapes decoding benchmark bench-check fuzz sigterm soak constraints package sbom addon check-packages clean
+.PHONY: help demo test test-device check format docs docs-config runtimes model accuracy parity calibration compactness qat recipe distillation unknown disturbances shapes decoding benchmark bench-check fuzz sigterm soak constraints package sbom addon check-packages clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -44,6 +45,9 @@ check: $(WORKSTATION)  ## format, lint and types
 format: $(WORKSTATION)  ## put the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(DOCS)  ## the documents as a site, in build/site; start at build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 docs-config: $(DEVICE_TEST)  ## write the tables of docs/config.md again, from the options' declarations
 	$(BIN)/python -m edge_har.config.page docs/config.md
@@ -148,6 +152,10 @@ $(RUNTIME): $(BASE) setup.cfg pyproject.toml $(CONSTRAINTS)
 
 $(DEVICE_TEST): $(BASE) setup.cfg pyproject.toml $(CONSTRAINTS)
 	$(PIP_INSTALL) -e '.[test]'
+	@touch $@
+
+$(DOCS): $(BASE) setup.cfg pyproject.toml $(CONSTRAINTS)
+	$(PIP_INSTALL) -e '.[docs]'
 	@touch $@
 
 $(WORKSTATION): $(BASE) setup.cfg pyproject.toml $(CONSTRAINTS)
