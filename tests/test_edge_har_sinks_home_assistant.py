@@ -55,12 +55,12 @@ def test_a_device_is_one_message() -> None:
 def test_entities_are_there_while_process_and_source_are() -> None:
     found = message()
     assert found["availability_mode"] == "all"
-    assert [each["topic"] for each in found["availability"]] == [
+    assert [each["t"] for each in found["availability"]] == [
         "edge-har/pi/status/c1",
         "edge-har/pi/door/availability",
     ]
     # Whether the camera is there has to be seen when it is not.
-    assert found["cmps"]["camera"]["availability"] == [{"topic": "edge-har/pi/status/c1"}]
+    assert found["cmps"]["camera"]["availability"] == [{"t": "edge-har/pi/status/c1"}]
 
 
 def test_the_beginning_of_an_event_is_an_event() -> None:
@@ -87,7 +87,7 @@ def test_a_label_is_on_while_it_goes_on(label: str) -> None:
 
 def test_the_picture_comes_from_the_live_page_and_only_where_it_is_given() -> None:
     assert "image" not in message()["cmps"] and "configuration_url" not in message()["dev"]
-    found = message(page_url="http://127.0.0.1:8080", source="yard/1 {{ x }}")
+    found = message(page="http://127.0.0.1:8080", source="yard/1 {{ x }}")
     image = found["cmps"]["image"]
     assert "image_topic" not in image
     assert rendered(image["url_template"], "{}") == (

@@ -143,7 +143,7 @@ def test_home_assistant_finds_each_source_as_one_device(broker: Broker) -> None:
     found = {t: json.loads(text) for t, text in listener.latest().items() if "edge_har_home" in t}
     topic = "homeassistant/device/edge_har_home_door/config"
     door = found[topic]
-    assert door["dev"]["name"] == "door (home)" and door["availability"][0] == {"topic": how.status_topic}
+    assert door["dev"]["name"] == "door (home)" and door["availability"][0] == {"t": how.status_topic}
     unique = [entity["unique_id"] for one in found.values() for entity in one["cmps"].values()]
     assert len(set(unique)) == len(unique) == 10
     topics = [part for topic in found for part in topic.split("/")]
@@ -184,8 +184,8 @@ def test_entities_of_older_versions_are_taken_over(broker: Broker) -> None:
     listener = Listener(broker, "migrates")
     sink = opened(options(broker, node="old"), setting("door").run_status)
     wait_until(lambda: listener.at("edge-har/old/status")[-1:] == [""], "the end of the old status")
-    told = [(topic, text.decode()) for topic, text, retain in listener.heard if not retain]
-    steps = [(topic, text) for topic, text in told if topic in (*old, device)]
+    came = [(topic, text.decode()) for topic, text, retain in listener.heard if not retain]
+    steps = [(topic, text) for topic, text in came if topic in (*old, device)]
     migrate, made, emptied = steps[:2], steps[2], steps[3:5]
     assert sorted(migrate) == sorted((topic, '{"migrate_discovery": true}') for topic in old)
     assert made[0] == device and {"activity", "camera"} <= json.loads(made[1])["cmps"].keys()
@@ -207,7 +207,7 @@ def is_available(listener: Listener, source: str) -> bool:
     found = [text for t, text in latest.items() if "/device/" in t and t.endswith(f"_{source}/config")]
     if not found or len(found) > 1:
         return False
-    topics = [each["topic"] for each in json.loads(found[0])["availability"]]
+    topics = [each["t"] for each in json.loads(found[0])["availability"]]
     return all(latest.get(topic) == "online" for topic in topics)
 
 
@@ -239,7 +239,7 @@ def test_one_process_of_two_ends_and_the_entities_of_the_other_stay(
             assert is_available(listener, "yard")
             after = [(t, text) for t, text, _ in listener.heard[heard:] if text == b"offline"]
             yard = json.loads(listener.latest()["homeassistant/device/edge_har_house_yard/config"])
-            assert not {topic for topic, _ in after} & {each["topic"] for each in yard["availability"]}
+            assert not {topic for topic, _ in after} & {each["t"] for each in yard["availability"]}
         finally:
             for run in runs:
                 run.kill()

@@ -34,7 +34,7 @@ class Device:
     """A source, as Home Assistant shows it.
 
     prefix: the topic where Home Assistant looks. base: what all topics of this node begin with. status: the
-    topic of this process. page_url: of the live page, None where there is none for Home Assistant.
+    topic of this process. page: of the live page, None where there is none for Home Assistant.
     """
 
     prefix: str
@@ -43,7 +43,7 @@ class Device:
     source: str
     base: str
     status: str
-    page_url: str | None = None
+    page: str | None = None
 
     @property
     def id(self) -> str:
@@ -76,15 +76,15 @@ class Device:
             "model": model_id,
             "sw_version": __version__,
         }
-        if self.page_url is not None:
-            device["configuration_url"] = f"{self.page_url}/"
+        if self.page is not None:
+            device["configuration_url"] = f"{self.page}/"
         return json.dumps(
             {
                 "dev": device,
                 "o": {"name": "edge_har", "sw_version": __version__},
-                # An entity is there while this process and its source are: the end of another process at the
-                # same broker changes neither topic.
-                "availability": [{"topic": self.status}, {"topic": f"{self._at}/availability"}],
+                # t: topic. An entity is there while this process and its source are: the end of another
+                # process at the same broker changes neither topic.
+                "availability": [{"t": self.status}, {"t": f"{self._at}/availability"}],
                 "availability_mode": "all",
                 "cmps": entities | removed,
             }
@@ -123,7 +123,7 @@ class Device:
                 "state_topic": f"{self._at}/availability",
                 "payload_on": ONLINE,
                 "payload_off": OFFLINE,
-                "availability": [{"topic": self.status}],
+                "availability": [{"t": self.status}],
             },
         }
         for label in labels:
@@ -135,7 +135,7 @@ class Device:
                 "state_topic": state,
                 "value_template": f"{{{{ 'ON' if value_json.activity == {quoted} else 'OFF' }}}}",
             }
-        if self.page_url is not None:
+        if self.page is not None:
             # MQTT's `camera`, and `image` with an image_topic, would need pictures at the broker, where every
             # client may read them. With a url_topic only an address goes there: Home Assistant fetches the
             # still from the live page itself, once after each change of what goes on.
@@ -143,7 +143,7 @@ class Device:
                 "p": "image",
                 "name": "Picture",
                 "url_topic": state,
-                "url_template": f"{self.page_url}/still/{quote(self.source, safe='')}.jpg",
+                "url_template": f"{self.page}/still/{quote(self.source, safe='')}.jpg",
             }
         for key, entity in entities.items():
             entity["unique_id"] = f"{self.id}_{key}"

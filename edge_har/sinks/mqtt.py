@@ -437,7 +437,7 @@ class MqttDestination:
         options = self._options
         if options.discovery == "off":
             return []
-        page_url = options.page_url.rstrip("/") if options.page_url else None
+        page = options.page_url.rstrip("/") if options.page_url else None
         return [
             Device(
                 prefix=options.discovery,
@@ -446,7 +446,7 @@ class MqttDestination:
                 source=source.name,
                 base=options.base,
                 status=options.status_topic,
-                page_url=page_url,
+                page=page,
             )
             for source in self._run_status.sources
         ]
