@@ -203,7 +203,7 @@ def test_secrets_never_show_in_what_is_made_of_them(folder: Path) -> None:
         ("[[source]]\nuri = 'gopher://h'", "source[1]: no source is called 'gopher://h'"),
         ("[[source]]\nuri = '0'\n[[source]]\nuri = '0'", "source: 2 of them are called 0"),
         (("[[sink]]\npath = "
-         "'x'"), "sink[1].kind: expected one of jsonl, mqtt, webhook, video, clips, window; it"),
+         "'x'"), "sink[1].kind: expected one of jsonl, mqtt, webhook, apprise, video, clips, window; it"),
         ("[[sink]]\nkind = 'mqt'", 'found "mqt"; did you mean mqtt?'),
         (("[[sink]]\nkind = 'mqtt'\nhost = 'h'\nport = "
          "'x'"), 'sink[1].port: expected a whole number, 1 to 65535, found "x"'),

@@ -25,7 +25,7 @@ FORBIDDEN = (
     "benchmarks",
 )
 ALLOWED = {"numpy", "cv2", "av", "click", "tomli", "ai_edge_litert", "tflite_runtime", "typing_extensions"}
-ALLOWED |= {"paho", "tornado", "prometheus_client"}  # extras
+ALLOWED |= {"paho", "tornado", "prometheus_client", "apprise"}  # extras
 OPTIONAL = {"picamera2"}  # comes with the system, where it does; imported only when it is asked for
 MODULES = sorted(
     ".".join(("edge_har", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")

@@ -51,6 +51,13 @@ def opened(
     )
 
 
+def statuses(listener: Listener, node: str) -> list[str]:
+    """What was heard of the one connection of a node."""
+    topics = {topic for topic, _, _ in list(listener.heard) if topic.startswith(f"edge-har/{node}/status/")}
+    assert len(topics) <= 1, topics
+    return [text for topic in topics for text in listener.at(topic)]
+
+
 def lines(events: list[Event]) -> list[str]:
     return [line_of(event).decode() for event in events]
 
@@ -78,9 +85,9 @@ def test_every_event_arrives_in_order_and_is_counted_once_acknowledged(broker: B
     wait_until(lambda: sink.state.delivered == 100, "acknowledgements")
     assert run.run_status.sinks == (sink.state,)
     sink.close()
-    wait_until(lambda: "offline" in listener.at("edge-har/order/status"), "the goodbye")
+    wait_until(lambda: "offline" in statuses(listener, "order"), "the goodbye")
     assert listener.at("edge-har/order/door/event") == lines(events)
-    assert listener.at("edge-har/order/status") == ["online", "offline"]
+    assert statuses(listener, "order") == ["online", "offline"]
     listener.close()
 
 
@@ -112,7 +119,8 @@ def test_what_goes_on_now_is_retained(broker: Broker) -> None:
     late = Listener(broker, "late")  # comes when all is over, and yet knows it
     wait_until(lambda: len([t for t in late.retained() if t.startswith(f"{at}/")]) == 6, "what is retained")
     found = {topic.removeprefix(f"{at}/"): text for topic, text in late.retained().items()}
-    assert (found["status"], found["name"]) == ("online", "state")
+    status = options(broker, node="state").status_topic.removeprefix(f"{at}/")
+    assert (found[status], found["name"]) == ("online", "state")
     assert (found["door/availability"], found["yard/availability"]) == ("online", "offline")
     assert json.loads(found["door/state"]) == {
         "activity": "Walk",
@@ -126,37 +134,117 @@ def test_what_goes_on_now_is_retained(broker: Broker) -> None:
     sink.close()
 
 
-def test_home_assistant_finds_an_activity_and_a_camera_for_each_source(broker: Broker) -> None:
+def test_home_assistant_finds_each_source_as_one_device(broker: Broker) -> None:
     run_status = RunStatus("test@0123456789ab", LABELS, ["door", "rtsp://u:***@10.0.0.5/stream"])
-    sink = opened(options(broker, node="home"), run_status)
+    how = options(broker, node="home")
+    sink = opened(how, run_status)
     listener = Listener(broker, "assistant")
-    wait_until(lambda: len([t for t in listener.latest() if "edge_har_home" in t]) == 4, "four things")
+    wait_until(lambda: len([t for t in listener.latest() if "edge_har_home" in t]) == 2, "two devices")
     found = {t: json.loads(text) for t, text in listener.latest().items() if "edge_har_home" in t}
-    activity = found["homeassistant/sensor/edge_har_home/door_activity/config"]
-    camera = found["homeassistant/binary_sensor/edge_har_home/door_camera/config"]
-    assert activity["state_topic"] == "edge-har/home/door/state"
-    assert activity["value_template"] == "{{ value_json.activity }}"
-    assert activity["device_class"] == "enum" and activity["options"] == ["Run", "Walk", "none", "unknown"]
-    assert [a["topic"] for a in activity["availability"]] == [
-        "edge-har/home/status",
-        "edge-har/home/door/availability",
-    ]
-    assert camera["device_class"] == "connectivity"
-    assert (camera["state_topic"], camera["payload_on"]) == ("edge-har/home/door/availability", "online")
-    assert activity["device"] == camera["device"] and activity["device"]["name"] == "door (home)"
-    unique = [one["unique_id"] for one in found.values()]
-    assert len(set(unique)) == 4
+    topic = "homeassistant/device/edge_har_home_door/config"
+    door = found[topic]
+    assert door["dev"]["name"] == "door (home)" and door["availability"][0] == {"t": how.status_topic}
+    unique = [entity["unique_id"] for one in found.values() for entity in one["cmps"].values()]
+    assert len(set(unique)) == len(unique) == 10
     topics = [part for topic in found for part in topic.split("/")]
     assert all(part.replace("_", "").replace("-", "").isalnum() for part in topics)
 
-    run_status.swap("other@1", ("Sit", "Stand"))
-    topic = "homeassistant/sensor/edge_har_home/door_activity/config"
+    run_status.swap("other@1", ("Sit", "Walk"))
     wait_until(lambda: "Sit" in listener.at(topic)[-1], "the labels of another model")
     late = Listener(broker, "restarted")
     wait_until(lambda: "Sit" in late.retained().get(topic, ""), "the same, retained")
+    entities = json.loads(late.retained()[topic])["cmps"]
+    assert entities["label_Run"] == {"p": "binary_sensor"} and "name" in entities["label_Walk"]
+    sink.close()
+
+    # So does a run that was started with another model.
+    other = opened(how, RunStatus("third@1", ("Walk",), ["door"]))
+    wait_until(lambda: "third@1" in listener.at(topic)[-1], "the message of the next run")
+    entities = json.loads(listener.at(topic)[-1])["cmps"]
+    assert entities["label_Sit"] == {"p": "binary_sensor"} and "label_Run" not in entities
     late.close()
     listener.close()
+    other.close()
+
+
+def test_entities_of_older_versions_are_taken_over(broker: Broker) -> None:
+    old = [
+        "homeassistant/sensor/edge_har_old/door_activity/config",
+        "homeassistant/binary_sensor/edge_har_old/door_camera/config",
+    ]
+    writer = Client(CallbackAPIVersion.VERSION2, client_id="older")
+    writer.connect("127.0.0.1", broker.port)
+    writer.loop_start()
+    for topic in (*old, "edge-har/old/status"):
+        writer.publish(topic, '{"name": "Activity"}', qos=1, retain=True).wait_for_publish(30)
+    writer.disconnect()
+    writer.loop_stop()
+
+    device = "homeassistant/device/edge_har_old_door/config"
+    listener = Listener(broker, "migrates")
+    sink = opened(options(broker, node="old"), setting("door").run_status)
+    wait_until(lambda: listener.at("edge-har/old/status")[-1:] == [""], "the end of the old status")
+    came = [(topic, text.decode()) for topic, text, retain in listener.heard if not retain]
+    steps = [(topic, text) for topic, text in came if topic in (*old, device)]
+    migrate, made, emptied = steps[:2], steps[2], steps[3:5]
+    assert sorted(migrate) == sorted((topic, '{"migrate_discovery": true}') for topic in old)
+    assert made[0] == device and {"activity", "camera"} <= json.loads(made[1])["cmps"].keys()
+    assert sorted(emptied) == sorted((topic, "") for topic in old)
+    # The same unique ids as before: names, rooms and history stay.
+    assert json.loads(made[1])["cmps"]["activity"]["unique_id"] == "edge_har_old_door_activity"
+    assert json.loads(made[1])["cmps"]["camera"]["unique_id"] == "edge_har_old_door_camera"
     sink.close()
+    late = Listener(broker, "after")
+    wait_until(lambda: device in late.retained(), "what is retained")
+    assert not {*old, "edge-har/old/status"} & late.retained().keys()
+    late.close()
+    listener.close()
+
+
+def is_available(listener: Listener, source: str) -> bool:
+    """Whether Home Assistant would show the entities of a source."""
+    latest = listener.latest()
+    found = [text for t, text in latest.items() if "/device/" in t and t.endswith(f"_{source}/config")]
+    if not found or len(found) > 1:
+        return False
+    topics = [each["t"] for each in json.loads(found[0])["availability"]]
+    return all(latest.get(topic) == "online" for topic in topics)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_one_process_of_two_ends_and_the_entities_of_the_other_stay(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    """Two cameras of one node, each followed by a process with a home of its own, as in two containers."""
+    with Broker(tmp_path / "broker") as broker:
+        listener = Listener(broker)
+        to_broker = ["--sink", f"mqtt://127.0.0.1:{broker.port}?node=house"]
+        command = [sys.executable, "-m", "edge_har", "run", *to_broker, "--source"]
+        runs = [
+            subprocess.Popen(
+                [*command, f"{name}=synthetic:Walk"],
+                env=environment() | {"EDGE_HAR_HOME": str(tmp_path / name)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            for name in ("door", "yard")
+        ]
+        try:
+            for name in ("door", "yard"):
+                wait_until(lambda name=name: is_available(listener, name), name)
+            heard = len(listener.heard)
+            runs[0].send_signal(how)
+            runs[0].wait(30)
+            wait_until(lambda: not is_available(listener, "door"), "the end of the first")
+            assert is_available(listener, "yard")
+            after = [(t, text) for t, text, _ in listener.heard[heard:] if text == b"offline"]
+            yard = json.loads(listener.latest()["homeassistant/device/edge_har_house_yard/config"])
+            assert not {topic for topic, _ in after} & {each["t"] for each in yard["availability"]}
+        finally:
+            for run in runs:
+                run.kill()
+                run.wait(30)
+        listener.close()
 
 
 def test_home_assistant_may_be_told_nothing(broker: Broker) -> None:
@@ -165,7 +253,7 @@ def test_home_assistant_may_be_told_nothing(broker: Broker) -> None:
     sink.write(made_event(0))
     wait_until(lambda: sink.state.delivered == 1, "the event")
     sink.close()
-    wait_until(lambda: "offline" in listener.at("edge-har/quiet/status"), "the goodbye")
+    wait_until(lambda: "offline" in statuses(listener, "quiet"), "the goodbye")
     assert not [topic for topic, _, _ in listener.heard if "quiet" in topic and "homeassistant" in topic]
     listener.close()
 
@@ -179,10 +267,10 @@ def test_the_last_will_says_that_a_killed_process_is_gone(broker: Broker) -> Non
     )
     listener = Listener(broker, "mourner")
     child = subprocess.Popen([sys.executable, "-c", code, str(broker.port)], env=environment())
-    wait_until(lambda: listener.at("edge-har/will/status") == ["online"], "the birth")
+    wait_until(lambda: statuses(listener, "will") == ["online"], "the birth")
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    wait_until(lambda: listener.at("edge-har/will/status") == ["online", "offline"], "the last will")
+    wait_until(lambda: statuses(listener, "will") == ["online", "offline"], "the last will")
     listener.close()
 
 
@@ -227,7 +315,7 @@ def test_two_devices_of_one_host_name_do_not_end_each_others_connections(tmp_pat
         devices = [device(broker, tmp_path / name) for name in ("one", "other")]
 
         def at(kind: str) -> dict[str, str]:
-            return {t: text for t, text in listener.latest().items() if t.endswith(f"/{kind}")}
+            return {t: text for t, text in listener.latest().items() if t.split("/")[2:3] == [kind]}
 
         wait_until(lambda: list(at("status").values()) == ["online"] * 2, "both devices")
         wait_until(lambda: len(at("name")) == 2, "both names")
@@ -243,11 +331,12 @@ def test_two_devices_of_one_host_name_do_not_end_each_others_connections(tmp_pat
             one.communicate("\n")
         wait_until(lambda: set(at("status").values()) == {"offline"}, "both goodbyes")
         found = [json.loads(text) for topic, text in listener.latest().items() if topic.endswith("/config")]
-        assert len({one["unique_id"] for one in found}) == len(found) == 4
-        assert {one["device"]["name"] for one in found} == {"door (raspberrypi)"}
+        unique = [entity["unique_id"] for one in found for entity in one["cmps"].values()]
+        assert len(found) == 2 and len(set(unique)) == len(unique)
+        assert {one["dev"]["name"] for one in found} == {"door (raspberrypi)"}
         assert "already connected" not in (tmp_path / "broker" / "log").read_text()
         for identity in identities:
-            assert listener.at(f"edge-har/{identity}/status") == ["online", "offline"]
+            assert statuses(listener, identity) == ["online", "offline"]
             assert len(listener.at(f"edge-har/{identity}/door/event")) == 20
         listener.close()
 
@@ -260,7 +349,7 @@ def test_a_second_run_in_the_same_home_gets_a_line_that_names_the_options(
     identity = tmp_path / "home" / "identity"
     wait_until(lambda: identity.exists() and identity.read_text(), "the identity")
     base = f"edge-har/{identity.read_text().strip()}"
-    wait_until(lambda: listener.at(f"{base}/status") == ["online"], "the first run")
+    wait_until(lambda: statuses(listener, identity.read_text().strip()) == ["online"], "the first run")
     second = device(broker, tmp_path / "home")
     _, message = second.communicate("1\n\n")
     assert second.returncode == 1 and message == (
@@ -268,10 +357,10 @@ def test_a_second_run_in_the_same_home_gets_a_line_that_names_the_options(
         "another `name`\n"
     )
     sink = options(broker, node="beside").open(setting("door")).events
-    wait_until(lambda: listener.at("edge-har/beside/status") == ["online"], "a run with a node of its own")
+    wait_until(lambda: statuses(listener, "beside") == ["online"], "a run with a node of its own")
     sink.close()
     first.communicate("1\n\n")
-    assert listener.at(f"{base}/status")[0] == "online"
+    assert statuses(listener, identity.read_text().strip())[0] == "online"
     third = device(broker, tmp_path / "home")
     assert third.communicate("1\n\n")[0] == "1\n"
     listener.close()
@@ -281,7 +370,7 @@ def test_a_copied_identity_is_named_where_connections_end_again_and_again(broker
     listener, how = Listener(broker, "copies"), options(broker, node="copy")
     sink = opened(how)
     for number in range(1, DROPS + 1):
-        wait_until(lambda n=number: listener.at("edge-har/copy/status").count("online") == n, "a connection")
+        wait_until(lambda n=number: statuses(listener, "copy").count("online") == n, "a connection")
         twin = Client(CallbackAPIVersion.VERSION2, client_id=how.client_id)
         twin.connect("127.0.0.1", broker.port)
     wait_until(lambda: "again and again" in str(sink.state.last_error), "the reason")
@@ -313,7 +402,7 @@ def test_an_outage_of_the_broker_loses_nothing(tmp_path: Path, caplog: pytest.Lo
         heard = listener.at("edge-har/pi/door/event")
         assert list(dict.fromkeys(heard)) == lines(events)
         assert len(heard) < 400  # only what was not acknowledged came twice, from either side of the broker
-        wait_until(lambda: listener.at("edge-har/pi/status")[-1] == "offline", "the goodbye")
+        wait_until(lambda: statuses(listener, "pi")[-1] == "offline", "the goodbye")
         listener.close()
     told = [r.getMessage() for r in caplog.records if r.name == "edge_har"]
     assert len(told) == 2 and told[1] == "mqtt: works again", told
@@ -416,6 +505,8 @@ def test_a_broker_that_is_not_there_is_named() -> None:
         ({"host": "h", "ca_file": "x"}, "tls"),
         ({"host": "h", "topic": "a/#"}, "topic"),
         ({"host": "h", "tls": True, "key_file": "x"}, "cert_file"),
+        ({"host": "h", "page_url": "http://u:hunter2@pi:8080"}, "page_url"),
+        ({"host": "h", "page_url": "http://pi/{{ 1 }}"}, "page_url"),
         ({"host": "h", "keepalive_s": 1}, "keepalive_s"),
         ({"host": "h", "spool_bytes": 1}, "spool_bytes"),
     ],

@@ -121,8 +121,8 @@ log = logging.getLogger("edge_har")
     "sinks",
     metavar="SINK",
     multiple=True,
-    help="Send events or pictures there too: jsonl:FILE, mqtt://HOST, https://HOST/..., video:FOLDER, "
-    "clips:FOLDER.",
+    help="Send events or pictures there too: jsonl:FILE, mqtt://HOST, https://HOST/..., apprise:URL, "
+    "video:FOLDER, clips:FOLDER.",
 )
 @click.option(
     "--web",

@@ -22,6 +22,7 @@ KINDS = {
     "jsonl": ("edge_har.sinks.jsonl", "JsonLinesOptions"),
     "mqtt": ("edge_har.sinks.mqtt", "MqttOptions"),
     "webhook": ("edge_har.sinks.webhook", "WebhookOptions"),
+    "apprise": ("edge_har.sinks.notify", "AppriseOptions"),
     "video": ("edge_har.sinks.video", "VideoOptions"),
     "clips": ("edge_har.sinks.clips", "ClipsOptions"),
     "window": ("edge_har.sinks.window", "WindowOptions"),
@@ -35,7 +36,10 @@ SCHEMES = {
 }
 STANDALONE = ("window",)
 STDOUT = "stdout"  # the name of the sink that no user named
-GRAMMAR = "jsonl:FILE, mqtt://HOST, mqtts://HOST, http(s)://HOST/..., video:FOLDER, clips:FOLDER or window"
+GRAMMAR = (
+    "jsonl:FILE, mqtt://HOST, mqtts://HOST, http(s)://HOST/..., apprise:URL, video:FOLDER, clips:FOLDER or "
+    "window"
+)
 
 
 def options_class(kind: object) -> type[SinkOptions]:

@@ -1,7 +1,7 @@
 """Events to an MQTT broker: every event once at least, what each source shows now, and all of it known to
 Home Assistant.
 
-TOPIC/NODE/status               online, or offline (also as last will); retained
+TOPIC/NODE/status/CLIENT        online, or offline (also as last will); retained
 TOPIC/NODE/name                 what people call this device; retained
 TOPIC/NODE/SOURCE/event         each event, JSON
 TOPIC/NODE/SOURCE/state         what goes on there now, JSON; retained
@@ -22,7 +22,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edge_har import __version__
 from edge_har.errors import EdgeHarError, MisuseError, RuntimeMissingError
 from edge_har.options.addresses import parse_url
 from edge_har.options.fields import option
@@ -31,6 +30,7 @@ from edge_har.pipeline.events import Event
 from edge_har.pipeline.outputs import OpenedSink
 from edge_har.pipeline.status import RunStatus, SinkState
 from edge_har.sinks.base import RetryLater, line_of, reason_of, tls_context
+from edge_har.sinks.home_assistant import MIGRATE, NO_ACTIVITY, OFFLINE, ONLINE, Device, entities_of
 from edge_har.sinks.options import DeliveryOptions, SinkContext, slug
 from edge_har.sinks.queued import QueuedSink
 from edge_har.system.files import home, take_lock
@@ -38,7 +38,7 @@ from edge_har.system.identity import FILE as IDENTITY_FILE
 from edge_har.system.identity import machine_identity
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client, MQTTMessageInfo
+    from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 
 PORT, TLS_PORT = 1883, 8883
 CONNECT_S = 5.0  # a broker that sends nothing for so long is not there
@@ -49,9 +49,10 @@ INFLIGHT = 20
 CLIENT_PREFIX, CLIENT_ID_LENGTH = "edge-har-", 23  # characters that every broker must take
 SOON_S, DROPS = 30.0, 3  # so many connections in a row that end so soon are no accident
 LOCKS_MODE = 0o700
-NO_ACTIVITY = "none"
-ONLINE, OFFLINE = "online", "offline"
+MIGRATE_S = 1.0  # Home Assistant lets go of an old entity in less
 WILDCARDS = re.compile(r"[+#\x00\s]")
+# All clients of the broker read it, so it holds no password; and a template, so it holds no braces.
+PAGE_URL = re.compile(r"https?://[^\s@{}?#/]+(/[^\s@{}?#]*)?")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,12 @@ class MqttOptions(DeliveryOptions):
     )
     discovery: str = option(
         TEXT, "topic at which Home Assistant looks for devices; `off`: none", default="homeassistant"
+    )
+    page_url: str | None = option(
+        TEXT,
+        "address of the live page, as Home Assistant reaches it without a token: it shows the picture",
+        otherwise="no picture",
+        default=None,
     )
     keepalive_s: int = option(
         WHOLE, "a connection silent for so long is probed", default=30, low=5, high=65535
@@ -118,6 +125,9 @@ class MqttOptions(DeliveryOptions):
         for name in ("topic", "discovery"):
             if WILDCARDS.search(getattr(self, name)) or getattr(self, name).startswith("$"):
                 raise MisuseError(f"mqtt: {name} is a topic without +, # and spaces")
+
+        if self.page_url is not None and not PAGE_URL.fullmatch(self.page_url):
+            raise MisuseError("mqtt: page_url is http://HOST:PORT or https://HOST/..., without a password")
 
     def open(self, context: SinkContext) -> OpenedSink:
         """A sink that keeps a connection in a thread of its own."""
@@ -193,6 +203,11 @@ class MqttOptions(DeliveryOptions):
     def node_name(self) -> str:
         """What people call this device."""
         return self.node or socket.gethostname()
+
+    @property
+    def status_topic(self) -> str:
+        """Where this connection shows whether it is there. No other has the same, also where nodes do."""
+        return f"{self.base}/status/{self.client_id}"
 
     @property
     def client_id(self) -> str:
@@ -297,6 +312,8 @@ class MqttDestination:
         self._shown = shown
         self._tls = tls
         self._connection: _Connection | None = None
+        self._took_over = options.discovery == "off"
+        self._entities: dict[str, dict[str, str]] = {}  # by a device's topic, what Home Assistant knows of it
         self._drops = 0  # in a row, each soon after the connection was made
 
     def deliver(self, events: Sequence[Event]) -> None:
@@ -325,7 +342,7 @@ class MqttDestination:
         connection = self._connection
         if connection is None:
             return
-        last = connection.client.publish(f"{self._options.base}/status", OFFLINE, qos=1, retain=True)
+        last = connection.client.publish(self._options.status_topic, OFFLINE, qos=1, retain=True)
         until_s = time.monotonic() + GOODBYE_S
         while not _is_published(last) and time.monotonic() < until_s:
             if connection.client.loop(LOOP_S):
@@ -344,7 +361,7 @@ class MqttDestination:
         connection = _Connection(client, self._run_status.model_id)
         client.connect_timeout = CONNECT_S
         client.max_inflight_messages_set(INFLIGHT)
-        client.will_set(f"{options.base}/status", OFFLINE, qos=1, retain=True)
+        client.will_set(options.status_topic, OFFLINE, qos=1, retain=True)
         client.username_pw_set(options.user, options.password)
         if self._tls is not None:
             client.tls_set_context(self._tls)
@@ -370,6 +387,9 @@ class MqttDestination:
                 raise self._lost(f"{options.host} does not answer")
         if connection.answer.is_failure:
             raise self._lost(f"{options.host} answers: {connection.answer}")
+        if not self._took_over:
+            self._take_over(connection)
+            self._took_over = True
         self._retain(connection, self._retained(discovery=True))
         return connection
 
@@ -402,7 +422,7 @@ class MqttDestination:
         """What the retained topics should hold now; what Home Assistant is to discover comes first."""
         base = self._options.base
         retained = self._discovered() if discovery else {}
-        retained[f"{base}/status"] = ONLINE
+        retained[self._options.status_topic] = ONLINE
         retained[f"{base}/name"] = self._options.node_name
         for name, state in self._shown.now().items():
             retained[f"{base}/{slug(name)}/state"] = json.dumps(state)
@@ -412,54 +432,82 @@ class MqttDestination:
             )
         return retained
 
-    def _discovered(self) -> dict[str, str]:
-        """What Home Assistant discovers of each source: an activity, and whether the camera is there."""
+    def _devices(self) -> list[Device]:
+        """What Home Assistant is to discover."""
         options = self._options
         if options.discovery == "off":
-            return {}
+            return []
+        page = options.page_url.rstrip("/") if options.page_url else None
+        return [
+            Device(
+                prefix=options.discovery,
+                node_id=options.node_id,
+                node_name=options.node_name,
+                source=source.name,
+                base=options.base,
+                status=options.status_topic,
+                page=page,
+            )
+            for source in self._run_status.sources
+        ]
+
+    def _discovered(self) -> dict[str, str]:
+        """The message of each device. What a model before had and this one has not is removed by it."""
         retained: dict[str, str] = {}
-        for source in self._run_status.sources:
-            name, at = slug(source.name), f"{options.base}/{slug(source.name)}"
-            status = {"topic": f"{options.base}/status"}
-            common = {
-                "device": {
-                    "identifiers": [f"edge_har_{options.node_id}_{name}"],
-                    "name": f"{source.name} ({options.node_name})",
-                    "manufacturer": "edge_har",
-                    "model": self._run_status.model_id,
-                    "sw_version": __version__,
-                },
-                "origin": {"name": "edge_har", "sw_version": __version__},
-            }
-            sensor = {
-                "name": "Activity",
-                "unique_id": f"edge_har_{options.node_id}_{name}_activity",
-                "icon": "mdi:human-handsup",
-                "device_class": "enum",
-                "options": list(dict.fromkeys((*self._run_status.labels, NO_ACTIVITY, "unknown"))),
-                "state_topic": f"{at}/state",
-                "value_template": "{{ value_json.activity }}",
-                "json_attributes_topic": f"{at}/state",
-                "availability": [status, {"topic": f"{at}/availability"}],
-                "availability_mode": "all",
-            }
-            connectivity = {
-                "name": "Camera",
-                "unique_id": f"edge_har_{options.node_id}_{name}_camera",
-                "device_class": "connectivity",
-                "entity_category": "diagnostic",
-                "state_topic": f"{at}/availability",
-                "payload_on": ONLINE,
-                "payload_off": OFFLINE,
-                "availability": [status],
-            }
-            for component, kind, config in (
-                ("sensor", "activity", sensor),
-                ("binary_sensor", "camera", connectivity),
-            ):
-                topic = f"{options.discovery}/{component}/edge_har_{options.node_id}/{name}_{kind}/config"
-                retained[topic] = json.dumps(config | common)
+        for device in self._devices():
+            known = self._entities.setdefault(device.topic, {})
+            message = device.message(self._run_status.model_id, self._run_status.labels, known)
+            known.update(entities_of(message))
+            retained[device.topic] = message
         return retained
+
+    def _take_over(self, connection: _Connection) -> None:
+        """Replace what earlier runs retained: the messages of single entities, which Home Assistant takes
+        over without losing their names and places, and the status that was one for all of a node.
+        """
+        devices = self._devices()
+        old_status = f"{self._options.base}/status"
+        old_topics = {topic for device in devices for topic in device.old_topics}
+        found = self._read_retained(connection, [old_status, *old_topics, *(each.topic for each in devices)])
+        for device in devices:
+            self._entities[device.topic] = entities_of(found.get(device.topic, ""))
+        old = sorted(old_topics & found.keys())
+        if old:
+            self._acknowledged(
+                connection, [connection.client.publish(topic, MIGRATE, qos=1) for topic in old]
+            )
+            until_s = time.monotonic() + MIGRATE_S
+            while time.monotonic() < until_s:
+                if connection.client.loop(LOOP_S):
+                    raise self._dropped(connection)
+            self._retain(connection, self._discovered())
+        gone = [*old, *({old_status} & found.keys())]
+        self._retain(connection, dict.fromkeys(gone, ""))
+
+    def _read_retained(self, connection: _Connection, topics: list[str]) -> dict[str, str]:
+        """What is retained at topics; those without it are absent, and all of them where the broker lets
+        nobody read.
+        """
+        client, found, subscribed = connection.client, dict[str, str](), list[object]()
+
+        def on_message(_client: Any, _data: Any, message: MQTTMessage) -> None:
+            if message.retain and message.payload:
+                found[message.topic] = message.payload.decode(errors="replace")
+
+        client.on_message = on_message
+        client.on_subscribe = lambda *answer: subscribed.append(answer)
+        client.subscribe([(topic, 1) for topic in topics])
+        until_s = time.monotonic() + ACKNOWLEDGE_S
+        while not subscribed:
+            if client.loop(LOOP_S):
+                raise self._dropped(connection)
+            if time.monotonic() > until_s:
+                raise self._lost("the broker does not acknowledge")
+        # A broker answers in order: what is retained comes before this is acknowledged.
+        self._retain(connection, {f"{self._options.base}/name": self._options.node_name})
+        client.unsubscribe(topics)
+        client.on_message = client.on_subscribe = None
+        return found
 
     def _dropped(self, connection: _Connection, delivered: int = 0) -> RetryLater:
         """The broker ended a connection that worked; where it does so again and again, why that may be."""
