@@ -80,7 +80,15 @@ def test_every_key_is_there_with_what_it_means_and_what_holds_without_it_can_be_
     draft: Draft,
 ) -> None:
     draft.add_source("0")
-    for kind in ("jsonl:e.jsonl", "mqtt://h", "http://h/", "video:v", "clips:c", "window"):
+    for kind in (
+        "jsonl:e.jsonl",
+        "mqtt://h",
+        "http://h/",
+        "video:v",
+        "clips:c",
+        "window",
+        "apprise:json://h",
+    ):
         draft.add_sink(kind)
     draft.set_web()
     text = draft.text()

@@ -48,7 +48,7 @@ def test_more_windows_are_more_steps_and_a_small_set_is_seen_often() -> None:
 
 
 def test_what_is_given_is_taken_and_given_epochs_are_all_there_are() -> None:
-    config = default_config("motion", epochs=7, windows_per_epoch=96, patience=3)
+    config = default_config("motion", batch=32, epochs=7, windows_per_epoch=96, patience=3)
     budget = budget_of(config, 1000)
     assert (budget.epochs, budget.longest, budget.steps_per_epoch, budget.patience) == (7, 7, 3, 3)
 
