@@ -109,7 +109,11 @@ def _handler(server: HookServer) -> type[BaseHTTPRequestHandler]:
             server._lines.add(self.connection)
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            length = int(self.headers["Content-Length"])
+            body = self.rfile.read(length)
+            if len(body) < length:  # the server was stopped while the request came
+                self.close_connection = True
+                return
             if server.hang:
                 server._released.wait(WAIT_S)
                 return

@@ -120,7 +120,7 @@ class FrozenEncoder:
     def normalise(self, clips: Sequence[CachedClip], other: Sequence[CachedClip]) -> None:
         """Set the normalisation of a head's statistics, once: their mean and variance over training windows.
 
-        By each batch anew, as such layers learn, thousands of statistics of a few dozen windows are mostly
+        Batch by batch, as such layers learn, thousands of statistics of a few dozen windows are mostly
         noise.
         """
         if self._config.head != STATISTICS:
