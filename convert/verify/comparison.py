@@ -28,7 +28,7 @@ from train.fitting.evaluate import Predict, keras_predict
 FRAME_REPEATS = (1, 2, 3)
 # Beyond these the interval hardly shrinks.
 MAX_WINDOWS = 2000
-# Of all windows: those of larger pictures are fewer, as a whole clip of 224 px takes some 100 ms in each way.
+# Larger pictures have fewer: a whole clip passes each of its frames through the encoder, in each way.
 MAX_PIXELS = MAX_WINDOWS * 20 * 64 * 64
 PREDICTED_AT_ONCE = 32
 # Of reported figures.

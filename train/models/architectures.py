@@ -41,7 +41,7 @@ MOTION_SMALL = "motion_small"  # of a motion branch: differences of frames, made
 MOTION_PX = 32
 MOTION_FEATURES = 64
 PUBLISHED_DESIGN = Design()
-STATISTICS_DECAY = 0.02  # of the weights of scores: there are some hundred statistics, and few clips
+STATISTICS_DECAY = 0.02  # of the weights of scores: there are thousands of statistics, and few clips
 STATISTICS_VARIANCE = 0.001  # added to each statistic's: what hardly varies is mostly rounding
 NORM_MOMENTUM = 0.9  # of the running means: training here is a few hundred steps, not tens of thousands
 
@@ -81,8 +81,8 @@ def build_lrcn(
     if design.motion_branch:
         seen = L.Concatenate(name=FEATURES)([seen, _motion_branch(x, size, design)])
     x = _HEADS[design.head](seen)
-    # Statistics are thousands, clips some hundred: what random first weights say of directions that no
-    # training clip has is never unlearnt. From zero, fight gains 6 points.
+    # There are more statistics than clips: random first weights would stay in directions that no training
+    # clip has, and speak for them on others.
     learnt = {"kernel_regularizer": keras.regularizers.L2(STATISTICS_DECAY), "kernel_initializer": "zeros"}
     of_head = learnt if design.head == STATISTICS else {}
     outputs = L.Dense(classes, activation="softmax", name="scores", **of_head)(x)
