@@ -260,8 +260,12 @@ def test_a_model_of_all_groups_has_its_outputs_compared(
     assert pipeline.checked_release(out, options(folder)) == 8
 
 
-def refusing(monkeypatch: pytest.MonkeyPatch, precisions: set[str], of_clips: str, run: Path) -> list[str]:
-    """Let the gate refuse these precisions on one part of the clips; the precisions judged there."""
+def refusing(
+    monkeypatch: pytest.MonkeyPatch, precisions: set[str] | None, of_clips: str, run: Path
+) -> list[str]:
+    """Let the gate refuse these precisions (None: the first it judges, which on each machine is the fastest
+    there) on one part of the clips; the precisions judged there.
+    """
     groups = set(load_run(run).metrics[of_clips]["groups"])
     judged: list[str] = []
     real = pipeline.gate
@@ -271,7 +275,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch, precisions: set[str], of_clips: st
         if set(comparison.groups) != groups or "remedies" not in more:
             return verdict
         judged.append(precision[-1])
-        if precision[-1] not in precisions:
+        if precision[-1] not in (judged[:1] if precisions is None else precisions):
             return verdict
         losses = ("it lost accuracy",)
         if more.get("allow_drop"):
@@ -294,12 +298,12 @@ def test_auto_goes_on_where_the_test_clips_refuse_its_choice(
     run_of: Callable[[str], Path], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, out, lines = run_of("motion"), tmp_path / "auto.ehar", []
-    judged = refusing(monkeypatch, {"int8", "mixed"}, "test", run)
+    judged = refusing(monkeypatch, None, "test", run)
     record = convert_run(run, out, options(folder, precision="auto"), report=lines.append)
     bundle = open_bundle(out)
-    assert bundle.manifest.precision == judged[-1] not in ("int8", "mixed")
+    assert bundle.manifest.precision == judged[-1] != judged[0]
     refused = bundle.manifest.metrics["gate"]["refused_before"]
-    assert any("int8" in plan for plan in refused) and record["gate"] == bundle.manifest.metrics["gate"]
+    assert refused and record["gate"] == bundle.manifest.metrics["gate"]
     assert [trial["refused_on"] for trial in record["trials"] if trial["refused"] == "it lost accuracy"] == [
         "test"
     ] * len(refused)
