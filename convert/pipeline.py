@@ -17,6 +17,7 @@ import numpy as np
 from convert.compress.finetune import MOST_PRUNED, STEPS, fine_tuned, fine_tuning_of
 from convert.compress.qat import qat
 from convert.compress.shrink import MOST_SHRUNK, shrink
+from convert.graphs.float_graphs import float_graphs
 from convert.inputs.clips import Calibration, choose_calibration
 from convert.inputs.keras_file import SUFFIXES, check_file_format
 from convert.inputs.source_model import FileFacts, SourceModel, source_model_of_file, source_model_of_run
@@ -148,6 +149,11 @@ class Options:
         # It checks itself.
         Limits(self.min_agreement or 0.0, self.max_drop_points)
 
+    @property
+    def compresses(self) -> bool:
+        """Whether the model is shrunk, pruned or trained under int8's rounding."""
+        return bool(self.shrink or self.prune or self.qat)
+
     def chosen_precision(self, source_model: SourceModel) -> str | None:
         """What was requested; else FLOAT16 for a pretrained encoder, and None for others. The many layers of
         such an encoder round so much in int8 that the gate refuses it: on ucf9 it agrees with float on .95 of
@@ -266,6 +272,8 @@ def convert_source_model(
     """
     options, path = options or Options(), Path(out)
     release = checked_release(path, options)
+    if options.compresses:
+        source_model = source_model.without_refit()
     original = Conversion(
         source_model,
         choose_calibration(
@@ -337,7 +345,7 @@ def compressed(conversion: Conversion) -> SourceModel:
     """
     source_model, options, report = conversion.source_model, conversion.options, conversion.report
     fraction, steps = options.prune, options.fine_tune_steps
-    if not (options.shrink or fraction or options.qat):
+    if not options.compresses:
         return source_model
     model, tuning = source_model.model, fine_tuning_of(source_model, steps)
     if options.shrink:
@@ -374,12 +382,16 @@ def builder_of(conversion: Conversion) -> GraphBuilder:
 def references_of(source_model: SourceModel) -> dict[str, Reference]:
     """What to compare with, by part of the clips; the gate judges the last.
 
-    Validation is for the eye, test for the gate; without held-out clips, outputs on all of them.
+    Validation is for the eye, test for the gate; without held-out clips, outputs on all of them. On
+    validation clips that the model was finally trained on, outputs are compared too.
     """
     clip_parts = source_model.clip_parts
-    held_out = {VALIDATION: clip_parts.validation, TEST: clip_parts.test}
+    held_out = {VALIDATION: source_model.before_refit is None, TEST: True}
+    clips_of = {VALIDATION: clip_parts.validation, TEST: clip_parts.test}
     references = {
-        name: _reference(source_model, clips, held_out=True) for name, clips in held_out.items() if clips
+        name: _reference(source_model, clips, held_out=held_out[name])
+        for name, clips in clips_of.items()
+        if clips
     }
     return references or {OUTPUTS: _reference(source_model, clip_parts.training, held_out=False)}
 
@@ -595,7 +607,10 @@ def with_rejection(conversion: Conversion, built: Built) -> tuple[Built, dict[st
     held_out = (parts.validation or parts.test) if source_model.labelled else ()
     wanted = Wanted(options.temperature, options.reject_threshold, options.familiarity, options.rejects)
     conversion.report("fitting temperature and reject threshold")
-    made = fit_rejection(built.bundle(), parts.training, held_out, wanted, parts.synthetic)
+    head = None
+    if parts.validation and source_model.before_refit is not None:
+        head = float_graphs(source_model.before_refit).head
+    made = fit_rejection(built.bundle(), parts.training, held_out, wanted, parts.synthetic, head)
     manifest = replace(
         built.manifest,
         temperature=made.temperature,

@@ -62,6 +62,14 @@ def test_training_goes_on_while_validation_gets_better() -> None:
     assert not alone.ends(39, 39) and alone.ends(40, 0)
 
 
+def test_a_refit_sees_each_window_as_often_along_the_same_learning_rate_and_ends_where_it_should() -> None:
+    first = budget_of(default_config("motion"), 300)
+    again = first.refit(400, epochs=7)
+    assert again.windows == 400 and again.steps_per_epoch == round(first.steps_per_epoch * 4 / 3)
+    assert again.epochs == first.epochs  # over which the rate falls
+    assert not again.ends(6, 6) and again.ends(7, 0)
+
+
 def test_a_loss_at_chance_is_seen_after_the_watched_epochs_alone() -> None:
     budget = Budget(100, 50, 40, 60, 15, 20, 4)
     at_chance = [1.40, 1.39, 1.38, 1.385]

@@ -2,58 +2,30 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 
+from edge_har.errors import DataError, MisuseError
 from tests.helpers.need import need_module
-from tests.helpers.runs import LABELS, coloured_squares
+from tests.helpers.runs import LABELS
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
+from tests.helpers.pretrained import train_pretrained
 from train.data.batches import cache_clips
 from train.data.index import load_clips
-from train.data.splits import make_split
 from train.fitting.evaluate import keras_predict, measures, predict_clips
-from train.fitting.fit import train_run
-from train.models import encoders
 from train.models.architectures import STATISTICS_NORM, build
 from train.models.families import MOBILENET_V1_025, Design
-from train.runs import Run, default_config, load_run
-from train.tf import keras
-
-QUICK = {"frames": 4, "epochs": 1, "windows_per_epoch": 16, "batch": 8, "hop_ticks": 2}
+from train.runs import BEFORE_REFIT, Run, default_config, load_run
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Run, list[str]]]:
     """Trains with random weights; returns the RUN and the lines reported."""
-    folder = tmp_path_factory.mktemp("pretrained")
-    clips = coloured_squares(folder / "clips")
-    keras.utils.set_random_seed(0)
-    app = keras.applications.MobileNet(alpha=0.25, weights=None, include_top=False, input_shape=(224, 224, 3))
-    app.save_weights(folder / "weights.h5")
-    known = encoders.ENCODERS[MOBILENET_V1_025]
-
-    def train(**settings: object) -> tuple[Run, list[str]]:
-        encoders.ENCODERS[MOBILENET_V1_025] = replace(known, sha256=None)
-        try:
-            config = default_config("lrcn", encoder=MOBILENET_V1_025, **(QUICK | settings))
-            dataset, lines = load_clips(clips), []
-            run = train_run(
-                config,
-                dataset,
-                folder / str(abs(hash(str(settings)))),
-                split=make_split(dataset, 0),
-                cache=folder / "cache",
-                report=lines.append,
-                encoder_weights=folder / "weights.h5",
-            )
-        finally:
-            encoders.ENCODERS[MOBILENET_V1_025] = known
-        return run, lines
-
-    return train
+    return partial(train_pretrained, tmp_path_factory.mktemp("pretrained"))
 
 
 @pytest.mark.parametrize("design", [{"head": "gru", "inputs": "rgb", "motion_branch": True}, {}])
@@ -99,3 +71,45 @@ def test_fine_tuning_changes_the_encoder_or_says_that_it_did_not_help(trained) -
     assert any(line.startswith("fine-tuning epoch 1/1 loss") for line in lines)
     assert lines[-1].startswith("fine-tuning")
     assert run.metrics["test"]["clips"] > 0
+
+
+def test_the_final_head_has_seen_validation_clips_and_the_one_before_is_kept(trained) -> None:
+    run, lines = trained(inputs="rgb")
+    held_out = set(run.metrics["validation"]["groups"])
+    assert set(run.metrics["refit"]["groups"]) == held_out
+    assert run.learned_groups == held_out | set(run.metrics["trained_on"]["groups"])
+    assert not held_out & set(run.metrics["trained_on"]["groups"])
+    assert not run.learned_groups & set(run.metrics["test"]["groups"])
+    assert "training again on 24 clips, with those of validation" in lines
+    before, final = run.before_refit(), run.model()
+    kept = [
+        np.array_equal(one, other)
+        for one, other in zip(before.get_weights(), final.get_weights(), strict=True)
+    ]
+    assert any(kept) and not all(kept)  # the encoder is the same, scores and normalisation are not
+    dataset = load_clips(run.folder.parent / "clips")
+    cached = cache_clips(dataset.clips, dataset.labels, run.config.frame_spec, run.folder.parent / "cache")
+    validation = [clip for clip in cached if clip.group in held_out]
+    figures = measures(predict_clips(keras_predict(before), validation, run.config.contract), list(LABELS))
+    np.testing.assert_allclose(figures["window_loss"], run.metrics["validation"]["window_loss"], atol=0.02)
+    assert not (run.folder / "checkpoint").exists()
+
+
+def test_without_a_refit_there_is_one_model(trained) -> None:
+    run, _ = trained(inputs="rgb", refit=False)
+    assert run.before_refit() is None and not (run.folder / BEFORE_REFIT).exists()
+    assert run.learned_groups == set(run.metrics["trained_on"]["groups"])
+
+
+def test_a_model_before_the_refit_that_was_changed_is_refused(trained) -> None:
+    run, _ = trained(inputs="rgb", seed=1)
+    (run.folder / BEFORE_REFIT).write_bytes((run.folder / "model.keras").read_bytes())
+    with pytest.raises(DataError, match=r"before_refit\.keras: not the model this RUN was finished with"):
+        run.before_refit()
+
+
+@pytest.mark.parametrize("settings", [{}, {"encoder": MOBILENET_V1_025, "fine_tune": 1}])
+def test_only_the_head_of_a_frozen_encoder_is_trained_again(settings: dict[str, Any]) -> None:
+    assert not default_config("lrcn", **settings).refit
+    with pytest.raises(MisuseError, match="--refit is for a pretrained encoder that is not fine-tuned"):
+        default_config("lrcn", refit=True, **settings)

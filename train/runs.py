@@ -46,6 +46,7 @@ ADDED = {
     "other_share": 0.15,  # of clips that there were none of
     "teacher": None,
     "teacher_share": 0.5,
+    "refit": False,
 }
 MONITORS = ("loss", "accuracy", "none")
 NOTEBOOK = "notebook"
@@ -55,6 +56,8 @@ SPLIT = "split.json"
 INDEX = "index.csv"  # which clips, by path: what `convert` reads again
 HISTORY = "history.csv"
 MODEL = "model.keras"
+BEFORE_REFIT = "before_refit.keras"  # the model that has not seen the validation groups
+REFIT = "refit"  # the key of it in metrics; a folder of its checkpoints
 METRICS = "metrics.json"
 MODEL_SHA256 = "model_sha256"  # the key of it in metrics
 CONFUSION = "confusion.png"
@@ -84,8 +87,10 @@ class TrainConfig:
     batch that is turned, so that no label is sure of what it never saw. All three together below half.
     other_share: part of each batch from clips of OTHER, where there are any.
     teacher: SHA-256 of the model file of a RUN whose probabilities are a part, teacher_share, of the targets;
-    None without. steps: batches that a small set needs. recipe: `notebook` is that of the tutorial notebooks:
-    frames spread over the whole clip, a constant learning rate, clips that count alike, no second start.
+    None without. steps: batches that a small set needs. refit: whether, once validation has served, the
+    head of a frozen encoder is trained again on training and validation groups, for as many epochs. recipe:
+    `notebook` is that of the tutorial notebooks: frames spread over the whole clip, a constant learning rate,
+    clips that count alike, no second start.
     Raises MisuseError.
     """
 
@@ -125,6 +130,7 @@ class TrainConfig:
     recipe: str = "default"
     teacher: str | None = None
     teacher_share: float = 0.5
+    refit: bool = False
 
     def __post_init__(self) -> None:
         if self.model not in FAMILIES:
@@ -159,6 +165,8 @@ class TrainConfig:
             raise MisuseError(f"teacher_share must be from 0 to 1, got {self.teacher_share}")
         if self.teacher is not None and (self.design.pretrained or self.recipe == NOTEBOOK):
             raise MisuseError("--teacher is for models without a pretrained encoder, by the default recipe")
+        if self.refit and (self.fine_tune or not self.design.pretrained):
+            raise MisuseError("--refit is for a pretrained encoder that is not fine-tuned: omit it")
         if self.outlier_share and self.design.pretrained:
             raise MisuseError(
                 "outliers are turned frames, and features of an encoder cannot be turned: omit them"
@@ -211,6 +219,8 @@ def default_config(model: str, **changes: Any) -> TrainConfig:
                 f"the notebooks' recipe is for {' and '.join(NOTEBOOK_SETTINGS)}, not for {model!r}"
             )
         settings = dict(NOTEBOOK_SETTINGS[model])
+    if changes.get("fine_tune"):
+        settings["refit"] = False  # an encoder that learns too is not trained twice
     settings |= changes
     if family and family.results_per_window and "hop_ticks" not in settings:
         frames = settings.get("frames", TrainConfig.frames)
@@ -233,16 +243,31 @@ class Run:
     split: Mapping[str, Any]
     metrics: Mapping[str, Any]
 
+    @property
+    def learned_groups(self) -> set[str]:
+        """The groups that the model was trained on, in the end."""
+        refit = self.metrics.get(REFIT, {"groups": ()})
+        return {*self.metrics["trained_on"]["groups"], *refit["groups"]}
+
     def model(self) -> Any:
         """The trained Keras model, built from its known architecture; nothing stored in the file is executed.
 
         Raises DataError when the weights are damaged or do not fit.
         """
+        return self._built(self.folder / MODEL, self.metrics[MODEL_SHA256])
+
+    def before_refit(self) -> Any | None:
+        """The same, trained without the validation groups; None where the model itself is. Raises as `model`
+        does.
+        """
+        refit = self.metrics.get(REFIT)
+        return None if refit is None else self._built(self.folder / BEFORE_REFIT, refit[MODEL_SHA256])
+
+    def _built(self, path: Path, sha256: str) -> Any:
         from train.models.architectures import UNIT, build
         from train.tf import keras
 
-        path = self.folder / MODEL
-        if _sha256(path) != self.metrics[MODEL_SHA256]:
+        if _sha256(path) != sha256:
             raise DataError(f"{path}: not the model this RUN was finished with; train again")
         loaded = keras.models.load_model(path, compile=False, safe_mode=True)
         pixels = self.metrics.get("pixels")
@@ -347,8 +372,11 @@ def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def finish_run(folder: Path, metrics: Mapping[str, Any]) -> None:
-    """Write metrics.json, with the hash of the model it belongs to: from now on the RUN is finished."""
-    write_json(folder / METRICS, dict(metrics, model_sha256=_sha256(folder / MODEL)))
+    """Write metrics.json, with the hashes of the models it belongs to: from now on the RUN is finished."""
+    written = dict(metrics, model_sha256=_sha256(folder / MODEL))
+    if REFIT in metrics:
+        written[REFIT] = dict(metrics[REFIT], model_sha256=_sha256(folder / BEFORE_REFIT))
+    write_json(folder / METRICS, written)
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
 
 

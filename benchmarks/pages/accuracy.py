@@ -44,8 +44,8 @@ MOST_CONFUSED = 6  # pairs of labels
 
 INTRODUCTION = (
     "Models answer for clips of people, scenes or source videos that they never saw: a fold holds its groups "
-    "out, the next fold's groups decide when training stops, the rest train. A clip's prediction is the mean "
-    "over its windows."
+    "out, the next fold's groups validate (they choose the epoch of s; the final head of m and l is trained "
+    "on them too), the rest train. A clip's prediction is the mean over its windows."
 )
 NOTES = (
     "*float*: Keras, the share of clips, the mean over seeds; *groups*: its 95 % interval, by "

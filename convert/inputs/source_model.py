@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from edge_har.model.labels import check_labels
 from edge_har.model.preprocess import FrameSpec
 from edge_har.model.values import check_range
 from train.models.families import CONVLSTM, FAMILIES
-from train.runs import MODEL, Run, TrainConfig, default_config, load_run
+from train.runs import MODEL, MODEL_SHA256, REFIT, Run, TrainConfig, default_config, load_run
 from train.tf import keras
 
 
@@ -35,6 +35,7 @@ class SourceModel:
     facts for the manifest, the same on every machine. command: how a user would request this, without the
     options that are recorded apart. training: how to fine-tune on the clips (pruning, shrinking,
     quantisation-aware training); None where it cannot be. run: the training itself, where it is known.
+    before_refit: where the model was finally trained on the validation clips too, the one before.
     """
 
     model: Any
@@ -49,6 +50,20 @@ class SourceModel:
     command: str
     training: TrainConfig | None = None
     run: Run | None = None
+    before_refit: Any | None = None
+
+    def without_refit(self) -> SourceModel:
+        """The model that has not seen the validation clips: training it further needs some held out."""
+        if self.before_refit is None or self.run is None:
+            return self
+        refit = self.run.metrics[REFIT]
+        facts = {
+            "model_sha256": refit[MODEL_SHA256],
+            "trained_on": list(self.run.metrics["trained_on"]["groups"]),
+        }
+        return replace(
+            self, model=self.before_refit, before_refit=None, provenance={**self.provenance, **facts}
+        )
 
     @property
     def synthetic_fraction(self) -> float:
@@ -170,12 +185,13 @@ def source_model_of_run(run_dir: Path, data: Path | None, cache: Path | None, re
             "index_sha256": run.index_sha256,
             "model_sha256": run.metrics["model_sha256"],
             "seed": run.config.seed,
-            "trained_on": list(run.metrics["trained_on"]["groups"]),
+            "trained_on": sorted(run.learned_groups),
             "synthetic_share": run.config.synthetic_share,
         },
         command="edge-har convert RUN --out NAME.ehar",
         training=run.config,
         run=run,
+        before_refit=run.before_refit(),
     )
 
 

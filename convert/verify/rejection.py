@@ -43,7 +43,7 @@ LEAST_DEVIATION = 1e-3  # of a feature: one that never varies in training must n
 STEEPNESS = 20.0  # of the fall to unfamiliar: at 1.1 times that distance a window is half familiar
 KNOWN_LOST = 0.05  # of known clips held out: what the threshold may reject
 FAMILIAR_FRACTION = 1 - KNOWN_LOST  # of known windows held out: as near as these is familiar
-TEMPERATURES = np.geomspace(0.5, 3.0, 61)
+TEMPERATURES = np.geomspace(0.25, 3.0, 81)
 FALLBACK_THRESHOLD = 0.5  # where nothing was held out
 DIGITS = 4
 BINS = 10  # of the calibration error
@@ -109,14 +109,18 @@ class Wanted:
     rejects: bool = True
 
 
-def seen_windows(bundle: Bundle, clips: Sequence[CachedClip]) -> SeenWindows:
-    """Run clips through a bundle's stream: every window that a device would see."""
+def seen_windows(bundle: Bundle, clips: Sequence[CachedClip], head: FloatGraph | None = None) -> SeenWindows:
+    """Run clips through a bundle's stream: every window that a device would see. head: gives the scores of
+    the stream's features, in place of its own.
+    """
     contract = bundle.manifest.temporal
     recognizer = TickRecognizer(bundle, plain=True)
     with_features = bundle.manifest.graphs.head is not None
     scores, given, numbers = [], [], []
 
     def keep(number: int, seen: NDArray[np.float32]) -> None:
+        if head is not None:
+            (seen,) = head.run(features=recognizer.features[np.newaxis])["scores"]
         scores.append(seen)
         numbers.append(number)
         if with_features and recognizer.features.ndim == 2:
@@ -241,11 +245,13 @@ def fit_rejection(
     held_out: Sequence[CachedClip],
     wanted: Wanted,
     synthetic: Sequence[CachedClip] = (),
+    head: FloatGraph | None = None,
 ) -> Rejection:
     """What a finished stream should hold, of clips that it was trained on, synthetic ones apart, and of
-    others (none: nothing is fitted on them, and FALLBACK_THRESHOLD is taken).
+    others (none: nothing is fitted on them, and FALLBACK_THRESHOLD is taken). head: where the stream's own
+    was finally trained on those others, the one before.
     """
-    known = seen_windows(bundle, held_out) if held_out else None
+    known = seen_windows(bundle, held_out, head) if held_out else None
     contract = bundle.manifest.temporal
     hop = max(1, contract.frames // WINDOWS_PER_WINDOW // contract.hop_ticks)
     temperature = wanted.temperature

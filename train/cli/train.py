@@ -201,6 +201,11 @@ INSTEAD = {
     help="The validation figure that chooses the best epoch; none keeps the last epoch.",
 )
 @click.option(
+    "--refit/--no-refit",
+    default=None,
+    help="Finally train on the validation groups too, for as many epochs.  [default: with --encoder]",
+)
+@click.option(
     "--standardise/--no-standardise",
     default=None,
     help="Scale pixels by the mean and deviation of the training clips; helps where contrast is low.",

@@ -76,6 +76,13 @@ class Budget:
         """The same where no validation says whether it gets better: all planned epochs, and no more."""
         return replace(self, longest=self.epochs, patience=self.epochs + 1)
 
+    def refit(self, windows: int, epochs: int) -> Budget:
+        """The same for more training windows, each seen as often, over before its planned end: after so many
+        epochs.
+        """
+        steps = max(1, round(self.steps_per_epoch * windows / self.windows))
+        return replace(self.unvalidated(), windows=windows, steps_per_epoch=steps, longest=epochs)
+
     def to_json(self) -> dict[str, int]:
         """As metrics.json holds it."""
         return asdict(self)

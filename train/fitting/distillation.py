@@ -58,7 +58,7 @@ def check_teacher(teacher: Run, config: TrainConfig, dataset: Dataset, split: Sp
         )
     if split is None:
         return
-    learned = set(teacher.metrics["trained_on"]["groups"])
+    learned = teacher.learned_groups
     held_out = {*split.groups("test"), *(split.groups("validation") if config.validate else ())}
     if learned & held_out:
         raise DataError(

@@ -79,7 +79,8 @@ def train_run(
     """Train `config` on a data set and leave a finished RUN at `out`; a finished one is returned as it is.
 
     split: trains on its `train`, stops early on `validation` (unless config.validate is False: then it trains
-    on both for all epochs), and reads `test` once at the end. None: trains on all groups for all epochs. An
+    on both for all epochs; with config.refit it trains on both once validation has served), and reads `test`
+    once at the end. None: trains on all groups for all epochs. An
     interrupted training goes on from its last whole epoch when called again. cache: where decoded clips are
     kept. report: takes lines for people; default stderr. tensorboard: a folder for TensorBoard's logs.
     encoder_weights: the file of a pretrained encoder's, see `encoders.load_weights`; the teacher's, where
@@ -111,16 +112,7 @@ def train_run(
     if config.design.pretrained:
         budget = replace(budget, watched_epochs=0)  # on such features no head stays at chance
         frozen = FrozenEncoder(config, len(dataset.labels), encoder_weights)
-        seen = replace(
-            clips,
-            train=frozen.clips(clips.train, mirror, report),
-            validation=frozen.plain(clips.validation),
-            test=frozen.plain(clips.test),
-            other={
-                "train": frozen.clips(clips.other["train"], mirror, report),
-                **{part: frozen.plain(clips.other[part]) for part in PARTS[1:]},
-            },
-        )
+        seen = _features(frozen, clips, mirror, report)
         frozen.normalise(seen.train, seen.other["train"])
     report(budget_line(budget))
     teaching = None
@@ -138,6 +130,24 @@ def train_run(
             training.run(report, tensorboard)
         if config.fine_tune:
             training.fine_tune(clips, report)
+        before = training
+        if config.refit and clips.validation:
+            both = clips.with_validation_trained()
+            frozen = FrozenEncoder(config, len(dataset.labels), encoder_weights)
+            seen_both = _features(frozen, both, mirror, report)
+            frozen.normalise(seen_both.train, seen_both.other["train"])
+            report(f"training again on {len(both.train)} clips, with those of validation")
+            windows = training_windows(both.train, config.contract)
+            training = _Training(
+                config,
+                seen_both,
+                dataset.labels,
+                mirror,
+                folder / runs.CHECKPOINT / runs.REFIT,
+                budget.refit(windows, before.best_epoch),
+                frozen=frozen,
+            )
+            training.run(report)
     except KeyboardInterrupt:
         report(f"interrupted after epoch {training.epoch}; the same command goes on from there")
         raise
@@ -147,8 +157,22 @@ def train_run(
         reason = error.strerror or str(error).partition("\n")[0]
         raise DataError(f"training stopped after epoch {training.epoch}: {reason}") from error
     by_rows = frozen is not None and not config.fine_tune
-    _finish(training, clips, seen if by_rows else clips, dataset, folder)
+    _finish(training, before, clips, seen if by_rows else clips, dataset, folder)
     return runs.load_run(folder)
+
+
+def _features(frozen: FrozenEncoder, clips: _Clips, mirror: Mirror, report: Report) -> _Clips:
+    """The same clips as their features."""
+    return replace(
+        clips,
+        train=frozen.clips(clips.train, mirror, report),
+        validation=frozen.plain(clips.validation),
+        test=frozen.plain(clips.test),
+        other={
+            "train": frozen.clips(clips.other["train"], mirror, report),
+            **{part: frozen.plain(clips.other[part]) for part in PARTS[1:]},
+        },
+    )
 
 
 @dataclass(frozen=True)
@@ -161,6 +185,11 @@ class _Clips:
     test: Sequence[CachedClip]
     synthetic: Sequence[CachedClip]
     other: Mapping[str, Sequence[CachedClip]] = field(default_factory=lambda: dict.fromkeys(PARTS, ()))
+
+    def with_validation_trained(self) -> _Clips:
+        """The same with nothing held out but the test part."""
+        other = {**self.other, "train": [*self.other["train"], *self.other["validation"]], "validation": ()}
+        return replace(self, train=[*self.train, *self.validation], validation=(), other=other)
 
 
 def identity(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
@@ -396,7 +425,7 @@ class _Training:
             *made,
             self._state,
             backup,
-            EpochReport(self.history, self.budget.epochs, self._folder, report),
+            EpochReport(self.history, min(self.budget.epochs, self.budget.longest), self._folder, report),
             TrainingEnd(lambda: self._ends(self._early_stopping.wait if self._early_stopping else 0)),
         ]
 
@@ -503,27 +532,35 @@ def _reason(error: Any) -> str:
     return (named or lines or [type(error).__name__])[-1 if named else 0]
 
 
-def _finish(training: _Training, clips: _Clips, evaluated: _Clips, dataset: Dataset, folder: Path) -> None:
-    """Write the model, the figures of the parts that were held out, and last metrics.json.
+def _finish(
+    training: _Training, before: _Training, clips: _Clips, evaluated: _Clips, dataset: Dataset, folder: Path
+) -> None:
+    """Write the models, the figures of the parts that were held out, and last metrics.json.
 
-    evaluated: the clips of those figures, decoded as `clips` are, or their features.
+    before: the training that had not seen the validation part; `training` itself where none had. evaluated:
+    the clips of those figures, decoded as `clips` are, or their features.
     """
-    predict = training.predict(whole=evaluated is clips)
-    runs.write_history(folder, training.history)
+    refit = training is not before
+    runs.write_history(folder, before.history)
     try:
-        with replaced_file(folder / runs.MODEL) as partial:
-            training.whole.save(partial)
+        for made, name in ((training, runs.MODEL), *([(before, runs.BEFORE_REFIT)] if refit else [])):
+            with replaced_file(folder / name) as partial:
+                made.whole.save(partial)
     except OSError as error:
         raise DataError(f"{folder}: the model cannot be written: {error.strerror or error}") from error
     figures: dict[str, Any] = {}
-    for part, held_out in (("validation", evaluated.validation), ("test", evaluated.test)):
+    for part, held_out, by in (
+        ("validation", evaluated.validation, before),
+        ("test", evaluated.test, training),
+    ):
+        predict = by.predict(whole=evaluated is clips)
         if held_out:
-            predictions = predict_clips(predict, held_out, training.config.contract)
+            predictions = predict_clips(predict, held_out, by.config.contract)
             figures[part] = measures(predictions, dataset.labels, dataset.groups_known)
         if evaluated.other[part]:
-            other = predict_clips(predict, evaluated.other[part], training.config.contract)
+            other = predict_clips(predict, evaluated.other[part], by.config.contract)
             figures.setdefault("other", {})[part] = other_measures(other)
-    draw_curves(folder / runs.CURVES, training.history, training.best_epoch, len(dataset.labels))
+    draw_curves(folder / runs.CURVES, before.history, before.best_epoch, len(dataset.labels))
     for part in ("test", "validation"):
         if part in figures:
             draw_confusion(folder / runs.CONFUSION, figures[part]["confusion"], dataset.labels, part)
@@ -535,11 +572,12 @@ def _finish(training: _Training, clips: _Clips, evaluated: _Clips, dataset: Data
             "schema": runs.SCHEMA,
             "parameters": training.whole.count_params(),
             **({"encoder_sha256": training.frozen.weights_sha256} if training.frozen else {}),
-            "epochs_run": training.epoch,
-            "best_epoch": training.best_epoch,
-            "budget": training.budget.to_json(),
-            "restarts": training.attempt,
-            "advice": training.advice(figures).to_json(),
+            "epochs_run": before.epoch,
+            "best_epoch": before.best_epoch,
+            "budget": before.budget.to_json(),
+            "restarts": before.attempt,
+            "advice": before.advice(figures).to_json(),
+            **({runs.REFIT: _refit_json(training, clips.validation)} if refit else {}),
             **({"pixels": _pixels_json(training.pixels)} if training.config.standardise else {}),
             "trained_on": {
                 "groups": sorted({clip.group for clip in clips.train}),
@@ -554,3 +592,12 @@ def _finish(training: _Training, clips: _Clips, evaluated: _Clips, dataset: Data
             **figures,
         },
     )
+
+
+def _refit_json(training: _Training, validation: Sequence[CachedClip]) -> dict[str, Any]:
+    """What metrics.json holds of the training that saw the validation clips too."""
+    return {
+        "groups": sorted({clip.group for clip in validation}),
+        "epochs": training.epoch,
+        "budget": training.budget.to_json(),
+    }

@@ -148,8 +148,10 @@ PRETRAINED_SETTINGS: dict[str, Any] = {
     "average": 0.98,
     "augmentation": 0.5,
     # Scores of frozen features have one best solution, reached late; the loss is lowest long before, where
-    # they are less sure, which `convert` mends by a temperature.
-    "monitor": "accuracy",
+    # they are less sure, which `convert` mends by a temperature. So all epochs are trained, and validation
+    # clips, which then choose nothing, train the final head too.
+    "monitor": "none",
+    "refit": True,
 }
 
 
