@@ -41,7 +41,7 @@ MOTION_SMALL = "motion_small"  # of a motion branch: differences of frames, made
 MOTION_PX = 32
 MOTION_FEATURES = 64
 PUBLISHED_DESIGN = Design()
-STATISTICS_DECAY = 0.02  # of the weights of scores: there are thousands of statistics, and few clips
+STATISTICS_DECAY = 0.06  # of the weights of scores: there are thousands of statistics, and few clips
 STATISTICS_VARIANCE = 0.001  # added to each statistic's: what hardly varies is mostly rounding
 NORM_MOMENTUM = 0.9  # of the running means: training here is a few hundred steps, not tens of thousands
 
