@@ -23,7 +23,7 @@ PACKAGING_BIN := .cache/envs/packaging/bin
 PACKAGING := .cache/envs/packaging/.made-$(PYTHON_VERSION)
 DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--demo)
 
-.PHONY: help demo test test-device check format docs docs-config runtimes model accuracy parity calibration compactness qat recipe distillation unknown disturbances shapes decoding benchmark bench-check fuzz sigterm soak constraints package sbom addon check-packages clean
+.PHONY: help demo test test-device check format docs docs-config runtimes model accuracy parity calibration compactness qat recipe distillation unknown disturbances picture shapes decoding benchmark bench-check fuzz sigterm soak constraints package sbom addon check-packages clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ unknown: $(WORKSTATION)  ## make docs/figures/unknown.md again: movements that a
 
 disturbances: $(WORKSTATION)  ## make docs/figures/disturbances.md again: what light, bumps and slow cameras do (needs CLIPS/weizmann)
 	$(BIN)/python -m benchmarks disturbances --clips $(CLIPS)/weizmann --out docs/figures/disturbances.md
+
+picture: $(WORKSTATION)  ## make docs/figures/demo.webp again: the moving picture of the README
+	$(BIN)/python -m benchmarks demo --out docs/figures/demo.webp
 
 shapes: $(WORKSTATION)  ## make docs/figures/shapes.md again: the shipped model on pictures of every shape
 	$(BIN)/python -m benchmarks shapes --out docs/figures/shapes.md

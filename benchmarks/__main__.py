@@ -200,6 +200,20 @@ def decoding(out: Path) -> None:
 
 
 @group.command()
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Animated WebP to write."
+)
+def demo(out: Path) -> None:
+    """Record the shipped model at work on the synthetic person: the picture of the README."""
+    from benchmarks.pages.demo import SUFFIX, write_demo
+
+    if out.suffix != SUFFIX:
+        raise MisuseError(f"--out is a file ending with {SUFFIX}, got {out.name}")
+    frames = write_demo(out)
+    _say(f"wrote {out}: {frames} frames, {out.stat().st_size} bytes")
+
+
+@group.command()
 @click.option("--model", type=click.Path(path_type=Path), help="A bundle; default: the shipped one.")
 @PAGE
 def shapes(model: Path | None, out: Path) -> None:

@@ -90,6 +90,7 @@ def test_the_names_of_the_commands() -> None:
         "code-hash",
         "compactness",
         "decoding",
+        "demo",
         "distillation",
         "disturbances",
         "overhead",
