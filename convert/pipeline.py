@@ -487,12 +487,14 @@ def remedies_of(conversion: Conversion, manifest: Manifest) -> list[str]:
 
 
 def compared_on_all(builder: GraphBuilder, comparisons: Comparisons, built: Built) -> dict[str, Comparison]:
-    """Every way to compute the windows of every part, the whole-clip graph in float32 among them."""
+    """Every way to compute the windows of every part; of the part that the gate judges, the last, the
+    whole-clip graph in float32 too.
+    """
     bundle = built.bundle()
-    return {
-        part: replace(comparisons.of(part, bundle), float_tflite=float_scores(reference, builder.float_clip))
-        for part, reference in comparisons.references.items()
-    }
+    compared = {part: comparisons.of(part, bundle) for part in comparisons.references}
+    part, reference = list(comparisons.references.items())[-1]
+    judged = replace(compared[part], float_tflite=float_scores(reference, builder.float_clip))
+    return {**compared, part: judged}
 
 
 def limits_of(conversion: Conversion, manifest: Manifest) -> Limits:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from edge_har.cli import cli
+from tests.helpers.accessible import barriers
+from tests.helpers.browser import Browser
 from tests.helpers.commands import parsed_command
 from tests.helpers.need import need_module
 
@@ -87,20 +89,13 @@ def test_commands_of_the_documents_parse(line: str, tmp_path: Path, monkeypatch:
     assert parsed_command(cli, words) is not None
 
 
-def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the site, built without a warning."""
     need_module("material", "make docs")
-    command = [
-        sys.executable,
-        "-m",
-        "mkdocs",
-        "build",
-        "--strict",
-        "--quiet",
-        "--site-dir",
-        str(tmp_path / "site"),
-    ]
+    folder = tmp_path_factory.mktemp("docs") / "site"
     done = subprocess.run(
-        command,
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -108,7 +103,26 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tm
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
     )
     assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
     loaded = re.compile(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=\"?(?:https?:)?//")
-    for page in (tmp_path / "site").rglob("*.html"):
+    for page in site.rglob("*.html"):
         assert not loaded.search(page.read_text(encoding="utf-8")), page.name
-    assert not (tmp_path / "site" / "status.html").exists()
+    assert not (site / "status.html").exists()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_nothing_serious_keeps_people_out_of_the_documents(site: Path, dark: bool) -> None:
+    pages = [page for page in sorted(site.glob("*.html")) if page.name != "404.html"]  # it needs a server
+    assert len(pages) > 25
+    found = {}
+    with Browser() as browser:
+        browser.look(width=390, height=844, dark=dark)
+        for page in pages:
+            browser.open(page.as_uri())
+            serious = [one for one in barriers(browser) if one[1] in {"serious", "critical"}]
+            if serious:
+                found[page.name] = serious
+    assert found == {}

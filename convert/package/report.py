@@ -207,7 +207,10 @@ def _table(
     text: columns that hold words, not numbers. name: of the table; empty: its columns.
     """
     columns = (
-        _make("th", column, scope="col", **({"class_": "text"} if column in text else {})) for column in head
+        _make("th", column, scope="col", **({"class_": "text"} if column in text else {}))
+        if column
+        else _make("td", "")  # a heading without words is none
+        for column in head
     )
     top = _make("thead", _make("tr", *columns))
     table = _make("table", top, _make("tbody", *rows), **attributes)

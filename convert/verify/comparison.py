@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.verify.streams import remembering_recognizer
 from edge_har.errors import ConversionError, MisuseError
 from edge_har.model.bundle import Bundle
 from edge_har.model.cadence import TemporalContract, fill_indices, window_starts
@@ -167,7 +168,7 @@ def compare(reference: Reference, bundle: Bundle, *, float_clip: bytes | None = 
     # As JSON, where a setting equal to its default is not written.
     if contract.to_json() != reference.contract.to_json():
         raise ConversionError(f"the bundle's windows are {contract}; the model's are {reference.contract}")
-    recognizer, whole = TickRecognizer(bundle, plain=True), WholeClip(bundle, plain=True)
+    recognizer, whole = remembering_recognizer(bundle, plain=True), WholeClip(bundle, plain=True)
     every = reference.every
     starts = [np.arange(0, len(frames) - contract.frames + 1, every) for _, frames in reference.used]
     by_contract = [
@@ -258,7 +259,7 @@ def slow_source(reference: Reference, bundle: Bundle) -> dict[str, Any] | None:
     """
     if not (reference.labelled and reference.held_out):
         return None
-    recognizer = TickRecognizer(bundle)
+    recognizer = remembering_recognizer(bundle)
     columns = _columns(reference.labels, bundle.manifest.labels)
     accuracies = {}
     for repeats in FRAME_REPEATS:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.graphs.float_graphs import FloatGraph
+from convert.verify.streams import remembering_recognizer
 from edge_har.model.bundle import Bundle
 from edge_har.model.cadence import fill_indices
 from edge_har.model.recognizer import TickRecognizer
@@ -32,6 +33,7 @@ FAMILIARITY = "familiarity.tflite"
 REJECTION = "rejection"  # the key of its figures in metrics
 WINDOWS_PER_WINDOW = 4  # that begin within one: nearer ones say nothing new
 MOST_CLIPS = 400  # of the training clips, that familiarity is fitted on
+CLIP_WINDOWS = 2  # of each of them, end to end: the others are much like these
 FEWEST_PER_LABEL = 5  # windows: fewer say nothing of where a label's features lie
 FEWEST_GROUPS = 3  # held out, that say how near another one is
 # These three set clips of labels that were not trained on apart best, of 32, 64 and 128 components, .03 to .6
@@ -109,12 +111,17 @@ class Wanted:
     rejects: bool = True
 
 
-def seen_windows(bundle: Bundle, clips: Sequence[CachedClip], head: FloatGraph | None = None) -> SeenWindows:
+def seen_windows(
+    bundle: Bundle,
+    clips: Sequence[CachedClip],
+    head: FloatGraph | None = None,
+    most_ticks: int | None = None,
+) -> SeenWindows:
     """Run clips through a bundle's stream: every window that a device would see. head: gives the scores of
-    the stream's features, in place of its own.
+    the stream's features, in place of its own. most_ticks: from the middle of each clip; None: all.
     """
     contract = bundle.manifest.temporal
-    recognizer = TickRecognizer(bundle, plain=True)
+    recognizer = remembering_recognizer(bundle, plain=True)
     with_features = bundle.manifest.graphs.head is not None
     scores, given, numbers = [], [], []
 
@@ -130,6 +137,8 @@ def seen_windows(bundle: Bundle, clips: Sequence[CachedClip], head: FloatGraph |
         frames = clip.frames()
         ticks = tick_indices(clip.times_s(), contract.interval_ms, max_gap_ms=contract.gap_ms)
         recognizer.reset()
+        if most_ticks is not None:
+            ticks = ticks[max(0, (len(ticks) - most_ticks) // 2) :][:most_ticks]
         if len(ticks) < contract.frames:
             keep(number, recognizer.clip(frames[ticks[fill_indices(len(ticks), contract.frames)]]))
             continue
@@ -262,9 +271,10 @@ def fit_rejection(
         return Rejection(temperature, None, None, {"temperature": temperature})
     fitted = None
     if known is not None and wanted.familiarity:
-        seen = seen_windows(bundle, _spread(training)).every(hop)
+        ticks = CLIP_WINDOWS * contract.frames
+        seen = seen_windows(bundle, _spread(training), most_ticks=ticks).every(hop)
         if synthetic:
-            seen = seen.joined(seen_windows(bundle, _spread(synthetic)).every(hop))
+            seen = seen.joined(seen_windows(bundle, _spread(synthetic), most_ticks=ticks).every(hop))
         fitted = Familiarity.fitted(seen, known)
     threshold, figures = wanted.threshold, {}
     if known is not None:
