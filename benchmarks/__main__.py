@@ -99,6 +99,7 @@ PAGES = (
         "Count the events that light and bumps cause where nothing happens, and write the tables.",
     ),
 )
+RESULTS = ".results.json"  # beside the page
 RESUMES = "Results are kept by content: given again, the command goes on where it was interrupted."
 
 
@@ -147,13 +148,23 @@ def accuracy(
     controls; write the tables, and a picture beside them.
 
     Weights of encoders come from the folder in EDGE_HAR_ENCODERS, else from the folder `encoders` beside
-    --clips. Results are kept by content: given again, the command goes on where it was interrupted.
+    --clips. Results are kept by content, those of the page in a .results.json beside it: given again, here or
+    on another machine with the same code and clips, the command goes on where it was interrupted.
     """
     if out.suffix != ".md":
         raise MisuseError(f"--out is a Markdown file ending with .md, got {out.name}")
     from benchmarks.pages.accuracy import measure_accuracy, write
 
-    measured = measure_accuracy(clips, say=_say, jobs=jobs, only=only, quick=quick, seeds=seeds, brief=brief)
+    measured = measure_accuracy(
+        clips,
+        say=_say,
+        jobs=jobs,
+        only=only,
+        quick=quick,
+        seeds=seeds,
+        brief=brief,
+        results=out.with_suffix(RESULTS),
+    )
     named = [word for name in only for word in ("--set", name)]
     named += ["--quick"] * quick + ["--brief"] * brief
     named += [] if seeds is None else ["--seeds", str(seeds)]

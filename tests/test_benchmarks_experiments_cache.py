@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.experiments.cache import keep, kept, key_of
+from benchmarks.experiments.cache import keep, kept, key_of, read_published, write_published
 
 MADE_OF = {"data": "5dfd", "settings": {"epochs": 40, "labels": ["Run", "Gehen über"]}, "fold": 3}
 
@@ -55,3 +55,18 @@ def test_other_content_is_other_work(tmp_path: Path, changed: dict[str, Any]) ->
     keep(tmp_path, MADE_OF, lambda folder: {})
     assert key_of(changed) != key_of(MADE_OF)
     assert kept(tmp_path, changed) is None
+
+
+def test_results_of_elsewhere_serve_as_well_and_leave_no_folder(tmp_path: Path) -> None:
+    path = tmp_path / "page.results.json"
+    assert read_published(path) == {}
+    write_published(path, {"b" * 16: {"right": 1}, key_of(MADE_OF): {"right": 9, "label": "Gehen über"}})
+    published = read_published(path)
+    assert published["b" * 16] == {"right": 1} and len(path.read_text().splitlines()) == 4
+
+    def make(folder: Path) -> dict[str, Any]:
+        raise AssertionError("nothing is to be made")
+
+    folder, found = keep(tmp_path, MADE_OF, make, published)
+    assert found == {"right": 9, "label": "Gehen über"} and not folder.exists()
+    assert kept(tmp_path, MADE_OF) is None

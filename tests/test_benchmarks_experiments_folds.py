@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.experiments.cache import key_of
+from benchmarks.experiments.cache import key_of, result_in
 from benchmarks.experiments.folds import (
     LOG,
     RUN,
@@ -52,6 +53,12 @@ def test_a_fold_is_made_once_and_known_by_its_clips(tmp_path: Path, monkeypatch:
     before = log.stat()
     assert run_fold(TINY, folds, 1, made_of, cache, threads=1) == result
     assert log.stat() == before
+
+    assert result.conversion is not None and "unknown" not in result.machines
+    kept = {folder.name: result_in(folder) or {} for folder in (result.folder, result.conversion)}
+    elsewhere = run_fold(TINY, folds, 1, made_of, tmp_path / "elsewhere", 1, kept)
+    assert not elsewhere.folder.exists() and elsewhere.folder.name == result.folder.name
+    assert replace(elsewhere, folder=result.folder, conversion=result.conversion) == result
 
     write_video(clips / "Right" / "v_Right_g01_c01.avi", moving_square(0, 20, seed=99))
     changed = prepare_folds(clips, cache, lines.append)

@@ -62,7 +62,9 @@ def test_the_accuracy_command_takes_sets_and_a_try(tmp_path: Path, monkeypatch: 
         quick: bool,
         seeds: int | None,
         brief: bool,
+        results: Path,
     ) -> str:
+        assert results == tmp_path / "accuracy.results.json"
         calls.append((clips.name, jobs, only, quick, seeds, brief))
         return "measured"
 

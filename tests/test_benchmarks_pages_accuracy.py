@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.experiments import controls
+from benchmarks.experiments.cache import RESULT, Published, read_published, write_published
 from benchmarks.experiments.crossed import CROSSINGS, Crossed
 from benchmarks.experiments.entries import ACCURACY_SETS, MIDDLE, PUBLISHED, SMALL, WINNER
 from benchmarks.experiments.evaluation import Row, SetAccuracy
@@ -170,6 +173,27 @@ def test_the_picture_shows_every_row_once_a_form(accuracy: Accuracy, tmp_path: P
 def test_a_set_that_is_not_known_is_misuse(tmp_path: Path) -> None:
     with pytest.raises(MisuseError, match="weizmann_full, ucf9, fight, thermal; got 'other'"):
         measure_accuracy(tmp_path, say=print, jobs=1, only=("other",))
+
+
+def test_an_interrupted_run_leaves_its_results_beside_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = import_module("benchmarks.pages.accuracy")
+    path, folder = tmp_path / "accuracy.results.json", tmp_path / "0123456789abcdef"
+    write_published(path, {"earlier": {"right": 1}})
+    folder.mkdir()
+    (folder / RESULT).write_text('{"right": 2}')
+
+    def interrupted(*args: Any, published: Published, on_result: Any, **more: Any) -> None:
+        assert published == {"earlier": {"right": 1}}
+        on_result(replace(result(SMALL, "g01", RIGHT), folder=folder))
+        on_result(replace(result(SMALL, "g02", RIGHT), folder=tmp_path / "earlier"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "measure_sets", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure_accuracy(tmp_path, say=print, jobs=1, results=path)
+    assert read_published(path) == {"earlier": {"right": 1}, folder.name: {"right": 2}}
 
 
 def test_the_plan_has_every_family_and_few_folds_of_most() -> None:

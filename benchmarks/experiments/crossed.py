@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.experiments.cache import keep
+from benchmarks.experiments.cache import Published, keep
 from benchmarks.experiments.evaluation import SetAccuracy
-from benchmarks.experiments.folds import Experiment, Say
+from benchmarks.experiments.folds import NOTHING_PUBLISHED, Experiment, Say
 from benchmarks.measure.clips import HeldOut, by_stream, clip_ticks
+from edge_har.errors import DataError
 from edge_har.model.bundle import open_bundle
 from edge_har.model.recognizer import TickRecognizer
 
-VERSION = 1  # counts up when what is counted changes
+VERSION = 2  # counts up when what is counted changes
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,14 @@ def measure_crossed(
     say: Say,
     cache: Path,
     crossings: Sequence[Crossing] = CROSSINGS,
+    published: Published = NOTHING_PUBLISHED,
+    on_result: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> list[Crossed]:
     """Run, for each entry, the first bundle of seed 0 that the gate let through on the other set's clips.
 
-    A crossing whose two sets are not both among `sets` is left out.
+    A crossing whose two sets are not both among `sets` is left out. published: as `cache.keep` takes it.
+    on_result: sees each result and its key. Raises DataError where a bundle that is needed was made
+    elsewhere.
     """
     by_name = {one.folds.name: one for one in sets}
     made = []
@@ -85,13 +89,15 @@ def measure_crossed(
             made_of = {
                 "work": "crossed",
                 "version": VERSION,
-                "bundle": hashlib.sha256(bundle.read_bytes()).hexdigest(),
+                "conversion": bundle.parent.name,
                 "index": target.folds.sha256,
                 "label": crossing.label,
             }
             say(f"{entry.name} of {crossing.trained_on} on the clips of {crossing.run_on}")
             count = partial(_count, bundle=bundle, clips=target.folds.clips(), own=crossing.label)
-            _, found = keep(cache, made_of, count)
+            folder, found = keep(cache, made_of, count, published)
+            if on_result is not None:
+                on_result(folder.name, found)
             made += [
                 Crossed(crossing, entry.name, label, one["predicted"], one["score"])
                 for label, one in found["labels"].items()
@@ -103,6 +109,11 @@ def _count(folder: Path, *, bundle: Path, clips: Sequence[HeldOut], own: str) ->
     """By label of the clips, in sorted order: how many get each label of the model, the mean score of
     `own`.
     """
+    if not bundle.is_file():
+        raise DataError(
+            f"{bundle.parent.name}: this conversion was published without its bundle; remove its line from "
+            "the page's results, so that it is made here"
+        )
     opened = open_bundle(bundle)
     manifest = opened.manifest
     classify, at = by_stream(TickRecognizer(opened)), manifest.labels.index(own)

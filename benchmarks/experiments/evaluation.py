@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.experiments import controls
+from benchmarks.experiments.cache import Published
 from benchmarks.experiments.folds import (
     CACHE,
+    NOTHING_PUBLISHED,
     Experiment,
     FoldResult,
     Folds,
@@ -235,8 +237,11 @@ def measure_sets(
     jobs: int,
     weights: Path | None = None,
     cache: Path = CACHE,
+    published: Published = NOTHING_PUBLISHED,
+    on_result: Callable[[FoldResult], None] | None = None,
 ) -> list[SetAccuracy]:
-    """Run what is not in the cache yet. weights: of the controls' encoder.
+    """Run what is not in the cache yet. weights: of the controls' encoder. published, on_result: as
+    `run_tasks` takes them.
 
     Seed 0 of all sets comes first, rows on all folds before those on few. Raises DataError for unfit clips,
     EdgeHarError where a fold fails.
@@ -261,7 +266,8 @@ def measure_sets(
     few = {row.entry.name for plan in plans for row in plan.rows if row.folds is not None}
     every = (task for of_set in of_sets for task in of_set)
     tasks = sorted(every, key=lambda task: (task.entry.seed, task.entry.name in few))
-    results = dict(zip(tasks, run_tasks(tasks, cache=cache, jobs=jobs, say=say), strict=True))
+    done = run_tasks(tasks, cache=cache, jobs=jobs, say=say, published=published, on_result=on_result)
+    results = dict(zip(tasks, done, strict=True))
     return [
         SetAccuracy(
             made,

@@ -12,15 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from benchmarks.experiments.cache import keep, key_of
+from benchmarks.experiments.cache import Published, keep, key_of
 from benchmarks.experiments.code import package_sha256
 from benchmarks.measure.clips import Figures, HeldOut, by_stream, clip_ticks, figures, indexed_clips
 from benchmarks.measure.commands import ROOT, edge_har, interrupt_all, last_line
-from benchmarks.measure.provenance import commit
+from benchmarks.measure.provenance import made_here
 from edge_har.errors import DataError, EdgeHarError
 from edge_har.model.bundle import open_bundle
 from edge_har.model.manifest import SLOW_SOURCE
@@ -42,6 +43,8 @@ DRAWN_TICKS = 30
 # What pruning saves is not measured here.
 NO_CONTROL = "--no-control"
 STATUS_S = 60.0  # between two lines of progress while nothing ends
+
+NOTHING_PUBLISHED: Published = MappingProxyType({})
 
 Say = Callable[[str], None]
 Described = dict[tuple[Path, "Experiment"], Future[dict[str, Any]]]  # what a training is made of
@@ -129,7 +132,7 @@ class FoldResult:
 
     gate: the parity figures of `convert`. drawn: the stream on the built-in source's clips of UNSEEN_SEEDS,
     where its labels are the model's. conversion: the folder of bundle and report.
-    made_at: the commits of training and conversion.
+    made_at: the commits of training and conversion. machines: where each was done.
     """
 
     entry: Experiment
@@ -143,6 +146,7 @@ class FoldResult:
     conversion: Path | None
     made_at: tuple[str, ...]
     seconds: float
+    machines: tuple[str, ...] = ()
 
     @property
     def bundle(self) -> Path | None:
@@ -227,12 +231,21 @@ def run_folds(
 
 
 def run_tasks(
-    tasks: Sequence[Task], *, cache: Path = CACHE, jobs: int, threads: int = 1, say: Say
+    tasks: Sequence[Task],
+    *,
+    cache: Path = CACHE,
+    jobs: int,
+    threads: int = 1,
+    say: Say,
+    published: Published = NOTHING_PUBLISHED,
+    on_result: Callable[[FoldResult], None] | None = None,
 ) -> list[FoldResult]:
-    """The result of each task; what is in the cache is not done again, what was interrupted goes on.
+    """The result of each task; what is in the cache or published is not done again, what was interrupted goes
+    on.
 
-    jobs: tasks at once; threads: CPU threads of each. Raises EdgeHarError with the first failure, after the
-    tasks under way have ended.
+    jobs: tasks at once; threads: CPU threads of each. published: as `cache.keep` takes it; folders of such
+    results do not exist. on_result: sees each result as it comes. Raises EdgeHarError with the first failure,
+    after the tasks under way have ended.
     """
     cache.mkdir(parents=True, exist_ok=True)
     work = Work(len(tasks), jobs, waiting=[task.kind for task in tasks])
@@ -245,8 +258,9 @@ def run_tasks(
                 key = (task.folds.index, task.entry)
                 if key not in described:  # before its tasks in the pool's queue, so that none waits in vain
                     described[key] = pool.submit(describe, task.entry, task.folds, cache)
-                running[pool.submit(_run_task, task, described[key], cache, threads)] = task
-            _follow(running, results, work, cache, described, say)
+                job = pool.submit(_run_task, task, described[key], cache, threads, published)
+                running[job] = task
+            _follow(running, results, work, cache, described, say, on_result)
         except BaseException:
             waiting: list[Future[Any]] = [*described.values(), *running]
             for job in waiting:
@@ -256,12 +270,14 @@ def run_tasks(
     return [results[task] for task in tasks]
 
 
-def _run_task(task: Task, described: Future[dict[str, Any]], cache: Path, threads: int) -> FoldResult:
+def _run_task(
+    task: Task, described: Future[dict[str, Any]], cache: Path, threads: int, published: Published
+) -> FoldResult:
     try:
         made_of = described.result()
     except EdgeHarError as error:
         raise EdgeHarError(f"{task.name}: {error}") from error
-    return run_fold(task.entry, task.folds, task.fold, made_of, cache, threads)
+    return run_fold(task.entry, task.folds, task.fold, made_of, cache, threads, published)
 
 
 def _follow(
@@ -271,6 +287,7 @@ def _follow(
     cache: Path,
     described: Described,
     say: Say,
+    on_result: Callable[[FoldResult], None] | None,
 ) -> None:
     reported_s = time.monotonic()
     while running:
@@ -278,6 +295,8 @@ def _follow(
         for job in ended:
             task = running.pop(job)
             results[task] = job.result()
+            if on_result is not None:
+                on_result(results[task])
             work.finished(task.kind, results[task].seconds)
             say(f"{task.name}: {fold_line(results[task])}; {_progress(work)}")
             reported_s = time.monotonic()
@@ -336,7 +355,13 @@ def conversion_of(entry: Experiment, training: Mapping[str, Any]) -> dict[str, A
 
 
 def run_fold(
-    entry: Experiment, folds: Folds, fold: int, made_of: Mapping[str, Any], cache: Path, threads: int
+    entry: Experiment,
+    folds: Folds,
+    fold: int,
+    made_of: Mapping[str, Any],
+    cache: Path,
+    threads: int,
+    published: Published = NOTHING_PUBLISHED,
 ) -> FoldResult:
     """Train and, where the entry asks for it, convert and measure one fold;
     raises EdgeHarError saying which failed.
@@ -347,15 +372,15 @@ def run_fold(
         options = [*_train_options(entry, folds, folder / RUN), *folds.options(fold)]
         edge_har("train", *options, log=folder / LOG, threads=threads)
         metrics = dict(json.loads((folder / RUN / "metrics.json").read_text()))
-        return metrics | {"made_at": commit()}
+        return {name: metrics[name] for name in ("best_epoch", "test")} | made_here()
 
     try:
-        folder, trained = keep(cache, training, train)
+        folder, trained = keep(cache, training, train, published)
         conversion: Path | None = None
         converted: dict[str, Any] = {}
         if entry.converted:
             conversion, converted = _convert(
-                entry, folder / RUN, folds.held_out(fold), training, cache, threads
+                entry, folder / RUN, folds.held_out(fold), training, cache, threads, published
             )
     except EdgeHarError as error:
         raise EdgeHarError(f"{entry.name} without {folds.groups[fold]}: {error}") from error
@@ -371,6 +396,7 @@ def run_fold(
         conversion,
         tuple(made["made_at"] for made in (trained, converted) if made),
         trained["seconds"] + converted.get("seconds", 0.0),
+        tuple(made.get("machine", "unknown") for made in (trained, converted) if made),
     )
 
 
@@ -381,6 +407,7 @@ def _convert(
     training: Mapping[str, Any],
     cache: Path,
     threads: int,
+    published: Published,
 ) -> tuple[Path, dict[str, Any]]:
     """The int8 stream of a fold's RUN, and its figures. Where the gate refuses it there is no bundle: the
     figures are then those of the conversion's own report, over windows at every offset.
@@ -412,7 +439,7 @@ def _convert(
                 "agreement": parity["agreement"]["share"],
                 "failed": failed,
             },
-            "made_at": commit(),
+            **made_here(),
         }
         if failed is not None:
             return made | {"stream": reported_figures(report, "stream").to_json()}
@@ -422,7 +449,7 @@ def _convert(
             "drawn": None if drawn is None else drawn.to_json(),
         }
 
-    return keep(cache, conversion_of(entry, training), convert)
+    return keep(cache, conversion_of(entry, training), convert, published)
 
 
 def measure_stream(bundle: Path, clips: Sequence[HeldOut]) -> Figures:

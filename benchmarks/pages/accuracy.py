@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.experiments import controls
+from benchmarks.experiments.cache import read_published, result_in, write_published
 from benchmarks.experiments.crossed import Crossed, measure_crossed
 from benchmarks.experiments.entries import (
     ACCURACY_SETS,
@@ -104,10 +106,14 @@ def measure_accuracy(
     brief: bool = False,
     kinds: Sequence[AccuracySet] = ACCURACY_SETS,
     cache: Path = CACHE,
+    results: Path | None = None,
 ) -> Accuracy:
-    """Run what is not in the cache yet. clips: the folder of the sets. only: names of some of them; none:
-    all. quick: one seed and one fold of every row. seeds: at most so many of every row.
-    brief: every row but the winner's has one seed and few folds.
+    """Run what is neither in the cache nor in `results`, a file that is there or not; it gets all results
+    that the page is made of, those so far where the run is interrupted.
+
+    clips: the folder of the sets. only: names of some of them; none: all. quick: one seed and one fold of
+    every row. seeds: at most so many of every row. brief: every row but the winner's has one seed and few
+    folds.
 
     Raises MisuseError for a set that is not known, DataError for unfit clips, EdgeHarError where a fold
     fails.
@@ -125,8 +131,26 @@ def measure_accuracy(
         plans = [plan.with_seeds(seeds) for plan in plans]
     if quick:
         plans = [plan.shortened() for plan in plans]
-    sets = measure_sets(plans, say=say, jobs=jobs, weights=weights, cache=cache)
-    crossed = measure_crossed(sets, (SMALL, WINNER), say=say, cache=cache)
+    published = {} if results is None else read_published(results)
+    used: dict[str, dict[str, Any]] = {}
+
+    def note(result: FoldResult) -> None:
+        for folder in filter(None, (result.folder, result.conversion)):
+            used[folder.name] = result_in(folder) or published[folder.name]
+
+    try:
+        sets = measure_sets(
+            plans, say=say, jobs=jobs, weights=weights, cache=cache, published=published, on_result=note
+        )
+        crossed = measure_crossed(
+            sets, (SMALL, WINNER), say=say, cache=cache, published=published, on_result=used.__setitem__
+        )
+    except BaseException:
+        used = published | used
+        raise
+    finally:
+        if results is not None and used:
+            write_published(results, used)
     return Accuracy(chosen, tuple(sets), tuple(crossed), weights is not None, quick)
 
 
@@ -157,7 +181,9 @@ def write(out: Path, accuracy: Accuracy, command: list[str]) -> None:
 
 def page(accuracy: Accuracy, command: list[str], picture: str) -> str:
     """The page as Markdown. picture: name of the file beside it."""
-    made_at = [at for one in accuracy.sets for result in one.results for at in result.made_at]
+    results = [result for one in accuracy.sets for result in one.results]
+    made_at = [at for result in results for at in result.made_at]
+    machines = [machine for result in results for machine in result.machines]
     hashes = ", ".join(f"{one.folds.name} {one.folds.sha256}" for one in accuracy.sets)
     lines = [
         "# Accuracy on people and scenes never seen",
@@ -182,7 +208,7 @@ def page(accuracy: Accuracy, command: list[str], picture: str) -> str:
         "",
         *_crossed(accuracy.crossed),
         *_made_of(accuracy),
-        *provenance.section(command, hashes, made_at),
+        *provenance.section(command, hashes, made_at, machines),
     ]
     return "\n".join(lines)
 
