@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     },
 )
 def command() -> None:
-    """Write a configuration file of run or an example, check it, show its settings; its JSON Schema."""
+    """Write a configuration file of run, check it, show its settings; its JSON Schema."""
 
 
 @command.command(
@@ -161,19 +161,6 @@ def show(path: Path | None, as_json: bool) -> None:
 
     settings = (read_config(path) if path else Config()).to_json()
     click.echo(json.dumps(settings, ensure_ascii=False) if as_json else to_toml(settings), nl=as_json)
-
-
-@command.command(
-    "example",
-    examples={
-        "A file to begin with": "edge-har config example > edge-har.toml",
-    },
-)
-def example() -> None:
-    """Print a file to begin with: two cameras, rules of labels, a file of events and a webhook."""
-    from importlib.resources import files
-
-    click.echo((files("edge_har.config") / "example.toml").read_text(encoding="utf-8"), nl=False)
 
 
 @command.command(

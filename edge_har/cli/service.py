@@ -53,7 +53,11 @@ def command() -> None:
     help="A public key, such as id_ed25519.pub, that may flash to this machine and do nothing else; may be "
     "given several times.",
 )
-@click.option("--allow-unsigned", is_flag=True, help="Take bundles that nobody signed.")
+@click.option(
+    "--allow-unsigned",
+    is_flag=True,
+    help="Take unsigned bundles. No other kind exists yet: without this the device refuses each one.",
+)
 @click.option("--start/--no-start", default=True, help="Start the service now, or only at the next boot.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 def install(
