@@ -95,6 +95,16 @@ def test_the_final_head_has_seen_validation_clips_and_the_one_before_is_kept(tra
     assert not (run.folder / "checkpoint").exists()
 
 
+def test_an_interrupted_refit_goes_on_where_it_was(trained) -> None:
+    settings = {"inputs": "rgb", "seed": 2, "epochs": 2}
+    with pytest.raises(KeyboardInterrupt):
+        trained(**settings, stop_at="training again")
+    run, lines = trained(**settings)
+    assert lines.count("going on after epoch 2") == 1  # the first training is over
+    assert any(line.startswith("epoch 1/2") for line in lines)  # of the second
+    assert run.before_refit() is not None and run.metrics["refit"]["epochs"] == 2
+
+
 def test_without_a_refit_there_is_one_model(trained) -> None:
     run, _ = trained(inputs="rgb", refit=False)
     assert run.before_refit() is None and not (run.folder / BEFORE_REFIT).exists()
