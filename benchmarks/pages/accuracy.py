@@ -175,8 +175,9 @@ def write(out: Path, accuracy: Accuracy, command: list[str]) -> None:
 
     picture = out.with_suffix(".png")
     here = machine()
+    text = page(accuracy, command, picture.name)  # before a file is written: that would be a change
     draw_accuracy(picture, panels(accuracy), f"commit {provenance.commit()}; {here.cpu}, {here.cores} cores")
-    out.write_text(page(accuracy, command, picture.name), encoding="utf-8")
+    out.write_text(text, encoding="utf-8")
 
 
 def page(accuracy: Accuracy, command: list[str], picture: str) -> str:
