@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.measure import provenance
 from tests.helpers.need import need_module
-from train.checkout import UNKNOWN, Checkout, checkout
+from train.checkout import FIGURES, UNKNOWN, Checkout, checkout
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -29,6 +29,15 @@ def test_commit_date_and_changes_of_tracked_files(tmp_path: Path) -> None:
     assert checkout(tmp_path) == Checkout(commit, date, changed=False)
     (tmp_path / "untracked").write_text("two")
     assert checkout(tmp_path) == Checkout(commit, date, changed=False)
+    figures = tmp_path / FIGURES / "page.md"
+    figures.parent.mkdir(parents=True)
+    figures.write_text("one")
+    git(tmp_path, "add", str(figures))
+    git(tmp_path, "commit", "-q", "-m", "figures")
+    commit, date = git(tmp_path, "log", "-1", "--format=%H %cI").split()
+    figures.write_text("two")
+    for folder in (tmp_path, figures.parent):
+        assert checkout(folder) == Checkout(commit, date, changed=False)
     (tmp_path / "file").write_text("two")
     assert checkout(tmp_path) == Checkout(commit, date, changed=True)
 

@@ -8,11 +8,14 @@ from pathlib import Path
 
 # How a place outside a checkout is named, where a commit is expected.
 UNKNOWN = "unknown"
+FIGURES = "docs/figures"  # of the checkout: what was measured, no part of what measures
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """commit: 40 hex digits. date: the commit's, ISO 8601. changed: tracked files differ from it."""
+    """commit: 40 hex digits. date: the commit's, ISO 8601. changed: tracked files differ from it, other than
+    FIGURES, which a page that is being written has changed already.
+    """
 
     commit: str
     date: str
@@ -23,7 +26,8 @@ def checkout(folder: Path = Path(__file__).parent) -> Checkout | None:
     """The checkout that `folder` lies in; None outside one, or where git is missing."""
     try:
         commit, date = _git(folder, "log", "-1", "--format=%H %cI").split()
-        changed = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+        files = ("--", ":(top)", f":(top,exclude){FIGURES}")
+        changed = bool(_git(folder, "status", "--porcelain", "--untracked-files=no", *files))
     except (OSError, subprocess.CalledProcessError, ValueError):
         return None
     return Checkout(commit, date, changed)

@@ -109,7 +109,7 @@ def measure_accuracy(
     results: Path | None = None,
 ) -> Accuracy:
     """Run what is neither in the cache nor in `results`, a file that is there or not; it gets all results
-    that the page is made of, those so far where the run is interrupted.
+    that the page is made of, beside those that it has where not everything was measured.
 
     clips: the folder of the sets. only: names of some of them; none: all. quick: one seed and one fold of
     every row. seeds: at most so many of every row. brief: every row but the winner's has one seed and few
@@ -133,6 +133,7 @@ def measure_accuracy(
         plans = [plan.shortened() for plan in plans]
     published = {} if results is None else read_published(results)
     used: dict[str, dict[str, Any]] = {}
+    whole = False
 
     def note(result: FoldResult) -> None:
         for folder in filter(None, (result.folder, result.conversion)):
@@ -145,12 +146,10 @@ def measure_accuracy(
         crossed = measure_crossed(
             sets, (SMALL, WINNER), say=say, cache=cache, published=published, on_result=used.__setitem__
         )
-    except BaseException:
-        used = published | used
-        raise
+        whole = not (only or quick or brief or seeds)
     finally:
-        if results is not None and used:
-            write_published(results, used)
+        if results is not None and used:  # those of other rows and sets serve a later run
+            write_published(results, used if whole else published | used)
     return Accuracy(chosen, tuple(sets), tuple(crossed), weights is not None, quick)
 
 
