@@ -45,8 +45,8 @@ INSTEAD = {
         "Clips": "--data --other --split --fold --validation --cross-validate --folds --cache --mirror",
         "Model": "--preset --model --encoder --encoder-weights --inputs --head --motion-branch",
         "What the model sees": "--frames --interval-ms --hop --size --fit --interpolation --standardise",
-        "Training": "--epochs --patience --windows --batch --learning-rate --fine-tune --monitor --recipe "
-        "--seed",
+        "Training": "--epochs --patience --windows --batch --learning-rate --fine-tune --refit --monitor "
+        "--recipe --seed",
         "Variety of the clips": "--augmentation --synthetic --still --outliers --other-share",
         "A model that teaches": "--teacher --teacher-share",
         "Outputs": "--out --tensorboard --describe",
