@@ -15,12 +15,14 @@ from tests.helpers.need import need_module
 from tests.helpers.videos import make_dataset
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
+from tests.helpers.pretrained import train_pretrained
 from train.data.augment import NEVER, Mirror
-from train.data.batches import CachedClip
+from train.data.batches import CachedClip, cache_clips
 from train.data.index import Dataset, load_clips
-from train.data.splits import Split
-from train.fitting.distillation import softened, taught, teach
+from train.data.splits import Split, make_split
+from train.fitting.distillation import check_teacher, softened, taught, teach
 from train.fitting.fit import train_run, weighted_targets
+from train.models import encoders
 from train.runs import MODEL_SHA256, Run, TrainConfig
 
 LABELS = ("Down", "Right")
@@ -112,6 +114,21 @@ def test_a_teacher_that_saw_what_is_held_out_or_knows_other_labels_is_refused(
     with pytest.raises(MisuseError, match="name its RUN"):
         train_run(config, dataset, tmp_path / "no", split=SPLIT, cache=cache)
     assert not (tmp_path / "no").exists()
+
+
+def test_a_teacher_with_a_refit_speaks_as_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = train_pretrained(tmp_path, inputs="rgb")
+    dataset = load_clips(tmp_path / "clips")
+    split = make_split(dataset, 0)
+    assert run.learned_groups & set(split.groups("validation"))
+    check_teacher(run, replace(SMALL, teacher=run.metrics[MODEL_SHA256]), dataset, split)
+    (run.folder / "model.keras").write_bytes(b"that which has seen the validation groups")
+    known = encoders.ENCODERS[run.config.encoder]
+    monkeypatch.setitem(encoders.ENCODERS, run.config.encoder, replace(known, sha256=None))
+    seen = cache_clips(dataset.clips, dataset.labels, SMALL.frame_spec, tmp_path / "cache")
+    made = teach(run, dataset, seen, tmp_path / "cache", tmp_path / "weights.h5", print)
+    assert made.shape == (len(seen), len(dataset.labels))
+    np.testing.assert_allclose(made.sum(axis=1), 1, atol=1e-5)
 
 
 def test_settings_that_cannot_be() -> None:

@@ -18,6 +18,7 @@ KEY_DIGITS = 16
 
 Make = Callable[[Path], dict[str, Any]]
 Published = Mapping[str, dict[str, Any]]  # results by key, of work done elsewhere
+NOTHING_PUBLISHED: Published = MappingProxyType({})
 
 
 def key_of(made_of: Mapping[str, Any]) -> str:
@@ -37,7 +38,7 @@ def result_in(folder: Path) -> dict[str, Any] | None:
 
 
 def keep(
-    root: Path, made_of: Mapping[str, Any], make: Make, published: Published = MappingProxyType({})
+    root: Path, made_of: Mapping[str, Any], make: Make, published: Published = NOTHING_PUBLISHED
 ) -> tuple[Path, dict[str, Any]]:
     """The folder and result of a piece of work, made now unless it is finished already. published: results
     that serve as well, whose folders are not here.

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.experiments.cache import Published, keep
+from benchmarks.experiments.cache import NOTHING_PUBLISHED, Published, keep
 from benchmarks.experiments.evaluation import SetAccuracy
-from benchmarks.experiments.folds import NOTHING_PUBLISHED, Experiment, Say
+from benchmarks.experiments.folds import Experiment, Say
 from benchmarks.measure.clips import HeldOut, by_stream, clip_ticks
 from edge_har.errors import DataError
 from edge_har.model.bundle import open_bundle

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.experiments import controls
-from benchmarks.experiments.cache import Published
+from benchmarks.experiments.cache import NOTHING_PUBLISHED, Published
 from benchmarks.experiments.folds import (
     CACHE,
-    NOTHING_PUBLISHED,
     Experiment,
     FoldResult,
     Folds,

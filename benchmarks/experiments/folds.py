@@ -12,12 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from benchmarks.experiments.cache import Published, keep, key_of
+from benchmarks.experiments.cache import NOTHING_PUBLISHED, Published, keep, key_of
 from benchmarks.experiments.code import package_sha256
 from benchmarks.measure.clips import Figures, HeldOut, by_stream, clip_ticks, figures, indexed_clips
 from benchmarks.measure.commands import ROOT, edge_har, interrupt_all, last_line
@@ -43,8 +42,6 @@ DRAWN_TICKS = 30
 # What pruning saves is not measured here.
 NO_CONTROL = "--no-control"
 STATUS_S = 60.0  # between two lines of progress while nothing ends
-
-NOTHING_PUBLISHED: Published = MappingProxyType({})
 
 Say = Callable[[str], None]
 Described = dict[tuple[Path, "Experiment"], Future[dict[str, Any]]]  # what a training is made of

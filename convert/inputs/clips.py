@@ -110,7 +110,7 @@ def clip_parts_of_run(
         held_out("validation"),
         held_out("test"),
         cache_synthetic(run.config, run.labels, folder, _decoded(report)),
-        [clip for clip in every if clip.label == BACKGROUND and clip.group not in trained],
+        [clip for clip in every if clip.label == BACKGROUND and clip.group not in run.learned_groups],
     )
 
 

@@ -58,7 +58,7 @@ def check_teacher(teacher: Run, config: TrainConfig, dataset: Dataset, split: Sp
         )
     if split is None:
         return
-    learned = teacher.learned_groups
+    learned = set(teacher.metrics["trained_on"]["groups"])
     held_out = {*split.groups("test"), *(split.groups("validation") if config.validate else ())}
     if learned & held_out:
         raise DataError(
@@ -76,22 +76,23 @@ def teach(
     report: Report,
 ) -> Floats:
     """The teacher's softened probabilities of training clips, float32 [clips, labels], the mean over the
-    windows of each.
+    windows of each. Of a teacher with a refit the model before that is taken, which has not seen the groups
+    that validate the student.
 
     clips: as the student sees them. cache: of decoded clips. weights: of the teacher's encoder, where it has
     a pretrained one. Raises what `cache_clips` and `encoders.load_weights` raise.
     """
-    config = teacher.config
+    config, model = teacher.config, teacher.before_refit() or teacher.model()
     named = {clip.name for clip in clips}
     wanted = [clip for clip in dataset.clips if clip.name in named]
     seen = cache_clips(wanted, dataset.labels, config.frame_spec, cache)
     report(f"{teacher.folder} says what it knows of {len(seen)} clips")
     if config.design.pretrained and not config.fine_tune:
         frozen = FrozenEncoder(config, len(teacher.labels), weights)
-        frozen.whole.set_weights(teacher.model().get_weights())
+        frozen.whole.set_weights(model.get_weights())
         predict, seen = frozen.predict(frozen.behind), frozen.plain(seen, report)
     else:
-        predict = keras_predict(teacher.model())
+        predict = keras_predict(model)
     hop = max(config.hop_ticks, config.frames // VALIDATIONS_PER_WINDOW)
     predictions = predict_clips(predict, seen, config.contract, hop)
     by_name = dict(zip(predictions.names, softened(predictions.clips), strict=True))
