@@ -27,7 +27,6 @@ from benchmarks.experiments.folds import (
     BUNDLE,
     CACHE,
     LOG,
-    NO_CONTROL,
     RUN,
     SCHEMA,
     Say,
@@ -122,9 +121,7 @@ def ship(
         ]
         number = release or (open_bundle(out).manifest.release + 1 if out.exists() else 1)
         names = ["--name", NAME, "--release", str(number)]
-        edge_har(
-            "convert", run, "--out", folder / BUNDLE, NO_CONTROL, *REJECTS, *names, *terms, log=folder / LOG
-        )
+        edge_har("convert", run, "--out", folder / BUNDLE, *REJECTS, *names, *terms, log=folder / LOG)
         return {"drawn": check_shippable(folder / BUNDLE).to_json()}
 
     folder, made = keep(cache, made_of, make)

@@ -66,9 +66,10 @@ INSTEAD = {
     help="Training batches after each of --prune, --shrink and --qat. [default: 200]",
 )
 @click.option(
-    "--control/--no-control",
-    default=None,
-    help="Also fine-tune the whole model just as long, and compare the two. [default: yes]",
+    "--control",
+    is_flag=True,
+    help="Also fine-tune the whole model just as long, and compare the two: for --prune, --shrink and --qat. "
+    "Takes as long again.",
 )
 @click.option(
     "--precision",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -35,6 +34,7 @@ from convert.verify.golden import TOLERANCE, choose_golden, own_videos
 from convert.verify.rejection import FAMILIARITY, REJECTION, Wanted, events_elsewhere, fit_rejection
 from convert.verify.runtimes import check_promised, check_requested, interpreters, runtimes_that_agree
 from convert.verify.structure import check_structure
+from edge_har.cli.progress import to_stderr
 from edge_har.errors import BundleError, ConversionError, MisuseError
 from edge_har.model.bundle import (
     GATE,
@@ -103,7 +103,7 @@ class Options:
     shrink: float = 0.0
     qat: bool = False
     fine_tune_steps: int = STEPS
-    control: bool = True
+    control: bool = False
     precision: str | None = None
     name: str | None = None
     version: str | None = None
@@ -225,7 +225,7 @@ def convert_file(
 
     As `convert_source_model`, with the errors of `source_model_of_file` too.
     """
-    options, report = options or Options(), report or _to_stderr
+    options, report = options or Options(), report or to_stderr
     checked_release(Path(out), options)
     if options.data is not None:
         raise MisuseError("--data is for a RUN; name the clips of a model file with --calibration DIR")
@@ -245,7 +245,7 @@ def convert_run(
     As `convert_source_model`, with the errors of `source_model_of_run` too; nothing is loaded for an `out`
     that cannot be.
     """
-    options, report = options or Options(), report or _to_stderr
+    options, report = options or Options(), report or to_stderr
     checked_release(Path(out), options)
     if options.file != FileFacts():
         raise MisuseError(
@@ -284,7 +284,7 @@ def convert_source_model(
         options,
         path,
         release,
-        report or _to_stderr,
+        report or to_stderr,
     )
     conversion = replace(original, source_model=compressed(original))
     report = conversion.report
@@ -293,7 +293,7 @@ def convert_source_model(
     with suppress(OSError):
         conversion.log.unlink()
     builder = builder_of(conversion)
-    references = references_of(conversion.source_model)
+    references = references_of(conversion.source_model, report)
     comparisons = Comparisons(references)
     try:
         built, trials = build_graphs(conversion, builder, comparisons)
@@ -379,7 +379,7 @@ def builder_of(conversion: Conversion) -> GraphBuilder:
     )
 
 
-def references_of(source_model: SourceModel) -> dict[str, Reference]:
+def references_of(source_model: SourceModel, report: Report = to_stderr) -> dict[str, Reference]:
     """What to compare with, by part of the clips; the gate judges the last.
 
     Validation is for the eye, test for the gate; without held-out clips, outputs on all of them. On
@@ -389,14 +389,16 @@ def references_of(source_model: SourceModel) -> dict[str, Reference]:
     held_out = {VALIDATION: source_model.before_refit is None, TEST: True}
     clips_of = {VALIDATION: clip_parts.validation, TEST: clip_parts.test}
     references = {
-        name: _reference(source_model, clips, held_out=held_out[name])
+        name: _reference(source_model, clips, report, held_out=held_out[name])
         for name, clips in clips_of.items()
         if clips
     }
-    return references or {OUTPUTS: _reference(source_model, clip_parts.training, held_out=False)}
+    return references or {OUTPUTS: _reference(source_model, clip_parts.training, report, held_out=False)}
 
 
-def _reference(source_model: SourceModel, clips: Sequence[CachedClip], *, held_out: bool) -> Reference:
+def _reference(
+    source_model: SourceModel, clips: Sequence[CachedClip], report: Report, *, held_out: bool
+) -> Reference:
     return Reference(
         source_model.model,
         clips,
@@ -405,6 +407,7 @@ def _reference(source_model: SourceModel, clips: Sequence[CachedClip], *, held_o
         labelled=source_model.labelled,
         held_out=held_out,
         groups_known=source_model.groups_known,
+        report=report,
     )
 
 
@@ -425,7 +428,9 @@ def build_graphs(
     if {VALIDATION, OUTPUTS} & comparisons.references.keys():
         parts = list(comparisons.references)
     else:
-        training = _reference(source_model, source_model.clip_parts.training, held_out=False)
+        training = _reference(
+            source_model, source_model.clip_parts.training, conversion.report, held_out=False
+        )
         comparisons = replace(comparisons, references={TRAINING: training, **comparisons.references})
         parts = [TRAINING, gated]
     loosest = Limits.loosest(min_agreement=options.min_agreement, max_drop_points=options.max_drop_points)
@@ -537,10 +542,6 @@ def compare_with_control(original: Conversion, changed: Conversion, built: Built
     for line in record["says"]:
         report(line)
     return record
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def checked_release(path: Path, options: Options) -> int:

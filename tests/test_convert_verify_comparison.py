@@ -12,11 +12,16 @@ import pytest
 from edge_har.errors import ConversionError, MisuseError
 from tests.helpers.bundles import tiny_bundle
 from tests.helpers.need import need_module
+from tests.helpers.terminal import Terminal
 
 need_module("tensorflow", "pip install -e '.[workstation]'")
 
 from convert.verify import comparison as comparison_module
 from convert.verify.comparison import (
+    KERAS,
+    STREAM,
+    WAYS,
+    WHOLE_CLIP,
     Reference,
     _columns,
     _windows,
@@ -78,6 +83,24 @@ def test_the_float_model_predicts_once_for_all_bundles(
         np.testing.assert_allclose(getattr(few, way), getattr(one, way)[kept], atol=1e-6)
     for name in ("clip_of_window", "by_contract"):
         np.testing.assert_array_equal(getattr(few, name), getattr(one, name)[kept])
+
+
+def test_each_way_through_the_clips_has_a_bar_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, terminal = tiny_bundle(), Terminal()
+    clip = CachedClip("0.avi", 0, "g0", tmp_path / "0")
+    store(clip, np.arange(9) * 0.08, np.zeros((9, 8, 8, 3), np.uint8))
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    model = keras.Sequential(
+        [keras.layers.Input((4, 8, 8, 3)), keras.layers.GlobalAveragePooling3D(), keras.layers.Softmax()]
+    )
+    contract = replace(bundle.manifest.temporal, max_gap_ms=None)
+    compare(Reference(model, [clip], bundle.manifest.labels, contract), bundle)
+    for way in (KERAS, WHOLE_CLIP, STREAM):
+        assert f"{WAYS[way]}, clips" in terminal.getvalue()
+    assert terminal.getvalue().count("100%") == 3
 
 
 def test_scores_are_matched_by_label() -> None:

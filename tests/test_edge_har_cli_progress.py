@@ -7,13 +7,7 @@ import io
 import pytest
 
 from edge_har.cli.progress import progress
-
-
-class Terminal(io.StringIO):
-    """A standard error that a person looks at."""
-
-    def isatty(self) -> bool:
-        return True
+from tests.helpers.terminal import Terminal
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, steps: int) -> str:
@@ -61,3 +55,13 @@ def test_whoever_takes_the_lines_gets_them_on_a_terminal_too(monkeypatch: pytest
         advance(1, 2)
         advance(2, 2)
     assert lines == ["decoding clips: 1 of 2", "decoding clips: 2 of 2"] and stream.getvalue() == ""
+
+
+def test_work_whose_stages_have_lines_has_a_bar_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, elsewhere = Terminal(), io.StringIO()
+    monkeypatch.setenv("TERM", "xterm")
+    for stream in (terminal, elsewhere):
+        monkeypatch.setattr("sys.stderr", stream)
+        with progress("comparing", lines=False) as advance:
+            advance(1, 1)
+    assert "100%" in terminal.getvalue() and elsewhere.getvalue() == ""

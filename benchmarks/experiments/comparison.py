@@ -18,7 +18,6 @@ from benchmarks.experiments.code import package_sha256
 from benchmarks.experiments.folds import (
     BUNDLE,
     LOG,
-    NO_CONTROL,
     REPORT,
     RUN,
     FoldResult,
@@ -139,7 +138,7 @@ def subject_of_run(run: Path, folder: Path, say: Say) -> ComparedModel:
         raise DataError(f"{run}: it was trained on every group: there are no held-out clips to measure it on")
     _float(folder, run, say)
     say(f"converting {run.name}")
-    edge_har("convert", run.resolve(), "--out", folder / BUNDLE, NO_CONTROL, log=folder / LOG)
+    edge_har("convert", run.resolve(), "--out", folder / BUNDLE, log=folder / LOG)
     return ComparedModel(run.name, run, folder / FLOAT_BUNDLE, folder / BUNDLE, clips)
 
 

@@ -39,8 +39,6 @@ UNSEEN_SEEDS = range(
     200, 204
 )  # of the synthetic person; training begins at 1000, demo and golden clips lie below 100
 DRAWN_TICKS = 30
-# What pruning saves is not measured here.
-NO_CONTROL = "--no-control"
 STATUS_S = 60.0  # between two lines of progress while nothing ends
 
 Say = Callable[[str], None]
@@ -420,7 +418,6 @@ def _convert(
                 run,
                 "--out",
                 bundle,
-                NO_CONTROL,
                 *entry.conversion,
                 log=folder / LOG,
                 threads=threads,

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.experiments.cache import keep
 from benchmarks.experiments.code import package_sha256
-from benchmarks.experiments.folds import BUNDLE, CACHE, LOG, NO_CONTROL, RUN, Say, prepare_folds
+from benchmarks.experiments.folds import BUNDLE, CACHE, LOG, RUN, Say, prepare_folds
 from benchmarks.experiments.novelty import SETS, Noticed, measure_noticed
 from benchmarks.experiments.subset import index_of_labels
 from benchmarks.measure import provenance
@@ -184,7 +184,7 @@ def _measured(trial: Trial, clips: Path, index: Path, split: Path, cache: Path) 
 
     def make(folder: Path) -> dict[str, Any]:
         edge_har("train", *options, "--out", folder / RUN, log=folder / LOG)
-        conversion = [*trial.conversion, "--allow-drop", NO_CONTROL]
+        conversion = [*trial.conversion, "--allow-drop"]
         edge_har("convert", folder / RUN, "--out", folder / BUNDLE, *conversion, log=folder / LOG)
         bundle = open_bundle(folder / BUNDLE)
         held = json.loads(split.read_text())["parts"]["test"]

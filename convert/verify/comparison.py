@@ -6,7 +6,7 @@ A `Reference` holds the float model's predictions, `compare` runs the other ways
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.verify.streams import remembering_recognizer
+from edge_har.cli.progress import progress, to_stderr
 from edge_har.errors import ConversionError, MisuseError
 from edge_har.model.bundle import Bundle
 from edge_har.model.cadence import TemporalContract, fill_indices, window_starts
@@ -102,7 +103,8 @@ class Reference:
 
     labels: of the model's outputs and the clips. contract: how windows are cut. labelled, held_out,
     groups_known: as in Comparison. seed: of the choice of clips where they have more than MAX_WINDOWS
-    windows. Raises MisuseError without a clip.
+    windows. report: takes lines of progress; `to_stderr` has bars on a terminal. Raises MisuseError without a
+    clip.
     """
 
     model: Any
@@ -113,6 +115,7 @@ class Reference:
     held_out: bool = True
     groups_known: bool = True
     seed: int = 0
+    report: Callable[[str], None] = to_stderr
 
     def __post_init__(self) -> None:
         if not self.clips:
@@ -145,14 +148,21 @@ class Reference:
     def keras(self) -> Scores:
         """The float model's probabilities: float32 [windows, labels]."""
         predict = keras_predict(self.model)
-        return self.scores(lambda frames: _in_chunks(predict, self.windows(frames)))
+        return self.scores(KERAS, lambda frames: _in_chunks(predict, self.windows(frames)))
 
-    def scores(self, run: Callable[[Pixels], Scores]) -> Scores:
+    def scores(self, way: str, run: Callable[[Pixels], Scores]) -> Scores:
         """The probabilities of a way, float32 [windows, labels].
 
-        run: from a clip's ticks to its windows' probabilities.
+        way: a key of WAYS. run: from a clip's ticks to its windows' probabilities.
         """
-        return np.concatenate([run(frames) for _, frames in self.used])
+        return np.concatenate([run(frames) for _, frames in self.each_used(WAYS[way])])
+
+    def each_used(self, work: str) -> Iterator[tuple[CachedClip, Pixels]]:
+        """`used`, one by one, with a bar on a terminal. work: its label."""
+        with progress(f"{work}, clips", self.report, lines=False) as on_progress:
+            for done, used in enumerate(self.used, 1):
+                yield used
+                on_progress(done, len(self.used))
 
 
 def compare(reference: Reference, bundle: Bundle, *, float_clip: bytes | None = None) -> Comparison:
@@ -179,9 +189,10 @@ def compare(reference: Reference, bundle: Bundle, *, float_clip: bytes | None = 
     return Comparison(
         reference.keras,
         reference.scores(
-            lambda frames: np.stack([whole.clip(window) for window in reference.windows(frames)])
+            WHOLE_CLIP,
+            lambda frames: np.stack([whole.clip(window) for window in reference.windows(frames)]),
         )[:, columns],
-        reference.scores(lambda frames: stream_scores(recognizer, frames)[::every])[:, columns],
+        reference.scores(STREAM, lambda frames: stream_scores(recognizer, frames)[::every])[:, columns],
         np.repeat(np.arange(len(clips)), [len(of_clip) for of_clip in starts]),
         np.concatenate(by_contract),
         np.array([clip.label for clip in clips]),
@@ -206,7 +217,7 @@ def float_scores(reference: Reference, float_clip: bytes) -> Scores:
             scores.append(graph.run(window[np.newaxis])[0][0])
         return np.stack(scores)
 
-    return reference.scores(run)
+    return reference.scores(FLOAT_TFLITE, run)
 
 
 @dataclass(frozen=True)
@@ -265,7 +276,7 @@ def slow_source(reference: Reference, bundle: Bundle) -> dict[str, Any] | None:
     for repeats in FRAME_REPEATS:
         right = [
             prediction == clip.label
-            for clip, frames in reference.used
+            for clip, frames in reference.each_used(f"source {repeats} ticks a frame")
             for prediction in _predictions(recognizer, repeat_frames(frames, repeats), columns)
         ]
         accuracies[str(repeats)] = round(float(np.mean(right)), DIGITS)

@@ -29,11 +29,13 @@ def to_stderr(line: str) -> None:
 
 
 @contextmanager
-def progress(label: str, report: Callable[[str], None] = to_stderr) -> Iterator[OnProgress]:
+def progress(
+    label: str, report: Callable[[str], None] = to_stderr, *, lines: bool = True
+) -> Iterator[OnProgress]:
     """In the block, what shows progress. Nothing is shown before its first call, so that errors come alone.
 
     The bar has the time left and no colours. report: takes the lines; another one than `to_stderr` gets lines
-    on a terminal too.
+    on a terminal too. lines: False for work whose stages have lines of their own: without a bar, nothing.
     """
     bars: list[ProgressBar[int]] = []
     shown = 0  # of PARTS
@@ -43,7 +45,7 @@ def progress(label: str, report: Callable[[str], None] = to_stderr) -> Iterator[
         def advance(done: int, total: int) -> None:
             nonlocal shown
             if report is not to_stderr or not on_terminal():
-                if done * PARTS // max(total, 1) > shown:
+                if lines and done * PARTS // max(total, 1) > shown:
                     shown = done * PARTS // max(total, 1)
                     report(f"{label}: {done} of {total}")
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import subprocess
@@ -12,6 +13,13 @@ from pathlib import Path
 from tests.helpers.command import environment
 
 READ_BYTES = 65_536
+
+
+class Terminal(io.StringIO):
+    """A stream that is taken for a terminal: what a person would see there."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def edge_har_on_terminal(
