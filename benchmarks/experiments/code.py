@@ -29,9 +29,9 @@ CARRIED_OVER: Mapping[str, str] = MappingProxyType(
         "1654e3ce017eda96645be4e3ce946a5c9d5f0b44de7cab011da1b0a7c07d0bb7": (
             "dcf491d33f986149cf2ff6cb34ec19097649fbe5aba2923dc869b3675b27d000"
         ),
-        # Clips of `_other` in the validation groups of a refit count no events, and no set of a page has clips
-        # of `_other`; comparisons have bars; a control is made on request, as pages always had it. Everything
-        # else is that of commit c8fd6a7.
+        # Clips of `_other` in the validation groups of a refit count no events, and no set of a page has such
+        # clips; comparisons have bars; a control is made on request, as pages always had it. Everything else
+        # is that of commit c8fd6a7.
         "f9f7cea8fe2b2fecaa9ba9a59a247011442d7097cf18400ea2792cbbf00cc563": (
             "3b8c1038d4a1a0af1d20cf9091c72eced0546870e00a2580b4474e6122886651"
         ),
