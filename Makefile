@@ -23,7 +23,7 @@ PACKAGING_BIN := .cache/envs/packaging/bin
 PACKAGING := .cache/envs/packaging/.made-$(PYTHON_VERSION)
 DEMO_SOURCE = $(if $(CAMERA),--camera $(CAMERA),--demo)
 
-.PHONY: help demo test test-device check format docs docs-config runtimes model accuracy parity calibration compactness qat recipe distillation unknown disturbances picture shapes decoding benchmark bench-check fuzz sigterm soak constraints package sbom addon check-packages clean
+.PHONY: help demo test test-device check format docs docs-config runtimes model test-system accuracy parity calibration compactness qat recipe distillation unknown disturbances picture shapes decoding benchmark bench-check fuzz sigterm soak constraints package sbom addon check-packages clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test: $(WORKSTATION)  ## every test, training and conversion with it
 
 test-device: $(DEVICE_TEST)  ## the runtime's tests alone, without TensorFlow
 	$(BIN)/python -m pytest $(ARGS) tests/test_edge_har_*.py
+
+test-system: $(WORKSTATION)  ## whole systems: clean Debian and arm64 roots, Home Assistant; minutes each, and docs/figures/system.md (needs root, and apt: mmdebstrap qemu-user-static binfmt-support systemd-container mosquitto openssh-client)
+	$(BIN)/python -m pytest tests/system --page docs/figures/system.md $(ARGS)
 
 check: $(WORKSTATION)  ## format, lint and types
 	$(BIN)/ruff format --check .

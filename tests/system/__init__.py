@@ -1,0 +1,1 @@
+"""Tests of whole systems, which take minutes: `make test-system` runs them and writes the page."""
