@@ -33,7 +33,7 @@ KIND = Kind(
         "systemd-sysv",
     ),
     (
-        "useradd --create-home --shell /bin/bash pi",
+        "useradd --create-home --groups adm --shell /bin/bash pi",
         "echo 'pi ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/pi",
         # Of a machine without a kernel of its own.
         "systemctl mask systemd-udevd.service systemd-networkd.service systemd-resolved.service",
