@@ -48,7 +48,7 @@ FOLDS = 3
 PROTOCOL = f"{FOLDS} folds by groups"
 PARTS = "60,20,20"  # percent of the clips; all but the last train the shipped model
 # Fitted on the clips of two people in one place, all of them right, they would not hold elsewhere: the
-# temperature was .25, so drawn people started three times the false events; threshold and familiarity lost them.
+# temperature was .25, so drawn people started thrice the false events; threshold and familiarity lost them.
 FITTED = ("--temperature", "1", "--reject", "0.5", "--no-familiarity")
 # The fastest precision that the gate lets through: int8 throughout agreed with float on .972 of windows once.
 CONVERSION = (*FITTED, "--precision", "auto")
