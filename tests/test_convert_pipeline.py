@@ -309,9 +309,11 @@ def test_auto_goes_on_where_the_test_clips_refuse_its_choice(
     ] * len(refused)
     assert f"they refused {'; '.join(refused)} before it" in bundle.read("MODEL_CARD.md").decode()
     assert any("refused on test" in line for line in lines)
-    assert any(
-        line.startswith(f"precision: {judged[-1]}, ") and line.endswith(" was refused") for line in lines
-    )
+    # The plan in words: which one is fastest, and so taken, hangs on the machine.
+    (route,) = [trial["route"] for trial in record["trials"] if trial["taken"]]
+    plan = ", ".join(f"{part} {precision}" for part, precision in route.items())
+    plan = plan if judged[-1] == "mixed" else judged[-1]
+    assert any(line.startswith(f"precision: {plan}, ") and line.endswith(" was refused") for line in lines)
     assert len(lines) == len(set(lines)), "no sentence twice"
 
 

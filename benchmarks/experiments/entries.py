@@ -25,11 +25,11 @@ SYNTHETIC_SHARE = "0.3125"  # of each training batch of the shipped model
 # One person says too little of when a model of plain RGB is best: these train on that person too, to the end.
 LRCN = Experiment("LRCN", "lrcn", ("--no-validation",))
 CONVLSTM = Experiment("ConvLSTM", "convlstm", ("--no-validation",))
-# With pictures of every shape and a drawn person, 450 batches know .64 of what it does, 1,500 .88, 1,850 .90.
+# With pictures of every shape and a drawn person, 450 batches know .64 of what it does, 1,500 .88.
 MOTION = Experiment(
     "motion",
     "motion",
-    ("--synthetic", SYNTHETIC_SHARE, "--batch", "32", "--windows", "800", "--epochs", "120"),
+    ("--synthetic", SYNTHETIC_SHARE, "--batch", "32", "--windows", "800", "--epochs", "60"),
 )
 PARTS = "55,15,30"  # percent of the clips that train, choose the precision, and are measured on
 # All epochs, whatever the validation groups say: those choose the precision, which training should not see.
@@ -42,8 +42,8 @@ SETS = (
     ClipSet("thermal", (*THERMAL_CADENCE, *THERMAL_PIXELS)),
     ClipSet("fight"),
 )
-# On four plays of the demo all 36 actions are seen, with 3 false events; with .5, .35, .5 s and .4 s with 13.
-SMOOTHING = Smoothing(smooth_s=1.0, enter=0.4, leave=0.25, min_s=1.2)
+# On four plays of the demo 33 of 36 actions are seen, with 7 false events; at the defaults 31, with 4.
+SMOOTHING = Smoothing(smooth_s=0.5, enter=0.5, leave=0.35, min_s=0.4)
 
 
 # The accuracy page. Presets along the front of accuracy and latency: s is `motion`.
