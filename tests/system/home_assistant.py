@@ -47,7 +47,7 @@ ANSWER_S = 20.0
 
 
 class HomeAssistant:
-    """One that runs at `address`, with somebody logged in."""
+    """One that runs at `address`, with its user logged in."""
 
     def __init__(self, address: str) -> None:
         self.address = address

@@ -128,7 +128,7 @@ def test_the_blueprint_notifies_a_telephone(home: HomeAssistant, source: str) ->
 
 
 class Telephone:
-    """What the app of a telephone is to Home Assistant: somebody who registers, and an address that
+    """What the app of a telephone is to Home Assistant: a registration, and an address that
     notifications are sent to.
     """
 
