@@ -135,6 +135,16 @@ def test_the_temperature_that_made_the_scores_is_found(temperature: float) -> No
     assert rejection.fitted_temperature(seen) == pytest.approx(temperature, rel=0.1)
 
 
+@pytest.mark.parametrize("clips", [10, 50])
+def test_clips_that_are_all_right_do_not_make_a_model_sure_of_everything(clips: int) -> None:
+    """By Laplace's rule; likelihood alone would take the least temperature."""
+    seen = windows(5 * clips)
+    seen = replace(seen, clips=seen.clips // 5)
+    temperature = rejection.fitted_temperature(seen)
+    sure = rejection.device_scores(seen, temperature, None).max(axis=1).mean()
+    assert sure == pytest.approx((clips + 1) / (clips + 2), abs=0.005)
+
+
 @pytest.mark.parametrize(("clips", "lost"), [(8, 0), (19, 0), (20, 1), (100, 5)])
 def test_the_threshold_loses_no_more_known_clips_than_it_may(clips: int, lost: int) -> None:
     sure = np.random.default_rng(0).permutation(np.linspace(0.3, 0.99, clips))

@@ -46,6 +46,7 @@ STEEPNESS = 20.0  # of the fall to unfamiliar: at 1.1 times that distance a wind
 KNOWN_LOST = 0.05  # of known clips held out: what the threshold may reject
 FAMILIAR_FRACTION = 1 - KNOWN_LOST  # of known windows held out: as near as these is familiar
 TEMPERATURES = np.geomspace(0.25, 3.0, 81)
+LEAST_PROBABILITY = 1e-9  # that a label has or lacks: 0 has no logarithm
 FALLBACK_THRESHOLD = 0.5  # where nothing was held out
 DIGITS = 4
 BINS = 10  # of the calibration error
@@ -331,23 +332,28 @@ def events_elsewhere(bundle: Bundle, clips: Sequence[CachedClip]) -> dict[str, A
 
 
 def fitted_temperature(known: SeenWindows) -> float:
-    """The temperature at which the right labels of windows are most likely (Guo, Pleiss, Sun and Weinberger,
-    'On Calibration of Modern Neural Networks', ICML 2017), between the ends of TEMPERATURES.
+    """The temperature at which the labels of windows are most likely (Guo, Pleiss, Sun and Weinberger, 'On
+    Calibration of Modern Neural Networks', ICML 2017), between the ends of TEMPERATURES.
+
+    Each label counts as right with the probability (n + 1) / (n + 2) of n clips, by Laplace's rule (as Platt,
+    'Probabilistic Outputs for Support Vector Machines', 1999, has it): n clips that are all right do not say
+    that every other one will be.
     """
-    logs = np.log(np.maximum(known.scores, 1e-9))
-    rows = np.arange(len(logs))
+    clips = len(np.unique(known.clips))
+    right = (clips + 1) / (clips + 2)
+    rows = np.arange(len(known.labels))
 
     def loss(temperature: float) -> float:
-        softened = logs / temperature
-        total = np.log(np.exp(softened - softened.max(axis=1, keepdims=True)).sum(axis=1))
-        return float(-(softened[rows, known.labels] - softened.max(axis=1) - total).mean())
+        softened = device_scores(known, temperature, None)[rows, known.labels]
+        softened = np.clip(softened, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+        return float(-(right * np.log(softened) + (1 - right) * np.log1p(-softened)).mean())
 
     return float(min(TEMPERATURES, key=loss))
 
 
 def device_scores(known: SeenWindows, temperature: float, familiar: Floats | None) -> Floats:
     """The probabilities that a device gives for windows: float64 [n, labels]. familiar: of each window."""
-    softened = np.maximum(known.scores, 1e-9) ** (1 / temperature)
+    softened = np.maximum(known.scores, LEAST_PROBABILITY) ** (1 / temperature)
     softened /= softened.sum(axis=1, keepdims=True)
     if familiar is None:
         return np.asarray(softened)
