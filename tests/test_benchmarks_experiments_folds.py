@@ -60,6 +60,10 @@ def test_a_fold_is_made_once_and_known_by_its_clips(tmp_path: Path, monkeypatch:
     assert not elsewhere.folder.exists() and elsewhere.folder.name == result.folder.name
     assert replace(elsewhere, folder=result.folder, conversion=result.conversion) == result
 
+    del kept[result.conversion.name]  # its stream is to be made again, for which its RUN is needed
+    again = run_fold(TINY, folds, 1, made_of, tmp_path / "elsewhere", 1, kept)
+    assert (again.folder / RUN).is_dir() and again.stream is not None
+
     write_video(clips / "Right" / "v_Right_g01_c01.avi", moving_square(0, 20, seed=99))
     changed = prepare_folds(clips, cache, lines.append)
     assert changed.sha256 != folds.sha256

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.experiments.cache import NOTHING_PUBLISHED, Published, keep, key_of
+from benchmarks.experiments.cache import NOTHING_PUBLISHED, Published, keep, key_of, result_in
 from benchmarks.experiments.code import package_sha256
 from benchmarks.measure.clips import Figures, HeldOut, by_stream, clip_ticks, figures, indexed_clips
 from benchmarks.measure.commands import ROOT, edge_har, interrupt_all, last_line
@@ -360,8 +360,13 @@ def run_fold(
 ) -> FoldResult:
     """Train and, where the entry asks for it, convert and measure one fold;
     raises EdgeHarError saying which failed.
+
+    A training that was published serves where its stream needs not be made: its RUN is elsewhere.
     """
     training = training_of(made_of, folds, fold)
+    conversion_key = key_of(conversion_of(entry, training))
+    has_stream = result_in(cache / conversion_key) is not None or conversion_key in published
+    published_trainings = published if has_stream or not entry.converted else NOTHING_PUBLISHED
 
     def train(folder: Path) -> dict[str, Any]:
         options = [*_train_options(entry, folds, folder / RUN), *folds.options(fold)]
@@ -370,7 +375,7 @@ def run_fold(
         return {name: metrics[name] for name in ("best_epoch", "test")} | made_here()
 
     try:
-        folder, trained = keep(cache, training, train, published)
+        folder, trained = keep(cache, training, train, published_trainings)
         conversion: Path | None = None
         converted: dict[str, Any] = {}
         if entry.converted:
