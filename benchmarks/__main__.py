@@ -136,9 +136,7 @@ for one in PAGES:
 @click.option(
     "--seeds", type=click.IntRange(min=1), help="At most so many of every row. [default: each row's own]"
 )
-@click.option(
-    "--brief", is_flag=True, help="All folds and seeds for l alone; the others have one seed on two folds."
-)
+@click.option("--brief", is_flag=True, help="All seeds for l alone; the others have one.")
 @JOBS
 @PAGE
 def accuracy(

@@ -80,15 +80,10 @@ class SetPlan:
         """The same rows with at most so many seeds each."""
         return replace(self, rows=tuple(replace(row, seeds=min(row.seeds, most)) for row in self.rows))
 
-    def briefly(self, whole: Experiment, folds: int) -> SetPlan:
-        """The same rows with one seed on at most so many folds, but for the row of `whole`."""
-
-        def brief(row: Row) -> Row:
-            if row.entry.name == whole.name:
-                return row
-            return replace(row, seeds=1, folds=folds if row.folds is None else min(row.folds, folds))
-
-        return replace(self, rows=tuple(map(brief, self.rows)))
+    def briefly(self, whole: Experiment) -> SetPlan:
+        """The same rows with one seed each, but for the row of `whole`."""
+        rows = (row if row.entry.name == whole.name else replace(row, seeds=1) for row in self.rows)
+        return replace(self, rows=tuple(rows))
 
     def shortened(self) -> SetPlan:
         """The same rows with one seed and one fold each."""

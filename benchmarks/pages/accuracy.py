@@ -15,7 +15,6 @@ from benchmarks.experiments.cache import read_published, result_in, write_publis
 from benchmarks.experiments.crossed import Crossed, measure_crossed
 from benchmarks.experiments.entries import (
     ACCURACY_SETS,
-    FEW_FOLDS,
     FIGHT_NEXT_GOAL,
     MIDDLE,
     SMALL,
@@ -112,8 +111,7 @@ def measure_accuracy(
     that the page is made of, beside those that it has where not everything was measured.
 
     clips: the folder of the sets. only: names of some of them; none: all. quick: one seed and one fold of
-    every row. seeds: at most so many of every row. brief: every row but the winner's has one seed and few
-    folds.
+    every row. seeds: at most so many of every row. brief: every row but the winner's has one seed.
 
     Raises MisuseError for a set that is not known, DataError for unfit clips, EdgeHarError where a fold
     fails.
@@ -126,7 +124,7 @@ def measure_accuracy(
     weights = use_folder_of_weights(clips)
     plans = [kind.plan(clips) for kind in chosen]
     if brief:
-        plans = [plan.briefly(WINNER, FEW_FOLDS) for plan in plans]
+        plans = [plan.briefly(WINNER) for plan in plans]
     if seeds is not None:
         plans = [plan.with_seeds(seeds) for plan in plans]
     if quick:
